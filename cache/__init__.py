@@ -1,0 +1,1 @@
+"""Stage one's product: what is stored, how it gets there, how it is read back."""

@@ -1,0 +1,1 @@
+"""The `clever` command: parses, calls one job, prints."""

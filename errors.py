@@ -1,0 +1,22 @@
+"""Errors a user can act on: one line that names the frame, file or option and says what to do."""
+
+
+class CleverError(Exception):
+    """A problem the user can fix. The command line prints its message alone, without a traceback."""
+
+
+class FrameError(CleverError):
+    """One frame cannot be used; every other frame still can.
+
+    Attributes:
+        frame: id of the frame.
+        reason: what is wrong and with which file.
+    """
+
+    def __init__(self, frame: str, reason: str) -> None:
+        super().__init__(f"frame {frame}: {reason}")
+        self.frame = frame
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["FrameError"], tuple[str, str]]:
+        return type(self), (self.frame, self.reason)

@@ -1,0 +1,45 @@
+"""What a dataset offers to the jobs."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.frame import Frame
+
+IGNORE = 255
+"""Training label of points that take no part in loss or metric."""
+
+
+class LidarDataset(Protocol):
+    """Camera and LiDAR keyframes in a fixed order; loading is lazy and may run in several threads or processes."""
+
+    name: str
+    """``nuscenes``, ``semantickitti``, ..."""
+    cameras: tuple[str, ...]
+    """Camera channel names, in the order of `Frame.cameras`."""
+    class_names: tuple[str, ...]
+    """Names of the training classes 0..K-1."""
+    frame_ids: Sequence[str]
+    """Id of every frame, known without opening its files."""
+    scenes: Sequence[str]
+    """Scene of every frame, parallel to `frame_ids`."""
+
+    def __len__(self) -> int: ...
+
+    def frame(self, index: int) -> Frame:
+        """Points, poses and cameras of one keyframe; raises FrameError naming the file at fault."""
+        ...
+
+    def points(self, index: int) -> NDArray[np.float32]:
+        """Points alone, (N, 4) float32 as in `Frame.points`: needs no images; raises FrameError."""
+        ...
+
+    def has_labels(self, index: int) -> bool:
+        """Whether a label file is listed for this keyframe."""
+        ...
+
+    def labels(self, index: int) -> NDArray[np.uint8]:
+        """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of another length."""
+        ...

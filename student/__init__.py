@@ -1,0 +1,1 @@
+"""Stage two's network: points in, features out; losses, augmentations."""
