@@ -1,0 +1,164 @@
+"""The store's layout: which arrays there are, their shapes and shards, and the schema version.
+
+    run.zarr/
+      frames/     one row a frame: id, scene, timestamp, pose, number of points, pair offsets, image sizes, status
+      points/     xyzi (rows, capacity, 4) float32
+      pairs/      point (rows, capacity) uint32, uv (rows, capacity, 2) uint16
+      teachers/<id>/grid (rows, cameras, h, w, channels), centre, step
+
+A row's points and pairs fill whole blocks of `BLOCK` entries; the rest of a row was never written and costs nothing.
+A shard file holds `SHARD_ROWS` rows; commit records lie beside the shards, in ``<array>/commits``.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import MemoryStore
+
+from ..errors import CleverError
+from ..files import atomic_write
+
+FORMAT = "clever-feature-cache"
+SCHEMA = 1
+SHARD_ROWS = 16
+BLOCK = 4096
+SHARD_BLOCKS = 64
+CAPACITY = BLOCK * SHARD_BLOCKS
+"""Entries a row has in one shard; longer rows continue in the next shard along the second axis."""
+TEXT_BYTES = 64
+UV_LEVELS = 65536
+BASE = "points/xyzi"
+"""The array whose folder holds the commit records of points and pairs."""
+OK, FAILED, PENDING = 1, 2, 0
+"""Values of ``frames/status``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockArray:
+    """A ragged array of the store: rows of any length, in blocks of `BLOCK` entries.
+
+    Attributes:
+        path: array path inside the store.
+        dtype: NumPy dtype, little-endian.
+        entry: shape of one entry.
+    """
+
+    path: str
+    dtype: str
+    entry: tuple[int, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one inner chunk."""
+        return BLOCK * math.prod(self.entry) * np.dtype(self.dtype).itemsize
+
+    @property
+    def inner_chunks(self) -> int:
+        """Inner chunks of one shard."""
+        return SHARD_ROWS * SHARD_BLOCKS
+
+    def key(self, shard: int, column: int) -> str:
+        """File of a shard inside the store; `column` counts shards along the second axis."""
+        return f"{self.path}/c/{shard}/{column}" + "/0" * len(self.entry)
+
+
+POINTS = BlockArray(BASE, "<f4", (4,))
+PAIR_POINT = BlockArray("pairs/point", "<u4", ())
+PAIR_UV = BlockArray("pairs/uv", "<u2", (2,))
+BLOCK_ARRAYS = (POINTS, PAIR_POINT, PAIR_UV)
+
+
+def grid_key(teacher: str, shard: int) -> str:
+    """Shard file of a teacher's grid inside the store."""
+    return f"teachers/{teacher}/grid/c/{shard}/0/0/0/0"
+
+
+def commit_folder(store: Path, layer: str) -> Path:
+    """Folder of a layer's commit records; `layer` is ``points`` or a teacher id."""
+    array = BASE if layer == "points" else f"teachers/{layer}/grid"
+    return store / array / "commits"
+
+
+def array_metadata(
+    shape: tuple[int, ...], chunks: tuple[int, ...], shards: tuple[int, ...], dtype: str, compressor: Any = None
+) -> bytes:
+    """The ``zarr.json`` of a sharded array, as zarr itself writes it."""
+    memory = MemoryStore()
+    zarr.create_array(
+        memory, shape=shape, chunks=chunks, shards=shards, dtype=dtype, compressors=compressor, fill_value=0
+    )
+    return memory._store_dict["zarr.json"].to_bytes()
+
+
+def group_metadata(attributes: dict[str, Any]) -> bytes:
+    """The ``zarr.json`` of a group with attributes, as zarr itself writes it."""
+    memory = MemoryStore()
+    zarr.create_group(memory, attributes=attributes)
+    return memory._store_dict["zarr.json"].to_bytes()
+
+
+def block_array_metadata(array: BlockArray, rows: int, columns: int) -> bytes:
+    """The ``zarr.json`` of a ragged array of `rows` rows and `columns` shards along the second axis."""
+    rest = array.entry
+    return array_metadata(
+        (rows, columns * CAPACITY, *rest), (1, BLOCK, *rest), (SHARD_ROWS, CAPACITY, *rest), array.dtype
+    )
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write `data` atomically unless the file already holds it."""
+    if not (path.is_file() and path.read_bytes() == data):
+        atomic_write(path, data)
+
+
+def write_array(folder: Path, values: np.ndarray, chunk_rows: int, compress: bool = True) -> None:
+    """Write a small array whole: its chunks first, its metadata last, each atomically.
+
+    Chunk boundaries never move when rows are appended, so a crash in between leaves the old array readable.
+    """
+    memory = MemoryStore()
+    chunks = (chunk_rows, *values.shape[1:])
+    array = zarr.create_array(
+        memory,
+        shape=values.shape,
+        chunks=chunks,
+        dtype=values.dtype,
+        compressors="auto" if compress else None,
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values
+    for key in sorted(memory._store_dict, key=lambda name: name == "zarr.json"):
+        write_if_changed(folder / key, memory._store_dict[key].to_bytes())
+
+
+def text_rows(texts: list[str], what: str) -> np.ndarray:
+    """Encode texts as (rows, TEXT_BYTES) uint8, UTF-8 padded with zeros.
+
+    Raises:
+        CleverError: a text is longer than `TEXT_BYTES` bytes.
+    """
+    rows = np.zeros((len(texts), TEXT_BYTES), np.uint8)
+    for row, text in zip(rows, texts, strict=True):
+        data = text.encode()
+        if len(data) > TEXT_BYTES:
+            raise CleverError(f"{what} {text!r} is longer than {TEXT_BYTES} bytes; shorten it")
+        row[: len(data)] = np.frombuffer(data, np.uint8)
+    return rows
+
+
+def row_texts(rows: np.ndarray) -> list[str]:
+    """The inverse of `text_rows`."""
+    return [bytes(row).rstrip(b"\0").decode() for row in rows]
+
+
+def read_array(folder: Path) -> np.ndarray:
+    """Read a small local array whole."""
+    try:
+        return np.asarray(zarr.open_array(folder, mode="r")[...])
+    except (OSError, ValueError, KeyError) as error:
+        raise CleverError(f"{folder} cannot be read ({error}); run `clever cache verify`") from error

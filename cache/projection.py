@@ -1,0 +1,80 @@
+"""LiDAR points into cameras: which point is seen at which pixel (paper section 3.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FrameError
+from .frame import Camera, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Correspondences:
+    """Point-pixel pairs of one frame, grouped by camera (CSR).
+
+    Attributes:
+        point: (K,) uint32, index into `Frame.points`, ascending inside a camera; a point that two cameras see
+            comes twice.
+        uv: (K, 2) float64, continuous pixels; pixel centres lie at integer coordinates.
+        offsets: (M + 1,) int64; the pairs of camera m of `Frame.cameras` are ``offsets[m]:offsets[m + 1]``.
+    """
+
+    point: NDArray[np.uint32]
+    uv: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+def project(points_xyz: NDArray[np.floating], camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Project points into one camera: [u v 1] = (1 / depth) K T_camera<-lidar [x y z 1].
+
+    The two matrices are composed first and applied once, in float64: a path through global coordinates in float32
+    errs by up to 0.16 px.
+
+    Args:
+        points_xyz: (N, 3), metres, in the LiDAR frame.
+
+    Returns:
+        (N, 2) float64 pixels, meaningless where the depth is not positive, and (N,) float64 depth along the
+        optical axis in metres.
+    """
+    pixels_from_lidar = camera.intrinsics @ camera.camera_from_lidar[:3]
+    image = points_xyz.astype(np.float64) @ pixels_from_lidar[:, :3].T + pixels_from_lidar[:, 3]
+    depth = image[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return image[:, :2] / depth[:, None], depth
+
+
+def in_view(
+    uv: NDArray[np.float64], depth: NDArray[np.float64], camera: Camera, min_depth: float, margin: float
+) -> NDArray[np.bool_]:
+    """(N,) bool: depth > min_depth metres, margin < u < width - margin and margin < v < height - margin, strictly."""
+    u, v = uv.T
+    inside = (u > margin) & (u < camera.width - margin) & (v > margin) & (v < camera.height - margin)
+    return inside & (depth > min_depth)
+
+
+def visible_pairs(frame: Frame, min_depth: float = 1.0, margin: float = 1.0) -> Correspondences:
+    """The point-pixel pairs of all cameras of `frame`; see `in_view` for the rule.
+
+    Args:
+        min_depth: metres along the optical axis.
+        margin: pixels.
+
+    Raises:
+        FrameError: a camera's calibration is not finite.
+    """
+    seen: list[NDArray[np.intp]] = []
+    pixels: list[NDArray[np.float64]] = []
+    for camera in frame.cameras:
+        if not (np.isfinite(camera.intrinsics).all() and np.isfinite(camera.camera_from_lidar).all()):
+            raise FrameError(frame.id, f"the calibration of {camera.name} is not finite; repair the dataset's tables")
+        uv, depth = project(frame.points[:, :3], camera)
+        index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
+        seen.append(index)
+        pixels.append(uv[index])
+    return Correspondences(
+        point=np.concatenate([np.empty(0, np.intp), *seen]).astype(np.uint32),
+        uv=np.concatenate([np.empty((0, 2)), *pixels]),
+        offsets=np.cumsum([0, *map(len, seen)], dtype=np.int64),
+    )

@@ -1,0 +1,69 @@
+"""Teacher features at continuous pixels: a 4-tap gather from the patch grid.
+
+Bilinear interpolation is linear, so gathering four tokens at a continuous pixel gives exactly what upsampling the grid
+to the image and reading that pixel would give, without the upsampled map.
+"""
+
+import torch
+from torch import Tensor
+
+from .codec import decode
+
+
+def grid_coordinates(uv: Tensor, image_size: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
+    """Continuous token coordinates of pixels.
+
+    Args:
+        uv: (K, 2) float32, normalised pixel position ((u + 0.5) / W, (v + 0.5) / H) with u, v in pixels, centres at
+            integers.
+        image_size: (K, 2) width and height in pixels of each pair's image.
+        grid: (h, w) tokens.
+        align_corners: True puts the centres of the corner tokens on the centres of the corner pixels (ScaLR's choice);
+            False keeps a token's centre at its patch's centre.
+
+    Returns:
+        (K, 2) float32: x and y in tokens, not yet limited to the grid.
+    """
+    size = image_size.to(uv.dtype)
+    tokens = torch.tensor([grid[1], grid[0]], dtype=uv.dtype, device=uv.device)
+    if align_corners:
+        return (uv * size - 0.5) * (tokens - 1) / (size - 1)
+    return uv * tokens - 0.5
+
+
+def sample_tokens(
+    tokens: Tensor,
+    view: Tensor,
+    uv: Tensor,
+    image_size: Tensor,
+    centre: Tensor | None,
+    step: Tensor | None,
+    align_corners: bool = True,
+) -> Tensor:
+    """Interpolate stored tokens at pixels, on the tokens' device (section 3.2 of the paper: q_v at rho(i)).
+
+    Args:
+        tokens: (V, h, w, C) int8 or float16 as stored, one grid a view (scene x camera).
+        view: (K,) int64, the view of each pair.
+        uv: (K, 2) float32 normalised pixel positions, see `grid_coordinates`.
+        image_size: (V, 2) width and height in pixels of each view.
+        centre, step: (C,) float32 of the int8 codec, or None.
+
+    Returns:
+        (K, C) float32, not normalised.
+    """
+    views, height, width, channels = tokens.shape
+    position = grid_coordinates(uv, image_size[view], (height, width), align_corners)
+    x = position[:, 0].clamp(0, width - 1)
+    y = position[:, 1].clamp(0, height - 1)
+    left, top = x.floor().long(), y.floor().long()
+    right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)
+    across, down = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
+    flat = tokens.reshape(views * height * width, channels)
+
+    def tap(row: Tensor, column: Tensor) -> Tensor:
+        return decode(flat.index_select(0, (view * height + row) * width + column), centre, step)
+
+    upper = torch.lerp(tap(top, left), tap(top, right), across)
+    lower = torch.lerp(tap(bottom, left), tap(bottom, right), across)
+    return torch.lerp(upper, lower, down)

