@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from ..cache.teacher import Teacher, TeacherSettings, load_teacher
 from ..errors import CleverError
 from .datasets import LidarDataset, build_dataset
 from .progress import Track
-from .settings import DataRoot, Device, JobSettings, Names
+from .settings import DataRoot, DatasetName, Device, ImageSize, JobSettings, Names
 from .stage_one import StageOne
 from .training import choose_device
 
@@ -23,40 +23,46 @@ VISIBILITY = {"min_depth_m": 1.0, "margin_px": 1.0, "occlusion": "none"}
 
 
 class CacheTeacherSettings(JobSettings):
-    """Settings of `clever cache-teacher`.
+    """Settings of `clever cache-teacher`."""
 
-    Attributes:
-        dataset, data_root, version, sequences: see `build_dataset`.
-        split: ``train``, ``val``, ``test`` or ``all``.
-        model, weights, image_size, layer, position_embedding, precision: see `TeacherSettings`.
-        codec: ``int8`` or ``fp16``.
-        limit: first N frames only.
-        cache: folder of the store; default ``caches/<dataset>.zarr`` under the working directory.
-        batch_images: images in one teacher call; default 64 on a GPU, 12 on a CPU.
-        decoders: threads that read and resize images; default the number of cores, at most 16.
-        strict: stop at the first bad frame.
-        retry_failed: try the frames again that an earlier run skipped.
-    """
-
-    dataset: str = "nuscenes"
+    dataset: DatasetName = "nuscenes"
+    """Kind of dataset."""
     data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
     version: str | None = None
+    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
     split: Literal["train", "val", "test", "all"] = "train"
+    """Official split."""
     sequences: Names | None = None
+    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
     model: str = "vitb14"
+    """Image teacher: vits14, vitb14, vitl14, vitg14 (DINOv2, also with _reg), efficientnet_lite0 or any timm model."""
     weights: str = "hub"
-    image_size: tuple[int, int] = (224, 448)
+    """hub, a file (official DINOv2 .pth or timm safetensors) or random:SEED."""
+    image_size: ImageSize = (224, 448)
+    """Height x width that images are resized to."""
     layer: str = "pre-norm"
+    """ViT: pre-norm (last block before the final norm), post-norm or block:N; CNN: stride:N."""
     position_embedding: Literal["official", "timm"] = "official"
+    """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the teacher."""
     codec: Literal["int8", "fp16"] = "int8"
-    limit: int | None = Field(None, ge=1)
+    """How features are stored."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N frames only."""
     cache: Path | None = None
-    batch_images: int | None = Field(None, ge=1)
-    decoders: int | None = Field(None, ge=1)
+    """Folder of the store; default: caches/DATASET.zarr."""
+    batch_images: Annotated[int, Field(ge=1)] | None = None
+    """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""
+    decoders: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize images; default: the number of cores, at most 16."""
     device: Device = "auto"
+    """Where the teacher runs."""
     strict: bool = False
+    """Stop at the first bad frame instead of recording and skipping it."""
     retry_failed: bool = False
+    """Try the frames again that an earlier run skipped."""
 
     @property
     def store(self) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from ..errors import CleverError
 from ..files import atomic_write
@@ -15,6 +15,7 @@ from ..files import atomic_write
 SETTINGS_FILE = "settings.yaml"
 
 Device = Literal["auto", "cpu", "cuda"]
+DatasetName = Literal["nuscenes", "semantickitti"]
 
 
 def _names(value: object) -> object:
@@ -25,6 +26,19 @@ def _names(value: object) -> object:
         raise ValueError("put each name in quotes, as in ['00', '08']")
     return value
 
+
+def _image_size(value: object) -> object:
+    """Accept ``"224x448"``: height x width."""
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+            raise ValueError("should be HEIGHTxWIDTH in pixels, as in 224x448")
+        return tuple(int(part) for part in parts)
+    return value
+
+
+ImageSize = Annotated[tuple[int, int], BeforeValidator(_image_size), PlainSerializer(lambda size: "{}x{}".format(*size))]
+"""Height and width in pixels, written ``224x448``."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """Scene or sequence names: a list of strings, or one string with commas."""
@@ -49,7 +63,7 @@ DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, valid
 class JobSettings(BaseModel):
     """Base of every job's settings; field names are the flags' names with underscores."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @classmethod
     def resolve(cls, config: Path | None, overrides: dict[str, Any]) -> Self:

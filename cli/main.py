@@ -1,0 +1,41 @@
+"""The `clever` command."""
+
+import importlib
+import sys
+
+import typer
+
+app = typer.Typer(
+    help="Distil a frozen image teacher into a LiDAR student from an offline feature cache.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+VERBS = {
+    "cache-teacher": "Run the image teacher once over every camera frame; store features, points and pairs.",
+    "cache": "Look at a feature cache.",
+    "pretrain": "Distil a teacher's cached features into a LiDAR student.",
+    "finetune": "Train a linear probe or the whole student with labels, then evaluate it.",
+    "evaluate": "Evaluate a fine-tuned student: mIoU and IoU by class.",
+    "make-drives": "Generate street drives in the nuScenes format: no download, exact labels.",
+    "demo": "The whole way on generated drives: cache, pre-train, probe, pictures.",
+}
+"""Commands and the line that `clever --help` shows; each lives in the module of its name and registers itself."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    if wanted in VERBS:
+        importlib.import_module("." + wanted.replace("-", "_"), __package__).register(app)
+    for verb in VERBS:
+        # Torch and spconv take seconds to import: only the command that is asked for pays for them.
+        if verb != wanted:
+            app.command(verb, help=VERBS[verb])(_placeholder)
+    app()
+
+
+def _placeholder() -> None:
+    """Stands for a command in the overview; never runs."""
