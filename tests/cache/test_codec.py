@@ -1,0 +1,70 @@
+"""Codecs against their own definition, and the measure of fidelity against NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from clever.cache.codec import Fidelity, calibrate, decode, encode, measure
+from clever.errors import CleverError
+
+
+def random_features(seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.logspace(-3, 2, 16)
+    return torch.randn(400, 16, generator=generator) * scale + 10 * scale
+
+
+def test_int8_error_is_half_a_step() -> None:
+    features = random_features()
+    calibration = calibrate([features[:200], features[200:]])
+    codes, clipped = encode(features, "int8", calibration)
+    assert int(clipped) == 0
+    error = (decode(codes, calibration.centre, calibration.step) - features).abs()
+    assert bool((error <= calibration.step * 0.5001).all())
+    assert bool((error.amax(0) > calibration.step * 0.4).all())
+
+
+def test_margin_of_the_range() -> None:
+    """Five per cent of the range at each end: the sample's extremes sit at 127 / 1.1."""
+    features = random_features()
+    codes = encode(features, "int8", calibrate([features]))[0]
+    np.testing.assert_array_equal(codes.amax(0).numpy(), np.full(16, round(127 / 1.1)))
+    np.testing.assert_array_equal(codes.amin(0).numpy(), np.full(16, -round(127 / 1.1)))
+
+
+def test_clipping_is_counted() -> None:
+    calibration = calibrate([torch.tensor([[0.0], [1.0]])])
+    codes, clipped = encode(torch.tensor([[0.5], [1.0], [3.0], [-9.0]]), "int8", calibration)
+    assert int(clipped) == 2
+    assert codes.flatten().tolist() == [0, 115, 127, -127]
+    half, overflow = encode(torch.tensor([[1e6, 2.0]]), "fp16", None)
+    assert int(overflow) == 1
+    assert half.tolist() == [[65504.0, 2.0]]
+
+
+def test_constant_channel() -> None:
+    features = torch.full((5, 2), 3.0)
+    calibration = calibrate([features])
+    codes = encode(features, "int8", calibration)[0]
+    assert torch.equal(decode(codes, calibration.centre, calibration.step), features)
+
+
+def test_fidelity_against_numpy() -> None:
+    features = random_features()
+    noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(3)) * features.std(0) * 0.3
+    decoded = features + noise
+    a, b = features.double().numpy(), decoded.double().numpy()
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    parts = [measure(features[part], decoded[part], 3) for part in (slice(0, 150), slice(150, 400))]
+    whole = sum(parts, Fidelity.none())
+    assert whole.mean == pytest.approx(cosine.mean(), abs=1e-12)
+    assert whole.cosine_min == pytest.approx(cosine.min(), abs=1e-12)
+    assert whole.clip_rate == 6 / 6400
+    percentile = np.sort(cosine)[int(0.01 * 400)]
+    assert whole.percentile1 <= percentile
+    assert 1 - whole.percentile1 <= (1 - percentile) * 10**0.2
+
+
+def test_nothing_to_calibrate_on() -> None:
+    with pytest.raises(CleverError, match="no frame could be read"):
+        calibrate([])

@@ -1,0 +1,63 @@
+"""The 4-tap gather equals full bilinear upsampling followed by a look-up."""
+
+import pytest
+import torch
+from torch.nn.functional import grid_sample, interpolate
+
+from clever.cache.codec import decode
+from clever.cache.sampling import sample_tokens
+
+HEIGHT, WIDTH = 45, 80
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_equals_upsampling_at_integer_pixels(align_corners: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, 4, 7, 5, generator=generator, dtype=torch.float32).half()
+    upsampled = interpolate(
+        tokens.float().permute(0, 3, 1, 2), (HEIGHT, WIDTH), mode="bilinear", align_corners=align_corners
+    )
+    view = torch.randint(0, 3, (500,), generator=generator)
+    u = torch.randint(0, WIDTH, (500,), generator=generator)
+    v = torch.randint(0, HEIGHT, (500,), generator=generator)
+    uv = torch.stack([(u + 0.5) / WIDTH, (v + 0.5) / HEIGHT], 1)
+    size = torch.tensor([[WIDTH, HEIGHT]] * 3)
+    got = sample_tokens(tokens, view, uv, size, None, None, align_corners)
+    torch.testing.assert_close(got, upsampled[view, :, v, u], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
+    """At continuous pixels, against grid_sample with border padding on the same grid, in int8."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(-127, 128, (2, 6, 9, 4), generator=generator, dtype=torch.int8)
+    centre, step = torch.randn(4, generator=generator), torch.rand(4, generator=generator)
+    grid = decode(tokens, centre, step).permute(0, 3, 1, 2)
+    uv = torch.rand(300, 2, generator=generator)
+    view = torch.randint(0, 2, (300,), generator=generator)
+    size = torch.tensor([[WIDTH, HEIGHT], [2 * WIDTH, HEIGHT]])
+    scale = size[view].float()
+    where = 2 * uv - 1 if not align_corners else 2 * (uv * scale - 0.5) / (scale - 1) - 1
+    expected = torch.stack(
+        [
+            grid_sample(
+                grid[k : k + 1], w.view(1, 1, 1, 2), align_corners=align_corners, padding_mode="border"
+            ).flatten()
+            for k, w in zip(view.tolist(), where, strict=True)
+        ]
+    )
+    got = sample_tokens(tokens, view, uv, size, centre, step, align_corners)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
+    """The corner pixel reads the corner token under align_corners and lies outside its centre otherwise."""
+    tokens = torch.arange(8.0).view(1, 1, 8, 1).half()
+    size = torch.tensor([[800, 100]])
+    uv = torch.tensor([[0.5 / 800, 0.5], [0.25, 0.5]])
+    view = torch.zeros(2, dtype=torch.long)
+    corner = sample_tokens(tokens, view, uv, size, None, None, True)[:, 0]
+    patch = sample_tokens(tokens, view, uv, size, None, None, False)[:, 0]
+    assert corner[0] == 0
+    assert corner[1].item() == pytest.approx(199.5 * 7 / 799)
+    assert patch[1].item() == pytest.approx(1.5)
