@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..errors import CleverError
 from . import layout
+from .codec import compressor, unpack
 from .commits import committed_shards, read_commit
-from .layout import BLOCK, CAPACITY, PAIR_POINT, PAIR_UV, POINTS, SHARD_BLOCKS, SHARD_ROWS, UV_LEVELS, BlockArray
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .shards import EMPTY, read_index
-from .store import TeacherInfo, check_schema, records_by_row, teacher_info
+from .store import TeacherInfo, check_schema, records_by_row, teacher_arrays, teacher_info
 from .tables import FrameTable, status_column
 
 
@@ -36,7 +37,7 @@ class CachedFrame:
         pair_uv: (K, 2) float32, normalised pixel ((u + 0.5) / W, (v + 0.5) / H), pixel centres at integers.
         image_size: (M, 2) int64, width and height in pixels.
         tokens: (M, h, w, C) int8 or float16, as stored.
-        centre, step: (C,) float32 of the int8 codec: feature = centre + step * token; None for fp16.
+        centre, step: (C,) float32 of the int8 codecs: feature = centre + step * token; None for fp16.
     """
 
     id: str
@@ -78,7 +79,8 @@ class FeatureCache(Sequence[CachedFrame]):
         self.cameras: tuple[str, ...] = tuple(base["cameras"])
         self.teacher = _choose_teacher(root, teacher, self.path)
         group = root[f"teachers/{self.teacher.id}"]
-        self._calibration = _calibration(group) if self.teacher.codec == "int8" else (None, None)
+        self._arrays = teacher_arrays(self.teacher, len(self.cameras))
+        self._calibration = _calibration(group)
         ids, scenes = (layout.row_texts(np.asarray(root[f"frames/{name}"][...])) for name in ("id", "scene"))  # type: ignore[index]
         self._table, status = self._tables(root, group, len(ids))
         self._rows = np.flatnonzero((self._table.status == layout.OK) & (status == layout.OK))
@@ -117,7 +119,6 @@ class FeatureCache(Sequence[CachedFrame]):
         table = self._table
         offsets = torch.from_numpy(table.pairs[row].astype(np.int64))
         pairs = int(offsets[-1])
-        uv = self._read_row(PAIR_UV, row, pairs).astype(np.float32)
         return CachedFrame(
             id=self.ids[number],
             scene=self.scenes[number],
@@ -126,9 +127,9 @@ class FeatureCache(Sequence[CachedFrame]):
             points=torch.from_numpy(self._read_row(POINTS, row, int(table.points[row]))),
             pair_point=torch.from_numpy(self._read_row(PAIR_POINT, row, pairs).astype(np.int64)),
             pair_camera=torch.repeat_interleave(torch.arange(len(self.cameras)), offsets.diff()),
-            pair_uv=torch.from_numpy((uv + np.float32(0.5)) / np.float32(UV_LEVELS)),
+            pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
             image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
-            tokens=self._read_grid(row),
+            tokens=self._read_tokens(row),
             centre=self._calibration[0],
             step=self._calibration[1],
         )
@@ -154,28 +155,26 @@ class FeatureCache(Sequence[CachedFrame]):
         return FrameTable.read(root["frames"]), np.asarray(group["status"][...])  # type: ignore[arg-type]
 
     def _read_row(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
+        """The first `count` entries of a row."""
         if self._local is None:
             values = self._open()[array.path][row, :count]  # type: ignore[index]
             return np.ascontiguousarray(values, array.dtype)
-        blocks = -(-count // BLOCK)
-        data = np.empty((blocks * BLOCK, *array.entry), array.dtype)
-        for column in range(-(-count // CAPACITY)):
-            first = column * SHARD_BLOCKS
-            part = data[first * BLOCK : (first + SHARD_BLOCKS) * BLOCK]
-            inner = row % SHARD_ROWS * SHARD_BLOCKS
-            key = self._local / array.key(row // SHARD_ROWS, column)
-            _read_chunks(key, array.inner_chunks, inner, len(part) // BLOCK, part)
+        data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
+        for column in range(-(-count // array.capacity)):
+            part = data[column * array.capacity : (column + 1) * array.capacity]
+            path = self._local / array.key(row // SHARD_ROWS, column)
+            _read_blocks(path, array, row % SHARD_ROWS * array.blocks, part)
         return data[:count]
 
-    def _read_grid(self, row: int) -> Tensor:
-        info = self.teacher
-        shape = (len(self.cameras), *info.grid, info.channels)
-        if self._local is None:
-            return torch.from_numpy(np.asarray(self._open()[f"teachers/{info.id}/grid"][row]))  # type: ignore[index]
-        tokens = torch.empty(shape, dtype=torch.int8 if info.codec == "int8" else torch.float16)
-        key = self._local / layout.grid_key(info.id, row // SHARD_ROWS)
-        _read_chunks(key, SHARD_ROWS, row % SHARD_ROWS, 1, tokens.numpy())
-        return tokens
+    def _read_tokens(self, row: int) -> Tensor:
+        """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero."""
+        tokens, *rest = self._arrays
+        if not rest:
+            return torch.from_numpy(self._read_row(tokens, row, tokens.block))
+        hit = self._read_row(rest[0], row, rest[0].block).astype(bool)
+        grid = np.zeros((*hit.shape, *tokens.entry), tokens.dtype)
+        grid[hit] = self._read_row(tokens, row, int(hit.sum()))
+        return torch.from_numpy(grid)
 
 
 @lru_cache(maxsize=1024)
@@ -184,8 +183,9 @@ def _spans(path: Path, inner_chunks: int, version: tuple[int, int]) -> NDArray[n
     return read_index(path, inner_chunks)
 
 
-def _read_chunks(path: Path, inner_chunks: int, first: int, count: int, out: NDArray[Any]) -> None:
-    """Fill `out` with the inner chunks first .. first + count - 1, which the writer laid one after another."""
+def _read_blocks(path: Path, array: BlockArray, first: int, out: NDArray[Any]) -> None:
+    """Fill `out` with the blocks from inner chunk `first` on, which the writer laid one after another."""
+    count = len(out) // array.block
     if not count:
         return
     try:
@@ -194,15 +194,26 @@ def _read_chunks(path: Path, inner_chunks: int, first: int, count: int, out: NDA
         raise CleverError(f"{path}: {error.strerror}; run `clever cache repair` or restore the shard") from error
     try:
         stat = os.fstat(handle)
-        spans = _spans(path, inner_chunks, (stat.st_mtime_ns, stat.st_size))[first : first + count]
-        if (spans == EMPTY).any() or int(spans[:, 1].sum()) != out.nbytes:
-            raise CleverError(
-                f"{path}: inner chunks {first}..{first + count - 1} are missing; run `clever cache repair`"
-            )
-        if os.preadv(handle, [out.data.cast("B")], int(spans[0, 0])) != out.nbytes:
+        spans = _spans(path, array.inner_chunks, (stat.st_mtime_ns, stat.st_size))[first : first + count]
+        if (spans == EMPTY).any():
+            raise CleverError(f"{path}: a frame's chunks are missing; run `clever cache verify`")
+        size = int(spans[:, 1].sum())
+        target = (
+            out.data.cast("B") if size == out.nbytes and not compressor(array.codec) else memoryview(bytearray(size))
+        )
+        if os.preadv(handle, [target], int(spans[0, 0])) != size:
             raise CleverError(f"{path}: shorter than its index says; run `clever cache repair`")
     finally:
         os.close(handle)
+    if compressor(array.codec):
+        _unpack(bytes(target), spans[:, 1], array, out)
+
+
+def _unpack(data: bytes, sizes: NDArray[np.uint64], array: BlockArray, out: NDArray[Any]) -> None:
+    ends = np.cumsum(sizes).astype(int)
+    for number, (end, size) in enumerate(zip(ends, sizes.astype(int), strict=True)):
+        block = np.frombuffer(unpack(data[end - size : end], array.codec), array.dtype)
+        out[number * array.block : (number + 1) * array.block] = block.reshape(array.block, *array.entry)
 
 
 def _choose_teacher(root: zarr.Group, wanted: str | None, path: str) -> TeacherInfo:

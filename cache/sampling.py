@@ -54,11 +54,7 @@ def sample_tokens(
     """
     views, height, width, channels = tokens.shape
     position = grid_coordinates(uv, image_size[view], (height, width), align_corners)
-    x = position[:, 0].clamp(0, width - 1)
-    y = position[:, 1].clamp(0, height - 1)
-    left, top = x.floor().long(), y.floor().long()
-    right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)
-    across, down = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
+    left, top, right, bottom, across, down = _taps(position, height, width)
     flat = tokens.reshape(views * height * width, channels)
 
     def tap(row: Tensor, column: Tensor) -> Tensor:
@@ -67,3 +63,31 @@ def sample_tokens(
     upper = torch.lerp(tap(top, left), tap(top, right), across)
     lower = torch.lerp(tap(bottom, left), tap(bottom, right), across)
     return torch.lerp(upper, lower, down)
+
+
+def reached_tokens(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The tokens that `sample_tokens` reads for these pairs, under either setting of `align_corners`.
+
+    Args:
+        view, uv, image_size: see `sample_tokens`.
+
+    Returns:
+        (V, h, w) bool.
+    """
+    height, width = grid
+    reached = torch.zeros(len(image_size), height, width, dtype=torch.bool)
+    for align_corners in (True, False):
+        position = grid_coordinates(uv, image_size[view], grid, align_corners)
+        left, top, right, bottom, _, _ = _taps(position, height, width)
+        for row in (top, bottom):
+            for column in (left, right):
+                reached[view, row, column] = True
+    return reached
+
+
+def _taps(position: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Left, top, right, bottom token of every position, and the (K, 1) weights of right and bottom."""
+    x, y = position[:, 0].clamp(0, width - 1), position[:, 1].clamp(0, height - 1)
+    left, top = x.floor().long(), y.floor().long()
+    right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)
+    return left, top, right, bottom, (x - left).unsqueeze(1), (y - top).unsqueeze(1)

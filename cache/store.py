@@ -14,7 +14,7 @@ from ..files import atomic_write
 from . import layout
 from .codec import CODECS, Calibration, Fidelity
 from .commits import Commit, FrameRecord, commit_path, committed_shards, read_commit
-from .layout import BLOCK_ARRAYS, CAPACITY, SHARD_ROWS
+from .layout import BLOCK_ARRAYS, SHARD_ROWS, BlockArray
 from .tables import TABLE_ROWS, FrameTable, status_column
 
 Json = dict[str, Any]
@@ -30,7 +30,8 @@ class TeacherInfo:
         description: where the weights come from, in words.
         grid: tokens down and across.
         channels: feature width.
-        codec: ``int8`` or ``fp16``.
+        codec: one of `CODECS`.
+        tokens: ``grid`` (every token) or ``hit`` (those within reach of a point).
         fingerprint: every setting that changes a feature, in clear.
     """
 
@@ -40,6 +41,7 @@ class TeacherInfo:
     grid: tuple[int, int]
     channels: int
     codec: str
+    tokens: str
     fingerprint: Json
 
 
@@ -158,6 +160,7 @@ class Store:
         grid: tuple[int, int],
         channels: int,
         codec: str,
+        tokens: str,
         fingerprint: Json,
     ) -> TeacherInfo:
         """Find the layer with this fingerprint, or add it.
@@ -167,8 +170,9 @@ class Store:
         """
         if codec not in CODECS:
             raise CleverError(f"unknown codec {codec!r}; choose one of {', '.join(CODECS)}")
-        whole = {**fingerprint, "codec": codec}
-        info = TeacherInfo(f"{alias}-{fingerprint_hash(whole)[:4]}", alias, description, grid, channels, codec, whole)
+        whole = {**fingerprint, "codec": codec, "tokens": tokens}
+        layer = f"{alias}-{fingerprint_hash(whole)[:4]}"
+        info = TeacherInfo(layer, alias, description, grid, channels, codec, tokens, whole)
         folder = self.path / "teachers" / info.id
         if (folder / "zarr.json").exists():
             present = self.teacher(info.id)
@@ -225,11 +229,9 @@ class Store:
         frames = self.path / "frames"
         FrameTable.from_records(records, len(self.ids), len(self.cameras)).write(frames)
         layout.write_if_changed(frames / "zarr.json", layout.group_metadata({"commits": len(commits)}))
-        columns = 1
-        for record in records.values():
-            columns = max(columns, -(-max(record.points, *record.offsets[-1:], 1) // CAPACITY))
+        longest = max((max(record.points, *record.offsets[-1:]) for record in records.values()), default=1)
         for array in BLOCK_ARRAYS:
-            data = layout.block_array_metadata(array, len(self.ids), columns)
+            data = array.metadata(len(self.ids), max(1, -(-longest // array.capacity)))
             layout.write_if_changed(self.path / array.path / "zarr.json", data)
         for info in self.teachers():
             self._finalise_teacher(info)
@@ -239,14 +241,8 @@ class Store:
         commits = self.commits(info.id)
         status = status_column(records_by_row(commits), len(self.ids))
         fidelity = sum((fidelity_of(commit) for commit in commits), Fidelity.none())
-        grid_shape = (len(self.cameras), *info.grid, info.channels)
-        data = layout.array_metadata(
-            (len(self.ids), *grid_shape),
-            (1, *grid_shape),
-            (SHARD_ROWS, *grid_shape),
-            "int8" if info.codec == "int8" else "float16",
-        )
-        layout.write_if_changed(folder / "grid" / "zarr.json", data)
+        for array in teacher_arrays(info, len(self.cameras)):
+            layout.write_if_changed(self.path / array.path / "zarr.json", array.metadata(len(self.ids)))
         layout.write_array(folder / "status", status, TABLE_ROWS)
         self._write_teacher(info, {"commits": len(commits), "fidelity": asdict(fidelity)})
 
@@ -272,6 +268,13 @@ def teacher_info(layer: str, attributes: Json) -> TeacherInfo:
     values = {name: attributes[name] for name in TeacherInfo.__dataclass_fields__}
     height, width = values["grid"]
     return TeacherInfo(**{**values, "id": layer, "grid": (height, width)})
+
+
+def teacher_arrays(info: TeacherInfo, cameras: int) -> list[BlockArray]:
+    """The sharded arrays of a teacher layer: the tokens and, for ``hit`` layers, which ones are stored."""
+    grid = (cameras, *info.grid, info.channels)
+    tokens = layout.grid_array(info.id, grid, info.codec, info.tokens)
+    return [tokens] if info.tokens == "grid" else [tokens, layout.hit_array(info.id, grid)]
 
 
 def read_calibration(folder: Path) -> Calibration | None:

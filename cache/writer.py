@@ -7,23 +7,13 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import Fidelity
+from .codec import Fidelity, pack
 from .commits import Commit, FrameRecord, commit_path, write_commit
 from .frame import Frame
-from .layout import (
-    BLOCK,
-    PAIR_POINT,
-    PAIR_UV,
-    POINTS,
-    SHARD_BLOCKS,
-    SHARD_ROWS,
-    UV_LEVELS,
-    BlockArray,
-    grid_key,
-)
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, quantise_uv
 from .projection import Correspondences
 from .shards import ShardWriter
-from .store import Store, TeacherInfo
+from .store import Store, TeacherInfo, teacher_arrays
 
 
 class LayerShard:
@@ -62,9 +52,22 @@ class LayerShard:
         measured = asdict(fidelity) if fidelity else {}
         write_commit(self.store.path, Commit(self.layer, self.shard, files, self.records, measured))
 
-    def _writer(self, key: str, inner_chunks: int) -> ShardWriter:
+    def _add_blocks(self, array: BlockArray, row: int, values: NDArray[np.generic]) -> int:
+        """Append a row to `array`; returns the crc32c of the row's stored bytes."""
+        data = np.ascontiguousarray(values, array.dtype)
+        data = np.concatenate([data, np.zeros((-len(data) % array.block, *array.entry), array.dtype)])
+        checksum = 0
+        for number in range(len(data) // array.block):
+            column, block = divmod(number, array.blocks)
+            packed = pack(data[number * array.block : (number + 1) * array.block].tobytes(), array.codec)
+            checksum = google_crc32c.extend(checksum, packed)
+            self._writer(array, column).add(row % SHARD_ROWS * array.blocks + block, packed)
+        return checksum
+
+    def _writer(self, array: BlockArray, column: int) -> ShardWriter:
+        key = array.key(self.shard, column)
         if key not in self._writers:
-            self._writers[key] = ShardWriter(self.store.path / key, inner_chunks)
+            self._writers[key] = ShardWriter(self.store.path / key, array.inner_chunks)
         return self._writers[key]
 
 
@@ -74,7 +77,7 @@ class PointShard(LayerShard):
     def __init__(self, store: Store, shard: int) -> None:
         super().__init__(store, "points", shard)
         for array in (POINTS, PAIR_POINT, PAIR_UV):
-            self._writer(array.key(shard, 0), array.inner_chunks)
+            self._writer(array, 0)
 
     def add(self, row: int, frame: Frame, pairs: Correspondences) -> None:
         """Store one frame's points, poses and correspondences."""
@@ -98,40 +101,24 @@ class PointShard(LayerShard):
             )
         )
 
-    def _add_blocks(self, array: BlockArray, row: int, values: NDArray[np.generic]) -> int:
-        data = np.ascontiguousarray(values, array.dtype)
-        data = np.concatenate([data, np.zeros((-len(data) % BLOCK, *array.entry), array.dtype)])
-        checksum = google_crc32c.value(data.tobytes())
-        for number in range(len(data) // BLOCK):
-            column, block = divmod(number, SHARD_BLOCKS)
-            writer = self._writer(array.key(self.shard, column), array.inner_chunks)
-            inner = row % SHARD_ROWS * SHARD_BLOCKS + block
-            writer.add(inner, data[number * BLOCK : (number + 1) * BLOCK].tobytes())
-        return checksum
-
 
 class GridShard(LayerShard):
-    """A shard of one teacher's token grids."""
+    """A shard of one teacher's tokens."""
 
     def __init__(self, store: Store, info: TeacherInfo, shard: int) -> None:
         super().__init__(store, info.id, shard)
-        self._grid = self._writer(grid_key(info.id, shard), SHARD_ROWS)
+        self._arrays = teacher_arrays(info, len(store.cameras))
+        for array in self._arrays:
+            self._writer(array, 0)
 
-    def add(self, row: int, codes: NDArray[np.generic]) -> None:
-        """Store one frame's grid, (cameras, h, w, channels) as the codec made it."""
-        data = np.ascontiguousarray(codes).tobytes()
-        self._grid.add(row % SHARD_ROWS, data)
-        self.records.append(FrameRecord(row, self.store.ids[row], checksums={"grid": google_crc32c.value(data)}))
+    def add(self, row: int, codes: NDArray[np.generic], hit: NDArray[np.bool_] | None = None) -> None:
+        """Store one frame's tokens.
 
-
-def quantise_uv(uv: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """Pixel positions as 16-bit fixed point: code c stands for (c + 0.5) / 65536 of the image's width or height.
-
-    Args:
-        uv: (K, 2) float64 pixels, pixel centres at integers, at least half a pixel inside the image.
-        size: (K, 2) width and height in pixels.
-
-    Returns:
-        (K, 2) uint16; the error is at most W / 131072 pixels (0.012 at 1600).
-    """
-    return np.floor((uv + 0.5) / size * UV_LEVELS).astype(np.uint16)
+        Args:
+            codes: (cameras, h, w, channels) as `codec.encode` made them.
+            hit: (cameras, h, w), the tokens to store; for ``hit`` layers alone.
+        """
+        checksums = {"grid": self._add_blocks(self._arrays[0], row, codes if hit is None else codes[hit])}
+        if hit is not None:
+            checksums["hit"] = self._add_blocks(self._arrays[1], row, hit)
+        self.records.append(FrameRecord(row, self.store.ids[row], checksums=checksums))

@@ -47,8 +47,10 @@ class CacheTeacherSettings(JobSettings):
     """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the teacher."""
-    codec: Literal["int8", "fp16"] = "int8"
+    codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
     """How features are stored."""
+    tokens: Literal["grid", "hit"] = "grid"
+    """Store every token, or only those within reach of a point (smaller for large grids, same sampled features)."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N frames only."""
     cache: Path | None = None
@@ -123,6 +125,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             teacher.grid,
             teacher.channels,
             settings.codec,
+            settings.tokens,
             teacher.fingerprint,
         )
         return _fill(settings, store, info, dataset, teacher, ids, device.type)

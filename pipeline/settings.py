@@ -52,14 +52,6 @@ DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, valid
 """Dataset folder; the environment variable CLEVER_DATA_ROOT unless given."""
 
 
-def _environment_root() -> str | None:
-    return os.environ.get("CLEVER_DATA_ROOT")
-
-
-DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, validate_default=True)]
-"""Dataset folder; the environment variable CLEVER_DATA_ROOT unless given."""
-
-
 class JobSettings(BaseModel):
     """Base of every job's settings; field names are the flags' names with underscores."""
 

@@ -8,13 +8,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cache.codec import Calibration, Fidelity, calibrate, decode, encode, measure
+from ..cache.codec import Calibration, Fidelity, Statistics, calibrate, decode, encode, measure
 from ..cache.frame import Frame
 from ..cache.images import load_image
+from ..cache.layout import normalised_uv, quantise_uv
 from ..cache.projection import Correspondences, visible_pairs
+from ..cache.sampling import reached_tokens
 from ..cache.store import Store, TeacherInfo
 from ..cache.teacher import Teacher
 from ..cache.writer import GridShard, PointShard
@@ -32,7 +36,8 @@ class LoadedFrame:
     Attributes:
         row: row of the store.
         frame, pairs: None when the frame failed.
-        images: (M, 3, H, W) uint8, resized for the teacher; None when they are not wanted or failed.
+        hit: (M, h, w) bool, the tokens within reach of a point; None unless the layer stores those alone.
+        images: (M, 3, H, W) uint8, resized for the teacher; None when they failed.
         reason: why the frame is skipped in both layers.
         image_reason: why it is skipped in the teacher's layer alone.
     """
@@ -40,6 +45,7 @@ class LoadedFrame:
     row: int
     frame: Frame | None = None
     pairs: Correspondences | None = None
+    hit: NDArray[np.bool_] | None = None
     images: Tensor | None = None
     reason: str = ""
     image_reason: str = ""
@@ -86,7 +92,7 @@ class StageOne:
 
         The sample is 5 % of the frames, at least 32 and at most 200, drawn with a seed from the layer's id.
         """
-        if self.info.codec != "int8" or self._calibration is not None:
+        if self.info.codec == "fp16" or self._calibration is not None:
             return []
         batches = list(self._batches(shards))
         random.Random(self.info.id).shuffle(batches)
@@ -96,18 +102,21 @@ class StageOne:
 
     def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
-        features: list[Tensor] = []
+        statistics: dict[int, Statistics] = {}
         kept = 0
-        for batch, loaded in self._loaded(sample, set()):
+        for batch, loaded in self._loaded(sample):
             values, good = self.features(loaded)
             kept += values.numel() * values.element_size()
             if kept <= REUSE_BYTES:
                 self._known[batch] = values
-            finite = [tokens.flatten(0, -2) for tokens in values if good and tokens.isfinite().all()]
-            features += [torch.stack([tokens.amin(0), tokens.amax(0)]).cpu() for tokens in finite]
+            frames = values if good else []
+            statistics |= {
+                row: Statistics.of(tokens) for row, tokens in zip(good, frames, strict=True) if _finite(tokens)
+            }
             advance(len(loaded))
-        self._calibration = calibrate(features)
-        self.store.set_calibration(self.info, self._calibration)
+        self._calibration = calibrate([statistics[row] for row in sorted(statistics)], self.info.codec)
+        if self._calibration:
+            self.store.set_calibration(self.info, self._calibration)
 
     def run(self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]) -> None:
         """Write and commit shards of points and pairs and of the teacher's grid.
@@ -120,7 +129,7 @@ class StageOne:
         with ExitStack() as stack, ThreadPoolExecutor(1, "writer") as writer:
             queue: deque[Future[None]] = deque()
             open_shard = _OpenShard(self, -1, False, False)
-            for (shard, rows), loaded in self._loaded(list(self._batches(shards)), point_shards):
+            for (shard, rows), loaded in self._loaded(list(self._batches(shards))):
                 if shard != open_shard.shard:
                     queue.append(writer.submit(open_shard.commit))
                     open_shard = _OpenShard(self, shard, shard in point_shards, shard in grid_shards)
@@ -164,24 +173,24 @@ class StageOne:
             while part := tuple(islice(rows, self.frames_per_batch)):
                 yield shard, part
 
-    def _loaded(self, batches: Sequence[Batch], point_shards: set[int]) -> Iterator[tuple[Batch, list[LoadedFrame]]]:
+    def _loaded(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, list[LoadedFrame]]]:
         """Batches in order, loaded ahead by the decoder threads."""
         ahead = 2 * self.frames_per_batch + self.decoders
-        rows = iter([(row, shard in point_shards) for shard, part in batches for row in part])
+        rows = iter([row for _, part in batches for row in part])
         with ThreadPoolExecutor(self.decoders, "decoder") as pool:
-            pending = deque(pool.submit(self._load, *job) for job in islice(rows, ahead))
+            pending = deque(pool.submit(self._load, row) for row in islice(rows, ahead))
             try:
                 for batch in batches:
                     loaded = []
                     for _ in batch[1]:
                         loaded.append(pending.popleft().result())
-                        pending.extend(pool.submit(self._load, *job) for job in islice(rows, 1))
+                        pending.extend(pool.submit(self._load, row) for row in islice(rows, 1))
                     yield batch, loaded
             finally:
                 for future in pending:
                     future.cancel()
 
-    def _load(self, row: int, want_points: bool) -> LoadedFrame:
+    def _load(self, row: int) -> LoadedFrame:
         frame_id = self.store.ids[row]
         if frame_id not in self.index:
             raise CleverError(
@@ -190,14 +199,16 @@ class StageOne:
             )
         try:
             frame = self.dataset.frame(self.index[frame_id])
-            pairs = visible_pairs(frame) if want_points else None
+            pairs = visible_pairs(frame)
             if tuple(camera.name for camera in frame.cameras) != tuple(self.store.cameras):
                 raise FrameError(frame_id, f"has cameras {[camera.name for camera in frame.cameras]}, not the store's")
         except FrameError as error:
             return self._failed(error, LoadedFrame(row, reason=error.reason))
         try:
             images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
-            return LoadedFrame(row, frame, pairs, torch.stack([self.teacher.preprocess(image) for image in images]))
+            resized = torch.stack([self.teacher.preprocess(image) for image in images])
+            hit = hit_tokens(frame, pairs, self.info.grid) if self.info.tokens == "hit" else None
+            return LoadedFrame(row, frame, pairs, hit, resized)
         except CleverError as error:
             return self._failed(
                 FrameError(frame_id, str(error)), LoadedFrame(row, frame, pairs, image_reason=str(error))
@@ -247,9 +258,21 @@ class _OpenShard:
     def _write_grid(self, layer: GridShard, item: LoadedFrame, tokens: Tensor | None) -> None:
         if tokens is None:
             layer.fail(item.row, item.reason or item.image_reason)
-        elif not bool(tokens.isfinite().all()):
+        elif not _finite(tokens):
             layer.fail(item.row, "the teacher's features hold NaN or infinity; try --precision fp32")
         else:
             codes, fidelity = self.stage.encode(tokens)
             self._fidelity = self._fidelity + fidelity
-            layer.add(item.row, codes.numpy())
+            layer.add(item.row, codes.numpy(), item.hit)
+
+
+def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """(M, h, w) bool: the tokens that sampling at the stored pixels of `pairs` will read."""
+    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+    camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
+    uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
+    return reached_tokens(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
+
+
+def _finite(tokens: Tensor) -> bool:
+    return bool(tokens.isfinite().all())

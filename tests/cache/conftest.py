@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from clever.cache.codec import calibrate, encode
+from clever.cache.codec import Statistics, calibrate, encode
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
 from clever.cache.store import Store, TeacherInfo
@@ -24,6 +25,7 @@ class Written:
     frames: dict[str, Frame]
     pairs: dict[str, Correspondences]
     features: dict[str, torch.Tensor]
+    hits: dict[str, NDArray[np.bool_]]
 
 
 def random_frame(rng: np.random.Generator, frame_id: str, scene: str, points: int) -> tuple[Frame, Correspondences]:
@@ -45,17 +47,18 @@ def random_frame(rng: np.random.Generator, frame_id: str, scene: str, points: in
 def write_store(tmp_path: Path) -> Callable[..., Written]:
     """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7 channels."""
 
-    def write(points: list[int], codec: str = "int8", name: str = "store.zarr") -> Written:
+    def write(points: list[int], codec: str = "int8", tokens: str = "grid", name: str = "store.zarr") -> Written:
         rng = np.random.default_rng(7)
         path = tmp_path / name
         store = Store.open_or_create(path, {"dataset": "made", "cameras": ["left", "right"]})
         ids = [f"frame-{number}" for number in range(len(points))]
         scenes = [f"scene-{number // 2}" for number in range(len(points))]
         store.extend(ids, scenes)
-        info = store.add_teacher("made-3x5", "made up", (3, 5), 7, codec, {"model": "made"})
+        info = store.add_teacher("made-3x5", "made up", (3, 5), 7, codec, tokens, {"model": "made"})
         made = [random_frame(rng, *job) for job in zip(ids, scenes, points, strict=True)]
         features = {frame: torch.from_numpy(rng.normal(size=(2, 3, 5, 7)).astype(np.float32)) for frame in ids}
-        calibration = calibrate(features.values()) if codec == "int8" else None
+        calibration = calibrate([Statistics.of(feature) for feature in features.values()], codec)
+        hits = {frame: rng.random((2, 3, 5)) < 0.6 for frame in ids} if tokens == "hit" else {}
         if calibration:
             store.set_calibration(info, calibration)
         for shard in store.pending("points", store.rows_of(ids)):
@@ -63,11 +66,11 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
             for row in store.shard_rows(shard):
                 frame, pairs = made[ids.index(store.ids[row])]
                 point_shard.add(row, frame, pairs)
-                grid_shard.add(row, encode(features[frame.id], codec, calibration)[0].numpy())
+                grid_shard.add(row, encode(features[frame.id], codec, calibration)[0].numpy(), hits.get(frame.id))
             point_shard.commit()
             grid_shard.commit()
         store.finalise()
         frames = {frame.id: frame for frame, _ in made}
-        return Written(path, info, frames, {frame.id: pairs for frame, pairs in made}, features)
+        return Written(path, info, frames, {frame.id: pairs for frame, pairs in made}, features, hits)
 
     return write

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clever.cache.codec import Fidelity, calibrate, decode, encode, measure
+from clever.cache.codec import ZSTD_STEP, Fidelity, Statistics, calibrate, decode, encode, measure, pack, unpack
 from clever.errors import CleverError
 
 
@@ -16,7 +16,8 @@ def random_features(seed: int = 0) -> torch.Tensor:
 
 def test_int8_error_is_half_a_step() -> None:
     features = random_features()
-    calibration = calibrate([features[:200], features[200:]])
+    calibration = calibrate([Statistics.of(features[:200]), Statistics.of(features[200:])], "int8")
+    assert calibration is not None
     codes, clipped = encode(features, "int8", calibration)
     assert int(clipped) == 0
     error = (decode(codes, calibration.centre, calibration.step) - features).abs()
@@ -27,13 +28,23 @@ def test_int8_error_is_half_a_step() -> None:
 def test_margin_of_the_range() -> None:
     """Five per cent of the range at each end: the sample's extremes sit at 127 / 1.1."""
     features = random_features()
-    codes = encode(features, "int8", calibrate([features]))[0]
+    codes = encode(features, "int8", calibrate([Statistics.of(features)], "int8"))[0]
     np.testing.assert_array_equal(codes.amax(0).numpy(), np.full(16, round(127 / 1.1)))
     np.testing.assert_array_equal(codes.amin(0).numpy(), np.full(16, -round(127 / 1.1)))
 
 
+def test_zstd_step_is_a_share_of_the_deviation() -> None:
+    features = random_features()
+    calibration = calibrate([Statistics.of(features[:50]), Statistics.of(features[50:])], "int8-zstd")
+    assert calibration is not None
+    np.testing.assert_allclose(calibration.centre.numpy(), features.double().mean(0).numpy(), rtol=1e-6)
+    deviation = features.double().numpy().std(0)
+    np.testing.assert_allclose(calibration.step.numpy(), ZSTD_STEP * deviation, rtol=1e-5)
+    assert unpack(pack(b"clever" * 99, "int8-zstd"), "int8-zstd") == b"clever" * 99
+
+
 def test_clipping_is_counted() -> None:
-    calibration = calibrate([torch.tensor([[0.0], [1.0]])])
+    calibration = calibrate([Statistics.of(torch.tensor([[0.0], [1.0]]))], "int8")
     codes, clipped = encode(torch.tensor([[0.5], [1.0], [3.0], [-9.0]]), "int8", calibration)
     assert int(clipped) == 2
     assert codes.flatten().tolist() == [0, 115, 127, -127]
@@ -44,7 +55,8 @@ def test_clipping_is_counted() -> None:
 
 def test_constant_channel() -> None:
     features = torch.full((5, 2), 3.0)
-    calibration = calibrate([features])
+    calibration = calibrate([Statistics.of(features)], "int8")
+    assert calibration is not None
     codes = encode(features, "int8", calibration)[0]
     assert torch.equal(decode(codes, calibration.centre, calibration.step), features)
 
@@ -67,4 +79,4 @@ def test_fidelity_against_numpy() -> None:
 
 def test_nothing_to_calibrate_on() -> None:
     with pytest.raises(CleverError, match="no frame could be read"):
-        calibrate([])
+        calibrate([], "int8")

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from clever.cache.codec import decode
-from clever.cache.sampling import sample_tokens
+from clever.cache.sampling import reached_tokens, sample_tokens
 
 HEIGHT, WIDTH = 45, 80
 
@@ -61,3 +61,22 @@ def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
     assert corner[0] == 0
     assert corner[1].item() == pytest.approx(199.5 * 7 / 799)
     assert patch[1].item() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_reached_tokens_are_all_that_is_read(align_corners: bool) -> None:
+    """Overwriting every other token changes nothing; clearing the reached ones leaves nothing to read."""
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randn(2, 8, 12, 3, generator=generator).half()
+    uv = torch.rand(25, 2, generator=generator)
+    view = torch.randint(0, 2, (25,), generator=generator)
+    size = torch.tensor([[WIDTH, HEIGHT]] * 2)
+    reached = reached_tokens(view, uv, size, (8, 12))
+    assert 0 < int(reached.sum()) < reached.numel()
+    spoilt = tokens.clone()
+    spoilt[~reached] = 1000.0
+    expected = sample_tokens(tokens, view, uv, size, None, None, align_corners)
+    assert torch.equal(sample_tokens(spoilt, view, uv, size, None, None, align_corners), expected)
+    emptied = tokens.clone()
+    emptied[reached] = 0
+    assert not bool(sample_tokens(emptied, view, uv, size, None, None, align_corners).any())
