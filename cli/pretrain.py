@@ -1,0 +1,21 @@
+"""`clever pretrain`."""
+
+import typer
+
+from ..pipeline.pretrain import PretrainSettings, pretrain
+from .command import job_command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    job_command(app, "pretrain", PretrainSettings, run)
+
+
+def run(settings: PretrainSettings) -> int:
+    """Stage two: distil a teacher's cached features into a LiDAR student.
+
+    Opens the cache and nothing else: no images, no dataset, no teacher. Stopped at any time, the same command with
+    the same --out goes on after the last finished epoch.
+    """
+    print(pretrain(settings))
+    return 0
