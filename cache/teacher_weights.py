@@ -134,13 +134,15 @@ def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: s
 
     The filter would resample weights of another patch size or grid to fit; those are refused first.
     """
-    own = network.state_dict()
-    prefix = int(getattr(network, "num_prefix_tokens", 0))  # class and register tokens may share the embedding
-    for name, axis, slack in (("patch_embed.proj.weight", slice(None), 0), ("pos_embed", slice(1, 2), prefix)):
-        if name in state and name in own:
-            sizes = zip(state[name].shape[axis], own[name].shape[axis], strict=False)
-            if state[name].ndim != own[name].ndim or any(abs(given - wanted) > slack for given, wanted in sizes):
-                raise _misfit(source, model, _shapes(name, state[name], own[name]))
+    own, registers = network.state_dict(), "register_tokens" in state
+    if registers and "reg_token" not in own:
+        raise _misfit(source, model, "register_tokens has no place in it")
+    for name, shape in (
+        (name, state[name].shape) for name in ("patch_embed.proj.weight", "pos_embed") if name in state
+    ):
+        class_tokens = int(registers and name == "pos_embed")  # DINOv2 embeds it, timm adds the two up beforehand
+        if name in own and (shape[0], shape[1] - class_tokens, *shape[2:]) != tuple(own[name].shape):
+            raise _misfit(source, model, _shapes(name, state[name], own[name]))
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return state

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -37,7 +36,9 @@ def _image_size(value: object) -> object:
     return value
 
 
-ImageSize = Annotated[tuple[int, int], BeforeValidator(_image_size), PlainSerializer(lambda size: "{}x{}".format(*size))]
+ImageSize = Annotated[
+    tuple[int, int], BeforeValidator(_image_size), PlainSerializer(lambda size: "{}x{}".format(*size))
+]
 """Height and width in pixels, written ``224x448``."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clever.cache.images import load_image, resize_image
-from clever.errors import CleverError
 from numpy.typing import NDArray
 from PIL import Image
+
+from clever.cache.images import load_image, resize_image
+from clever.errors import CleverError
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def test_size_must_be_the_calibrations(tmp_path: Path, pixels: NDArray[np.uint8]
 
 
 def test_antialiased_resize_is_pillows(pixels: NDArray[np.uint8]) -> None:
-    for size in ((14, 28), (28, 14), (90, 200), (45, 80)):
-        ours = resize_image(pixels, size, "bilinear-antialias").permute(1, 2, 0).numpy().astype(int)
-        pillow = np.array(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+    for height, width in ((14, 28), (28, 14), (90, 200), (45, 80)):
+        ours = resize_image(pixels, (height, width), "bilinear-antialias").permute(1, 2, 0).numpy().astype(int)
+        pillow = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)).astype(int)
         assert np.abs(ours - pillow).max() <= 1
 
 

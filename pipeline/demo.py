@@ -1,0 +1,198 @@
+"""The whole way on generated drives: cache, pre-train, probe against random weights, pictures."""
+
+import html
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ..cache import FeatureCache
+from ..student.checkpoint import load_module, load_student
+from ..student.heads import ProjectionHead
+from .cache_teacher import CacheTeacherSettings, cache_teacher
+from .datasets import build_dataset
+from .drives.make import MakeDrivesSettings, make_drives
+from .finetune import FinetuneResult, FinetuneSettings, finetune
+from .pictures import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
+from .pretrain import PretrainResult, PretrainSettings, build_step, pretrain
+from .runs import notice
+from .settings import Device, JobSettings
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class DemoSettings(JobSettings):
+    """Settings of `clever demo`; the defaults suit two CPU cores."""
+
+    out: Path = Path("demo")
+    """Folder of the drives, the cache, the runs and the page of pictures."""
+    scenes: Annotated[int, Field(ge=2)] = 4
+    """Drives; about a quarter of them, at least one, are held out to evaluate on."""
+    keyframes: Count = 6
+    """Keyframes a drive."""
+    epochs: Count = 20
+    """Epochs of pre-training."""
+    probe_epochs: Count = 60
+    """Epochs of each linear probe."""
+    student: str = "minkunet-tiny"
+    """LiDAR network."""
+    voxel_size: Annotated[float, Field(gt=0)] = 0.2
+    """Metres."""
+    head_hidden: Count = 512
+    """Hidden width of the projection head."""
+    device: Device = "auto"
+    """Where networks run."""
+    seed: int = 0
+    """Seed of the drives and of every run."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        page: the page of pictures.
+        pretraining: the distillation run.
+        distilled, random: the probes on the distilled student and on one with random weights.
+        cosine: mean cosine between the student's prediction and the teacher on a held-out frame.
+        seconds: wall time of this call.
+    """
+
+    page: Path
+    pretraining: PretrainResult
+    distilled: FinetuneResult
+    random: FinetuneResult
+    cosine: float
+    seconds: float
+
+
+def demo(settings: DemoSettings) -> DemoResult:
+    """Run every stage below ``settings.out``; stages that are finished there already are not run again.
+
+    Raises:
+        CleverError: what a stage raises, among others an ``out`` of other settings.
+    """
+    started = time.monotonic()
+    out = settings.out
+    drives = out / "drives"
+    if not drives.exists():
+        notice(f"1/5 making {settings.scenes} drives of {settings.keyframes} keyframes: {drives}")
+        make_drives(
+            MakeDrivesSettings(out=drives, scenes=settings.scenes, keyframes=settings.keyframes, seed=settings.seed)
+        )
+    notice("2/5 caching EfficientNet-Lite0 features of every camera image")
+    store = out / "cache.zarr"
+    common = {"dataset": "nuscenes", "data_root": drives, "version": "v1.0-mini"}
+    # The training drives come first in the store, so that pre-training can leave the held-out ones alone.
+    summaries = [
+        cache_teacher(
+            CacheTeacherSettings(**common, model="efficientnet_lite0", split=split, cache=store, device=settings.device)
+        )
+        for split in ("train", "val")
+    ]
+    notice("3/5 distilling them into a LiDAR student")
+    pretraining = pretrain(
+        PretrainSettings(
+            cache=store,
+            student=settings.student,
+            voxel_size=settings.voxel_size,
+            head_hidden=settings.head_hidden,
+            epochs=settings.epochs,
+            batch_size=2,
+            limit=summaries[0].wanted,
+            device=settings.device,
+            seed=settings.seed,
+            out=out / "pretrain",
+        )
+    )
+    notice("4/5 linear probes on the distilled student and on random weights")
+    distilled = _probe(settings, drives, out / "probe-distilled", pretraining.out)
+    random = _probe(settings, drives, out / "probe-random", None)
+    notice("5/5 pictures")
+    cosine = _pictures(settings, store, drives, pretraining, {"distilled": distilled, "random weights": random})
+    page = out / "index.html"
+    seconds = time.monotonic() - started
+    result = DemoResult(page, pretraining, distilled, random, cosine, seconds)
+    page.write_text(_page(settings, result))
+    return result
+
+
+def _probe(settings: DemoSettings, drives: Path, out: Path, checkpoint: Path | None) -> FinetuneResult:
+    start = {"checkpoint": checkpoint} if checkpoint else {"checkpoint": "none", "student": settings.student}
+    return finetune(
+        FinetuneSettings.model_validate(
+            {
+                **start,
+                "voxel_size": None if checkpoint else settings.voxel_size,
+                "dataset": "nuscenes",
+                "data_root": drives,
+                "version": "v1.0-mini",
+                "mode": "probe",
+                "epochs": settings.probe_epochs,
+                "batch_size": 4,
+                "device": settings.device,
+                "seed": settings.seed,
+                "out": out,
+            }
+        )
+    )
+
+
+def _pictures(
+    settings: DemoSettings, store: Path, drives: Path, pretraining: PretrainResult, probes: dict[str, FinetuneResult]
+) -> float:
+    """Write every picture below ``out``; returns the cosine to the teacher on a held-out frame."""
+    out = settings.out
+    records = [json.loads(line) for line in (pretraining.out / "log.jsonl").read_text().splitlines()]
+    loss_curve(records, f"distillation, {pretraining.frames} frames, seed {pretraining.seed}", out / "loss.png")
+    protocol = probes["distilled"].evaluation.protocol
+    iou_bars({name: probe.evaluation.iou for name, probe in probes.items()}, protocol, out / "iou.png")
+    cache = FeatureCache(store)
+    dataset = build_dataset("nuscenes", drives, version="v1.0-mini", split="val")
+    number = len(dataset) // 2
+    cached = cache[cache.index(dataset.frame_ids[number])]
+    student = load_student(pretraining.out)
+    run_settings = PretrainSettings.resolve(pretraining.out / "settings.yaml", {})
+    untrained = build_step(run_settings, cache.teacher.channels)
+    head = ProjectionHead(
+        student.out_channels, cache.teacher.channels, run_settings.head_layers, run_settings.head_hidden
+    )
+    load_module(pretraining.out / "head.safetensors", head)
+    networks = {"student": (student, head), "untrained": (untrained.student, untrained.head)}
+    cameras = best_cameras(cache, cached, 3)
+    cosines = feature_panels(cached, dataset.frame(number), cameras, networks, out / "features.png")
+    cloud_panels(cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png")
+    return cosines["student"]
+
+
+def _page(settings: DemoSettings, result: DemoResult) -> str:
+    """The page of pictures as HTML; pictures lie beside it."""
+    rows = "".join(
+        f"<tr><td>{name}</td><td>{100 * probe.evaluation.miou:.1f} %</td></tr>"
+        for name, probe in (("distilled", result.distilled), ("random weights", result.random))
+    )
+    facts = (
+        f"Teacher: {html.escape(result.pretraining.teacher)}. Student: {html.escape(settings.student)}, "
+        f"{settings.voxel_size} m voxels, {result.pretraining.epochs} epochs on {result.pretraining.frames} keyframes."
+    )
+    pictures = (
+        ("features.png", "A held-out keyframe: camera image, the teacher's features, and what the student predicts "
+         "from the LiDAR points alone, trained and untrained. Colours: three principal directions of the teacher's "
+         "features at the points, the same in all panels."),
+        ("cloud.png", "The same sweep from above, coloured by the backbone's own features."),
+        ("iou.png", "IoU by class of a linear probe on the held-out drives."),
+        ("loss.png", "Losses of the distillation."),
+    )  # fmt: skip
+    figures = "".join(
+        f'<figure><img src="{name}" alt=""><figcaption>{text}</figcaption></figure>' for name, text in pictures
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>clever demo</title><style>"
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
+        "img{max-width:100%}figure{margin:2em 0}figcaption{color:#555}td{padding:.2em 1.5em .2em 0}</style>"
+        f"<h1>clever demo</h1><p>{facts}</p><table>{rows}</table>"
+        f"<p>mIoU, {html.escape(result.distilled.evaluation.protocol)}.</p>{figures}</html>\n"
+    )

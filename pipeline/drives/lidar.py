@@ -1,0 +1,75 @@
+"""One sweep of the LiDAR: ranges with noise and drop-outs, intensity by material, exact labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .appearance import Shading, skins
+from .geometry import Pose, transform
+from .scene import SKY_SOLID, World, cast
+from .sensors import LidarModel
+
+MAX_RANGE = 100.0
+_FADE_FROM = 70.0
+_NEVER, _GLASS_LOSS = 0.005, 0.4
+NOISE_LIMIT = 3.0
+"""Range noise is cut at so many standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Points of one turn, in firing order.
+
+    Attributes:
+        points: (N, 5) float32: x, y, z in the LiDAR frame, intensity 0..255, ring.
+        labels: (N,) uint8 raw nuScenes categories.
+        instances: (N,) int32 instance numbers, 0 for none.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    instances: NDArray[np.int32]
+
+
+def scan(
+    world: World, lidar: LidarModel, world_from_ego: Pose, time: float, noise: float, rng: np.random.Generator
+) -> Sweep:
+    """The sweep taken at one instant.
+
+    Args:
+        time: seconds since the scene's start.
+        noise: standard deviation of the range in metres, along the ray and cut at `NOISE_LIMIT` times itself.
+    """
+    placed, rays = world.at(time), lidar.rays(world_from_ego)
+    hits = cast(rays, placed, world.street)
+    labels, instances = world.labels(hits, placed, rays)
+    shading = Shading.of(rays, hits)
+    skin, normals = skins(world, placed, rays, shading, 2 * np.pi / lidar.azimuths)
+    reflectance, gloss, facing = (np.empty(labels.size) for _ in range(3))
+    view = np.stack([a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3]])
+    reflectance[shading.order], gloss[shading.order] = skin.reflectance, skin.gloss
+    facing[shading.order] = np.abs((view * normals).sum(axis=0))
+    draws = rng.random((2, labels.size))
+    distance = 1 / np.where(hits.inverse > 0, hits.inverse, 1).reshape(-1)
+    keep = (hits.solid.reshape(-1) != SKY_SOLID) & (distance < MAX_RANGE) & (distance > 1.0)
+    keep &= draws[0] > np.maximum(_NEVER, (distance - _FADE_FROM) / (MAX_RANGE - _FADE_FROM))
+    keep &= (gloss < 0.65) | (draws[1] > _GLASS_LOSS)
+    error = noise * np.clip(rng.standard_normal(labels.size), -NOISE_LIMIT, NOISE_LIMIT)
+    speckle = np.exp(0.12 * rng.standard_normal(labels.size))
+    intensity = np.floor(np.clip(reflectance * (0.25 + 0.75 * facing) * speckle, 0, 255))
+    ring = np.broadcast_to(np.arange(rays.shape[0])[:, None], rays.shape).reshape(-1)
+    x, y, z = (np.broadcast_to(part, rays.shape).reshape(-1) * (distance + error) for part in (rays.x, rays.y, rays.z))
+    firing = np.arange(labels.size).reshape(rays.shape).T.reshape(-1)
+    chosen = firing[keep[firing]]
+    points = np.stack([x, y, z, intensity, ring], axis=1)[chosen].astype(np.float32)
+    return Sweep(points, labels.reshape(-1)[chosen], instances.reshape(-1)[chosen])
+
+
+def points_in_box(
+    points: NDArray[np.floating], world_from_thing: Pose, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(N,) whether points (N, 3) of the world frame lie in a box given in a thing's frame, borders included."""
+    inverse = np.linalg.inv(world_from_thing)
+    local = transform(inverse, points)
+    return ((local >= low) & (local <= high)).all(axis=1)

@@ -1,0 +1,189 @@
+"""One keyframe of a scene: what every sensor records, and the truth behind it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...files import atomic_write
+from .geometry import rotation_of, transform
+from .layout import draw_world
+from .lidar import NOISE_LIMIT, points_in_box, scan
+from .raycast import PinholeRays
+from .render import photograph
+from .scene import Hits, Placed, World, cast
+from .schema import VERSION
+from .sensors import CAMERAS, CameraModel, LidarModel
+from .shadows import SunMap, sun_map
+
+PERIOD = 500_000
+"""Microseconds between keyframes."""
+_EPOCH, _SCENE_GAP = 1_600_000_000_000_000, 1_000_000_000
+_BEYOND = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides the contents of a generated data set; the same recipe gives the same bytes.
+
+    Attributes:
+        seed: of everything random.
+        keyframes: a scene.
+        image_width: pixels; the height is 9 / 16 of it.
+        azimuths: LiDAR firings a turn.
+        range_noise: standard deviation in metres.
+    """
+
+    seed: int
+    keyframes: int
+    image_width: int
+    azimuths: int
+    range_noise: float
+
+    @property
+    def lidar(self) -> LidarModel:
+        """The LiDAR of the rig."""
+        return LidarModel(self.azimuths)
+
+    @property
+    def box_margin(self) -> float:
+        """By how much boxes exceed their things on each side, metres: no range error leads out of a box."""
+        return NOISE_LIMIT * self.range_noise + 0.01
+
+    def world(self, scene: int) -> World:
+        """The world of scene number `scene`, counted from 1."""
+        return _world(self.seed, scene, self.keyframes)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An annotation of a keyframe: instance number, points inside, share of its pixels that is not hidden."""
+
+    instance: int
+    points: int
+    visible: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a keyframe adds to the tables: its boxes, and how many points carry each raw category."""
+
+    scene: int
+    keyframe: int
+    boxes: tuple[Box, ...]
+    counts: NDArray[np.int64]
+
+
+@lru_cache(maxsize=2)
+def _world(seed: int, scene: int, keyframes: int) -> World:
+    return draw_world(seed, scene, keyframes * PERIOD / 1e6)
+
+
+@lru_cache(maxsize=1)
+def _shadows(recipe: Recipe, scene: int) -> SunMap:
+    world = recipe.world(scene)
+    return sun_map(world, -_BEYOND, world.ego.speed.distance(recipe.keyframes * PERIOD / 1e6) + _BEYOND)
+
+
+def timestamp(scene: int, keyframe: int, trigger: int = 0) -> int:
+    """Microseconds; `trigger` is the sensor's delay after the LiDAR."""
+    return _EPOCH + scene * _SCENE_GAP + keyframe * PERIOD + trigger
+
+
+def seconds(keyframe: int, trigger: int = 0) -> float:
+    """Seconds since the scene's first sweep."""
+    return (keyframe * PERIOD + trigger) / 1e6
+
+
+def file_name(scene: int, keyframe: int, channel: str, trigger: int = 0) -> str:
+    """Path of a sensor's file below the data set's root."""
+    ending = "jpg" if channel.startswith("CAM") else "pcd.bin"
+    return f"samples/{channel}/drive-{scene:04}__{channel}__{timestamp(scene, keyframe, trigger)}.{ending}"
+
+
+def label_name(sweep_token: str) -> str:
+    """Path of a sweep's labels below the data set's root."""
+    return f"lidarseg/{VERSION}/{sweep_token}_lidarseg.bin"
+
+
+def record_keyframe(recipe: Recipe, scene: int, keyframe: int, root: Path, sweep_token: str) -> Recording:
+    """Write the sweep, its labels and the six images of a keyframe below `root`."""
+    world, time = recipe.world(scene), seconds(keyframe)
+    rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
+    ego = world.ego.at(time)
+    sweep = scan(world, recipe.lidar, ego, time, recipe.range_noise, rng)
+    atomic_write(root / file_name(scene, keyframe, "LIDAR_TOP"), sweep.points.tobytes())
+    atomic_write(root / label_name(sweep_token), sweep.labels.tobytes())
+    inside = _points_inside(world, recipe, time, transform(ego @ recipe.lidar.ego_from_lidar, sweep.points[:, :3]))
+    seen, whole = np.zeros(len(world.things)), np.zeros(len(world.things))
+    for number, camera in enumerate(CAMERAS):
+        noise = np.random.default_rng([recipe.seed, scene, keyframe, 1 + number])
+        placed, rays, hits = view(recipe, scene, keyframe, camera)
+        moving = world.at(seconds(keyframe, camera.trigger), world.movers())
+        image = photograph(world, placed, rays, hits, _shadows(recipe, scene).with_things(moving), noise)
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=92)
+        atomic_write(root / file_name(scene, keyframe, camera.channel, camera.trigger), buffer.getvalue())
+        _count_pixels(placed, rays, hits, inside, seen, whole)
+    boxes = tuple(
+        Box(world.things[index].instance, count, float(seen[index] / max(whole[index], 1)))
+        for index, count in inside.items()
+    )
+    return Recording(scene, keyframe, boxes, np.bincount(sweep.labels, minlength=32))
+
+
+def view(recipe: Recipe, scene: int, keyframe: int, camera: CameraModel) -> tuple[Placed, PinholeRays, Hits]:
+    """What a camera sees when it fires."""
+    world, time = recipe.world(scene), seconds(keyframe, camera.trigger)
+    placed, rays = world.at(time), camera.rays(world.ego.at(time), recipe.image_width)
+    return placed, rays, cast(rays, placed, world.street)
+
+
+def _points_inside(world: World, recipe: Recipe, time: float, points: NDArray[np.float64]) -> dict[int, int]:
+    """Number of points in the box of every boxed thing that has any, by index of the thing."""
+    inside, (x, y) = {}, points[:, :2].T.copy()
+    for index, thing in enumerate(world.things):
+        if not thing.instance:
+            continue
+        where, (low, high) = thing.motion.at(time), thing.box(recipe.box_margin)
+        reach = float(np.linalg.norm(np.maximum(-low, high)))
+        near = points[(np.abs(x - where[0, 3]) < reach) & (np.abs(y - where[1, 3]) < reach)]
+        count = int(points_in_box(near, where, low, high).sum())
+        if count:
+            inside[index] = count
+    return inside
+
+
+def _count_pixels(
+    placed: Placed,
+    rays: PinholeRays,
+    hits: Hits,
+    things: dict[int, int],
+    seen: NDArray[np.float64],
+    whole: NDArray[np.float64],
+) -> None:
+    """Add each thing's pixels in an image, on every fourth row and column: those that are `seen`, and as if alone."""
+    step = 4
+    thin = rays.thin(step)
+    shown = hits.solid[::step, ::step]
+    owners = np.append(placed.owner, [-1, -1])[shown]
+    windows, _ = thin.windows(placed.corners)
+    possible = placed.owner[(windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3])]
+    for index in np.intersect1d(possible, list(things)):
+        solids = np.flatnonzero(placed.owner == index)
+        alone = cast(thin, placed.only(solids), None)
+        whole[index] += np.count_nonzero(alone.inverse)
+        seen[index] += np.count_nonzero(owners == index)
+
+
+def box_pose(world: World, recipe: Recipe, instance: int, time: float) -> tuple[list[float], list[float], list[float]]:
+    """Centre, size (width, length, height) and quaternion of a box in the global frame."""
+    thing = world.boxed()[instance]
+    low, high = thing.box(recipe.box_margin)
+    where = world.global_from_world @ thing.motion.at(time)
+    width, length, height = (high - low)[[1, 0, 2]].tolist()
+    return transform(where, (low + high) / 2).tolist(), [width, length, height], rotation_of(where).tolist()

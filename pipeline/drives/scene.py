@@ -1,0 +1,164 @@
+"""The world of one scene: street, things, light and the drive through it, all drawn from a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Pose, invert, transform
+from .light import Light
+from .models import Model
+from .motion import Ego, Motion
+from .raycast import Rays
+from .shapes import Solid
+from .street import Street
+
+SKY = 255
+"""Label of rays that meet nothing."""
+GROUND_SOLID, SKY_SOLID = -1, -2
+"""Solid indices of `Hits` for the ground and for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One object of the world.
+
+    Attributes:
+        model: its solids and category.
+        motion: where it is when.
+        instance: positive number within the scene for boxed things, else 0.
+        state: ``moving``, ``parked``, ``standing``, ...: decides the annotation's attribute.
+    """
+
+    model: Model
+    motion: Motion
+    instance: int = 0
+    state: str = ""
+
+    def box(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper corner, in the thing's frame, of the box about all solids and `margin` metres more."""
+        corners = self.model.corners.reshape(-1, 3)
+        return corners.min(axis=0) - margin, corners.max(axis=0) + margin
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """All solids at one instant.
+
+    Attributes:
+        solids: P solids.
+        owner: (P,) index into the world's things.
+        poses: (P, 4, 4) world_from_solid.
+        corners: (P, 8, 3) bounding box corners in the world frame.
+    """
+
+    solids: tuple[Solid, ...]
+    owner: NDArray[np.int64]
+    poses: NDArray[np.float64]
+    corners: NDArray[np.float64]
+
+    def only(self, chosen: NDArray[np.int64]) -> "Placed":
+        """Some of the solids."""
+        solids = tuple(self.solids[number] for number in chosen)
+        return Placed(solids, self.owner[chosen], self.poses[chosen], self.corners[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a grid of rays meets first.
+
+    Attributes:
+        inverse: 1 / ray parameter, 0 where nothing is hit.
+        solid: int16 index into `Placed.solids`, `GROUND_SOLID` or `SKY_SOLID`.
+    """
+
+    inverse: NDArray[np.floating]
+    solid: NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One scene.
+
+    Attributes:
+        street: the ground.
+        things: everything that stands on it.
+        ego: the recording vehicle.
+        light: sun, sky and weather.
+        global_from_world: (4, 4) pose of the world frame in the data set's global frame.
+    """
+
+    street: Street
+    things: tuple[Thing, ...]
+    ego: Ego
+    light: Light
+    global_from_world: Pose
+
+    def at(self, time: float, chosen: NDArray[np.int64] | None = None) -> Placed:
+        """The solids of all things, or of the chosen ones, `time` seconds after the scene's start."""
+        indices = np.arange(len(self.things)) if chosen is None else chosen
+        models = [self.things[index].model for index in indices]
+        where = [self.things[index].motion.at(time) for index in indices]
+        owner = np.repeat(indices, [len(model.solids) for model in models])
+        if len(owner) == 0:
+            return Placed((), owner, np.zeros((0, 4, 4)), np.zeros((0, 8, 3)))
+        poses = np.concatenate([pose @ model.poses for pose, model in zip(where, models, strict=True)])
+        corners = np.concatenate([transform(pose, model.corners) for pose, model in zip(where, models, strict=True)])
+        return Placed(tuple(solid for model in models for solid in model.solids), owner, poses, corners)
+
+    def boxed(self) -> dict[int, Thing]:
+        """Things that carry a box, by instance number."""
+        return {thing.instance: thing for thing in self.things if thing.instance}
+
+    def movers(self) -> NDArray[np.int64]:
+        """Indices of the things that move."""
+        return np.flatnonzero([thing.state == "moving" for thing in self.things])
+
+    def labels(self, hits: Hits, placed: Placed, rays: Rays) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Raw category and instance of every ray's hit; `SKY` and 0 where nothing is hit."""
+        categories = np.array([self.things[owner].model.category for owner in placed.owner] + [SKY, 0], np.uint8)
+        instances = np.array([self.things[owner].instance for owner in placed.owner] + [0, 0], np.int32)
+        label, instance = categories[hits.solid], instances[hits.solid]
+        ground = hits.solid == GROUND_SOLID
+        x, y, z = hit_points(rays, hits, ground)
+        label[ground] = self.street.category(self.street.outside(*self.street.to_street(x, y)), z)
+        return label, instance
+
+
+def hit_points(rays: Rays, hits: Hits, mask: NDArray[np.bool_]) -> tuple[NDArray[np.floating], ...]:
+    """World x, y and z of the hits in `mask`, each (n,), in the rays' precision."""
+    s = hits.inverse[mask]
+    return tuple(
+        float(rays.pose[axis, 3]) + rays.linear(rays.pose[axis, :3])[mask] / s for axis in range(3)
+    )  # fmt: skip
+
+
+def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
+    """Nearest hit of every ray among the solids and, unless it is None, the ground."""
+    shape = rays.shape
+    inverse = np.zeros(shape, rays.x.dtype)
+    index = np.full(shape, SKY_SOLID, np.int16)
+    windows, nearest = rays.windows(placed.corners)
+    seen = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
+    for number in seen[np.argsort(nearest[seen], kind="stable")]:
+        top, bottom, left, right = windows[number].tolist()
+        window = (slice(top, bottom), slice(left, right))
+        known = inverse[window]
+        if known.min() >= 1 / nearest[number]:
+            continue
+        found = intersect(placed, int(number), rays.crop(*window))
+        closer = found > known
+        np.copyto(known, found, where=closer)
+        np.copyto(index[window], np.int16(number), where=closer)
+    if street is not None:
+        found = street.intersect(rays, inverse)
+        closer = found > inverse
+        np.copyto(inverse, found, where=closer)
+        np.copyto(index, np.int16(GROUND_SOLID), where=closer)
+    return Hits(inverse, index)
+
+
+def intersect(placed: Placed, number: int, rays: Rays) -> NDArray[np.floating]:
+    """1 / ray parameter of the first hit of one solid, 0 for a miss."""
+    local = invert(placed.poses[number]) @ rays.pose
+    return placed.solids[number].shape.intersect(local[:3, 3], local[:3, :3], rays)

@@ -1,0 +1,163 @@
+"""Fills the nuScenes tables from a recipe and what was recorded."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from ...files import atomic_write
+from .geometry import rotation_of
+from .record import Recipe, Recording, box_pose, file_name, label_name, seconds, timestamp
+from .scene import World
+from .schema import CATEGORIES, VERSION, Tables, attribute, token, visibility
+from .sensors import CAMERAS, CameraModel
+
+
+def _key(recipe: Recipe, *parts: object) -> str:
+    """A token that no other recipe uses."""
+    return token(*astuple(recipe), *parts)
+
+
+def sample_token(recipe: Recipe, scene: int, keyframe: int) -> str:
+    """Token of a keyframe."""
+    return _key(recipe, "sample", scene, keyframe)
+
+
+def sweep_token(recipe: Recipe, scene: int, keyframe: int) -> str:
+    """Token of a keyframe's LiDAR data."""
+    return _key(recipe, "data", scene, keyframe, "LIDAR_TOP")
+
+
+def instance_token(recipe: Recipe, scene: int, instance: int) -> str:
+    """Token of an instance, as numbered in `ground_truth`."""
+    return _key(recipe, "instance", scene, instance)
+
+
+def write_tables(
+    recipe: Recipe, recordings: Sequence[Recording], root: Path, train: Sequence[str], val: Sequence[str]
+) -> None:
+    """Write all tables and ``splits.json``; `recordings` are in order of scene and time."""
+    tables = Tables()
+    _sensors(recipe, tables)
+    scenes = sorted({recording.scene for recording in recordings})
+    for scene in scenes:
+        _scene(recipe, tables, scene)
+    for recording in recordings:
+        _data(recipe, tables, recording)
+        _annotations(recipe, tables, recording)
+    tables.link("sample", "scene_token")
+    tables.link("sample_annotation", "instance_token")
+    _instances(recipe, tables, scenes)
+    tables.add("map", _key(recipe, "map"), log_tokens=[row["token"] for row in tables.rows["log"]],
+               category="semantic_prior", filename="maps/blank.png")  # fmt: skip
+    tables.write(root)
+    atomic_write(root / VERSION / "splits.json", json.dumps({"train": list(train), "val": list(val)}))
+
+
+def _sensors(recipe: Recipe, tables: Tables) -> None:
+    for sensor in (recipe.lidar, *CAMERAS):
+        camera = isinstance(sensor, CameraModel)
+        tables.add("sensor", token("sensor", sensor.channel), channel=sensor.channel,
+                   modality="camera" if camera else "lidar")  # fmt: skip
+        tables.add(
+            "calibrated_sensor",
+            _key(recipe, "calibration", sensor.channel),
+            sensor_token=token("sensor", sensor.channel),
+            translation=list(sensor.place),
+            rotation=sensor.rotation.tolist(),
+            camera_intrinsic=sensor.intrinsics(recipe.image_width).tolist() if camera else [],
+        )
+
+
+def _scene(recipe: Recipe, tables: Tables, scene: int) -> None:
+    log = tables.add(
+        "log",
+        _key(recipe, "log", scene),
+        logfile=f"drive-{scene:04}",
+        vehicle="generated",
+        date_captured="2020-09-13",
+        location="generated-street",
+    )
+    tables.add(
+        "scene",
+        _key(recipe, "scene", scene),
+        log_token=log,
+        nbr_samples=recipe.keyframes,
+        first_sample_token=sample_token(recipe, scene, 0),
+        last_sample_token=sample_token(recipe, scene, recipe.keyframes - 1),
+        name=f"scene-{scene:04}",
+        description="Generated street",
+    )
+
+
+def _data(recipe: Recipe, tables: Tables, recording: Recording) -> None:
+    """The sample, its seven files and their ego poses."""
+    scene, keyframe = recording.scene, recording.keyframe
+    world = recipe.world(scene)
+    sample = tables.add("sample", sample_token(recipe, scene, keyframe), timestamp=timestamp(scene, keyframe),
+                        scene_token=_key(recipe, "scene", scene))  # fmt: skip
+    for channel, trigger in (("LIDAR_TOP", 0), *((camera.channel, camera.trigger) for camera in CAMERAS)):
+        camera, key = channel != "LIDAR_TOP", _key(recipe, "data", scene, keyframe, channel)
+        neighbours = {
+            name: _key(recipe, "data", scene, other, channel) if 0 <= other < recipe.keyframes else ""
+            for name, other in (("prev", keyframe - 1), ("next", keyframe + 1))
+        }
+        tables.add(
+            "sample_data",
+            key,
+            sample_token=sample,
+            ego_pose_token=key,
+            calibrated_sensor_token=_key(recipe, "calibration", channel),
+            timestamp=timestamp(scene, keyframe, trigger),
+            fileformat="jpg" if camera else "pcd",
+            is_key_frame=True,
+            height=recipe.image_width * 9 // 16 if camera else 0,
+            width=recipe.image_width if camera else 0,
+            filename=file_name(scene, keyframe, channel, trigger),
+            **neighbours,
+        )
+        pose = world.global_from_world @ world.ego.at(seconds(keyframe, trigger))
+        tables.add("ego_pose", key, timestamp=timestamp(scene, keyframe, trigger),
+                   rotation=rotation_of(pose).tolist(), translation=pose[:3, 3].tolist())  # fmt: skip
+    sweep = sweep_token(recipe, scene, keyframe)
+    tables.add("lidarseg", sweep, sample_data_token=sweep, filename=label_name(sweep))
+
+
+def _annotations(recipe: Recipe, tables: Tables, recording: Recording) -> None:
+    world = recipe.world(recording.scene)
+    for box in recording.boxes:
+        centre, size, rotation = box_pose(world, recipe, box.instance, seconds(recording.keyframe))
+        thing = world.boxed()[box.instance]
+        tables.add(
+            "sample_annotation",
+            _key(recipe, "box", recording.scene, recording.keyframe, box.instance),
+            sample_token=sample_token(recipe, recording.scene, recording.keyframe),
+            instance_token=instance_token(recipe, recording.scene, box.instance),
+            visibility_token=visibility(box.visible),
+            attribute_tokens=attribute(CATEGORIES[thing.model.category], thing.state),
+            translation=centre,
+            size=size,
+            rotation=rotation,
+            num_lidar_pts=box.points,
+            num_radar_pts=0,
+        )
+
+
+def _instances(recipe: Recipe, tables: Tables, scenes: Sequence[int]) -> None:
+    """One row for every instance that was annotated."""
+    runs: dict[str, list[str]] = {}
+    for row in tables.rows["sample_annotation"]:
+        runs.setdefault(row["instance_token"], []).append(row["token"])
+    for scene in scenes:
+        world: World = recipe.world(scene)
+        for number, thing in world.boxed().items():
+            run = runs.get(instance_token(recipe, scene, number))
+            if run:
+                tables.add(
+                    "instance",
+                    instance_token(recipe, scene, number),
+                    category_token=token("category", CATEGORIES[thing.model.category]),
+                    nbr_annotations=len(run),
+                    first_annotation_token=run[0],
+                    last_annotation_token=run[-1],
+                )

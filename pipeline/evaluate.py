@@ -1,0 +1,192 @@
+"""Semantic segmentation on a labelled split: one confusion matrix over all points, mIoU and IoU by class."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from ..errors import CleverError, FrameError
+from ..student.points import PointBatch
+from .datasets import IGNORE, LidarDataset, build_dataset
+from .labelled import BadFrame, describe, labelled_indices
+from .progress import Track
+from .runs import Run, notice
+from .segmenter import Segmenter, Training
+from .settings import DataRoot, Device, JobSettings, Names
+from .training import choose_device
+
+RULE = "one confusion matrix over all labelled points; mIoU over the classes that occur in labels or predictions"
+
+
+class EvaluateSettings(JobSettings):
+    """Settings of `clever evaluate`.
+
+    Attributes:
+        checkpoint: folder of a fine-tuning run.
+        dataset, version: those of the fine-tuning run unless given.
+        data_root, split, sequences: see `build_dataset`.
+        limit: first N labelled frames only.
+        out: where the result is written; by default ``evaluate-<dataset>-<split>`` in the checkpoint.
+    """
+
+    checkpoint: Path
+    dataset: str | None = None
+    data_root: DataRoot
+    version: str | None = None
+    split: str = "val"
+    sequences: Names | None = None
+    limit: Annotated[int | None, Field(ge=1)] = None
+    device: Device = "auto"
+    out: Path | None = None
+
+
+class SegmentationResult(BaseModel):
+    """What an evaluation found; shares lie in [0, 1].
+
+    Attributes:
+        protocol: what was trained and measured on what, in one line.
+        rule: how the mean is taken.
+        miou: mean of `iou` where it is not None.
+        iou: by class; None for a class that occurs neither in labels nor in predictions.
+        confusion: points by label (row) and prediction (column).
+        points: labelled points, which alone count.
+        frames: frames measured.
+        unlabelled: frames of the split without a label file.
+        bad: frames that could not be measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str
+    rule: str = RULE
+    miou: float
+    iou: dict[str, float | None]
+    confusion: list[list[int]]
+    points: int
+    frames: int
+    unlabelled: int
+    bad: list[BadFrame]
+
+
+def intersection_over_union(confusion: Tensor) -> Tensor:
+    """IoU by class, (K,) float64, of a confusion matrix (K, K) of counts; NaN for a class that does not occur."""
+    counts = confusion.double()
+    hits = counts.diag()
+    return hits / (counts.sum(0) + counts.sum(1) - hits)
+
+
+def measure(
+    predict: Callable[[PointBatch], Tensor],
+    dataset: LidarDataset,
+    indices: Sequence[int],
+    device: torch.device,
+    protocol: str,
+) -> SegmentationResult:
+    """Predict every point of the frames at `indices`, one frame at a time, and compare with the labels.
+
+    Args:
+        predict: logits (N, K) of a cloud, in evaluation mode.
+        protocol: printed with the result.
+
+    Raises:
+        CleverError: no frame could be measured, or none of their points has a label.
+    """
+    classes = len(dataset.class_names)
+    metric = MulticlassConfusionMatrix(classes, ignore_index=IGNORE).to(device)
+    bad: list[BadFrame] = []
+    with Track("evaluate", len(indices)) as track, torch.inference_mode():
+        for index in indices:
+            try:
+                metric.update(*_predictions(predict, dataset, index, device))
+            except CleverError as error:
+                reason = error.reason if isinstance(error, FrameError) else str(error)
+                bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
+                notice(f"skipped frame {bad[-1].id}: {bad[-1].reason}")
+            track.advance()
+    confusion = metric.compute().cpu() if len(bad) < len(indices) else torch.zeros(classes, classes)
+    if not confusion.any():
+        raise CleverError(f"none of {len(indices)} frames could be measured; the first: {_why(bad)}")
+    iou = intersection_over_union(confusion)
+    return SegmentationResult(
+        protocol=protocol,
+        miou=float(iou.nanmean()),
+        iou={
+            name: None if value != value else value
+            for name, value in zip(dataset.class_names, iou.tolist(), strict=True)
+        },
+        confusion=confusion.tolist(),
+        points=int(confusion.sum()),
+        frames=len(indices) - len(bad),
+        unlabelled=sum(not dataset.has_labels(index) for index in range(len(dataset))),
+        bad=bad,
+    )
+
+
+def evaluate(settings: EvaluateSettings) -> SegmentationResult:
+    """Measure a fine-tuned checkpoint on a labelled split and write the result beside it.
+
+    Raises:
+        CleverError: no checkpoint, other classes than it was trained for, no labelled frame that can be read.
+    """
+    segmenter, training = Segmenter.load(settings.checkpoint)
+    name = settings.dataset or training.dataset
+    settings = settings.model_copy(
+        update={
+            "dataset": name,
+            "version": settings.version or (training.version if name == training.dataset else None),
+            "out": settings.out or settings.checkpoint / f"evaluate-{name}-{_where(settings)}",
+        }
+    )
+    assert settings.out is not None
+    dataset = open_dataset(name, settings.data_root, settings.version, settings.split, settings.sequences)
+    if tuple(dataset.class_names) != training.class_names:
+        raise CleverError(f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of {name}")
+    indices = labelled_indices(dataset, settings.split)[: settings.limit]
+    run = Run.open(settings.out, settings)
+    device = choose_device(settings.device)
+    result = measure_segmenter(segmenter, training, dataset, indices, settings.split, device)
+    run.write_result(result)
+    return result
+
+
+def measure_segmenter(
+    segmenter: Segmenter,
+    training: Training,
+    dataset: LidarDataset,
+    indices: Sequence[int],
+    split: str,
+    device: torch.device,
+) -> SegmentationResult:
+    """`measure` a segmenter under its own protocol."""
+    protocol = training.protocol(describe(dataset, indices, split))
+    return measure(segmenter.to(device).eval(), dataset, indices, device, protocol)
+
+
+def open_dataset(
+    name: str, root: Path | None, version: str | None, split: str, sequences: Sequence[str] | None
+) -> LidarDataset:
+    """`build_dataset`, with the dataset's own version unless one is given."""
+    given = {"version": version} if version else {}
+    return build_dataset(name, root, split=split, sequences=sequences, **given)
+
+
+def _predictions(
+    predict: Callable[[PointBatch], Tensor], dataset: LidarDataset, index: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Predicted and true class of every point, (N,) int64 each."""
+    labels = torch.from_numpy(dataset.labels(index)).long()
+    points = PointBatch.from_clouds([torch.from_numpy(dataset.points(index))])
+    return predict(points.to(device)).argmax(1), labels.to(device)
+
+
+def _where(settings: EvaluateSettings) -> str:
+    return "-".join(settings.sequences) if settings.sequences else settings.split
+
+
+def _why(bad: list[BadFrame]) -> str:
+    return f"frame {bad[0].id}: {bad[0].reason}" if bad else "no point has a label"

@@ -1,0 +1,178 @@
+"""The folder of one training run: settings, log, training state and result, each written whole or not at all.
+
+::
+
+    settings.yaml       resolved settings
+    log.jsonl           one JSON object a step
+    state.safetensors   model, optimiser and schedule after the last finished epoch; removed when the run is finished
+    student.safetensors, student.json, ...   weights, written at the end or when the user stops the run
+    result.json         written last: the run is finished
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .. import __version__
+from ..errors import CleverError
+from ..files import atomic_write
+from .settings import SETTINGS_FILE, JobSettings, save_settings
+
+RUNS = Path("runs")
+RESULT_FILE = "result.json"
+UNRECORDED = frozenset({"out", "workers", "device"})
+"""Settings that may differ when a run is taken up again: they say where and with what, not which result."""
+
+Scalars = dict[str, float | int]
+
+
+class RunResult(BaseModel):
+    """What every finished run says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: str
+    finished: str
+    """UTC time, ISO 8601."""
+    seed: int
+    seconds: float
+    """Wall time of the training, over all starts."""
+    versions: dict[str, str]
+
+
+Result = TypeVar("Result", bound=RunResult)
+
+
+class LogSink(Protocol):
+    def __call__(self, record: Scalars) -> None: ...
+
+
+def now() -> str:
+    """The present time for `RunResult.finished`."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"clever": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "spconv-cu120", "spconv-cu126"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def notice(text: str) -> None:
+    """One line for the user on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def default_folder(name: str) -> Path:
+    """``runs/<name>-<UTC time>``."""
+    return RUNS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+class Run:
+    """A run folder; make one with `Run.open`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state.safetensors"
+
+    @classmethod
+    def open(cls, folder: Path, settings: JobSettings, also_ignore: frozenset[str] = frozenset()) -> "Run":
+        """Start a run in `folder`, or take one up that was started with the same settings.
+
+        Raises:
+            CleverError: the folder holds something else, or a run with other settings (named with both values).
+        """
+        written = folder / SETTINGS_FILE
+        if written.exists():
+            differing = settings.differences(type(settings).resolve(written, {}), UNRECORDED | also_ignore)
+            if differing:
+                raise CleverError(
+                    f"{folder} holds a run with other settings ({', '.join(differing)}); choose another --out"
+                )
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise CleverError(f"{folder} exists and holds no run; choose another --out")
+        else:
+            save_settings(settings, folder)
+        return cls(folder)
+
+    def result(self, kind: type[Result]) -> Result | None:
+        """The result of a finished run, or None."""
+        path = self.folder / RESULT_FILE
+        return read_result(path, kind) if path.exists() else None
+
+    def write_result(self, result: BaseModel) -> None:
+        """Write ``result.json``."""
+        atomic_write(self.folder / RESULT_FILE, result.model_dump_json(indent=2) + "\n")
+
+    def finish(self, result: RunResult) -> None:
+        """Write the result of a training run; its training state is no longer needed."""
+        self.write_result(result)
+        self.state.unlink(missing_ok=True)
+
+    def records(self) -> list[Scalars]:
+        """Every whole line of the log."""
+        path = self.folder / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    @contextmanager
+    def log(self, steps: int) -> Iterator[LogSink]:
+        """Append to the log, keeping its first `steps` records: later ones are of an epoch that starts again."""
+        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= steps]
+        path = self.folder / "log.jsonl"
+        atomic_write(path, "".join(kept))
+        with path.open("a", encoding="utf-8") as file:
+
+            def write(record: Scalars) -> None:
+                try:
+                    file.write(json.dumps(record) + "\n")
+                    file.flush()
+                except OSError as error:
+                    raise CleverError(f"cannot write {path}: {error.strerror}; free the disk and run again") from error
+
+            yield write
+
+
+def read_result(path: Path, kind: type[Result]) -> Result:
+    """Read a ``result.json``.
+
+    Raises:
+        CleverError: the file is damaged or of another version.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise CleverError(f"cannot read {path}: {type(error).__name__}; was it written by another version?") from error
+
+
+def newest_run(job: str, root: Path = RUNS) -> Path:
+    """Folder of the `job` ("pretrain") under `root` that finished last.
+
+    Raises:
+        CleverError: there is none.
+    """
+    finished: list[tuple[str, Path]] = []
+    for path in sorted(root.glob(f"*/{RESULT_FILE}")):
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            notice(f"{path} cannot be read; passed over")
+            continue
+        if content.get("job") == job:
+            finished.append((content["finished"], path.parent))
+    if not finished:
+        raise CleverError(f"no finished {job} run under {root}; run `clever {job}` first or name one with --checkpoint")
+    return max(finished)[1]

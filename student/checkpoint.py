@@ -1,0 +1,109 @@
+"""Checkpoints without pickle: safetensors, with all that is needed to rebuild the network in the file's header.
+
+Each file is written in one atomic step and carries the SHA-256 of its weights, so a reader sees a whole checkpoint or
+an error. `student.json` repeats the header for people and other programs; nothing here reads it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ..errors import CleverError
+from ..files import atomic_write
+from .backbone import Student
+from .registry import build_student
+
+WEIGHTS = "student.safetensors"
+DESCRIPTION = "student.json"
+_HEADER = "clever"
+
+
+def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> None:
+    """Write `student.safetensors` and `student.json` into `folder`; `meta` is anything JSON can hold.
+
+    Raises:
+        CleverError: the folder cannot be written.
+    """
+    described = {"student": student.name, "voxel_size": student.voxel_size, "meta": meta}
+    save_module(Path(folder) / WEIGHTS, student, described)
+    atomic_write(Path(folder) / DESCRIPTION, json.dumps(described, indent=2) + "\n")
+
+
+def load_student(folder: Path | str) -> Student:
+    """The student saved in `folder`, on the CPU and in evaluation mode.
+
+    Raises:
+        CleverError: there is none, it is damaged, or its name or weights are not known here.
+    """
+    path = Path(folder) / WEIGHTS
+    described = read_meta(path)
+    if not {"student", "voxel_size"} <= described.keys():
+        raise CleverError(f"{path} holds no student; give the output folder of a pre-training or fine-tuning run")
+    student = build_student(described["student"], described["voxel_size"])
+    load_module(path, student)
+    return student.eval()
+
+
+def save_module(path: Path | str, module: nn.Module, meta: dict[str, Any]) -> None:
+    """Write any module's weights, with `meta` in the header.
+
+    Raises:
+        CleverError: the file cannot be written.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    header = json.dumps({"meta": meta, "sha256": _checksum(state)})
+    atomic_write(Path(path), safetensors.torch.save(state, {_HEADER: header}))
+
+
+def load_module(path: Path | str, module: nn.Module) -> dict[str, Any]:
+    """Fill `module` with the weights of a file of `save_module` and return its meta.
+
+    Raises:
+        CleverError: the file is missing or damaged, or holds the weights of another architecture.
+    """
+    header, state = _read(Path(path))
+    if _checksum(state) != header["sha256"]:
+        raise CleverError(f"{path} is damaged: its weights do not match their checksum; restore it or train again")
+    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    different = [name for name in own.keys() | state.keys() if name not in state or state[name].shape != own.get(name)]
+    if different:
+        raise CleverError(
+            f"{path} holds weights of another architecture: {len(different)} of {len(own)} tensors differ, "
+            f"e.g. {min(different)}; load it into the network it was saved from"
+        )
+    module.load_state_dict(state)
+    return header["meta"]
+
+
+def read_meta(path: Path | str) -> dict[str, Any]:
+    """The `meta` of a file of `save_module`, without its weights.
+
+    Raises:
+        CleverError: as `load_module`.
+    """
+    return _read(Path(path), weights=False)[0]["meta"]
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise CleverError(f"{path} does not exist; give the output folder of a finished run")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            return header, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CleverError(f"{path} is damaged or no checkpoint of this program; restore it or train again") from error
+
+
+def _checksum(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f"{name} {state[name].dtype} {list(state[name].shape)};".encode())
+        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

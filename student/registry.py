@@ -1,0 +1,30 @@
+"""Students by name. A new one is a file with `build(name) -> Backbone` and a line in `STUDENTS`."""
+
+from importlib import import_module
+
+from ..errors import CleverError
+from .backbone import Student
+
+STUDENTS = {
+    "minkunet34": "minkunet",
+    "minkunet18": "minkunet",
+    "minkunet-tiny": "minkunet",
+    "ptv3": "ptv3",
+    "ptv3-256": "ptv3",
+    "ptv3-tiny": "ptv3",
+}
+"""Name of every student: the module here that builds it (imported only when it is asked for)."""
+
+
+def build_student(name: str, voxel_size: float) -> Student:
+    """The student of that name with fresh weights from torch's global generator; `voxel_size` in metres.
+
+    Raises:
+        CleverError: unknown name, or a voxel size that is not positive.
+    """
+    if name not in STUDENTS:
+        raise CleverError(f"unknown student {name}; known: {', '.join(STUDENTS)}")
+    if not voxel_size > 0:
+        raise CleverError(f"voxel size {voxel_size} m; it must be positive")
+    backbone = import_module(f".{STUDENTS[name]}", __package__).build(name)
+    return Student(name, backbone, voxel_size)

@@ -1,0 +1,155 @@
+"""Students: sizes, equivariance, gradients, names."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from clever.errors import CleverError
+from clever.student.backbone import Backbone, Student
+from clever.student.minkunet import LAYOUTS, MinkUNet
+from clever.student.points import PointBatch
+from clever.student.registry import build_student
+from clever.student.voxelize import Voxels, voxelize
+
+Make = Callable[..., PointBatch]
+
+
+@pytest.fixture
+def tiny() -> Student:
+    torch.manual_seed(0)
+    return build_student("minkunet-tiny", 0.25)
+
+
+def test_sizes():
+    def count(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert count(build_student("minkunet34", 0.05)) == 39_147_904
+    # 34 differs from 18 by 1, 2 and 4 more blocks in the deeper stages of its encoder.
+    block = {width: 2 * 27 * width * width + 4 * width for width in (64, 128, 256)}
+    assert count(build_student("minkunet18", 0.05)) == 39_147_904 - block[64] - 2 * block[128] - 4 * block[256]
+    assert count(build_student("minkunet-tiny", 0.2)) < 1_000_000
+
+
+def test_table_gives_the_widths():
+    for name, layout in LAYOUTS.items():
+        assert MinkUNet(layout).out_channels == layout.decoder[-1][0], name
+
+
+def test_batch_norm_settings(tiny: Student):
+    norms = [module for module in tiny.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+
+
+def test_every_point_gets_the_feature_of_its_voxel(tiny: Student, make_batch: Make):
+    points = make_batch(400, 0, 300, extent=2.0)
+    out = tiny.eval()(points)
+    assert out.shape == (700, tiny.out_channels)
+    cells = torch.cat([points.scene[:, None], torch.floor(points.xyz.double() / 0.25).long()], 1)
+    _, voxel = torch.unique(cells, dim=0, return_inverse=True)
+    for member in range(int(voxel.max()) + 1):
+        rows = out[voxel == member]
+        assert torch.equal(rows, rows[:1].expand_as(rows))
+
+
+def test_a_scene_does_not_depend_on_its_batch(tiny: Student, make_batch: Make):
+    tiny.eval()
+    both, alone = make_batch(300, 200, seed=5), make_batch(300, seed=5)
+    torch.testing.assert_close(tiny(both)[:300], tiny(alone), atol=1e-6, rtol=1e-5)
+
+
+def test_shift_by_whole_voxels_changes_nothing_but_the_input_coordinates(tiny: Student, make_batch: Make):
+    tiny.eval()
+    points = make_batch(500, extent=2.0)
+    points = replace(points, xyz=(points.xyz * 1024).round() / 1024)
+    moved = replace(points, xyz=points.xyz + torch.tensor([2.5, -1.25, 0.75]))
+    assert not torch.allclose(tiny(points), tiny(moved), atol=1e-4)
+    with torch.no_grad():
+        assert isinstance(tiny.backbone, MinkUNet)
+        tiny.backbone.stem.conv.weight[..., :3] = 0  # blind to x, y, z
+    assert torch.equal(tiny(points), tiny(moved))
+    other = replace(points, intensity=1 - points.intensity)
+    assert not torch.allclose(tiny(points), tiny(other), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["minkunet-tiny", "minkunet18"])
+def test_every_weight_is_trained(name: str, make_batch: Make):
+    torch.manual_seed(0)
+    student = build_student(name, 0.25)
+    student(make_batch(300)).square().mean().backward()
+    for parameter_name, parameter in student.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.abs().max() > 0, parameter_name
+
+
+def test_same_seed_same_bits(make_batch: Make):
+    def train() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        student = build_student("minkunet-tiny", 0.25)
+        generator = torch.Generator().manual_seed(1)
+        optimizer = torch.optim.AdamW(student.parameters(), 1e-3)
+        for _ in range(2):
+            optimizer.zero_grad()
+            student(make_batch(3000), generator).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach() for parameter in student.parameters()]
+
+    torch.set_num_threads(2)
+    assert all(torch.equal(a, b) for a, b in zip(train(), train(), strict=True))
+
+
+class _Table(Backbone):
+    """Voxel i has row i of a table, whatever its input."""
+
+    out_channels = 64
+    halvings = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(30_000, 64))
+
+    def forward(self, features: torch.Tensor, voxels: Voxels, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self.rows[: len(features)]
+
+
+def test_gradients_of_points_add_up_in_voxels_in_a_fixed_order(make_batch: Make):
+    torch.set_num_threads(2)
+    student = Student("table", _Table(), 0.5)
+    points = make_batch(100_000, extent=8.0)
+    probe = torch.randn(100_000, 64, generator=torch.Generator().manual_seed(0))
+    first, *others = (torch.autograd.grad(student(points), list(student.parameters()), probe)[0] for _ in range(6))
+    assert all(torch.equal(first, other) for other in others)
+    voxel = voxelize(points, 0.5).inverse
+    row = int(voxel[0])
+    torch.testing.assert_close(first[row], probe[voxel == row].sum(0))
+
+
+def test_generator_draws_other_representatives(tiny: Student, make_batch: Make):
+    tiny.eval()
+    points = make_batch(2000, extent=1.0)
+    first, again, other = (tiny(points, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_one_point_and_no_points(tiny: Student, make_batch: Make):
+    tiny.eval()
+    assert tiny(make_batch(1)).isfinite().all()
+    assert tiny(make_batch(0, 0)).shape == (0, tiny.out_channels)
+
+
+def test_batch_within_one_coarse_voxel_cannot_train(tiny: Student, make_batch: Make):
+    with pytest.raises(CleverError, match="fits into a single voxel of the coarsest level"):
+        tiny(make_batch(0, 50, extent=1.9))
+    assert tiny(make_batch(50, 50, extent=1.9)).isfinite().all()
+
+
+def test_unknown_student_names_the_known():
+    with pytest.raises(CleverError, match=r"unknown student minkunet35; known: minkunet34, minkunet18"):
+        build_student("minkunet35", 0.05)
+    with pytest.raises(CleverError, match="must be positive"):
+        build_student("minkunet34", 0.0)
