@@ -1,14 +1,14 @@
 """Commit records: a shard counts only once its record, written after its data is durable, says so."""
 
-import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
-
 from ..errors import CleverError
 from ..files import atomic_write
+from . import checked_json
+from .codec import Fidelity
 from .layout import commit_folder
 
 
@@ -67,9 +67,7 @@ def commit_path(store: Path, layer: str, shard: int) -> Path:
 
 def write_commit(store: Path, commit: Commit) -> None:
     """Make a shard count: atomic, durable, with a checksum over the record itself."""
-    body = asdict(commit)
-    body["crc32c"] = _checksum(body)
-    atomic_write(commit_path(store, commit.layer, commit.shard), json.dumps(body, separators=(",", ":")))
+    atomic_write(commit_path(store, commit.layer, commit.shard), checked_json.encode(asdict(commit)))
 
 
 def read_commit(store: Path, layer: str, shard: int) -> Commit:
@@ -88,10 +86,7 @@ def read_commit(store: Path, layer: str, shard: int) -> Commit:
 def parse_commit(data: bytes, name: str) -> Commit:
     """Commit record from its bytes; raises CleverError naming `name` when it is damaged."""
     try:
-        body = json.loads(data)
-        expected = body.pop("crc32c")
-        if _checksum(body) != expected:
-            raise ValueError("checksum differs")
+        body = checked_json.decode(data)
         return Commit(**{**body, "frames": [FrameRecord(**frame) for frame in body["frames"]]})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleverError(f"{name}: commit record is damaged ({error}); run `clever cache repair`") from error
@@ -105,5 +100,13 @@ def committed_shards(store: Path, layer: str) -> list[int]:
     return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == ".json" and path.stem.isdigit())
 
 
-def _checksum(body: dict[str, Any]) -> int:
-    return google_crc32c.value(json.dumps(body, separators=(",", ":"), sort_keys=True).encode())
+def records_by_row(commits: Iterable[Commit]) -> dict[int, FrameRecord]:
+    """Frame records of several shards by row."""
+    return {record.row: record for commit in commits for record in commit.frames}
+
+
+def total_fidelity(commits: Iterable[Commit]) -> Fidelity:
+    """The fidelity of all tokens of several teacher shards."""
+    measured = [commit.fidelity for commit in commits if commit.fidelity]
+    parts = [Fidelity(**{**values, "histogram": tuple(values["histogram"])}) for values in measured]
+    return sum(parts, Fidelity.none())

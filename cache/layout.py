@@ -136,10 +136,11 @@ def write_if_changed(path: Path, data: bytes) -> None:
         atomic_write(path, data)
 
 
-def write_array(folder: Path, values: np.ndarray, chunk_rows: int, compress: bool = True) -> None:
-    """Write a small array whole: its chunks first, its metadata last, each atomically.
+def array_files(path: str, values: np.ndarray, chunk_rows: int, compress: bool = True) -> dict[str, bytes]:
+    """Files of a small array by their path inside the store: its chunks first, its metadata last.
 
-    Chunk boundaries never move when rows are appended, so a crash in between leaves the old array readable.
+    Chunk boundaries never move when rows are appended, so a crash between two writes leaves the old array readable.
+    Compressed chunks carry zstd's own checksum.
     """
     memory = MemoryStore()
     chunks = (chunk_rows, *values.shape[1:])
@@ -148,13 +149,13 @@ def write_array(folder: Path, values: np.ndarray, chunk_rows: int, compress: boo
         shape=values.shape,
         chunks=chunks,
         dtype=values.dtype,
-        compressors="auto" if compress else None,
+        compressors={"name": "zstd", "configuration": {"level": 0, "checksum": True}} if compress else None,
         fill_value=0,
         config={"write_empty_chunks": True},
     )
     array[...] = values
-    for key in sorted(memory._store_dict, key=lambda name: name == "zarr.json"):
-        write_if_changed(folder / key, memory._store_dict[key].to_bytes())
+    keys = sorted(memory._store_dict, key=lambda name: name == "zarr.json")
+    return {f"{path}/{key}": memory._store_dict[key].to_bytes() for key in keys}
 
 
 def quantise_uv(uv: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.uint16]:

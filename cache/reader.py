@@ -16,10 +16,11 @@ from torch import Tensor
 from ..errors import CleverError
 from . import layout
 from .codec import compressor, unpack
-from .commits import committed_shards, read_commit
+from .commits import committed_shards, read_commit, records_by_row
+from .layers import TeacherInfo, teacher_arrays, teacher_info
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .shards import EMPTY, read_index
-from .store import TeacherInfo, check_schema, records_by_row, teacher_arrays, teacher_info
+from .store import check_schema
 from .tables import FrameTable, status_column
 
 
@@ -147,7 +148,8 @@ class FeatureCache(Sequence[CachedFrame]):
         if self._local is not None:
             base, layer = (committed_shards(self._local, name) for name in ("points", self.teacher.id))
             known = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
-            if known != (len(base), len(layer)):
+            columns: list[Any] = [root.get("frames/status"), group.get("status")]
+            if known != (len(base), len(layer)) or any(getattr(column, "shape", ()) != (rows,) for column in columns):
                 records = records_by_row(read_commit(self._local, "points", shard) for shard in base)
                 tokens = records_by_row(read_commit(self._local, self.teacher.id, shard) for shard in layer)
                 table = FrameTable.from_records(records, rows, len(self.cameras))

@@ -4,7 +4,9 @@ A shard holds the inner chunks one after another, then an index of (offset, byte
 order of the inner chunk grid, then the index's crc32c: Zarr's ``sharding_indexed`` codec with the index at the end.
 """
 
+import contextlib
 import os
+import secrets
 from pathlib import Path
 from types import TracebackType
 
@@ -32,13 +34,14 @@ class ShardWriter:
 
     def __init__(self, path: Path, inner_chunks: int) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".part")
+        # A worker that was given up for dead may still write: its file must not be ours.
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._index = np.full((inner_chunks, 2), EMPTY, dtype="<u8")
         self._crc = 0
         self._position = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("wb")
+            self._file = self._part.open("xb")
         except OSError as error:
             raise self._error(error) from error
 
@@ -72,7 +75,8 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Drop what was written; whatever stood under the final name stays."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def _write(self, data: bytes | memoryview) -> None:

@@ -1,59 +1,22 @@
 """The writer's side of a store: what it holds, what is still to do, and how a shard is written and committed."""
 
-import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+import google_crc32c
+import numpy as np
 import torch
 
 from ..errors import CleverError
-from ..files import atomic_write
-from . import layout
+from ..files import fsync_folder
+from . import layout, views
 from .codec import CODECS, Calibration, Fidelity
 from .commits import Commit, FrameRecord, commit_path, committed_shards, read_commit
-from .layout import BLOCK_ARRAYS, SHARD_ROWS, BlockArray
-from .tables import TABLE_ROWS, FrameTable, status_column
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherInfo:
-    """One teacher layer.
-
-    Attributes:
-        id: alias and short fingerprint, e.g. ``vitb14-224x448-3f2a``.
-        alias: model and image size.
-        description: where the weights come from, in words.
-        grid: tokens down and across.
-        channels: feature width.
-        codec: one of `CODECS`.
-        tokens: ``grid`` (every token) or ``hit`` (those within reach of a point).
-        fingerprint: every setting that changes a feature, in clear.
-    """
-
-    id: str
-    alias: str
-    description: str
-    grid: tuple[int, int]
-    channels: int
-    codec: str
-    tokens: str
-    fingerprint: Json
-
-
-def fingerprint_hash(fingerprint: Json) -> str:
-    """sha256 of the canonical JSON of a fingerprint."""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def differences(stored: Json, wanted: Json) -> str:
-    """The fields in which two settings differ, with both values, on one line."""
-    keys = sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key))
-    return "; ".join(f"{key}: stored {stored.get(key)!r}, wanted {wanted.get(key)!r}" for key in keys)
+from .layers import Json, TeacherInfo, differences, fingerprint_hash, teacher_arrays, teacher_info
+from .layout import SHARD_ROWS
+from .seal import read_seal, seal_path, sealed_teachers, write_seal
 
 
 def read_attributes(folder: Path) -> Json:
@@ -87,24 +50,32 @@ def check_schema(attributes: Json, path: str) -> None:
 class Store:
     """A feature cache opened for writing; hold `writer_lock` while using one.
 
+    Ids, settings and calibration come from the seals (see `seal.Seal`), so damaged views mislead no writer:
+
+    - ``points``: format, schema, base (settings of points and pairs), ids and scenes by row, "" for a hole;
+    - a teacher: info (`TeacherInfo`) and calibration (centre and step; null where there is none yet).
+
     Args:
-        path: folder of the store; it must exist (see `create`).
+        path: folder of the store; it must exist (see `open_or_create`).
 
     Raises:
-        CleverError: no store there, or one of another schema.
+        CleverError: no store there, one of another schema, or a damaged seal.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        attributes = read_attributes(path)
-        check_schema(attributes, str(path))
-        self.base = dict(attributes["base"])
+        if not seal_path(path, "points").exists():
+            check_schema(read_attributes(path), str(path))
+        content = read_seal(path, "points").content
+        check_schema(content, str(path))
+        self.base: Json = content["base"]
         self.cameras: list[str] = list(self.base["cameras"])
-        self.ids, self.scenes = self._read_rows()
+        self.ids: list[str] = content["ids"]
+        self.scenes: list[str] = content["scenes"]
 
     @classmethod
     def open_or_create(cls, path: Path, base: Json) -> "Store":
-        """Open the store at `path`, or make an empty one.
+        """Open the store at `path`, or make an empty one; what an interrupted write left half done is removed.
 
         Args:
             base: settings of points and pairs: dataset, cameras, visibility rule.
@@ -113,18 +84,16 @@ class Store:
             CleverError: the store there has other base settings (the differing fields are named), or `path` holds
                 something else.
         """
-        if not (path / "zarr.json").exists():
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not seal_path(path, "points").exists() and not (path / "zarr.json").exists():
+            if path.exists() and (not path.is_dir() or _holds_files(path)):
                 raise CleverError(f"{path} exists and is no feature cache; choose another --cache")
-            attributes = {"format": layout.FORMAT, "schema": layout.SCHEMA, "base": base}
-            for name in ("frames", "points", "pairs", "teachers"):
-                atomic_write(path / name / "zarr.json", layout.group_metadata({}))
-            atomic_write(path / "zarr.json", layout.group_metadata(attributes))
+            _write_layer(path, "points", base_content(base, [], []), [])
         store = cls(path)
         if store.base != base:
             raise CleverError(
                 f"{path} was made with other settings: {differences(store.base, base)}; choose another --cache"
             )
+        store.drop_parts()
         return store
 
     def extend(self, ids: list[str], scenes: list[str]) -> None:
@@ -136,9 +105,7 @@ class Store:
         hole = -len(self.ids) % SHARD_ROWS
         self.ids += [""] * hole + [frame for frame, _ in fresh]
         self.scenes += [""] * hole + [scene for _, scene in fresh]
-        id_rows, scene_rows = layout.text_rows(self.ids, "frame id"), layout.text_rows(self.scenes, "scene")
-        layout.write_array(self.path / "frames" / "scene", scene_rows, TABLE_ROWS)
-        layout.write_array(self.path / "frames" / "id", id_rows, TABLE_ROWS)
+        self.finalise()
 
     def rows_of(self, ids: list[str]) -> list[int]:
         """Rows of frames, in the given order."""
@@ -147,11 +114,11 @@ class Store:
 
     def teachers(self) -> list[TeacherInfo]:
         """Teacher layers of the store, by id."""
-        return [self.teacher(folder.name) for folder in teacher_folders(self.path)]
+        return [self.teacher(layer) for layer in sealed_teachers(self.path)]
 
     def teacher(self, layer: str) -> TeacherInfo:
         """One teacher layer."""
-        return teacher_info(layer, read_attributes(self.path / "teachers" / layer))
+        return teacher_info(layer, read_seal(self.path, layer).content["info"])
 
     def add_teacher(
         self,
@@ -162,8 +129,9 @@ class Store:
         codec: str,
         tokens: str,
         fingerprint: Json,
+        request: Json | None = None,
     ) -> TeacherInfo:
-        """Find the layer with this fingerprint, or add it.
+        """Find the layer with this fingerprint, or add it; it remembers the latest `request`.
 
         Raises:
             CleverError: unknown codec; an id that another fingerprint already has.
@@ -172,50 +140,90 @@ class Store:
             raise CleverError(f"unknown codec {codec!r}; choose one of {', '.join(CODECS)}")
         whole = {**fingerprint, "codec": codec, "tokens": tokens}
         layer = f"{alias}-{fingerprint_hash(whole)[:4]}"
-        info = TeacherInfo(layer, alias, description, grid, channels, codec, tokens, whole)
-        folder = self.path / "teachers" / info.id
-        if (folder / "zarr.json").exists():
-            present = self.teacher(info.id)
+        info = TeacherInfo(layer, alias, description, grid, channels, codec, tokens, whole, request or {})
+        if seal_path(self.path, layer).exists():
+            present = self.teacher(layer)
             if present.fingerprint != whole:
-                differing = sorted(
-                    key for key in {*whole, *present.fingerprint} if whole.get(key) != present.fingerprint.get(key)
-                )
-                raise CleverError(f"{folder}: another teacher has this id; it differs in {', '.join(differing)}")
-            return present
-        self._write_teacher(info, {})
+                differing = differences(present.fingerprint, whole)
+                raise CleverError(f"{self.path}: another teacher has the id {layer}; it differs in {differing}")
+            if request and present.request != request:
+                content = read_seal(self.path, layer).content
+                self._finalise_teacher({**content, "info": asdict(replace(present, request=request))})
+            return self.teacher(layer)
+        self._finalise_teacher(teacher_content(info, None))
         return info
 
     def calibration(self, info: TeacherInfo) -> Calibration | None:
         """The layer's frozen int8 calibration, or None when it has none yet."""
-        return read_calibration(self.path / "teachers" / info.id)
+        return calibration_of(read_seal(self.path, info.id).content)
 
-    def set_calibration(self, info: TeacherInfo, calibration: Calibration) -> None:
-        """Freeze the layer's int8 calibration; must happen before its first shard."""
-        folder = self.path / "teachers" / info.id
-        layout.write_array(folder / "step", calibration.step.numpy(), info.channels, compress=False)
-        layout.write_array(folder / "centre", calibration.centre.numpy(), info.channels, compress=False)
+    def set_calibration(
+        self, info: TeacherInfo, calibration: Calibration | None, missing: Sequence[str] = ()
+    ) -> None:
+        """Freeze the layer's int8 calibration; must happen before its first shard. None takes it back.
+
+        Args:
+            missing: ids of sampled frames that could not be read.
+        """
+        self._finalise_teacher(teacher_content(info, calibration, missing))
+
+    def uncalibrated(self, info: TeacherInfo) -> list[str]:
+        """Ids of the frames that the layer's calibration should have seen but could not read."""
+        arrays = read_seal(self.path, info.id).content["calibration"]
+        return arrays["missing"] if arrays else []
 
     def pending(self, layer: str, rows: list[int]) -> list[int]:
         """Shards that hold one of `rows` and are not committed in `layer` (``points`` or a teacher id)."""
         done = set(committed_shards(self.path, layer))
         return sorted({row // SHARD_ROWS for row in rows} - done)
 
-    def forget_failed(self, layer: str, rows: list[int]) -> None:
-        """Uncommit the shards in which one of `rows` failed, in `layer` and in the points, so that they are redone."""
-        for name in ("points", layer):
-            for commit in self.commits(name):
-                if any(record.reason and record.row in set(rows) for record in commit.frames):
-                    commit_path(self.path, name, commit.shard).unlink()
+    def uncommit(self, layer: str, shards: Iterable[int]) -> None:
+        """Take back the commits of shards, so that they are redone.
+
+        The layer's status goes first: without it readers trust the commit records alone, and `finalise` writes it anew.
+        """
+        paths = [commit_path(self.path, layer, shard) for shard in shards]
+        if not any(path.exists() for path in paths):
+            return
+        status = self.path / _status_path(layer) / "zarr.json"
+        if status.exists():
+            status.unlink()
+            fsync_folder(status.parent)
+        for path in paths:
+            path.unlink(missing_ok=True)
+        fsync_folder(paths[0].parent)
 
     def commits(self, layer: str) -> list[Commit]:
         """Commit records of a layer, by shard."""
         return [read_commit(self.path, layer, shard) for shard in committed_shards(self.path, layer)]
 
     def failures(self, layer: str) -> list[FrameRecord]:
-        """Frames that were skipped in the points or in `layer`, by row, each once."""
-        failed = [record for name in (layer, "points") for commit in self.commits(name) for record in commit.frames]
-        by_row = {record.row: record for record in failed if record.reason}
+        """Frames that were skipped in the points or in `layer`, by row, each once.
+
+        The views must be up to date (see `finalise`).
+        """
+        by_row = {record.row: record for name in (layer, "points") for record in self._failed(name)}
         return [by_row[row] for row in sorted(by_row)]
+
+    def forget_failed(self, layer: str, rows: Iterable[int]) -> None:
+        """Uncommit the shards in which one of `rows` failed, in `layer` and in the points, so that they are redone.
+
+        The views must be up to date (see `finalise`).
+        """
+        for name in ("points", layer):
+            failed = {record.row for record in self._failed(name)} & set(rows)
+            self.uncommit(name, {row // SHARD_ROWS for row in failed})
+
+    def unseen(self) -> list[int]:
+        """Rows of stored frames without a pair: no camera sees a point of them. The views must be up to date."""
+        frames = self.path / "frames"
+        pairs, status = (layout.read_array(frames / name) for name in ("pairs", "status"))
+        return np.flatnonzero((status == layout.OK) & (pairs[:, -1] == 0)).tolist()
+
+    def fidelity(self, layer: str) -> Fidelity:
+        """How faithful a teacher layer's stored features are; the views must be up to date."""
+        values = read_attributes(self.path / "teachers" / layer)["fidelity"]
+        return Fidelity(**{**values, "histogram": tuple(values["histogram"])})
 
     def shard_rows(self, shard: int) -> list[int]:
         """The used rows of a shard."""
@@ -223,76 +231,81 @@ class Store:
         return [row for row in range(shard * SHARD_ROWS, last) if self.ids[row]]
 
     def finalise(self) -> None:
-        """Bring the frame tables and the array metadata up to date with the commit records."""
-        commits = self.commits("points")
-        records = records_by_row(commits)
-        frames = self.path / "frames"
-        FrameTable.from_records(records, len(self.ids), len(self.cameras)).write(frames)
-        layout.write_if_changed(frames / "zarr.json", layout.group_metadata({"commits": len(commits)}))
-        longest = max((max(record.points, *record.offsets[-1:]) for record in records.values()), default=1)
-        for array in BLOCK_ARRAYS:
-            data = array.metadata(len(self.ids), max(1, -(-longest // array.capacity)))
-            layout.write_if_changed(self.path / array.path / "zarr.json", data)
-        for info in self.teachers():
-            self._finalise_teacher(info)
+        """Bring seals, frame tables and array metadata up to date with the commit records."""
+        content = base_content(self.base, self.ids, self.scenes)
+        if not self._is_current("points", content):
+            _write_layer(self.path, "points", content, self.commits("points"))
+        for layer in sealed_teachers(self.path):
+            self._finalise_teacher(read_seal(self.path, layer).content)
 
-    def _finalise_teacher(self, info: TeacherInfo) -> None:
-        folder = self.path / "teachers" / info.id
-        commits = self.commits(info.id)
-        status = status_column(records_by_row(commits), len(self.ids))
-        fidelity = sum((fidelity_of(commit) for commit in commits), Fidelity.none())
-        for array in teacher_arrays(info, len(self.cameras)):
-            layout.write_if_changed(self.path / array.path / "zarr.json", array.metadata(len(self.ids)))
-        layout.write_array(folder / "status", status, TABLE_ROWS)
-        self._write_teacher(info, {"commits": len(commits), "fidelity": asdict(fidelity)})
+    def drop_parts(self) -> None:
+        """Remove what writers that were killed left half written; no writer may be at work."""
+        for part in self.path.rglob("*.part"):
+            part.unlink()
 
-    def _write_teacher(self, info: TeacherInfo, state: Json) -> None:
-        attributes = {**asdict(info), "sha256": fingerprint_hash(info.fingerprint), **state}
-        layout.write_if_changed(self.path / "teachers" / info.id / "zarr.json", layout.group_metadata(attributes))
+    def _failed(self, layer: str) -> Iterator[FrameRecord]:
+        status = layout.read_array(self.path / _status_path(layer))
+        for shard in sorted({int(row) // SHARD_ROWS for row in np.flatnonzero(status == layout.FAILED)}):
+            yield from (record for record in read_commit(self.path, layer, shard).frames if record.reason)
 
-    def _read_rows(self) -> tuple[list[str], list[str]]:
-        folder = self.path / "frames"
-        if not (folder / "id" / "zarr.json").exists():
-            return [], []
-        ids = layout.row_texts(layout.read_array(folder / "id"))
-        return ids, layout.row_texts(layout.read_array(folder / "scene"))[: len(ids)]
+    def _finalise_teacher(self, content: Json) -> None:
+        layer = content["info"]["id"]
+        if not self._is_current(layer, content):
+            _write_layer(self.path, layer, content, self.commits(layer), len(self.cameras), len(self.ids))
 
-
-def teacher_folders(path: Path) -> list[Path]:
-    """Folders of the teacher layers of a local store, by name."""
-    return sorted(entry.parent for entry in (path / "teachers").glob("*/zarr.json"))
+    def _is_current(self, layer: str, content: Json) -> bool:
+        """Whether the layer's seal and views are as `_write_layer` would leave them, without reading its commits."""
+        if not seal_path(self.path, layer).exists():
+            return False
+        seal = read_seal(self.path, layer)
+        if seal.content != content or seal.shards != committed_shards(self.path, layer):
+            return False
+        if layer != "points":
+            array = teacher_arrays(teacher_info(layer, content["info"]), len(self.cameras))[0]
+            expected = google_crc32c.value(array.metadata(len(self.ids)))
+            if seal.files.get(f"{array.path}/zarr.json", {}).get("crc32c") != expected:
+                return False
+        views = {self.path / name: stamp["crc32c"] for name, stamp in seal.files.items()}
+        return all(path.is_file() and google_crc32c.value(path.read_bytes()) == crc for path, crc in views.items())
 
 
-def teacher_info(layer: str, attributes: Json) -> TeacherInfo:
-    """Layer description from the attributes of its group."""
-    values = {name: attributes[name] for name in TeacherInfo.__dataclass_fields__}
-    height, width = values["grid"]
-    return TeacherInfo(**{**values, "id": layer, "grid": (height, width)})
+def base_content(base: Json, ids: list[str], scenes: list[str]) -> Json:
+    """Content of the seal of points and pairs."""
+    return {"format": layout.FORMAT, "schema": layout.SCHEMA, "base": base, "ids": ids, "scenes": scenes}
 
 
-def teacher_arrays(info: TeacherInfo, cameras: int) -> list[BlockArray]:
-    """The sharded arrays of a teacher layer: the tokens and, for ``hit`` layers, which ones are stored."""
-    grid = (cameras, *info.grid, info.channels)
-    tokens = layout.grid_array(info.id, grid, info.codec, info.tokens)
-    return [tokens] if info.tokens == "grid" else [tokens, layout.hit_array(info.id, grid)]
+def teacher_content(info: TeacherInfo, calibration: Calibration | None, missing: Sequence[str] = ()) -> Json:
+    """Content of a teacher layer's seal; float32 values keep every bit as JSON numbers."""
+    arrays = {name: values.tolist() for name, values in asdict(calibration).items()} if calibration else None
+    return {"info": asdict(info), "calibration": {**arrays, "missing": list(missing)} if arrays else None}
 
 
-def read_calibration(folder: Path) -> Calibration | None:
-    """Calibration arrays of a teacher layer on local disk; None when there are none."""
-    if not (folder / "centre" / "zarr.json").exists():
-        return None
-    centre, step = layout.read_array(folder / "centre"), layout.read_array(folder / "step")
-    return Calibration(torch.from_numpy(centre), torch.from_numpy(step))
+def calibration_of(content: Json) -> Calibration | None:
+    """The calibration in a teacher layer's seal."""
+    arrays = content["calibration"]
+    return Calibration(*(torch.tensor(arrays[name]) for name in ("centre", "step"))) if arrays else None
 
 
-def records_by_row(commits: Iterable[Commit]) -> dict[int, FrameRecord]:
-    """Frame records of several shards by row."""
-    return {record.row: record for commit in commits for record in commit.frames}
+def layer_views(content: Json, commits: list[Commit], cameras: int, rows: int) -> dict[str, bytes]:
+    """Views of a layer from the content of its seal and its commit records, by path inside the store."""
+    if "base" in content:
+        return views.base_views(content["base"], content["ids"], content["scenes"], commits)
+    info = teacher_info(content["info"]["id"], content["info"])
+    return views.teacher_views(info, calibration_of(content), cameras, rows, commits)
 
 
-def fidelity_of(commit: Commit) -> Fidelity:
-    """The fidelity that a teacher shard's commit recorded."""
-    if not commit.fidelity:
-        return Fidelity.none()
-    values = dict(commit.fidelity)
-    return Fidelity(**{**values, "histogram": tuple(values["histogram"])})
+def _status_path(layer: str) -> str:
+    """The array that says which rows of a layer are stored, inside the store."""
+    return "frames/status" if layer == "points" else f"teachers/{layer}/status"
+
+
+def _write_layer(path: Path, layer: str, content: Json, commits: list[Commit], cameras: int = 0, rows: int = 0) -> None:
+    """Seal first: a crash leaves views that differ from a seal which is right."""
+    files = layer_views(content, commits, cameras, rows)
+    write_seal(path, layer, content, [commit.shard for commit in commits], files)
+    for name, data in files.items():
+        layout.write_if_changed(path / name, data)
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(entry.is_file() and entry.suffix != ".part" for entry in folder.rglob("*"))

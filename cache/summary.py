@@ -7,9 +7,10 @@ from typing import Any
 from .. import __version__
 from . import layout
 from .codec import Fidelity
-from .commits import FrameRecord
+from .commits import FrameRecord, total_fidelity
+from .layers import TeacherInfo, fingerprint_hash
 from .layout import BLOCK_ARRAYS
-from .store import Store, TeacherInfo, fidelity_of, fingerprint_hash
+from .store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,7 @@ def summarise(path: Path) -> StoreSummary:
     teachers = []
     for info in store.teachers():
         layer, records = _layer(store, info.id, [path / "teachers" / info.id])
-        fidelity = sum((fidelity_of(commit) for commit in store.commits(info.id)), Fidelity.none())
-        teachers.append(TeacherSummary(info, layer, fidelity))
+        teachers.append(TeacherSummary(info, layer, total_fidelity(store.commits(info.id))))
         failures[info.id] = [record for record in records if record.reason]
     return StoreSummary(
         path,

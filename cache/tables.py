@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import zarr
@@ -59,10 +58,10 @@ class FrameTable:
         """Read the table of a local or remote store."""
         return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore[index]
 
-    def write(self, folder: Path) -> None:
-        """Write every column atomically below `folder`."""
-        for name in COLUMNS:
-            layout.write_array(folder / name, getattr(self, name), TABLE_ROWS)
+    def files(self) -> dict[str, bytes]:
+        """Files of every column by their path inside the store."""
+        columns = [layout.array_files(f"frames/{name}", getattr(self, name), TABLE_ROWS) for name in COLUMNS]
+        return {path: data for column in columns for path, data in column.items()}
 
 
 def status_column(records: Mapping[int, FrameRecord], rows: int) -> NDArray[np.uint8]:

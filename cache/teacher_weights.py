@@ -36,7 +36,7 @@ def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module
         return network, f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)} (supervised ImageNet)"
     if weights == "hub":
         return _from_hub(model, architecture)
-    if weights.startswith("random"):
+    if weights == "random" or weights.startswith("random:"):
         if not (seed := re.fullmatch(r"random:(\d{1,18})", weights)):
             raise CleverError(f"weights {weights!r}: write random:SEED with a whole number, such as random:0")
         network = _build(model, architecture, seed=int(seed[1]))
@@ -106,9 +106,8 @@ def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
     except CleverError:
         raise
     except Exception as error:  # the hub's client raises whatever its HTTP library does
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CleverError(
-            f"cannot get the weights of {model} from the hub ({source}: {reason}); {_OTHER_WAYS}"
+            f"cannot get the weights of {model} from the hub ({source}: {_reason(error)}); {_OTHER_WAYS}"
         ) from error
     return network, f"hub {source}"
 
@@ -137,11 +136,12 @@ def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: s
     own, registers = network.state_dict(), "register_tokens" in state
     if registers and "reg_token" not in own:
         raise _misfit(source, model, "register_tokens has no place in it")
-    for name, shape in (
-        (name, state[name].shape) for name in ("patch_embed.proj.weight", "pos_embed") if name in state
-    ):
-        class_tokens = int(registers and name == "pos_embed")  # DINOv2 embeds it, timm adds the two up beforehand
-        if name in own and (shape[0], shape[1] - class_tokens, *shape[2:]) != tuple(own[name].shape):
+    for name in ("patch_embed.proj.weight", "pos_embed"):
+        if name not in state or name not in own:
+            continue
+        shape = list(own[name].shape)
+        shape[1] += registers and name == "pos_embed"  # the official embedding has the class token's place as well
+        if list(state[name].shape) != shape:
             raise _misfit(source, model, _shapes(name, state[name], own[name]))
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is None:
@@ -149,7 +149,7 @@ def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: s
     try:
         return convert(dict(state), network)
     except (KeyError, IndexError, RuntimeError, AssertionError, AttributeError) as error:
-        raise _misfit(source, model, f"timm cannot convert its keys ({type(error).__name__}: {error})") from error
+        raise _misfit(source, model, f"timm cannot convert its keys ({_reason(error)})") from error
 
 
 def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
@@ -188,6 +188,10 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) 
 
 def _shapes(name: str, value: Tensor, own: Tensor) -> str:
     return f"{name} is {tuple(value.shape)}, not {tuple(own.shape)}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _misfit(source: str, model: str, what: str) -> CleverError:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codec import Fidelity, pack
-from .commits import Commit, FrameRecord, commit_path, write_commit
+from .commits import Commit, FrameRecord, write_commit
 from .frame import Frame
+from .layers import TeacherInfo, teacher_arrays
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, quantise_uv
 from .projection import Correspondences
 from .shards import ShardWriter
-from .store import Store, TeacherInfo, teacher_arrays
+from .store import Store
 
 
 class LayerShard:
@@ -32,7 +33,7 @@ class LayerShard:
         self.records: list[FrameRecord] = []
         self._writers: dict[str, ShardWriter] = {}
         # A shard that is written again (after a repair) must not count until it is whole.
-        commit_path(store.path, layer, shard).unlink(missing_ok=True)
+        store.uncommit(layer, [shard])
 
     def close(self) -> None:
         """Drop what is not committed."""

@@ -1,6 +1,5 @@
 """Semantic segmentation on a labelled split: one confusion matrix over all points, mIoU and IoU by class."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,32 +16,33 @@ from .labelled import BadFrame, describe, labelled_indices
 from .progress import Track
 from .runs import Run, notice
 from .segmenter import Segmenter, Training
-from .settings import DataRoot, Device, JobSettings, Names
+from .settings import DataRoot, DatasetName, Device, JobSettings, Names
 from .training import choose_device
 
 RULE = "one confusion matrix over all labelled points; mIoU over the classes that occur in labels or predictions"
 
 
 class EvaluateSettings(JobSettings):
-    """Settings of `clever evaluate`.
-
-    Attributes:
-        checkpoint: folder of a fine-tuning run.
-        dataset, version: those of the fine-tuning run unless given.
-        data_root, split, sequences: see `build_dataset`.
-        limit: first N labelled frames only.
-        out: where the result is written; by default ``evaluate-<dataset>-<split>`` in the checkpoint.
-    """
+    """Settings of `clever evaluate`."""
 
     checkpoint: Path
-    dataset: str | None = None
+    """Folder of a fine-tuning run."""
+    dataset: DatasetName | None = None
+    """Kind of dataset; default: the fine-tuning run's."""
     data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
     version: str | None = None
+    """nuScenes only: folder of tables; default: the fine-tuning run's."""
     split: str = "val"
+    """Official split."""
     sequences: Names | None = None
-    limit: Annotated[int | None, Field(ge=1)] = None
+    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N labelled frames only."""
     device: Device = "auto"
+    """Where the network runs."""
     out: Path | None = None
+    """Folder for the result; default: evaluate-DATASET-SPLIT in the checkpoint."""
 
 
 class SegmentationResult(BaseModel):
@@ -71,6 +71,15 @@ class SegmentationResult(BaseModel):
     frames: int
     unlabelled: int
     bad: list[BadFrame]
+
+    def __str__(self) -> str:
+        width = max(map(len, self.iou))
+        classes = [
+            f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}" for name, value in self.iou.items()
+        ]
+        lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({self.rule}; - is none)"]
+        lines.append(f"{self.points} labelled points of {self.frames} frames, {self.unlabelled} without labels")
+        return "\n".join(lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad])
 
 
 def intersection_over_union(confusion: Tensor) -> Tensor:

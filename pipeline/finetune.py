@@ -32,7 +32,7 @@ from .labelled import (
 )
 from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
 from .segmenter import Segmenter, Training
-from .settings import DataRoot, Device, JobSettings, Names
+from .settings import DataRoot, DatasetName, Device, JobSettings, Names
 from .targets import published
 from .training import Losses, Recipe, TrainingStep, choose_device, default_lr, first_and_last, fit, seeded
 
@@ -44,50 +44,59 @@ Loss = Literal["ce+lovasz", "ce"]
 
 
 class FinetuneSettings(JobSettings):
-    """Settings of `clever finetune`.
-
-    Attributes:
-        checkpoint: pre-training run; ``none`` starts from random weights; the newest finished one unless given.
-        student, voxel_size: for ``none`` (minkunet34 and 0.05 m unless given); otherwise the checkpoint's.
-        dataset, data_root, version: see `build_dataset`.
-        train_split, train_sequences, val_split, val_sequences: frames to train and to measure on.
-        mode: ``probe`` trains one linear layer on the frozen student, ``full`` trains both.
-        fraction, sampler: share of the labelled training frames and how they are chosen, see `choose_frames`.
-        epochs: 50 for a probe and 100 for full fine-tuning (the paper, A3) unless given.
-        lr: peak learning rate; Table A1's for the student unless given.
-        loss: cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone.
-        batch_norm: batch norm before the linear layer (ScaLR's probe); in ``probe`` unless given. Without it the scale
-            of the features decides how fast a probe learns, and untrained features are a hundred times smaller.
-        augment: rotate, scale, flip, jitter; in ``full`` unless given. A probe without computes every feature once.
-        mix3d: probability that a pair of augmented scenes is mixed.
-        out: run folder; by default ``runs/finetune-<mode>-<student>-<time>``.
-    """
+    """Settings of `clever finetune`."""
 
     checkpoint: Literal["none"] | Path | None = None
+    """Pre-training run; none: random weights; default: the newest finished run under runs/."""
     student: str | None = None
-    voxel_size: Annotated[float | None, Field(gt=0)] = None
-    dataset: str = "nuscenes"
+    """For --checkpoint none: LiDAR network; default: minkunet34."""
+    voxel_size: Annotated[float, Field(gt=0)] | None = None
+    """For --checkpoint none: metres; default: 0.05."""
+    dataset: DatasetName = "nuscenes"
+    """Kind of dataset."""
     data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
     version: str | None = None
+    """nuScenes only: folder of tables."""
     train_split: str = "train"
+    """Split to train on."""
     train_sequences: Names | None = None
+    """SemanticKITTI only: sequences to train on, with commas; they win over the split."""
     val_split: str = "val"
+    """Split to evaluate on."""
     val_sequences: Names | None = None
+    """SemanticKITTI only: sequences to evaluate on."""
     mode: Literal["probe", "full"] = "probe"
+    """Train one linear layer on the frozen student, or everything."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the labelled training frames."""
     sampler: FrameSampler = "uniform"
+    """How they are chosen: drawn uniformly (the paper), every n-th scene (SLidR, ALSO) or every n-th frame."""
     epochs: Count | None = None
+    """Passes over the training frames; default: 50 for a probe, 100 for full fine-tuning (the paper, A3)."""
     batch_size: Count = 16
-    lr: Annotated[float | None, Field(gt=0)] = None
+    """Frames a step."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; default: Table A1's, 1e-3 for a MinkUNet and 2e-3 for a PTv3."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
+    """AdamW's."""
     loss: Loss = "ce+lovasz"
+    """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
     batch_norm: bool | None = None
+    """Batch norm before the linear layer (ScaLR); default: in a probe. Without it the scale of the features decides
+    how fast a probe learns, and those of random weights are a hundred times smaller."""
     augment: bool | None = None
+    """Augment and mix the clouds; default: in full fine-tuning. A probe without computes every feature once."""
     mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
-    workers: Annotated[int | None, Field(ge=0)] = None
+    """Probability that two augmented frames of a batch are mixed."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
     device: Device = "auto"
+    """Where to train."""
     seed: int = 0
+    """Seed of weights, choice of frames, order and augmentation."""
     out: Path | None = None
+    """Run folder; default: runs/finetune-MODE-STUDENT-TIME. A run that was stopped goes on there."""
 
 
 class FinetuneResult(RunResult):
@@ -104,6 +113,14 @@ class FinetuneResult(RunResult):
     """The paper's mIoU in percent by variant, on the whole dataset with MinkUNet-34."""
     device: str
     out: Path
+
+    def __str__(self) -> str:
+        lines = [str(self.evaluation), str(self.losses)]
+        lines += [f"skipped training frame {frame.id}: {frame.reason}" for frame in self.bad]
+        if self.published:
+            figures = ", ".join(f"{name} {miou:.2f}" for name, miou in self.published.items())
+            lines.append(f"the paper, whole dataset, MinkUNet-34, ViT-S, 100 epochs: {figures}")
+        return "\n".join([*lines, str(self.out)])
 
 
 class FeatureMemory:

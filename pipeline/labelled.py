@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
-from .datasets import LidarDataset
+from .datasets import IGNORE, LidarDataset
 from .progress import Track
 from .training import stream
 
@@ -115,7 +115,8 @@ def usable(dataset: LidarDataset, indices: Sequence[int], label: str) -> tuple[l
         for index in indices:
             try:
                 dataset.points(index)
-                dataset.labels(index)
+                if (dataset.labels(index) == IGNORE).all():
+                    raise FrameError(dataset.frame_ids[index], "no point has a training label")
                 good.append(index)
             except FrameError as error:
                 bad.append(BadFrame(id=error.frame, reason=error.reason))

@@ -20,52 +20,56 @@ from .runs import Run, RunResult, default_folder, notice, now, versions
 from .settings import Device, JobSettings
 from .training import Losses, Recipe, choose_device, default_lr, first_and_last, fit, seeded
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
 class PretrainSettings(JobSettings):
-    """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3).
-
-    Attributes:
-        cache: feature cache; the only thing that is read.
-        teacher: layer of the cache, or the beginning of its name; may be left out when there is one.
-        student: see `student.registry.STUDENTS`.
-        head, head_layers, head_hidden: projection head; `linear` is one layer.
-        loss, weighting: see `distillation_loss`.
-        occupancy_weight: weight of the occupancy task; 0 leaves it out.
-        voxel_size: metres.
-        lr: peak learning rate; Table A1's for the student unless given.
-        augment: rotate, scale, flip, jitter.
-        mix3d: probability that a pair of scenes is mixed.
-        align_corners: where tokens lie in the image, see `sample_tokens`.
-        limit: first N frames only.
-        workers: loader processes; by default none on a CPU and up to 8 beside a GPU.
-        out: run folder; by default ``runs/pretrain-<student>-<time>``.
-    """
+    """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3)."""
 
     cache: Path
+    """Feature cache; the only thing that is read."""
     teacher: str | None = None
+    """Layer of the cache, or the beginning of its name; default: the only one."""
     student: str = "minkunet34"
+    """LiDAR network: minkunet34, minkunet18, ..."""
     head: Literal["mlp", "linear"] = "mlp"
+    """Projection head; linear is one layer."""
     head_layers: Count = 3
+    """Layers of the MLP head."""
     head_hidden: Count = 2048
+    """Width of the MLP head."""
     loss: Kind = "l2"
+    """Distance between unit features: l2, its square (mse), or one minus the cosine."""
     weighting: Weighting = "view"
+    """Mean over each camera view and then the views (equation 1), or over all pairs at once (ScaLR)."""
     occupancy_weight: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of the occupancy task; 0 leaves it out."""
     voxel_size: Annotated[float, Field(gt=0)] = 0.05
+    """Metres."""
     epochs: Count = 50
+    """Passes over the cache; the paper trains 50 or 100."""
     batch_size: Count = 16
-    lr: Annotated[float | None, Field(gt=0)] = None
+    """Frames a step."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; default: Table A1's, 1e-3 for a MinkUNet and 2e-3 for a PTv3."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
+    """AdamW's."""
     augment: bool = True
-    mix3d: Share = 0.8
+    """Rotate, scale, flip and jitter the clouds."""
+    mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Probability that two frames of a batch are mixed."""
     align_corners: bool = True
+    """Corner tokens lie on corner pixels (ScaLR); otherwise on the centres of their patches."""
     limit: Count | None = None
-    workers: Annotated[int | None, Field(ge=0)] = None
+    """First N frames only."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
     device: Device = "auto"
+    """Where to train."""
     seed: int = 0
+    """Seed of weights, order, augmentation and queries."""
     out: Path | None = None
+    """Run folder; default: runs/pretrain-STUDENT-TIME. A run that was stopped goes on there."""
 
 
 class PretrainResult(RunResult):
@@ -85,6 +89,14 @@ class PretrainResult(RunResult):
     losses: Losses
     device: str
     out: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.student} distilled from {self.teacher}: {self.dataset}, {self.frames} frames, "
+            f"{self.epochs} epochs, seed {self.seed}, {self.device}, {self.seconds / 60:.1f} min\n"
+            f"{self.losses}\n"
+            f"{self.out}"
+        )
 
 
 def pretrain(settings: PretrainSettings) -> PretrainResult:

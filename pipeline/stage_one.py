@@ -2,24 +2,26 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cache.codec import Calibration, Fidelity, Statistics, calibrate, decode, encode, measure
+from ..cache.codec import Fidelity, Statistics, calibrate, decode, encode, measure
 from ..cache.frame import Frame
 from ..cache.images import load_image
-from ..cache.layout import normalised_uv, quantise_uv
+from ..cache.layers import TeacherInfo
+from ..cache.layout import SHARD_ROWS, normalised_uv, quantise_uv
 from ..cache.projection import Correspondences, visible_pairs
 from ..cache.sampling import reached_tokens
-from ..cache.store import Store, TeacherInfo
+from ..cache.store import Store
 from ..cache.teacher import Teacher
 from ..cache.writer import GridShard, PointShard
 from ..errors import CleverError, FrameError
@@ -27,6 +29,8 @@ from .datasets import LidarDataset
 
 REUSE_BYTES = 2**26
 """Features of calibration batches kept for writing, so that small stores run the teacher once a frame."""
+CUDA_THREADS = 2
+"""Batches on their way through a GPU: one computes while the codes of the other are fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class LoadedFrame:
         row: row of the store.
         frame, pairs: None when the frame failed.
         hit: (M, h, w) bool, the tokens within reach of a point; None unless the layer stores those alone.
-        images: (M, 3, H, W) uint8, resized for the teacher; None when they failed.
+        images: (M, 3, H, W) uint8, resized for the teacher; None when they failed or were not asked for.
         reason: why the frame is skipped in both layers.
         image_reason: why it is skipped in the teacher's layer alone.
     """
@@ -51,14 +55,25 @@ class LoadedFrame:
     image_reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame's tokens as they are stored, (M, h, w, C); None when the teacher gave NaN or infinity."""
+
+    codes: Tensor | None
+    fidelity: Fidelity
+
+
 Batch = tuple[int, tuple[int, ...]]
 """A shard and some of its rows: the frames that go through the teacher together."""
+Result = TypeVar("Result")
 
 
 class StageOne:
     """Fills the shards of a store from a dataset and a teacher.
 
-    The frames of a batch are a fixed function of the shard, so a shard redone after a crash has the same bytes.
+    The frames of a batch are a fixed function of the shard, so a shard redone after a crash has the same bytes. On a
+    CPU every teacher call has one thread to itself, and as many calls run at once as torch has threads: the last bits
+    of a network's output depend on the number of threads that share a call, so that bytes would depend on the machine.
 
     Args:
         store: opened store; the caller holds its lock.
@@ -82,115 +97,135 @@ class StageOne:
         strict: bool,
     ) -> None:
         self.store, self.info, self.dataset, self.index, self.teacher = store, info, dataset, index, teacher
-        self.frames_per_batch = max(1, batch_images // max(len(store.cameras), 1))
+        self.frames_per_batch = frames_per_batch(store, batch_images)
         self.decoders, self.strict = decoders, strict
-        self._known: dict[Batch, Tensor] = {}
-        self._calibration: Calibration | None = store.calibration(info)
-
-    def calibration_sample(self, shards: Sequence[int]) -> list[Batch]:
-        """Random batches of `shards` to fit the int8 codec on; empty when it is frozen or not int8.
-
-        The sample is 5 % of the frames, at least 32 and at most 200, drawn with a seed from the layer's id.
-        """
-        if self.info.codec == "fp16" or self._calibration is not None:
-            return []
-        batches = list(self._batches(shards))
-        random.Random(self.info.id).shuffle(batches)
-        wanted = min(200, max(32, sum(len(rows) for _, rows in batches) // 20))
-        totals = accumulate(len(rows) for _, rows in batches)
-        return [batch for batch, total in zip(batches, totals, strict=True) if total - len(batch[1]) < wanted]
+        self.teacher_threads = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
+        self._known: dict[Batch, tuple[list[int], Tensor]] = {}
+        self._calibration = store.calibration(info)
 
     def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
+        statistics = self.statistics(sample, advance)
+        freeze_calibration(self.store, self.info, sample, statistics)
+        self._calibration = self.store.calibration(self.info)
+
+    def statistics(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> dict[int, Statistics]:
+        """Statistics of the tokens of the frames of `sample` that can be read, by row."""
         statistics: dict[int, Statistics] = {}
         kept = 0
-        for batch, loaded in self._loaded(sample):
-            values, good = self.features(loaded)
+        shards = {shard for shard, _ in sample}
+        for batch, loaded, (rows, values, parts) in self._through_teacher(sample, shards, self._sampled):
             kept += values.numel() * values.element_size()
             if kept <= REUSE_BYTES:
-                self._known[batch] = values
-            frames = values if good else []
-            statistics |= {
-                row: Statistics.of(tokens) for row, tokens in zip(good, frames, strict=True) if _finite(tokens)
-            }
+                self._known[batch] = rows, values
+            statistics |= parts
             advance(len(loaded))
-        self._calibration = calibrate([statistics[row] for row in sorted(statistics)], self.info.codec)
-        if self._calibration:
-            self.store.set_calibration(self.info, self._calibration)
+        return statistics
 
     def run(self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]) -> None:
         """Write and commit shards of points and pairs and of the teacher's grid.
+
+        Whatever ends it early (an error, Ctrl-C), committed shards stay and the one under way is dropped.
 
         Args:
             point_shards, grid_shards: the shards to write of each layer.
             advance: told after every batch how many frames it held.
         """
-        shards = sorted(point_shards | grid_shards)
-        with ExitStack() as stack, ThreadPoolExecutor(1, "writer") as writer:
+        batches = list(batches_of(self.store, sorted(point_shards | grid_shards), self.frames_per_batch))
+        opened: deque[_OpenShard] = deque()
+        with ExitStack() as stack:
+            stack.callback(lambda: [shard.close() for shard in opened])
+            writer = stack.enter_context(_pool(1, "writer"))
+            source = stack.enter_context(closing(self._through_teacher(batches, grid_shards, self._encoded)))
             queue: deque[Future[None]] = deque()
-            open_shard = _OpenShard(self, -1, False, False)
-            for (shard, rows), loaded in self._loaded(list(self._batches(shards))):
-                if shard != open_shard.shard:
-                    queue.append(writer.submit(open_shard.commit))
-                    open_shard = _OpenShard(self, shard, shard in point_shards, shard in grid_shards)
-                    stack.callback(open_shard.close)
-                features, good = self.features(loaded, (shard, rows)) if open_shard.grid else (torch.empty(0), [])
-                queue.append(writer.submit(open_shard.write, loaded, features, good))
+            for (shard, rows), loaded, encoded in source:
+                if not opened or shard != opened[-1].number:
+                    if opened:
+                        queue.append(writer.submit(opened[-1].commit))
+                    opened.append(_OpenShard(self, shard, shard in point_shards, shard in grid_shards))
+                queue.append(writer.submit(opened[-1].write, loaded, encoded))
                 while len(queue) > 2:
                     queue.popleft().result()
+                while len(opened) > 1 and opened[0].committed:
+                    opened.popleft()
                 advance(len(rows))
-            queue.append(writer.submit(open_shard.commit))
+            if opened:
+                queue.append(writer.submit(opened[-1].commit))
             for future in queue:
                 future.result()
 
-    def features(self, loaded: Sequence[LoadedFrame], batch: Batch | None = None) -> tuple[Tensor, list[int]]:
-        """Tokens of the frames that have images.
+    def _sampled(self, loaded: Sequence[LoadedFrame], _: Batch) -> tuple[list[int], Tensor, dict[int, Statistics]]:
+        rows, values = self._features(loaded)
+        frames = zip(rows, values if rows else (), strict=True)
+        return rows, values, {row: Statistics.of(tokens) for row, tokens in frames if _finite(tokens)}
 
-        Returns:
-            (F, M, h, w, C) float32 on the CPU or the teacher's device, and the rows they belong to.
-        """
+    def _encoded(self, loaded: Sequence[LoadedFrame], batch: Batch) -> dict[int, EncodedFrame]:
+        """The frames that have images, by row."""
+        known = self._known.pop(batch, None)
+        readable = [item.row for item in loaded if item.images is not None]
+        rows, values = known if known and known[0] == readable else self._features(loaded)
+        return {row: self._encode(tokens) for row, tokens in zip(rows, values if rows else (), strict=True)}
+
+    def _features(self, loaded: Sequence[LoadedFrame]) -> tuple[list[int], Tensor]:
+        """Rows of the F frames that have images, and their tokens: (F, M, h, w, C) float32 on the teacher's device."""
         good = [item for item in loaded if item.images is not None]
-        rows = [item.row for item in good]
-        if batch is not None and batch in self._known:
-            return self._known.pop(batch), rows
         if not good:
-            return torch.empty(0), rows
-        images = torch.cat([item.images for item in good if item.images is not None])
-        tokens = self.teacher.features(images)
-        return tokens.unflatten(0, (len(good), len(self.store.cameras))), rows
+            return [], torch.empty(0)
+        tokens = self.teacher.features(torch.cat([item.images for item in good if item.images is not None]))
+        return [item.row for item in good], tokens.unflatten(0, (len(good), len(self.store.cameras)))
 
-    def encode(self, features: Tensor) -> tuple[Tensor, Fidelity]:
-        """Codes of one frame's tokens on the CPU and how faithful they are."""
-        codes, clipped = encode(features, self.info.codec, self._calibration)
+    def _encode(self, tokens: Tensor) -> EncodedFrame:
+        if not _finite(tokens):
+            return EncodedFrame(None, Fidelity.none())
+        codes, clipped = encode(tokens, self.info.codec, self._calibration)
         calibration = self._calibration
         centre, step = (calibration.centre, calibration.step) if calibration else (None, None)
         on_device = [part.to(codes.device) if part is not None else None for part in (centre, step)]
-        return codes.cpu(), measure(features, decode(codes, *on_device), int(clipped))
+        return EncodedFrame(codes.cpu(), measure(tokens, decode(codes, *on_device), int(clipped)))
 
-    def _batches(self, shards: Iterable[int]) -> Iterator[Batch]:
-        for shard in shards:
-            rows = iter(self.store.shard_rows(shard))
-            while part := tuple(islice(rows, self.frames_per_batch)):
-                yield shard, part
+    def _through_teacher(
+        self, batches: Sequence[Batch], grid_shards: Collection[int], work: Callable[[list[LoadedFrame], Batch], Result]
+    ) -> Iterator[tuple[Batch, list[LoadedFrame], Result]]:
+        """Batches in order, loaded ahead by the decoder threads, and what the teacher threads made of them."""
+        with ExitStack() as stack:
+            stack.enter_context(_deterministic())
+            pool = stack.enter_context(_pool(self.teacher_threads, "teacher"))
+            source = stack.enter_context(closing(self._loaded(batches, grid_shards)))
+            pending: deque[tuple[Batch, list[LoadedFrame], Future[Result]]] = deque()
+            for batch, loaded in source:
+                pending.append((batch, loaded, pool.submit(work, loaded, batch)))
+                if len(pending) > self.teacher_threads + 1:
+                    batch, loaded, future = pending.popleft()
+                    yield batch, loaded, future.result()
+            for batch, loaded, future in pending:
+                yield batch, loaded, future.result()
 
-    def _loaded(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, list[LoadedFrame]]]:
-        """Batches in order, loaded ahead by the decoder threads."""
+    def _loaded(
+        self, batches: Sequence[Batch], grid_shards: Collection[int]
+    ) -> Iterator[tuple[Batch, list[LoadedFrame]]]:
+        """Batches in order, loaded ahead by the decoder threads; images only where the grid is written."""
         ahead = 2 * self.frames_per_batch + self.decoders
         rows = iter([row for _, part in batches for row in part])
-        with ThreadPoolExecutor(self.decoders, "decoder") as pool:
-            pending = deque(pool.submit(self._load, row) for row in islice(rows, ahead))
-            try:
-                for batch in batches:
-                    loaded = []
-                    for _ in batch[1]:
-                        loaded.append(pending.popleft().result())
-                        pending.extend(pool.submit(self._load, row) for row in islice(rows, 1))
-                    yield batch, loaded
-            finally:
-                for future in pending:
-                    future.cancel()
+        with _pool(self.decoders, "decoder") as pool:
 
-    def _load(self, row: int) -> LoadedFrame:
+            def submit(count: int) -> list[Future[LoadedFrame]]:
+                return [pool.submit(self.load, row, row // SHARD_ROWS in grid_shards) for row in islice(rows, count)]
+
+            pending = deque(submit(ahead))
+            for batch in batches:
+                loaded = []
+                for _ in batch[1]:
+                    loaded.append(pending.popleft().result())
+                    pending.extend(submit(1))
+                yield batch, loaded
+
+    def load(self, row: int, images: bool) -> LoadedFrame:
+        """Read the frame of a row, with its images if asked for.
+
+        Raises:
+            FrameError: `strict`, and the frame is bad.
+            CleverError: the dataset does not hold the frame.
+        """
         frame_id = self.store.ids[row]
         if frame_id not in self.index:
             raise CleverError(
@@ -199,14 +234,15 @@ class StageOne:
             )
         try:
             frame = self.dataset.frame(self.index[frame_id])
+            _check(frame, self.store.cameras)
             pairs = visible_pairs(frame)
-            if tuple(camera.name for camera in frame.cameras) != tuple(self.store.cameras):
-                raise FrameError(frame_id, f"has cameras {[camera.name for camera in frame.cameras]}, not the store's")
         except FrameError as error:
             return self._failed(error, LoadedFrame(row, reason=error.reason))
+        if not images:
+            return LoadedFrame(row, frame, pairs)
         try:
-            images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
-            resized = torch.stack([self.teacher.preprocess(image) for image in images])
+            decoded = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
+            resized = torch.stack([self.teacher.preprocess(image) for image in decoded])
             hit = hit_tokens(frame, pairs, self.info.grid) if self.info.tokens == "hit" else None
             return LoadedFrame(row, frame, pairs, hit, resized)
         except CleverError as error:
@@ -223,25 +259,25 @@ class StageOne:
 class _OpenShard:
     """A shard under way in both layers; written and committed by the writer thread."""
 
-    def __init__(self, stage: StageOne, shard: int, points: bool, grid: bool) -> None:
-        self.stage, self.shard = stage, shard
-        self.points = PointShard(stage.store, shard) if points else None
-        self.grid = GridShard(stage.store, stage.info, shard) if grid else None
+    def __init__(self, stage: StageOne, number: int, points: bool, grid: bool) -> None:
+        self.stage, self.number, self.committed = stage, number, False
+        self.points = PointShard(stage.store, number) if points else None
+        self.grid = GridShard(stage.store, stage.info, number) if grid else None
         self._fidelity = Fidelity.none()
 
-    def write(self, loaded: Sequence[LoadedFrame], features: Tensor, rows: list[int]) -> None:
-        tokens = dict(zip(rows, features, strict=True)) if rows else {}
+    def write(self, loaded: Sequence[LoadedFrame], encoded: Mapping[int, EncodedFrame]) -> None:
         for item in loaded:
             if self.points:
                 self._write_points(self.points, item)
             if self.grid:
-                self._write_grid(self.grid, item, tokens.get(item.row))
+                self._write_grid(self.grid, item, encoded.get(item.row))
 
     def commit(self) -> None:
         if self.points:
             self.points.commit()
         if self.grid:
             self.grid.commit(self._fidelity)
+        self.committed = True
 
     def close(self) -> None:
         for layer in (self.points, self.grid):
@@ -255,15 +291,56 @@ class _OpenShard:
         else:
             layer.add(item.row, item.frame, item.pairs)
 
-    def _write_grid(self, layer: GridShard, item: LoadedFrame, tokens: Tensor | None) -> None:
-        if tokens is None:
+    def _write_grid(self, layer: GridShard, item: LoadedFrame, encoded: EncodedFrame | None) -> None:
+        if encoded is None:
             layer.fail(item.row, item.reason or item.image_reason)
-        elif not _finite(tokens):
-            layer.fail(item.row, "the teacher's features hold NaN or infinity; try --precision fp32")
+        elif encoded.codes is None:
+            reason = "the teacher's features hold NaN or infinity; try --precision fp32"
+            if self.stage.strict:
+                raise FrameError(self.stage.store.ids[item.row], reason)
+            layer.fail(item.row, reason)
         else:
-            codes, fidelity = self.stage.encode(tokens)
-            self._fidelity = self._fidelity + fidelity
-            layer.add(item.row, codes.numpy(), item.hit)
+            self._fidelity = self._fidelity + encoded.fidelity
+            layer.add(item.row, encoded.codes.numpy(), item.hit)
+
+
+def frames_per_batch(store: Store, batch_images: int) -> int:
+    """Frames in one teacher call of `batch_images` images: at least one."""
+    return max(1, batch_images // max(len(store.cameras), 1))
+
+
+def batches_of(store: Store, shards: Iterable[int], frames: int) -> Iterator[Batch]:
+    """The used rows of `shards` in batches of `frames`; no batch crosses a shard's end."""
+    for shard in shards:
+        rows = iter(store.shard_rows(shard))
+        while part := tuple(islice(rows, frames)):
+            yield shard, part
+
+
+def calibration_sample(store: Store, info: TeacherInfo, shards: Sequence[int], frames: int) -> list[Batch]:
+    """Random batches of `shards` to fit the int8 codec on; empty when it is frozen or not int8.
+
+    The sample is 5 % of the frames, at least 32 and at most 200, drawn with a seed from the layer's id.
+
+    Args:
+        frames: frames in one teacher call.
+    """
+    if info.codec == "fp16" or store.calibration(info) is not None:
+        return []
+    batches = list(batches_of(store, shards, frames))
+    random.Random(info.id).shuffle(batches)
+    wanted = min(200, max(32, sum(len(rows) for _, rows in batches) // 20))
+    totals = accumulate(len(rows) for _, rows in batches)
+    return [batch for batch, total in zip(batches, totals, strict=True) if total - len(batch[1]) < wanted]
+
+
+def freeze_calibration(
+    store: Store, info: TeacherInfo, sample: Sequence[Batch], statistics: Mapping[int, Statistics]
+) -> None:
+    """Fit the int8 codec to the statistics by row, added up in row order whoever made them, and freeze it."""
+    calibration = calibrate([statistics[row] for row in sorted(statistics)], info.codec)
+    missing = [store.ids[row] for row in sorted({row for _, rows in sample for row in rows} - set(statistics))]
+    store.set_calibration(info, calibration, missing)
 
 
 def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:
@@ -272,6 +349,43 @@ def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> N
     camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
     uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
     return reached_tokens(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
+
+
+def _check(frame: Frame, cameras: Sequence[str]) -> None:
+    """Raise FrameError for what would be stored but could not be used."""
+    names = [camera.name for camera in frame.cameras]
+    if names != list(cameras):
+        raise FrameError(frame.id, f"has the cameras {', '.join(names)}, the store has {', '.join(cameras)}")
+    if not np.isfinite(frame.points).all():
+        raise FrameError(frame.id, "its points hold NaN or infinite values; restore the sweep")
+    if not np.isfinite(frame.global_from_lidar).all():
+        raise FrameError(frame.id, "its pose is not finite; repair the dataset's poses")
+
+
+@contextmanager
+def _pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads that finish what they are at when the block ends, and start nothing more."""
+    pool = ThreadPoolExecutor(threads, name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """One thread to a torch call, and cuDNN's flags as the teacher sets them.
+
+    `Teacher.features` sets and restores these flags, which belong to the process: with calls in several threads they
+    must be the same before and after.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _finite(tokens: Tensor) -> bool:

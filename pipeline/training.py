@@ -313,6 +313,10 @@ class Losses:
     last: dict[str, float]
     window: int
 
+    def __str__(self) -> str:
+        pairs = ", ".join(f"{name} {value:.4f} -> {self.last[name]:.4f}" for name, value in self.first.items())
+        return f"{pairs} (means over the first and the last {self.window} steps)"
+
 
 def first_and_last(records: list[Scalars]) -> Losses:
     """How the losses of a log began and ended: means over a tenth of the steps."""

@@ -35,7 +35,7 @@ LAYOUTS = {
     "ptv3": Layout(_ENCODER, ((256, 2, 16), (128, 2, 8), (64, 2, 4), (64, 2, 4))),
     "ptv3-256": Layout(_ENCODER, ((256, 2, 16), (256, 2, 8), (256, 2, 4), (256, 2, 4))),
     "ptv3-tiny": Layout(
-        ((32, 1, 2), (48, 1, 3), (64, 2, 4), (96, 1, 6)), ((64, 1, 4), (48, 1, 3), (64, 1, 4)), 128, 0.1
+        ((16, 1, 1), (32, 1, 2), (64, 1, 4), (96, 1, 6)), ((64, 1, 4), (32, 1, 2), (64, 1, 4)), 128, 0.1
     ),
 }
 
@@ -75,7 +75,7 @@ def _levels(voxels: Voxels, count: int, patch: int) -> list[_Level]:
     """
     if max(voxels.shape) > 2**DEPTH:
         raise CleverError(
-            f"the batch spans {max(voxels.shape)} voxels; serialised codes reach {2**DEPTH}: larger voxels"
+            f"the batch spans {max(voxels.shape)} voxels; serialised codes reach {2**DEPTH}; use larger voxels"
         )
     coords, shape = voxels.coords, voxels.shape
     codes = torch.stack([encode(coords, order) for order in ORDERS])
@@ -87,11 +87,10 @@ def _levels(voxels: Voxels, count: int, patch: int) -> list[_Level]:
         levels.append(level)
         if number == count - 1:
             break
-        coarse = codes >> 3
-        _, level.parent, level.children = torch.unique(coarse[0], return_inverse=True, return_counts=True)
-        level.by_parent = order[0]
-        heads = order[0][level.children.cumsum(0) - level.children]
-        codes = coarse[:, heads]
+        _, level.parent, children = torch.unique(codes[0] >> 3, return_inverse=True, return_counts=True)
+        level.by_parent, level.children = order[0], children
+        heads = order[0][children.cumsum(0) - children]
+        codes = codes[:, heads] >> 3
         coords = torch.cat([coords[heads, :1], coords[heads, 1:] >> 1], 1).contiguous()
         shape = (-(-shape[0] // 2), -(-shape[1] // 2), -(-shape[2] // 2))
     return levels
@@ -120,11 +119,11 @@ def _patches(order: Tensor, counts: Tensor, patch: int) -> tuple[Tensor, Tensor,
 class _Block(nn.Module):
     """Conditional positional encoding, attention within patches, and an MLP, each added to its input."""
 
-    def __init__(self, channels: int, heads: int, drop_path: float, key: str) -> None:
+    def __init__(self, channels: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.heads = heads
         self.drop_path = drop_path
-        self.position_conv = SubmanifoldConv(channels, channels, 3, key, bias=True)
+        self.position_conv = SubmanifoldConv(channels, channels, 3, "blocks", bias=True)
         self.position = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.attention_norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
@@ -238,7 +237,7 @@ class PointTransformerV3(Backbone):
 
 
 def _blocks(channels: int, heads: int, drop_path: list[float]) -> nn.ModuleList:
-    return nn.ModuleList(_Block(channels, heads, rate, "blocks") for rate in drop_path)
+    return nn.ModuleList(_Block(channels, heads, rate) for rate in drop_path)
 
 
 def _run(blocks: nn.Module, x: Tensor, level: _Level, curves: list[int], generator: torch.Generator | None) -> Tensor:

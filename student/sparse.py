@@ -5,7 +5,7 @@ import warnings
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CleverError
 
@@ -57,7 +57,9 @@ class _ByDevice:
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, key: str, bias: bool = False, **options: int
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel, bias=bias, indice_key=key, **options)  # pyright: ignore
+        super().__init__(in_channels, out_channels, kernel, bias=False, indice_key=key, **options)  # pyright: ignore
+        # Not spconv's own bias: on the CPU it refuses one in evaluation.
+        self.shift = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.algo_on_device = self.algo
         self.algo_on_cpu = type(self.algo).Native
 
@@ -72,7 +74,8 @@ class _ByDevice:
         )
         with torch.autocast(device, enabled=half):
             features = x.features if half else x.features.to(self.weight.dtype)
-            return super().forward(x.replace_feature(features))  # pyright: ignore[reportAttributeAccessIssue]
+            out = super().forward(x.replace_feature(features))  # pyright: ignore[reportAttributeAccessIssue]
+        return out if self.shift is None else out.replace_feature(out.features + self.shift)
 
 
 class SubmanifoldConv(_ByDevice, _spconv.SubMConv3d):

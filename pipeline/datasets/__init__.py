@@ -17,7 +17,7 @@ def build_dataset(
     name: str,
     root: Path | str | None,
     *,
-    version: str = "v1.0-mini",
+    version: str | None = None,
     split: str = "train",
     sequences: Sequence[str] | None = None,
 ) -> LidarDataset:
@@ -26,7 +26,7 @@ def build_dataset(
     Args:
         name: one of `DATASETS`.
         root: dataset folder.
-        version: folder of tables; nuScenes alone has one.
+        version: folder of tables; nuScenes alone has one. None: v1.0-trainval if it is there, else the only one.
         split: ``train``, ``val`` or ``all``; nuScenes' ``v1.0-test`` has ``test``.
         sequences: SemanticKITTI alone; sequence numbers, which win over `split`.
 
@@ -40,6 +40,6 @@ def build_dataset(
         raise CleverError(f"{missing}; pass --data-root or set CLEVER_DATA_ROOT")
     if name == SemanticKittiDataset.name:
         return SemanticKittiDataset(root, sequences, split)
-    if sequences is not None:
+    if sequences:
         raise CleverError("nuscenes has no sequences; leave --sequences out and choose with --version and --split")
     return NuScenesDataset(root, version, split)

@@ -83,7 +83,7 @@ class NuScenesDataset:
 
     Args:
         root: dataset folder.
-        version: ``v1.0-mini``, ``v1.0-trainval``, ``v1.0-test`` or another folder of tables.
+        version: ``v1.0-mini``, ``v1.0-trainval``, ``v1.0-test`` or another folder of tables; None: see `find_version`.
         split: ``train``, ``val``, ``test`` or ``all`` (every scene of the version, by name).
 
     Raises:
@@ -94,8 +94,9 @@ class NuScenesDataset:
     cameras: tuple[str, ...] = CAMERAS
     class_names: tuple[str, ...] = CLASSES
 
-    def __init__(self, root: Path | str, version: str = "v1.0-mini", split: str = "train") -> None:
+    def __init__(self, root: Path | str, version: str | None = None, split: str = "train") -> None:
         self._root = Path(root)
+        version = version or find_version(self._root)
         devkit = _load_tables(self._root, version)
         scenes = _scene_names(devkit, self._root / version, split)
         try:
@@ -144,6 +145,21 @@ class NuScenesDataset:
         return Camera(CAMERAS[m], image, *keyframe.sizes[m], keyframe.intrinsics[m], keyframe.camera_from_lidar[m])
 
 
+def find_version(root: Path) -> str:
+    """The folder of tables to take when none is named: ``v1.0-trainval`` where it is there, else the only one.
+
+    Raises:
+        CleverError: no ``v1.0-*`` folder with tables, or several.
+    """
+    there = sorted({path.parent.name for path in root.glob("v1.0-*/*.json")})
+    if "v1.0-trainval" in there:
+        return "v1.0-trainval"
+    if len(there) != 1:
+        found = ", ".join(there) or "no v1.0-* folder with tables"
+        raise CleverError(f"{root} holds {found}; " + ("choose one with --version" if there else "pass --data-root"))
+    return there[0]
+
+
 def _load_tables(root: Path, version: str) -> "NuScenes":
     from nuscenes import NuScenes
 
@@ -174,7 +190,8 @@ def _scene_names(devkit: "NuScenes", folder: Path, split: str) -> list[str]:
         raise CleverError(f"{folder} has no split {split!r}; choose {', '.join(splits)} or all")
     names = [name for name in splits[split] if name in there]
     if not names:
-        raise CleverError(f"{folder} has no scene of split {split!r}: it holds {', '.join(there)}; choose --split all")
+        held = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
+        raise CleverError(f"{folder} has no scene of split {split!r}: it holds {held}; choose --split all")
     return names
 
 
@@ -233,7 +250,7 @@ def _extract(devkit: "NuScenes", scenes: list[str]) -> list[_Keyframe]:
             labels=labels.get(lidar["token"]),
             images=tuple(image["filename"] for image in images),
             sizes=tuple((image["width"], image["height"]) for image in images),
-            intrinsics=np.array([sensor["camera_intrinsic"] for sensor in sensors], np.float64),
+            intrinsics=np.array([sensor["camera_intrinsic"] for sensor in sensors], float).reshape(len(CAMERAS), 3, 3),
             camera_from_lidar=np.linalg.inv(global_from_camera) @ global_from_lidar,
             global_from_lidar=global_from_lidar,
         )

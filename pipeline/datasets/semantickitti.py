@@ -147,7 +147,7 @@ def _sequence_folders(root: Path) -> dict[str, Path]:
 
 def _choose(folders: dict[str, Path], sequences: Sequence[str] | None, split: str, root: Path) -> list[str]:
     there = f"{root} holds sequences {', '.join(folders)}"
-    if sequences is not None:
+    if sequences:
         chosen = list(dict.fromkeys(str(number).zfill(2) for number in sequences))
         missing = [number for number in chosen if number not in folders]
         if missing:
@@ -187,10 +187,10 @@ def _read_rows(path: Path, columns: int) -> NDArray[np.float64] | None:
     if not path.is_file():
         return None
     try:
-        rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        rows = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], np.float64)
     except ValueError as error:
         raise CleverError(f"{path} is no table of numbers; restore or remove it") from error
-    if rows.shape[1] != columns or not np.isfinite(rows).all():
+    if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
         raise CleverError(f"{path} must hold {columns} finite numbers a line; restore or remove it")
     return rows
 

@@ -16,8 +16,15 @@ def quaternion(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> NDArray[np.
 
 def multiply(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Hamilton product: the rotation `right` followed by the rotation `left`."""
-    w = left[0] * right[0] - left[1:] @ right[1:]
-    return np.concatenate([[w], left[0] * right[1:] + right[0] * left[1:] + np.cross(left[1:], right[1:])])
+    (a, b, c, d), (e, f, g, h) = left.tolist(), right.tolist()
+    return np.array(
+        [
+            a * e - b * f - c * g - d * h,
+            a * f + b * e + c * h - d * g,
+            a * g - b * h + c * e + d * f,
+            a * h + b * g - c * f + d * e,
+        ]
+    )
 
 
 def pose(rotation: NDArray[np.float64], translation: tuple[float, float, float]) -> Pose:
@@ -34,10 +41,12 @@ def pose(rotation: NDArray[np.float64], translation: tuple[float, float, float])
 
 
 def invert(matrix: Pose) -> Pose:
-    """Inverse of a rigid 4x4 matrix."""
-    inverse = np.eye(4)
-    inverse[:3, :3] = matrix[:3, :3].T
-    inverse[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
+    """Inverse of a rigid 4x4 matrix, or of each of (..., 4, 4)."""
+    inverse = np.zeros_like(matrix)
+    rotation = np.swapaxes(matrix[..., :3, :3], -1, -2)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3:] = -rotation @ matrix[..., :3, 3:]
+    inverse[..., 3, 3] = 1
     return inverse
 
 

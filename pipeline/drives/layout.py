@@ -168,11 +168,9 @@ def _furniture(plan: _Plan, side: int) -> None:
             float(rng.normal(0, 0.5)),
             "without_rider",
         )
-    if street.verge:
-        for s in plan.steps(7, 13, 4):
-            plan.put(
-                scenery.tree(rng), s, side * (street.half_width + street.verge * 0.55), float(rng.uniform(0, 6.28))
-            )
+    spacing, d = ((7, 13), street.verge * 0.55) if street.verge else ((12, 20), 0.8)
+    for s in plan.steps(*spacing, 4):
+        plan.put(scenery.tree(rng), s, side * (street.half_width + d), float(rng.uniform(0, 6.28)))
 
 
 def _frontage(plan: _Plan, side: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import cloudy
+from .noise import billows, cloudy
 from .raycast import Floats
 
 
@@ -52,12 +52,10 @@ class Light:
         colour = colour + sun_colour * (0.1 * towards**8 + 0.3 * towards**64) * (1 - 0.7 * self.clouds)
         if not detail:
             return colour
-        spread = 60 / (np.maximum(z, 0.02) + 0.12)
-        cover = cloudy(x * spread * 0.6 + self.seed * 31, y * spread * 0.6) + 0.35 * cloudy(
-            x * spread * 2, y * spread * 2
-        )
-        veil = np.clip(0.45 + 0.5 * cover + 1.9 * (self.clouds - 0.5), 0, 1) * np.clip(z * 9, 0, 1)
-        shade = np.clip(1.0 - 0.09 * cover, 0.7, 1.1)
+        spread = 150 / (np.maximum(z, 0.02) + 0.15)
+        cover = billows(x * spread + self.seed * 31, y * spread)
+        veil = np.clip(0.3 + 0.42 * cover + 1.7 * (self.clouds - 0.4), 0, 1) * np.clip(z * 8, 0, 1)
+        shade = np.clip(1.02 - 0.1 * cover, 0.7, 1.15)
         white = 0.4 * horizon + 0.16 * sun_colour + 0.6 * zenith.mean() + 0.14
         colour += (white * shade - colour) * veil
         return self._skyline(x, y, z, colour)

@@ -12,13 +12,14 @@ SIZE = 512
 
 
 @lru_cache(maxsize=1)
-def tiles() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two (SIZE, SIZE) float32 tiles of zero mean and unit deviation: cloudy (1 / f) and clumps about 7 texels wide."""
+def tiles() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(SIZE, SIZE) float32 tiles of zero mean and unit deviation: cloudy, clumps about 7 texels wide, and billows."""
     rng = np.random.default_rng(20240229)
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None])
     cloudy = 1 / np.maximum(frequency, 2 / SIZE) ** 1.15
     clumps = np.exp(-(((frequency - 1 / 7) / 0.07) ** 2))
-    return _tile(rng, cloudy), _tile(rng, clumps)
+    billows = 1 / np.maximum(frequency, 3 / SIZE) ** 1.75
+    return _tile(rng, cloudy), _tile(rng, clumps), _tile(rng, billows)
 
 
 def _tile(rng: np.random.Generator, spectrum: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -36,6 +37,11 @@ def cloudy(u: Floats, v: Floats) -> NDArray[np.float32]:
 def clumps(u: Floats, v: Floats) -> NDArray[np.float32]:
     """Clumpy noise at texel coordinates (u, v), repeating every `SIZE`."""
     return _at(tiles()[1], u, v)
+
+
+def billows(u: Floats, v: Floats) -> NDArray[np.float32]:
+    """Smooth billowing noise at texel coordinates (u, v), repeating every `SIZE`."""
+    return _at(tiles()[2], u, v)
 
 
 def _at(tile: NDArray[np.float32], u: Floats, v: Floats) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ PERIOD = 500_000
 """Microseconds between keyframes."""
 _EPOCH, _SCENE_GAP = 1_600_000_000_000_000, 1_000_000_000
 _BEYOND = 60.0
+_SHADOW_REACH = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ def record_keyframe(recipe: Recipe, scene: int, keyframe: int, root: Path, sweep
     for number, camera in enumerate(CAMERAS):
         noise = np.random.default_rng([recipe.seed, scene, keyframe, 1 + number])
         placed, rays, hits = view(recipe, scene, keyframe, camera)
-        moving = world.at(seconds(keyframe, camera.trigger), world.movers())
+        near = np.hypot(*(placed.poses[:, :2, 3] - rays.pose[:2, 3]).T) < _SHADOW_REACH
+        moving = placed.only(np.flatnonzero(near & np.isin(placed.owner, world.movers())))
         image = photograph(world, placed, rays, hits, _shadows(recipe, scene).with_things(moving), noise)
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=92)

@@ -140,13 +140,15 @@ def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
     index = np.full(shape, SKY_SOLID, np.int16)
     windows, nearest = rays.windows(placed.corners)
     seen = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
-    for number in seen[np.argsort(nearest[seen], kind="stable")]:
+    order = seen[np.argsort(nearest[seen], kind="stable")]
+    from_sensor = invert(placed.poses[order]) @ rays.pose
+    for number, local in zip(order.tolist(), from_sensor, strict=True):
         top, bottom, left, right = windows[number].tolist()
         window = (slice(top, bottom), slice(left, right))
         known = inverse[window]
         if known.min() >= 1 / nearest[number]:
             continue
-        found = intersect(placed, int(number), rays.crop(*window))
+        found = placed.solids[number].shape.intersect(local[:3, 3], local[:3, :3], rays.crop(*window))
         closer = found > known
         np.copyto(known, found, where=closer)
         np.copyto(index[window], np.int16(number), where=closer)
@@ -156,9 +158,3 @@ def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
         np.copyto(inverse, found, where=closer)
         np.copyto(index, np.int16(GROUND_SOLID), where=closer)
     return Hits(inverse, index)
-
-
-def intersect(placed: Placed, number: int, rays: Rays) -> NDArray[np.floating]:
-    """1 / ray parameter of the first hit of one solid, 0 for a miss."""
-    local = invert(placed.poses[number]) @ rays.pose
-    return placed.solids[number].shape.intersect(local[:3, 3], local[:3, :3], rays)

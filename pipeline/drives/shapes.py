@@ -91,10 +91,11 @@ class Foliage:
 
     def leaves(self, x: Floats, y: Floats, z: Floats) -> NDArray[np.float32]:
         """Density of leaves at local points, about unit deviation."""
-        u, v, w = x + 0.6 * z + self.seed, y - 0.4 * z, y + 0.5 * x
-        leaves = clumps(u * 64, v * 64) + clumps(w * 58, (z + self.seed) * 58)
-        twigs = clumps(w * 21, (z + self.seed) * 21) + clumps(u * 17, (v + z) * 17)
-        return np.float32(0.5) * leaves + np.float32(0.55) * twigs
+        x, y, z = x + self.seed, y + 2 * self.seed, z + 3 * self.seed
+        leaves = clumps((x + 0.4 * y) * 62, (z - 0.3 * y) * 62) + clumps((y - 0.4 * x) * 57, (z + 0.3 * x) * 57)
+        leaves += clumps((x - 0.3 * z) * 53, (y + 0.4 * z) * 53)
+        twigs = clumps((x + 0.3 * z) * 17, (y - 0.4 * z) * 17) + clumps((y + 0.4 * x) * 20, (z - 0.4 * x) * 20)
+        return np.float32(0.42) * leaves + np.float32(0.5) * twigs
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
         """Normal of the smooth crown."""
@@ -128,6 +129,8 @@ def extrusion(outline: Sequence[tuple[float, float]], half: float, lean: float =
     normals = np.column_stack([edges[:, 1], np.zeros(len(edges)), -edges[:, 0]])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     offsets = normals[:, 0] * corners[:, 0] + normals[:, 2] * corners[:, 1]
+    if (corners @ normals[:, [0, 2]].T > offsets + 1e-9).any():
+        raise ValueError(f"outline {outline} is not convex and counter-clockwise")
     length = np.hypot(1, lean)
     sides = np.array([[0, side / length, lean / length, (half + lean * base) / length] for side in (-1, 1)])
     planes = np.concatenate([np.column_stack([normals, offsets]), sides])

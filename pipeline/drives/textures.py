@@ -306,7 +306,7 @@ def _entrance(surface: Surface, skin: Skin, u: Floats, ground: NDArray[np.bool_]
         pane = np.abs(u % 2.6 - 1.3)
         skin.paint(stripe(z - 1.45, 1.1, fp) * stripe(pane, 1.2, fp) * ground, srgb(40, 46, 52), 0.7, 7)
         goods = clumps(u * 9 + surface.material.seed, z * 9) > 0.6
-        skin.paint(stripe(z - 1.1, 0.6, fp) * stripe(pane, 1.1, fp) * ground * goods * 0.6, surface.material.accent)
+        skin.paint(stripe(z - 1.1, 0.6, fp) * stripe(pane, 1.1, fp) * ground * goods * 0.35, surface.material.accent)
         board = stripe(z - 2.95, 0.26, fp) * ground
         skin.paint(board, surface.material.accent, 0.1, 50)
         letters = (scramble(np.floor(u * 3), np.full_like(u, surface.material.seed)) > 0.35) & (u * 3 % 1 > 0.25)

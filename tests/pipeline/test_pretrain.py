@@ -20,17 +20,10 @@ from clever.cache.writer import GridShard, PointShard
 from clever.errors import CleverError
 from clever.pipeline.distillation import DistillationBatch, DistillationStep
 from clever.pipeline.pretrain import PretrainSettings, build_step, pretrain
+from clever.student.augment import Augmentation
 
 SIZES = ((64, 32), (40, 40))
 WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Frame, Correspondences]:
@@ -248,13 +241,13 @@ def test_a_cache_without_pairs_is_refused(make_cache: Callable[..., Path], tmp_p
 def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     """Against a loop over frames and cameras: indices of points, views and image sizes are shifted rightly."""
     cache = FeatureCache(make_cache())
-    settings = toy_settings(tmp_path, tmp_path, occupancy_weight=0, augment=False, mix3d=0)
+    settings = toy_settings(tmp_path, tmp_path, occupancy_weight=0, augment=False, mix3d=0, voxel_size=0.001)
     step = build_step(settings, cache.teacher.channels).eval()
     frames = cache[0:3]
     batch = DistillationBatch.collate(frames)
     with torch.no_grad():
         found = step(batch, torch.Generator().manual_seed(0))
-        features = step.student(batch.points, torch.Generator().manual_seed(0))
+        features = step.student(batch.points)  # every point has a voxel of its own, so there is nothing to draw
         views, first = [], 0
         for frame in frames:
             own = features[first : first + len(frame.points)]
@@ -268,3 +261,19 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
                 views.append((ours - torch.nn.functional.normalize(target)).norm(dim=1).mean())
     torch.testing.assert_close(found["loss"], torch.stack(views).mean())
     assert set(found) == {"loss", "distillation"}
+
+
+def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+    """Queries are made before clouds are turned, scaled and mixed, and follow them."""
+    cache = FeatureCache(make_cache())
+    step = build_step(toy_settings(tmp_path, tmp_path, mix3d=1), cache.teacher.channels)
+    step.augmentation = Augmentation(rotate_p=1, jitter_sigma=0)
+    points, queries = step._clouds(DistillationBatch.collate(cache[0:4]).points, torch.Generator().manual_seed(1))
+    assert points.size == 2
+    assert queries is not None
+    source = points.xyz[queries.source]
+    place = source + queries.offset
+    torch.testing.assert_close(torch.linalg.cross(source, place), torch.zeros_like(place), atol=1e-4, rtol=0)
+    farther = (place * source).sum(1) > (source * source).sum(1)
+    assert torch.equal(farther, queries.occupied)
+    assert len(queries.source) == 3 * 4 * 25

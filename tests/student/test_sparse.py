@@ -52,14 +52,19 @@ def same_with_gradients(ours: Tensor, reference: Tensor, inputs: list[Tensor]) -
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_submanifold_convolution_equals_dense_at_its_voxels(voxels: tuple[Tensor, Tensor], kernel: int):
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("kernel", "bias"), [(3, False), (5, False), (3, True)])
+def test_submanifold_convolution_equals_dense_at_its_voxels(
+    voxels: tuple[Tensor, Tensor], kernel: int, bias: bool, training: bool
+):
     features, coords = voxels
     features.requires_grad_()
-    conv = SubmanifoldConv(3, 4, kernel, "k")
+    conv = SubmanifoldConv(3, 4, kernel, "k", bias=bias).train(training)
+    if conv.shift is not None:
+        nn.init.normal_(conv.shift)
     ours = conv(sparse_tensor(features, coords, SHAPE, SCENES, 0)).features
-    grid = F.conv3d(dense(features, coords, SHAPE), torch_weight(conv.weight), padding=kernel // 2)
-    same_with_gradients(ours, rows(grid, coords), [features, conv.weight])
+    grid = F.conv3d(dense(features, coords, SHAPE), torch_weight(conv.weight), conv.shift, padding=kernel // 2)
+    same_with_gradients(ours, rows(grid, coords), [features, *conv.parameters()])
 
 
 def test_down_and_up_equal_dense_strided_and_transposed_convolution(voxels: tuple[Tensor, Tensor]):

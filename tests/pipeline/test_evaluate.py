@@ -1,0 +1,153 @@
+"""mIoU against counting by hand, and what becomes of frames that cannot be measured."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from clever.errors import CleverError
+from clever.pipeline.datasets import IGNORE, LidarDataset, SemanticKittiDataset
+from clever.pipeline.evaluate import (
+    EvaluateSettings,
+    SegmentationResult,
+    evaluate,
+    intersection_over_union,
+    measure,
+)
+from clever.pipeline.segmenter import Segmenter, Training
+from clever.student.points import PointBatch
+from clever.student.registry import build_student
+from clever.student.segmentation import LinearProbe
+
+CPU = torch.device("cpu")
+NAMES = ("00/000000", "00/000001", "00/000002", "01/000000")
+CLASSES = 4
+
+
+def by_intensity(points: PointBatch) -> Tensor:
+    """A poor prediction that never says 3: the class is a third of the intensity's range."""
+    return torch.nn.functional.one_hot((points.intensity * 2.999).long(), CLASSES).float()
+
+
+def count_by_hand(dataset: LidarDataset, indices: list[int]) -> tuple[list[float | None], int]:
+    """IoU of every class by loops over all points of all frames, and the number of labelled points."""
+    hits, union, points = [0] * CLASSES, [0] * CLASSES, 0
+    for index in indices:
+        for intensity, label in zip(dataset.points(index)[:, 3], dataset.labels(index), strict=True):
+            if label == IGNORE:
+                continue
+            points += 1
+            guess = int(intensity * np.float32(2.999))
+            for name in {guess, int(label)}:
+                union[name] += 1
+                hits[name] += guess == label
+    return [hit / total if total else None for hit, total in zip(hits, union, strict=True)], points
+
+
+def test_miou_equals_counting_by_hand(make_labelled: Callable[..., LidarDataset]) -> None:
+    dataset = make_labelled(NAMES)
+    result = measure(by_intensity, dataset, range(4), CPU, "test")
+    expected, points = count_by_hand(dataset, [0, 1, 2, 3])
+    assert list(result.iou.values()) == pytest.approx(expected)
+    assert result.iou["never"] is None
+    assert result.miou == pytest.approx(np.mean([iou for iou in expected if iou is not None]))
+    assert (result.points, result.frames, np.sum(result.confusion)) == (points, 4, points)
+    assert points == 4 * 135
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero() -> None:
+    confusion = torch.tensor([[2, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 5]])
+    iou = intersection_over_union(confusion)
+    assert iou.tolist()[0::2] == pytest.approx([2 / 3, 0])
+    assert torch.isnan(iou[1])
+    assert float(iou.nanmean()) == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+def test_ignored_points_change_nothing(make_labelled: Callable[..., LidarDataset]) -> None:
+    dataset = make_labelled(NAMES)
+    calls = iter(range(4))
+
+    def wrong_where_ignored(points: PointBatch) -> Tensor:
+        logits = by_intensity(points)
+        ignored = torch.from_numpy(dataset.labels(next(calls)) == IGNORE)
+        return torch.where(ignored[:, None], torch.tensor([0.0, 0, 0, 9]), logits)
+
+    changed = measure(wrong_where_ignored, dataset, range(4), CPU, "test")
+    assert changed == measure(by_intensity, dataset, range(4), CPU, "test")
+
+
+def test_bad_frames_are_named_and_cost_no_other(
+    make_labelled: Callable[..., LidarDataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def predict(points: PointBatch) -> Tensor:
+        if torch.equal(points.xyz, torch.from_numpy(dataset.points(3)[:, :3])):
+            raise CleverError("a point lies too far away")
+        return by_intensity(points)
+
+    dataset = make_labelled(NAMES, broken=("00/000001",))
+    result = measure(predict, dataset, range(4), CPU, "test")
+    assert [(frame.id, frame.reason) for frame in result.bad] == [
+        ("00/000001", "cannot read 00/000001.bin"),
+        ("01/000000", "a point lies too far away"),
+    ]
+    assert "skipped frame 00/000001: cannot read" in capsys.readouterr().err
+    whole = measure(by_intensity, make_labelled(NAMES), [0, 2], CPU, "test")
+    assert (result.frames, result.iou, result.miou) == (2, whole.iou, whole.miou)
+
+
+def test_nothing_to_measure_is_an_error(make_labelled: Callable[..., LidarDataset]) -> None:
+    with pytest.raises(CleverError, match=r"none of 1 frames could be measured; .*00/000000: cannot read"):
+        measure(by_intensity, make_labelled(NAMES[:1], broken=NAMES[:1]), [0], CPU, "test")
+    dataset = make_labelled(NAMES[:1])
+    dataset.labels(0)[:] = IGNORE
+    with pytest.raises(CleverError, match="no point has a label"):
+        measure(by_intensity, dataset, [0], CPU, "test")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """An untrained segmenter for SemanticKITTI's classes."""
+    torch.manual_seed(0)
+    student = build_student("minkunet-tiny", 0.5)
+    training = Training(
+        dataset="semantickitti",
+        version=None,
+        class_names=SemanticKittiDataset.class_names,
+        batch_norm=False,
+        head="linear probe",
+        initialisation="random initialisation",
+        frames="train 00 (3 scans)",
+        details="50 epochs",
+    )
+    Segmenter(student, LinearProbe(student.out_channels, 19)).save(tmp_path / "run", training)
+    return tmp_path / "run"
+
+
+def test_a_checkpoint_is_measured_and_the_result_written(checkpoint: Path, kitti_root: Path) -> None:
+    settings = EvaluateSettings.resolve(None, {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"})
+    result = evaluate(settings)
+    folder = checkpoint / "evaluate-semantickitti-val"
+    assert SegmentationResult.model_validate(json.loads((folder / "result.json").read_text())) == result
+    assert result.protocol == (
+        "linear probe, semantickitti train 00 (3 scans) -> val 08 (2 scans), 50 epochs, random initialisation, "
+        "no TTA, all points"
+    )
+    assert (result.frames, result.bad) == (2, [])
+    assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder
+    assert evaluate(settings) == result
+    assert f"mIoU {100 * result.miou:.2f} %" in str(result)
+
+
+def test_other_classes_and_missing_weights_are_refused(
+    checkpoint: Path, nuscenes_root: Path, kitti_root: Path, tmp_path: Path
+) -> None:
+    given = {"checkpoint": checkpoint, "dataset": "nuscenes", "data_root": nuscenes_root, "device": "cpu"}
+    with pytest.raises(CleverError, match="trained for the classes of semantickitti, not of nuscenes"):
+        evaluate(EvaluateSettings.resolve(None, given))
+    given = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
+    with pytest.raises(CleverError, match=r"holds no classifier\.safetensors"):
+        evaluate(EvaluateSettings.resolve(None, given))

@@ -1,0 +1,213 @@
+"""Probe and full fine-tuning on clouds in memory whose class is the height."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clever.errors import CleverError
+from clever.pipeline import finetune as job
+from clever.pipeline.datasets import IGNORE, LidarDataset
+from clever.pipeline.evaluate import EvaluateSettings, evaluate
+from clever.pipeline.finetune import FinetuneSettings, SegmentationStep, finetune
+from clever.pipeline.labelled import LabelledFrames, choose_frames, collate_labelled
+from clever.pipeline.runs import newest_run
+from clever.pipeline.segmenter import Segmenter
+from clever.pipeline.targets import published
+from clever.pipeline.training import seeded
+from clever.student.checkpoint import save_student
+from clever.student.registry import build_student
+from clever.student.segmentation import LinearProbe, lovasz_softmax
+
+TRAIN = tuple(f"{scene:02}/{number:06}" for scene in range(2) for number in range(3))
+VAL = ("08/000000", "08/000001")
+MakeLabelled = Callable[..., LidarDataset]
+
+
+@pytest.fixture
+def datasets(make_labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch) -> dict[str, LidarDataset]:
+    """What the jobs open as train and val split; a test may put others in."""
+    parts = {"train": make_labelled(TRAIN), "val": make_labelled(VAL, seed=1)}
+
+    def open_part(name: str, root: Path | None, version: str | None, split: str, sequences: Any) -> LidarDataset:
+        return parts[split]
+
+    monkeypatch.setattr(job, "open_dataset", open_part)
+    monkeypatch.setattr("clever.pipeline.evaluate.open_dataset", open_part)
+    return parts
+
+
+def settings(out: Path, **changes: Any) -> FinetuneSettings:
+    given = {"checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5, "dataset": "semantickitti"}
+    given |= {"epochs": 3, "batch_size": 4, "device": "cpu", "out": out, **changes}
+    return FinetuneSettings.resolve(None, given)
+
+
+def fresh_student(seed: int = 0) -> dict[str, torch.Tensor]:
+    with seeded(seed, "student"):
+        return build_student("minkunet-tiny", 0.5).state_dict()
+
+
+def bits(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("student.safetensors", "classifier.safetensors")]
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    result = finetune(settings(tmp_path / "run", epochs=20, lr=0.05))
+    written, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
+    assert written.keys() == fresh.keys()
+    assert all(torch.equal(written[name], fresh[name]) for name in fresh)
+    assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
+    assert result.evaluation.protocol == (
+        "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny, 100 % uniform, "
+        "20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, no augmentation, seed 0, random initialisation, "
+        "no TTA, all points"
+    )
+
+
+def test_full_fine_tuning_learns_the_height_and_changes_the_student(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    result = finetune(settings(tmp_path / "run", mode="full", epochs=20, lr=0.01, augment=False))
+    assert result.evaluation.miou > 0.7
+    written, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
+    floating = [name for name in fresh if fresh[name].is_floating_point()]
+    assert not any(torch.equal(written[name], fresh[name]) for name in floating)
+
+
+def test_evaluate_reads_the_checkpoint_and_finds_the_same(datasets: dict[str, LidarDataset], tmp_path: Path) -> None:
+    result = finetune(settings(tmp_path / "run", lr=0.05))
+    again = evaluate(EvaluateSettings.resolve(None, {"checkpoint": tmp_path / "run", "device": "cpu"}))
+    assert again == result.evaluation
+
+
+@pytest.mark.parametrize("changes", [{}, {"augment": True}, {"mode": "full", "loss": "ce"}])
+def test_stopped_and_taken_up_again_equals_uninterrupted(
+    datasets: dict[str, LidarDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    forward, steps = SegmentationStep.forward, 0
+
+    def interrupted(step: SegmentationStep, batch: Any, generator: torch.Generator) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+        return forward(step, batch, generator)
+
+    monkeypatch.setattr(SegmentationStep, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="1 whole epochs are kept"):
+        finetune(settings(tmp_path / "stopped", **changes))
+    monkeypatch.setattr(SegmentationStep, "forward", forward)
+    stopped, whole = (finetune(settings(tmp_path / name, **changes)) for name in ("stopped", "whole"))
+    assert bits(tmp_path / "stopped") == bits(tmp_path / "whole")
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+    assert stopped.evaluation == whole.evaluation
+
+
+def test_remembered_features_are_those_computed_anew(
+    datasets: dict[str, LidarDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(settings(tmp_path / "kept"))
+    monkeypatch.setattr(job, "FEATURE_BYTES", 0)
+    finetune(settings(tmp_path / "anew"))
+    assert losses(tmp_path / "kept") == losses(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("loss", ["ce", "ce+lovasz"])
+def test_ignored_points_take_no_part_in_the_loss(datasets: dict[str, LidarDataset], loss: job.Loss) -> None:
+    student = build_student("minkunet-tiny", 0.5)
+    segmenter = Segmenter(student, LinearProbe(student.out_channels, 4))
+    step = SegmentationStep(segmenter, frozen=True, loss=loss, augmentation=None, mix3d=0).train()
+    batch = collate_labelled([LabelledFrames(datasets["train"], [0, 1, 2])[number] for number in range(3)])
+    known = batch.labels != IGNORE
+    logits, labels = segmenter.eval()(batch.points)[known], batch.labels[known]
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    if loss == "ce+lovasz":
+        expected = expected + lovasz_softmax(logits.softmax(1), labels)
+    torch.testing.assert_close(step(batch, torch.Generator())["loss"], expected)
+
+
+def test_the_same_seed_starts_both_rows_alike(datasets: dict[str, LidarDataset], tmp_path: Path) -> None:
+    """A checkpoint that holds the random weights of seed 0 gives the row of ``--checkpoint none``, to the bit."""
+    with seeded(0, "student"):
+        student = build_student("minkunet-tiny", 0.5)
+    save_student(tmp_path / "pretrained", student, {"origin": "nothing"})
+    given = {"checkpoint": tmp_path / "pretrained", "student": None, "voxel_size": None}
+    loaded = finetune(settings(tmp_path / "a", **given))
+    random = finetune(settings(tmp_path / "b"))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert loaded.evaluation.confusion == random.evaluation.confusion
+    assert loaded.training.initialisation == f"from {tmp_path / 'pretrained'} (nothing)"
+    with pytest.raises(CleverError, match=r"is a minkunet-tiny with voxels of 0.5 m; leave --student"):
+        finetune(settings(tmp_path / "c", checkpoint=tmp_path / "pretrained", student="minkunet34"))
+
+
+def test_bad_training_frames_are_named_and_left_out(
+    make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets["train"] = make_labelled(TRAIN, broken=(TRAIN[1],), unlabelled=(TRAIN[4],))
+    datasets["train"].labels(2)[:] = IGNORE
+    result = finetune(settings(tmp_path / "run", epochs=1))
+    assert [frame.id for frame in result.bad] == [TRAIN[1], TRAIN[2]]
+    assert f"skipped frame {TRAIN[2]}: no point has a training label" in capsys.readouterr().err
+    assert "(3 scans)" in result.training.frames
+
+
+def test_training_frames_are_not_measured_on(
+    make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    datasets["val"] = make_labelled((*VAL, TRAIN[0]))
+    with pytest.raises(CleverError, match=f"1 frames are in the training and in the validation part, e.g. {TRAIN[0]}"):
+        finetune(settings(tmp_path / "run"))
+    datasets["val"] = make_labelled(VAL, unlabelled=VAL)
+    with pytest.raises(CleverError, match="none of the 2 frames of semantickitti val has labels"):
+        finetune(settings(tmp_path / "run"))
+
+
+SCENES = [f"scene-{number // 7:02}" for number in range(140)]
+
+
+def test_a_uniform_fraction_is_drawn_by_seed_and_nested() -> None:
+    labelled = list(range(0, 140, 2))
+    tenth, half = (choose_frames(labelled, SCENES, share, "uniform", 3) for share in (0.1, 0.5))
+    assert (len(tenth), len(half)) == (7, 35)
+    assert set(tenth) < set(half) < set(labelled)
+    assert tenth == sorted(tenth) == choose_frames(labelled, SCENES, 0.1, "uniform", 3)
+    assert tenth != choose_frames(labelled, SCENES, 0.1, "uniform", 4)
+    assert choose_frames(labelled, SCENES, 1.0, "uniform", 3) == labelled
+    assert len(choose_frames(labelled, SCENES, 0.001, "uniform", 3)) == 1
+
+
+def test_every_nth_scene_or_frame() -> None:
+    everything = list(range(140))
+    by_scene = choose_frames(everything, SCENES, 0.1, "scenes", 0)
+    assert by_scene == [*range(7), *range(70, 77)]
+    assert choose_frames(everything, SCENES, 0.05, "stride", 0) == list(range(0, 140, 20))
+    with pytest.raises(CleverError, match=r"--fraction must be 1/n, not 0\.3"):
+        choose_frames(everything, SCENES, 0.3, "scenes", 0)
+
+
+def test_the_newest_finished_pretraining_is_found(tmp_path: Path) -> None:
+    for name, kind, finished in (("a", "pretrain", "2024-02"), ("b", "pretrain", "2024-01"), ("c", "finetune", "2025")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"job": kind, "finished": finished}))
+    (tmp_path / "unfinished").mkdir()
+    assert newest_run("pretrain", tmp_path) == tmp_path / "a"
+    with pytest.raises(CleverError, match="no finished evaluate run"):
+        newest_run("evaluate", tmp_path)
+
+
+def test_published_figures_stand_beside_their_own_protocol_only() -> None:
+    assert published("nuscenes", "probe", 1.0)["MLP head + occupancy"] == 49.81
+    assert published("semantickitti", "full", 0.01)["linear head"] == 44.42
+    assert published("semantickitti", "probe", 1.0) == {}
