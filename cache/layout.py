@@ -69,6 +69,11 @@ class BlockArray:
         """Entries of a row in one shard."""
         return self.block * self.blocks
 
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block before compression."""
+        return self.block * math.prod(self.entry) * np.dtype(self.dtype).itemsize
+
     def metadata(self, rows: int, columns: int = 1) -> bytes:
         """The ``zarr.json`` of the array with `rows` rows and `columns` shards along the second axis."""
         shape, chunks = (rows, columns * self.capacity, *self.entry), (1, self.block, *self.entry)

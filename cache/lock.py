@@ -35,6 +35,20 @@ def writer_lock(store: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def refuse_writer(store: Path) -> None:
+    """Raise CleverError when a process writes to this store right now; leaves no trace beside it."""
+    try:
+        handle = os.open(store.with_name(f".{store.name}.lock"), os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CleverError(f"{store} is being written by {_holder(handle)}; wait for it or stop it") from None
+    finally:
+        os.close(handle)
+
+
 def _acquire(path: Path, store: Path) -> int:
     while True:
         try:

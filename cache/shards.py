@@ -7,6 +7,7 @@ order of the inner chunk grid, then the index's crc32c: Zarr's ``sharding_indexe
 import contextlib
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -118,3 +119,46 @@ def read_index(path: Path, inner_chunks: int) -> NDArray[np.uint64]:
             return parse_index(file.read(size), str(path))
     except FileNotFoundError as error:
         raise CleverError(f"{path}: shard is missing; run `clever cache repair`") from error
+
+
+class ShardFile:
+    """A whole shard file in memory, for those who read every byte of it.
+
+    Args:
+        inner_chunks: number of inner chunks of a whole shard.
+
+    Attributes:
+        data: (bytes,) uint8, the file.
+
+    Raises:
+        CleverError: the file is missing or cannot be read.
+    """
+
+    def __init__(self, path: Path, inner_chunks: int) -> None:
+        self.path = path
+        self._index_bytes = 16 * inner_chunks + 4
+        try:
+            self.data = np.frombuffer(path.read_bytes(), np.uint8)
+        except FileNotFoundError as error:
+            raise CleverError(f"{path}: shard is missing; run `clever cache repair`") from error
+        except OSError as error:
+            raise CleverError(f"{path}: {error.strerror}; run `clever cache repair`") from error
+
+    @cached_property
+    def index(self) -> NDArray[np.uint64]:
+        """The shard's index (see `parse_index`); raises CleverError when it is damaged or points beyond the data."""
+        index = parse_index(self.data[-self._index_bytes :].tobytes(), str(self.path))
+        ends = index[(index != EMPTY).any(1)].astype(object).sum(1)  # Python numbers: no overflow
+        if ends.size and ends.max() > self.data_bytes:
+            raise CleverError(f"{self.path}: its index points beyond its data; run `clever cache repair`")
+        return index
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all chunks, the index not counted."""
+        return len(self.data) - self._index_bytes
+
+    def chunks(self, first: int, count: int) -> list[NDArray[np.uint8]]:
+        """Those of the inner chunks `first` to `first + count` that were written, as they are stored."""
+        spans = self.index[first : first + count]
+        return [self.data[start : start + size] for start, size in spans[(spans != EMPTY).any(1)].tolist()]

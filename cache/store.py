@@ -283,7 +283,9 @@ def teacher_content(info: TeacherInfo, calibration: Calibration | None, missing:
 def calibration_of(content: Json) -> Calibration | None:
     """The calibration in a teacher layer's seal."""
     arrays = content["calibration"]
-    return Calibration(*(torch.tensor(arrays[name]) for name in ("centre", "step"))) if arrays else None
+    if arrays is None:
+        return None
+    return Calibration(*(torch.tensor(arrays[name], dtype=torch.float32) for name in ("centre", "step")))
 
 
 def layer_views(content: Json, commits: list[Commit], cameras: int, rows: int) -> dict[str, bytes]:
@@ -291,7 +293,8 @@ def layer_views(content: Json, commits: list[Commit], cameras: int, rows: int) -
     if "base" in content:
         return views.base_views(content["base"], content["ids"], content["scenes"], commits)
     info = teacher_info(content["info"]["id"], content["info"])
-    return views.teacher_views(info, calibration_of(content), cameras, rows, commits)
+    missing = content["calibration"]["missing"] if content["calibration"] else []
+    return views.teacher_views(info, calibration_of(content), missing, cameras, rows, commits)
 
 
 def _status_path(layer: str) -> str:

@@ -34,9 +34,14 @@ def base_views(base: dict[str, Any], ids: list[str], scenes: list[str], commits:
 
 
 def teacher_views(
-    info: TeacherInfo, calibration: Calibration | None, cameras: int, rows: int, commits: Sequence[Commit]
+    info: TeacherInfo,
+    calibration: Calibration | None,
+    missing: list[str],
+    cameras: int,
+    rows: int,
+    commits: Sequence[Commit],
 ) -> dict[str, bytes]:
-    """Group, calibration, status and metadata of a teacher layer."""
+    """Group, calibration, status and metadata of a teacher layer; `missing`: frames that the calibration lacks."""
     folder = f"teachers/{info.id}"
     files: dict[str, bytes] = {}
     if calibration:
@@ -46,5 +51,6 @@ def teacher_views(
         files[f"{array.path}/zarr.json"] = array.metadata(rows)
     files |= layout.array_files(f"{folder}/status", status_column(records_by_row(commits), rows), TABLE_ROWS)
     state = {"commits": len(commits), "fidelity": asdict(total_fidelity(commits))}
-    attributes = {**asdict(info), "sha256": fingerprint_hash(info.fingerprint), **state}
+    sha256 = fingerprint_hash(info.fingerprint)
+    attributes = {**asdict(info), "sha256": sha256, "calibration_missing": missing, **state}
     return files | {f"{folder}/zarr.json": layout.group_metadata(attributes)}

@@ -4,20 +4,19 @@ import logging
 import os
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from dask.utils import funcname
 from distributed import Client, Event, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed, wait
 
 from ..cache.codec import Statistics
+from ..cache.commits import commit_path
 from ..cache.layers import TeacherInfo, differences
 from ..cache.store import Store
 from ..cache.teacher import TeacherSettings, load_teacher
@@ -85,24 +84,28 @@ class Workers:
     def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
         statistics: dict[int, Statistics | str] = {}
-        for part in self._map(_statistics, _split(sample, self._threads())):
-            statistics |= part
-            advance(len(part))
+        with closing(self._map(_statistics, _split(sample, self._threads()))) as results:
+            for part in results:
+                statistics |= part
+                advance(len(part))
         freeze_calibration(self.store, self.info, statistics)
 
     def run(self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]) -> None:
         """Write and commit shards of points and pairs and of the teacher's grid; see `StageOne.run`."""
         shards = _split(sorted(point_shards | grid_shards), self._threads())
         tasks = [(point_shards & set(part), grid_shards & set(part)) for part in shards]
-        for frames in self._map(_fill, tasks):
-            advance(frames)
+        with closing(self._map(_fill, tasks)) as results:
+            for frames in results:
+                advance(frames)
 
     def _threads(self) -> int:
         return max(1, sum(self.client.nthreads().values()))
 
-    def _map(self, work: Callable[[Job, LidarDataset, Any], Result], parts: Sequence[Any]) -> Iterator[Result]:
+    def _map(
+        self, work: Callable[[Job, LidarDataset, Any], Result], parts: Sequence[Any]
+    ) -> Generator[Result, None, None]:
         """Results of `work` on every part, as they come."""
-        name = f"clever{funcname(work)}-{self.job.run}"
+        name = f"clever{work.__name__}-{self.job.run}"
         tasks = (
             self.client.submit(work, self.job, self._dataset, part, key=f"{name}-{number}")
             for number, part in enumerate(parts)
@@ -174,7 +177,7 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
         for number in range(workers)
     }
     address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": None}
-    return SpecCluster(workers=workers_spec, scheduler={"cls": Scheduler, "options": address}, name=uuid.uuid4().hex)
+    return SpecCluster(workers=workers_spec, scheduler={"cls": Scheduler, "options": address})
 
 
 def worker_environment(number: int, device: str) -> dict[str, str]:
@@ -255,7 +258,7 @@ def _fill(job: Job, dataset: LidarDataset, shards: tuple[set[int], set[int]]) ->
     stage = _stage(job, dataset)
     layers = ("points", job.layer)
     points, grid = (
-        {shard for shard in wanted if not stage.store.is_committed(layer, shard)}
+        {shard for shard in wanted if not commit_path(job.store, layer, shard).exists()}
         for layer, wanted in zip(layers, shards, strict=True)
     )
     stage.run(points, grid, _stopper(job))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cache.codec import Fidelity, Statistics, calibrate, decode, encode, measure
+from ..cache.codec import Calibration, Fidelity, Statistics, calibrate, decode, encode, measure
 from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.layers import TeacherInfo
@@ -31,6 +31,8 @@ REUSE_BYTES = 2**26
 """Features of calibration batches kept for writing, so that small stores run the teacher once a frame."""
 CUDA_THREADS = 2
 """Batches on their way through a GPU: one computes while the codes of the other are fetched."""
+
+NOT_FINITE = "the teacher's features hold NaN or infinity; try --precision fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class StageOne:
         batch_images: images in one teacher call, at least one frame's.
         decoders: threads that read and resize images.
         strict: stop at the first bad frame instead of recording it.
+        teacher_threads: teacher calls at once; default: as many as torch has threads, on a GPU `CUDA_THREADS`.
     """
 
     def __init__(
@@ -95,23 +98,23 @@ class StageOne:
         batch_images: int,
         decoders: int,
         strict: bool,
+        teacher_threads: int | None = None,
     ) -> None:
         self.store, self.info, self.dataset, self.index, self.teacher = store, info, dataset, index, teacher
         self.frames_per_batch = frames_per_batch(store, batch_images)
         self.decoders, self.strict = decoders, strict
-        self.teacher_threads = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
+        default = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
+        self.teacher_threads = teacher_threads or default
         self._known: dict[Batch, tuple[list[int], Tensor]] = {}
-        self._calibration = store.calibration(info)
+        self._calibration: Calibration | None = None
 
     def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
-        statistics = self.statistics(sample, advance)
-        freeze_calibration(self.store, self.info, sample, statistics)
-        self._calibration = self.store.calibration(self.info)
+        freeze_calibration(self.store, self.info, self.statistics(sample, advance))
 
-    def statistics(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> dict[int, Statistics]:
-        """Statistics of the tokens of the frames of `sample` that can be read, by row."""
-        statistics: dict[int, Statistics] = {}
+    def statistics(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> dict[int, Statistics | str]:
+        """Statistics of the tokens of every frame of `sample`, or why there are none, by row."""
+        statistics: dict[int, Statistics | str] = {}
         kept = 0
         shards = {shard for shard, _ in sample}
         for batch, loaded, (rows, values, parts) in self._through_teacher(sample, shards, self._sampled):
@@ -131,6 +134,7 @@ class StageOne:
             point_shards, grid_shards: the shards to write of each layer.
             advance: told after every batch how many frames it held.
         """
+        self._calibration = self.store.calibration(self.info)
         batches = list(batches_of(self.store, sorted(point_shards | grid_shards), self.frames_per_batch))
         opened: deque[_OpenShard] = deque()
         with ExitStack() as stack:
@@ -154,10 +158,14 @@ class StageOne:
             for future in queue:
                 future.result()
 
-    def _sampled(self, loaded: Sequence[LoadedFrame], _: Batch) -> tuple[list[int], Tensor, dict[int, Statistics]]:
+    def _sampled(
+        self, loaded: Sequence[LoadedFrame], _: Batch
+    ) -> tuple[list[int], Tensor, dict[int, Statistics | str]]:
         rows, values = self._features(loaded)
-        frames = zip(rows, values if rows else (), strict=True)
-        return rows, values, {row: Statistics.of(tokens) for row, tokens in frames if _finite(tokens)}
+        found: dict[int, Statistics | str] = {item.row: item.reason or item.image_reason for item in loaded}
+        for row, tokens in zip(rows, values if rows else (), strict=True):
+            found[row] = Statistics.of(tokens) if _finite(tokens) else NOT_FINITE
+        return rows, values, found
 
     def _encoded(self, loaded: Sequence[LoadedFrame], batch: Batch) -> dict[int, EncodedFrame]:
         """The frames that have images, by row."""
@@ -171,7 +179,11 @@ class StageOne:
         good = [item for item in loaded if item.images is not None]
         if not good:
             return [], torch.empty(0)
-        tokens = self.teacher.features(torch.cat([item.images for item in good if item.images is not None]))
+        images = torch.cat([item.images for item in good if item.images is not None])
+        try:
+            tokens = self.teacher.features(images)
+        except torch.OutOfMemoryError as error:
+            raise CleverError(f"{len(images)} images at once fill the GPU; take a smaller --batch-images") from error
         return [item.row for item in good], tokens.unflatten(0, (len(good), len(self.store.cameras)))
 
     def _encode(self, tokens: Tensor) -> EncodedFrame:
@@ -295,10 +307,9 @@ class _OpenShard:
         if encoded is None:
             layer.fail(item.row, item.reason or item.image_reason)
         elif encoded.codes is None:
-            reason = "the teacher's features hold NaN or infinity; try --precision fp32"
             if self.stage.strict:
-                raise FrameError(self.stage.store.ids[item.row], reason)
-            layer.fail(item.row, reason)
+                raise FrameError(self.stage.store.ids[item.row], NOT_FINITE)
+            layer.fail(item.row, NOT_FINITE)
         else:
             self._fidelity = self._fidelity + encoded.fidelity
             layer.add(item.row, encoded.codes.numpy(), item.hit)
@@ -334,13 +345,19 @@ def calibration_sample(store: Store, info: TeacherInfo, shards: Sequence[int], f
     return [batch for batch, total in zip(batches, totals, strict=True) if total - len(batch[1]) < wanted]
 
 
-def freeze_calibration(
-    store: Store, info: TeacherInfo, sample: Sequence[Batch], statistics: Mapping[int, Statistics]
-) -> None:
-    """Fit the int8 codec to the statistics by row, added up in row order whoever made them, and freeze it."""
-    calibration = calibrate([statistics[row] for row in sorted(statistics)], info.codec)
-    missing = [store.ids[row] for row in sorted({row for _, rows in sample for row in rows} - set(statistics))]
-    store.set_calibration(info, calibration, missing)
+def freeze_calibration(store: Store, info: TeacherInfo, statistics: Mapping[int, Statistics | str]) -> None:
+    """Fit the int8 codec to the statistics by row, added up in row order whoever made them, and freeze it.
+
+    Raises:
+        CleverError: there are none, with the first reason why.
+    """
+    good = [found for _, found in sorted(statistics.items()) if isinstance(found, Statistics)]
+    bad = {store.ids[row]: found for row, found in sorted(statistics.items()) if isinstance(found, str)}
+    if bad and not good:
+        raise CleverError(
+            f"none of {len(bad)} frames can be used; the first, {next(iter(bad))}: {bad[next(iter(bad))]}"
+        )
+    store.set_calibration(info, calibrate(good, info.codec), list(bad))
 
 
 def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:
@@ -365,7 +382,7 @@ def _check(frame: Frame, cameras: Sequence[str]) -> None:
 @contextmanager
 def _pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
     """Threads that finish what they are at when the block ends, and start nothing more."""
-    pool = ThreadPoolExecutor(threads, name)
+    pool = ThreadPoolExecutor(threads, name, torch.set_num_threads, (1,))
     try:
         yield pool
     finally:
