@@ -124,7 +124,7 @@ def pack(data: bytes, codec: str) -> bytes:
     return Zstd(ZSTD_LEVEL).encode(data) if codec == "int8-zstd" else data
 
 
-def unpack(data: bytes, codec: str) -> bytes:
+def unpack(data: bytes | memoryview, codec: str) -> bytes | memoryview:
     """The inverse of `pack`."""
     return Zstd().decode(data) if codec == "int8-zstd" else data
 

@@ -178,7 +178,10 @@ def quantise_uv(uv: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.
 
 def normalised_uv(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
     """(K, 2) float32 ((u + 0.5) / W, (v + 0.5) / H) of stored pixel positions."""
-    return (codes.astype(np.float32) + np.float32(0.5)) / np.float32(UV_LEVELS)
+    values = codes.astype(np.float32)
+    values += 0.5
+    values /= UV_LEVELS
+    return values
 
 
 def text_rows(texts: list[str], what: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,9 +19,12 @@ from .codec import compressor, unpack
 from .commits import committed_shards, read_commit, records_by_row
 from .layers import TeacherInfo, teacher_arrays, teacher_info
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
-from .shards import EMPTY, read_index
+from .shards import EMPTY, index_bytes, parse_index
 from .store import check_schema
 from .tables import FrameTable, status_column
+
+INDEXES = 8192
+"""Parsed shard indexes kept in a process, a kilobyte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,10 @@ class FeatureCache(Sequence[CachedFrame]):
         """Number of pairs of a frame, without reading them."""
         return int(self._table.pairs[self._rows[index], -1])
 
+    def tokens(self, index: int) -> Tensor:
+        """(M, h, w, C) tokens of a frame as stored, without the rest of it."""
+        return self._read_tokens(int(self._rows[index]))
+
     @overload
     def __getitem__(self, index: int) -> CachedFrame: ...
     @overload
@@ -118,8 +125,7 @@ class FeatureCache(Sequence[CachedFrame]):
         row = int(self._rows[index])
         number = index if index >= 0 else len(self) + index
         table = self._table
-        offsets = torch.from_numpy(table.pairs[row].astype(np.int64))
-        pairs = int(offsets[-1])
+        pairs = int(table.pairs[row, -1])
         return CachedFrame(
             id=self.ids[number],
             scene=self.scenes[number],
@@ -127,7 +133,7 @@ class FeatureCache(Sequence[CachedFrame]):
             global_from_lidar=torch.from_numpy(table.pose[row]),
             points=torch.from_numpy(self._read_row(POINTS, row, int(table.points[row]))),
             pair_point=torch.from_numpy(self._read_row(PAIR_POINT, row, pairs).astype(np.int64)),
-            pair_camera=torch.repeat_interleave(torch.arange(len(self.cameras)), offsets.diff()),
+            pair_camera=torch.from_numpy(_cameras(table.pairs[row].tolist())),
             pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
             image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
             tokens=self._read_tokens(row),
@@ -164,8 +170,8 @@ class FeatureCache(Sequence[CachedFrame]):
         data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
         for column in range(-(-count // array.capacity)):
             part = data[column * array.capacity : (column + 1) * array.capacity]
-            path = self._local / array.key(row // SHARD_ROWS, column)
-            _read_blocks(path, array, row % SHARD_ROWS * array.blocks, part)
+            path = f"{self._local}/{array.key(row // SHARD_ROWS, column)}"
+            _read_blocks(path, array, row % SHARD_ROWS, part)
         return data[:count]
 
     def _read_tokens(self, row: int) -> Tensor:
@@ -179,14 +185,57 @@ class FeatureCache(Sequence[CachedFrame]):
         return torch.from_numpy(grid)
 
 
-@lru_cache(maxsize=1024)
-def _spans(path: Path, inner_chunks: int, version: tuple[int, int]) -> NDArray[np.uint64]:
-    """Index of a shard; `version` (mtime, size) makes a rewritten shard a different key."""
-    return read_index(path, inner_chunks)
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where the rows of a shard lie in its file.
+
+    Attributes:
+        start: offset of each row's first block.
+        blocks: blocks written of each row, which follow one another.
+        lengths: (rows, blocks) bytes of every block of a compressed array; None where all are `BlockArray.block_bytes`.
+    """
+
+    start: list[int]
+    blocks: list[int]
+    lengths: NDArray[np.uint64] | None
 
 
-def _read_blocks(path: Path, array: BlockArray, first: int, out: NDArray[Any]) -> None:
-    """Fill `out` with the blocks from inner chunk `first` on, which the writer laid one after another."""
+_INDEXES: dict[tuple[int, ...], _Rows] = {}
+"""Parsed indexes by file, modification time and size: a shard written anew is another file."""
+
+
+def _rows(handle: int, path: str, array: BlockArray) -> _Rows:
+    """The index of an open shard, parsed and checked once a process."""
+    stat = os.fstat(handle)
+    version = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    rows = _INDEXES.get(version)
+    if rows is None:
+        if len(_INDEXES) >= INDEXES:
+            _INDEXES.clear()
+        rows = _INDEXES[version] = _parse_rows(handle, stat.st_size, path, array)
+    return rows
+
+
+def _parse_rows(handle: int, size: int, path: str, array: BlockArray) -> _Rows:
+    tail = index_bytes(array.inner_chunks)
+    if size < tail:
+        raise CleverError(f"{path}: shorter than its index; run `clever cache verify`")
+    spans = parse_index(os.pread(handle, tail, size - tail), path).reshape(SHARD_ROWS, array.blocks, 2)
+    written = (spans != EMPTY).any(2)
+    start, lengths = spans[:, 0, 0], np.where(written, spans[..., 1], 0)
+    follows = spans[..., 0] == start[:, None] + np.cumsum(lengths, 1) - lengths
+    fixed = not compressor(array.codec)
+    if (
+        (written[:, 1:] & ~written[:, :-1]).any()
+        or not follows[written].all()
+        or (fixed and (lengths[written] != array.block_bytes).any())
+    ):
+        raise CleverError(f"{path}: its blocks are not laid out as clever writes them; run `clever cache repair`")
+    return _Rows(start.tolist(), written.sum(1).tolist(), None if fixed else lengths)
+
+
+def _read_blocks(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
+    """Fill `out`, a whole number of blocks, with the first blocks of a shard's row: one read into its memory."""
     count = len(out) // array.block
     if not count:
         return
@@ -195,27 +244,35 @@ def _read_blocks(path: Path, array: BlockArray, first: int, out: NDArray[Any]) -
     except OSError as error:
         raise CleverError(f"{path}: {error.strerror}; run `clever cache repair` or restore the shard") from error
     try:
-        stat = os.fstat(handle)
-        spans = _spans(path, array.inner_chunks, (stat.st_mtime_ns, stat.st_size))[first : first + count]
-        if (spans == EMPTY).any():
+        rows = _rows(handle, path, array)
+        if rows.blocks[row] < count:
             raise CleverError(f"{path}: a frame's chunks are missing; run `clever cache verify`")
-        size = int(spans[:, 1].sum())
-        target = (
-            out.data.cast("B") if size == out.nbytes and not compressor(array.codec) else memoryview(bytearray(size))
-        )
-        if os.preadv(handle, [target], int(spans[0, 0])) != size:
+        target = out if rows.lengths is None else np.empty(int(rows.lengths[row, :count].sum()), np.uint8)
+        if os.preadv(handle, [target], rows.start[row]) != target.nbytes:
             raise CleverError(f"{path}: shorter than its index says; run `clever cache repair`")
     finally:
         os.close(handle)
-    if compressor(array.codec):
-        _unpack(bytes(target), spans[:, 1], array, out)
+    if rows.lengths is not None:
+        _unpack(path, target.data, rows.lengths[row, :count].tolist(), array, out)
 
 
-def _unpack(data: bytes, sizes: NDArray[np.uint64], array: BlockArray, out: NDArray[Any]) -> None:
-    ends = np.cumsum(sizes).astype(int)
-    for number, (end, size) in enumerate(zip(ends, sizes.astype(int), strict=True)):
-        block = np.frombuffer(unpack(data[end - size : end], array.codec), array.dtype)
-        out[number * array.block : (number + 1) * array.block] = block.reshape(array.block, *array.entry)
+def _cameras(offsets: list[int]) -> NDArray[np.int64]:
+    """Camera of every pair from the CSR offsets over the cameras."""
+    cameras = np.empty(offsets[-1], np.int64)
+    for camera, (start, stop) in enumerate(pairwise(offsets)):
+        cameras[start:stop] = camera
+    return cameras
+
+
+def _unpack(path: str, data: memoryview, lengths: list[int], array: BlockArray, out: NDArray[Any]) -> None:
+    start = 0
+    for number, length in enumerate(lengths):
+        try:
+            block = np.frombuffer(unpack(data[start : start + length], array.codec), array.dtype)
+            out[number * array.block : (number + 1) * array.block] = block.reshape(array.block, *array.entry)
+        except (RuntimeError, ValueError) as error:
+            raise CleverError(f"{path}: a chunk cannot be unpacked ({error}); run `clever cache repair`") from error
+        start += length
 
 
 def _choose_teacher(root: zarr.Group, wanted: str | None, path: str) -> TeacherInfo:

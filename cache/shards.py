@@ -93,8 +93,13 @@ class ShardWriter:
         return CleverError(f"cannot write {self.path}: {error.strerror}; the store is intact: free space and run again")
 
 
+def index_bytes(inner_chunks: int) -> int:
+    """Bytes of a shard's index with its checksum, at the end of the file."""
+    return 16 * inner_chunks + 4
+
+
 def parse_index(tail: bytes, path: str) -> NDArray[np.uint64]:
-    """Index of a shard from its last ``16 * inner_chunks + 4`` bytes.
+    """Index of a shard from its last `index_bytes` bytes.
 
     Returns:
         (inner_chunks, 2) uint64: offset and length in bytes; `EMPTY` where a chunk was never written.
@@ -106,19 +111,6 @@ def parse_index(tail: bytes, path: str) -> NDArray[np.uint64]:
     if google_crc32c.value(index) != int.from_bytes(checksum, "little"):
         raise CleverError(f"{path}: shard index is damaged; run `clever cache verify`, then `clever cache repair`")
     return np.frombuffer(index, dtype="<u8").reshape(-1, 2)
-
-
-def read_index(path: Path, inner_chunks: int) -> NDArray[np.uint64]:
-    """Read and check the index of a local shard file (see `parse_index`)."""
-    size = 16 * inner_chunks + 4
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < size:
-                raise CleverError(f"{path}: shorter than its index; run `clever cache verify`")
-            file.seek(-size, os.SEEK_END)
-            return parse_index(file.read(size), str(path))
-    except FileNotFoundError as error:
-        raise CleverError(f"{path}: shard is missing; run `clever cache repair`") from error
 
 
 class ShardFile:
@@ -136,7 +128,7 @@ class ShardFile:
 
     def __init__(self, path: Path, inner_chunks: int) -> None:
         self.path = path
-        self._index_bytes = 16 * inner_chunks + 4
+        self._index_bytes = index_bytes(inner_chunks)
         try:
             self.data = np.frombuffer(path.read_bytes(), np.uint8)
         except FileNotFoundError as error:

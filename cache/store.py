@@ -157,9 +157,7 @@ class Store:
         """The layer's frozen int8 calibration, or None when it has none yet."""
         return calibration_of(read_seal(self.path, info.id).content)
 
-    def set_calibration(
-        self, info: TeacherInfo, calibration: Calibration | None, missing: Sequence[str] = ()
-    ) -> None:
+    def set_calibration(self, info: TeacherInfo, calibration: Calibration | None, missing: Sequence[str] = ()) -> None:
         """Freeze the layer's int8 calibration; must happen before its first shard. None takes it back.
 
         Args:

@@ -22,7 +22,8 @@ def base_views(base: dict[str, Any], ids: list[str], scenes: list[str], commits:
         records = records_by_row(commits)
         files |= layout.array_files("frames/scene", layout.text_rows(scenes, "scene"), TABLE_ROWS)
         files |= layout.array_files("frames/id", layout.text_rows(ids, "frame id"), TABLE_ROWS)
-        longest = max((max(record.points, *record.offsets[-1:]) for record in records.values()), default=1)
+        lengths = [length for record in records.values() for length in (record.points, *record.offsets[-1:])]
+        longest = max(lengths, default=1)
         for array in BLOCK_ARRAYS:
             files[f"{array.path}/zarr.json"] = array.metadata(len(ids), max(1, -(-longest // array.capacity)))
         files |= FrameTable.from_records(records, len(ids), len(base["cameras"])).files()

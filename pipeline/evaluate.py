@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
 from .datasets import IGNORE, LidarDataset, build_dataset
-from .labelled import BadFrame, describe, labelled_indices
+from .labelled import BadFrame, describe, labelled_indices, scenes_of
 from .progress import Track
 from .runs import Run, notice
 from .segmenter import Segmenter, Training
@@ -158,7 +158,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
     run = Run.open(settings.out, settings)
     device = choose_device(settings.device)
-    result = measure_segmenter(segmenter, training, dataset, indices, settings.split, device)
+    part = "sequences" if settings.sequences else settings.split
+    result = measure_segmenter(segmenter, training, dataset, indices, part, device)
     run.write_result(result)
     return result
 
@@ -171,8 +172,10 @@ def measure_segmenter(
     split: str,
     device: torch.device,
 ) -> SegmentationResult:
-    """`measure` a segmenter under its own protocol."""
-    protocol = training.protocol(describe(dataset, indices, split))
+    """`measure` a segmenter under its own protocol, which says where scenes of its training are measured on."""
+    measured = describe(dataset, indices, split)
+    seen = set(training.scenes) & set(scenes_of(dataset, indices)) if dataset.name == training.dataset else set()
+    protocol = training.protocol(f"{measured[:-1]}, {len(seen)} of its scenes seen in training)" if seen else measured)
     return measure(segmenter.to(device).eval(), dataset, indices, device, protocol)
 
 

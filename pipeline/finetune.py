@@ -28,6 +28,7 @@ from .labelled import (
     collate_labelled,
     describe,
     labelled_indices,
+    scenes_of,
     usable,
 )
 from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
@@ -361,6 +362,7 @@ def _describe(
         head="linear probe" if settings.mode == "probe" else "full fine-tuning",
         initialisation=initialisation,
         frames=describe(dataset, indices, settings.train_split),
+        scenes=tuple(scenes_of(dataset, indices)),
         details=(
             f"{student.name}, {100 * settings.fraction:g} % {settings.sampler}, {settings.epochs} epochs, "
             f"batch {settings.batch_size}, lr {settings.lr:g}, {layer}, {settings.loss}, {augmentation}, "

@@ -124,8 +124,13 @@ def usable(dataset: LidarDataset, indices: Sequence[int], label: str) -> tuple[l
     return good, bad
 
 
+def scenes_of(dataset: LidarDataset, indices: Sequence[int]) -> list[str]:
+    """Scenes of the frames at `indices`, by name."""
+    return sorted({dataset.scenes[index] for index in indices})
+
+
 def describe(dataset: LidarDataset, indices: Sequence[int], split: str) -> str:
     """``val 08 (5 scans)``: split, scenes (counted where they are many) and frames."""
-    scenes = sorted({dataset.scenes[index] for index in indices})
+    scenes = scenes_of(dataset, indices)
     named = " ".join(scenes) if len(scenes) <= 10 else f"{len(scenes)} scenes"
     return f"{split} {named} ({len(indices)} scans)"

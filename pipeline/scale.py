@@ -17,12 +17,12 @@ from distributed import Client, Event, Future, KilledWorker, Nanny, Scheduler, S
 
 from ..cache.codec import Statistics
 from ..cache.commits import commit_path
-from ..cache.layers import TeacherInfo, differences
+from ..cache.layers import differences
 from ..cache.store import Store
 from ..cache.teacher import TeacherSettings, load_teacher
 from ..errors import CleverError
 from .datasets import LidarDataset
-from .stage_one import Batch, StageOne, freeze_calibration
+from .stage_one import Batch, StageOne, cores, frames_per_batch, freeze_calibration
 from .training import choose_device
 
 QUEUED = 256
@@ -57,7 +57,7 @@ class Job:
     strict: bool
 
 
-class Stopped(CleverError):
+class StoppedError(CleverError):
     """The driver asked for the end of the run; the shard under way was dropped."""
 
 
@@ -78,8 +78,10 @@ class Workers:
         self.client, self.job = client, job
         self.store = Store(job.store)
         self.info = self.store.teacher(job.layer)
+        self.frames_per_batch = frames_per_batch(self.store, job.batch_images)
         self._dataset = client.submit(dataset, key=f"clever-dataset-{job.run}")
         self._stop = Event(f"clever-stop-{job.run}", client)
+        self._known: set[str] = set()
 
     def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
@@ -99,7 +101,12 @@ class Workers:
                 advance(frames)
 
     def _threads(self) -> int:
-        return max(1, sum(self.client.nthreads().values()))
+        """Threads of all workers; says so when a worker is gone."""
+        workers: dict[str, int] = self.client.nthreads()  # pyright: ignore[reportAssignmentType]
+        for worker in sorted(self._known - set(workers)):
+            print(f"worker {worker} is gone; others redo its shards", file=sys.stderr, flush=True)
+        self._known = set(workers)
+        return max(1, sum(workers.values()))
 
     def _map(
         self, work: Callable[[Job, LidarDataset, Any], Result], parts: Sequence[Any]
@@ -115,6 +122,7 @@ class Workers:
         try:
             for future in completed:
                 yield _result(future)
+                self._threads()
                 running.discard(future)
                 for task in islice(tasks, 1):
                     running.add(task)
@@ -147,14 +155,14 @@ def _result(future: Future) -> Any:
 
 
 @contextmanager
-def connect(workers: int | None, scheduler: str | None, device: str) -> Iterator[Client]:
+def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client]:
     """A client of the scheduler at an address, or of a cluster of `workers` processes on this machine.
 
     Raises:
         CleverError: no scheduler answers at that address.
     """
     if scheduler is None:
-        with _quiet(), local_cluster(workers or 1, device) as cluster, Client(cluster) as client:
+        with local_cluster(workers, device) as cluster, Client(cluster) as client:
             yield client
         return
     try:
@@ -171,13 +179,20 @@ def connect(workers: int | None, scheduler: str | None, device: str) -> Iterator
 def local_cluster(workers: int, device: str) -> SpecCluster:
     """Worker processes on this machine, which share its cores evenly; worker i has GPU i alone, counted round."""
     threads = 2 if device == "cuda" else max(1, cores() // workers)
-    options = {"nthreads": threads, "memory_limit": 0, "preload": [IGNORE_INTERRUPT], "dashboard": False}
+    options = {
+        "nthreads": threads,
+        "memory_limit": 0,
+        "preload": [IGNORE_INTERRUPT],
+        "dashboard": False,
+        "silence_logs": logging.CRITICAL,  # what matters is said here, in one line
+    }
     workers_spec = {
         number: {"cls": Nanny, "options": {**options, "env": worker_environment(number, device)}}
         for number in range(workers)
     }
-    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": None}
-    return SpecCluster(workers=workers_spec, scheduler={"cls": Scheduler, "options": address})
+    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
+    scheduler = {"cls": Scheduler, "options": address}
+    return SpecCluster(workers=workers_spec, scheduler=scheduler, silence_logs=logging.CRITICAL)  # pyright: ignore[reportArgumentType]
 
 
 def worker_environment(number: int, device: str) -> dict[str, str]:
@@ -189,11 +204,6 @@ def worker_environment(number: int, device: str) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def device_of_workers(client: Client, device: str) -> str:
     """``cuda`` or ``cpu``: where the workers will run the teacher."""
     return client.submit(_device, device, pure=False).result()
@@ -201,20 +211,6 @@ def device_of_workers(client: Client, device: str) -> str:
 
 def _device(name: str) -> str:
     return choose_device(name).type
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Dask's own reports of what this module reports itself."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.scheduler", "distributed.nanny")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _split(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:
@@ -266,12 +262,12 @@ def _fill(job: Job, dataset: LidarDataset, shards: tuple[set[int], set[int]]) ->
 
 
 def _stopper(job: Job) -> Callable[[int], None]:
-    """Told after every batch; raises `Stopped` once the driver wants no more."""
+    """Told after every batch; raises `StoppedError` once the driver wants no more."""
     stop = Event(f"clever-stop-{job.run}")
 
     def check(_: int) -> None:
         if stop.is_set():
-            raise Stopped("stopped by the driver")
+            raise StoppedError("stopped by the driver")
 
     check(0)
     return check

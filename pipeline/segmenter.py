@@ -25,6 +25,7 @@ class Training(BaseModel):
         head: ``linear probe`` or ``full fine-tuning``.
         initialisation: where the student's weights came from.
         frames: the training frames, as in ``train 00 (21 scans)``.
+        scenes: names of their scenes.
         details: fraction, epochs and the rest of the recipe.
     """
 
@@ -37,6 +38,7 @@ class Training(BaseModel):
     head: str
     initialisation: str
     frames: str
+    scenes: tuple[str, ...]
     details: str
 
     def protocol(self, evaluated: str) -> str:

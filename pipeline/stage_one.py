@@ -1,8 +1,9 @@
 """Shards through the teacher: decode, network and writing overlap; memory holds a few batches whatever the length."""
 
+import os
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -117,12 +118,13 @@ class StageOne:
         statistics: dict[int, Statistics | str] = {}
         kept = 0
         shards = {shard for shard, _ in sample}
-        for batch, loaded, (rows, values, parts) in self._through_teacher(sample, shards, self._sampled):
-            kept += values.numel() * values.element_size()
-            if kept <= REUSE_BYTES:
-                self._known[batch] = rows, values
-            statistics |= parts
-            advance(len(loaded))
+        with closing(self._through_teacher(sample, shards, self._sampled)) as source:
+            for batch, loaded, (rows, values, parts) in source:
+                kept += values.numel() * values.element_size()
+                if kept <= REUSE_BYTES:
+                    self._known[batch] = rows, values
+                statistics |= parts
+                advance(len(loaded))
         return statistics
 
     def run(self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]) -> None:
@@ -197,10 +199,10 @@ class StageOne:
 
     def _through_teacher(
         self, batches: Sequence[Batch], grid_shards: Collection[int], work: Callable[[list[LoadedFrame], Batch], Result]
-    ) -> Iterator[tuple[Batch, list[LoadedFrame], Result]]:
+    ) -> Generator[tuple[Batch, list[LoadedFrame], Result], None, None]:
         """Batches in order, loaded ahead by the decoder threads, and what the teacher threads made of them."""
         with ExitStack() as stack:
-            stack.enter_context(_deterministic())
+            stack.enter_context(deterministic())
             pool = stack.enter_context(_pool(self.teacher_threads, "teacher"))
             source = stack.enter_context(closing(self._loaded(batches, grid_shards)))
             pending: deque[tuple[Batch, list[LoadedFrame], Future[Result]]] = deque()
@@ -214,7 +216,7 @@ class StageOne:
 
     def _loaded(
         self, batches: Sequence[Batch], grid_shards: Collection[int]
-    ) -> Iterator[tuple[Batch, list[LoadedFrame]]]:
+    ) -> Generator[tuple[Batch, list[LoadedFrame]], None, None]:
         """Batches in order, loaded ahead by the decoder threads; images only where the grid is written."""
         ahead = 2 * self.frames_per_batch + self.decoders
         rows = iter([row for _, part in batches for row in part])
@@ -315,6 +317,11 @@ class _OpenShard:
             layer.add(item.row, encoded.codes.numpy(), item.hit)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def frames_per_batch(store: Store, batch_images: int) -> int:
     """Frames in one teacher call of `batch_images` images: at least one."""
     return max(1, batch_images // max(len(store.cameras), 1))
@@ -390,7 +397,7 @@ def _pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """One thread to a torch call, and cuDNN's flags as the teacher sets them.
 
     `Teacher.features` sets and restores these flags, which belong to the process: with calls in several threads they

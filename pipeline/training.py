@@ -7,6 +7,8 @@ a stream named by seed, purpose and position, so a run taken up again after an e
 import hashlib
 import json
 import math
+import os
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -201,15 +203,21 @@ def make_loader(
     """Loader with worker processes where a GPU would wait; they are not forked, so open stores are safe."""
     workers = recipe.workers
     if workers is None:
-        workers = min(8, torch.multiprocessing.cpu_count() - 1) if recipe.device.type == "cuda" else 0
+        workers = min(8, (os.cpu_count() or 1) - 1) if recipe.device.type == "cuda" else 0
     return DataLoader(
         frames,
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_ignore_interrupt,
         persistent_workers=workers > 0,
     )
+
+
+def _ignore_interrupt(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def fit(

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Pose, invert
+from .ground import ground_texture
 from .raycast import Floats, Rays
 from .scene import GROUND_SOLID, SKY_SOLID, Hits, Placed, World
 from .shapes import Foliage
-from .textures import Skin, Surface, ground_texture, texture
+from .textures import Skin, Surface, texture
 
 
 @dataclass(frozen=True, slots=True)

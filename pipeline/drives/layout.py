@@ -1,6 +1,6 @@
 """Draws a scene from a seed: which street, what stands along it, who moves through it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ from . import models, scenery
 from .geometry import Pose, pose, quaternion
 from .light import draw_light
 from .models import Model
-from .motion import Along, Ego, Motion, Speed, Still
+from .motion import Along, Ego, Speed, Still
 from .scene import Thing, World
 from .street import KERB, Street
 
@@ -32,10 +32,8 @@ def draw_world(seed: int, scene: int, duration: float) -> World:
         _walkers(plan, side)
     _side_streets(plan)
     _traffic(plan, lane)
-    place = pose(
-        quaternion(float(rng.uniform(0, 2 * np.pi))), (float(rng.uniform(300, 900)), float(rng.uniform(300, 900)), 0.0)
-    )
-    return World(street, _numbered(plan.things), Ego(street, lane, speed), draw_light(rng), place)
+    place = pose(quaternion(plan.any_turn()), (float(rng.uniform(300, 900)), float(rng.uniform(300, 900)), 0.0))
+    return World(street, _numbered(plan.things), Ego(street, lane, speed), draw_light(rng, scene), place)
 
 
 def _numbered(things: list[Thing]) -> tuple[Thing, ...]:
@@ -48,11 +46,11 @@ def _numbered(things: list[Thing]) -> tuple[Thing, ...]:
 
 
 def _draw_street(rng: np.random.Generator, end: float) -> Street:
-    bend = float(rng.choice([-1, 1]) / rng.uniform(160, 900))
+    radius = max(float(rng.uniform(160, 900)), (end + _MARGIN) / 2.2)
     crossing = float(rng.uniform(22, 48))
     crossings = tuple(np.arange(crossing - 85, end, 85).tolist())
     return Street(
-        curvature=bend,
+        curvature=float(rng.choice([-1, 1])) / radius,
         lanes=int(rng.choice([1, 2], p=[0.6, 0.4])),
         lane_width=float(rng.uniform(3.2, 3.6)),
         parking=2.3,
@@ -64,6 +62,8 @@ def _draw_street(rng: np.random.Generator, end: float) -> Street:
 
 @dataclass(slots=True)
 class _Plan:
+    """A scene in the making: its random numbers, its street from s = `start` to `end`, what stands there so far."""
+
     rng: np.random.Generator
     street: Street
     speed: Speed
@@ -74,6 +74,24 @@ class _Plan:
     def put(self, model: Model, s: float, d: float, turn: float = 0.0, state: str = "") -> None:
         """Stand a model at street coordinates; `turn` is relative to the street's heading there."""
         self.things.append(Thing(model, Still(self.where(s, d, turn)), state=state))
+
+    def send(self, model: Model, s: float, d: float, direction: int, speed: Speed) -> None:
+        """Let a model move along the street."""
+        self.things.append(Thing(model, Along(self.street, s, d, direction, speed), state="moving"))
+
+    def any_turn(self) -> float:
+        """A random heading."""
+        return float(self.rng.uniform(0, 2 * np.pi))
+
+    @staticmethod
+    def driving(side: int) -> float:
+        """Heading of the traffic on a side of the street: with s on the right (-1), against it on the left."""
+        return 0.0 if side < 0 else np.pi
+
+    @staticmethod
+    def facing(side: int) -> float:
+        """Turn that makes the -y side of something that stands on a side of the street look at the street."""
+        return np.pi if side < 0 else 0.0
 
     def where(self, s: float, d: float, turn: float) -> Pose:
         """Pose on the ground at street coordinates."""
@@ -95,82 +113,57 @@ class _Plan:
 
 
 def _kerbside(plan: _Plan, side: int) -> None:
-    """Parked vehicles; on one stretch a site closed off by barriers and cones instead."""
+    """Parked vehicles; on one stretch a site closed off by barriers and cones instead, and near it a large vehicle."""
     rng, street = plan.rng, plan.street
     d = side * (street.half_width - street.parking / 2)
     site = float(rng.uniform(8, plan.end - _MARGIN + 12)) if side < 0 else float(rng.uniform(-25, 5))
     while not plan.clear(site, 14):
         site += 3
-    heading = 0.0 if side < 0 else np.pi
+    _site(plan, site, d, side)
+    spot = site - side * 23
+    while not plan.clear(spot, 8):
+        spot -= side * 4
+    large = models.truck(rng) if rng.random() < 0.5 else models.bus(rng)
+    plan.put(large, spot, d - side * 0.12, plan.driving(side), "parked")
     busy = rng.uniform(0.45, 0.8)
     for s in plan.steps(6.3, 7.5, 7):
-        if abs(s - site) > 14 and rng.random() < busy:
-            plan.put(models.car(rng), s, d + float(rng.normal(0, 0.06)), heading + float(rng.normal(0, 0.02)), "parked")
-    _site(plan, site, d, side)
-    large = models.truck if rng.random() < 0.5 else models.bus
-    spot = site + (22 if side < 0 else -24)
-    while not plan.clear(spot, 8):
-        spot += 4 * -side
-    plan.things = [thing for thing in plan.things if not _near(plan, thing, spot, d, 10)]
-    plan.put(large(rng), spot, d - side * 0.12, heading, "parked")
-
-
-def _near(plan: _Plan, thing: Thing, s: float, d: float, reach: float) -> bool:
-    x, y, _ = plan.street.to_world(s, d)
-    where = thing.motion.at(0.0)
-    return bool(np.hypot(where[0, 3] - x, where[1, 3] - y) < reach)
+        if abs(s - site) > 14 and abs(s - spot) > 10 and rng.random() < busy:
+            turn = plan.driving(side) + float(rng.normal(0, 0.02))
+            plan.put(models.car(rng), s, d + float(rng.normal(0, 0.06)), turn, "parked")
 
 
 def _site(plan: _Plan, site: float, d: float, side: int) -> None:
-    rng = plan.rng
+    """A row of barriers towards the traffic, cones before and behind it, two workers."""
+    rng, edge = plan.rng, d - side * 0.7
     for index in range(int(rng.integers(4, 7))):
-        offset = (index - 2.5) * 2.1
-        plan.put(
-            models.barrier(index),
-            site + offset,
-            d - side * 0.7 + float(rng.normal(0, 0.04)),
-            np.pi / 2 + float(rng.normal(0, 0.03)),
-            "",
-        )
+        turn = np.pi / 2 + float(rng.normal(0, 0.03))
+        plan.put(models.barrier(index), site + (index - 2.5) * 2.1, edge + float(rng.normal(0, 0.04)), turn)
     for index in range(int(rng.integers(6, 10))):
-        behind = side * (0.5 + 0.1 * index)
-        plan.put(
-            models.cone(),
-            site - 7.5 - index * 1.1 if index % 2 else site + 7 + index * 0.9,
-            d + behind * 0.6 - side * 0.6,
-        )
+        s = site - 7.5 - index * 1.1 if index % 2 else site + 7 + index * 0.9
+        plan.put(models.cone(), s, edge + side * (0.4 + 0.06 * index))
     for _ in range(2):
         worker = models.pedestrian(rng, models.WORKER, walking=False)
-        plan.put(worker, site + float(rng.uniform(-4, 4)), d + side * 0.4, float(rng.uniform(0, 6.28)), "standing")
+        plan.put(worker, site + float(rng.uniform(-4, 4)), d + side * 0.4, plan.any_turn(), "standing")
 
 
 def _furniture(plan: _Plan, side: int) -> None:
-    """Lamps, signs, bins, shelters and two-wheelers near the kerb; trees on the verge."""
-    rng, street = plan.rng, plan.street
-    inward = -np.pi / 2 if side < 0 else np.pi / 2
-    d = side * (street.half_width + 0.55)
+    """Lamps, signs, bins, shelters and two-wheelers near the kerb; street trees."""
+    rng, street, half = plan.rng, plan.street, plan.street.half_width
     for s in plan.steps(24, 32, 3):
-        plan.put(scenery.street_lamp(), s, d, inward - np.pi / 2 if side < 0 else 0.0)
+        plan.put(scenery.street_lamp(), s, side * (half + 0.55), plan.facing(side))
     for s in plan.steps(18, 40, 5):
-        plan.put(scenery.sign(rng), s, d, 0.0 if side < 0 else np.pi)
+        plan.put(scenery.sign(rng), s, side * (half + 0.55), plan.driving(side))
     for s in plan.steps(25, 60, 6):
-        plan.put(scenery.litter_bin(rng), s, side * (street.half_width + street.frontage - 0.5))
+        plan.put(scenery.litter_bin(rng), s, side * (half + street.frontage - 0.5))
     for s in plan.steps(50, 90, 8):
-        plan.put(
-            scenery.bus_stop(rng), s, side * (street.half_width + street.frontage - 1.0), 0.0 if side > 0 else np.pi
-        )
+        plan.put(scenery.bus_stop(rng), s, side * (half + street.frontage - 1.0), plan.facing(side))
     for s in plan.steps(16, 40, 6):
         kind = models.BICYCLE if rng.random() < 0.6 else models.MOTORCYCLE
-        plan.put(
-            models.two_wheeler(rng, kind),
-            s,
-            side * (street.half_width + street.verge + 0.6),
-            float(rng.normal(0, 0.5)),
-            "without_rider",
-        )
+        turn = float(rng.normal(0, 0.5))
+        plan.put(models.two_wheeler(rng, kind), s, side * (half + street.verge + 0.6), turn, "without_rider")
     spacing, d = ((7, 13), street.verge * 0.55) if street.verge else ((12, 20), 0.8)
     for s in plan.steps(*spacing, 4):
-        plan.put(scenery.tree(rng), s, side * (street.half_width + d), float(rng.uniform(0, 6.28)))
+        plan.put(scenery.tree(rng), s, side * (half + d), plan.any_turn())
 
 
 def _frontage(plan: _Plan, side: int) -> None:
@@ -181,21 +174,16 @@ def _frontage(plan: _Plan, side: int) -> None:
     edge, s = street.half_width + street.frontage, plan.start
     while s < plan.end:
         length = float(rng.uniform(9, 22))
-        gap = length / 2 + street.frontage + 1.0
-        if not plan.clear(s + length / 2, gap):
+        middle = s + length / 2
+        if not plan.clear(middle, length / 2 + street.frontage + 1.0):
             s += 2
             continue
         if rng.random() < 0.22:
             _park(plan, s, length, side, edge)
         else:
             depth, height = float(rng.uniform(9, 14)), tall * float(rng.uniform(0.8, 1.35))
-            turn = 0.0 if side > 0 else np.pi
-            plan.put(
-                scenery.building(rng, length, depth, height),
-                s + length / 2,
-                side * (edge + garden + 0.2 + depth / 2),
-                turn,
-            )
+            d = side * (edge + garden + 0.2 + depth / 2)
+            plan.put(scenery.building(rng, length, depth, height), middle, d, plan.facing(side))
             if garden:
                 _garden(plan, s, length, side, edge, garden)
         s += length + float(rng.choice([0.3, 3.0, 7.0], p=[0.5, 0.3, 0.2]))
@@ -208,94 +196,67 @@ def _garden(plan: _Plan, s: float, length: float, side: int, edge: float, depth:
     elif choice < 0.6:
         plan.put(scenery.fence(length * 0.8, float(rng.uniform(0, 99))), s + length / 2, side * (edge + 0.4))
     for _ in range(int(rng.integers(1, 4))):
-        make: Callable[[np.random.Generator], Model] = scenery.bush
-        if depth > 4 and rng.random() < 0.35:
-            make = scenery.tree
-        plan.put(
-            make(rng),
-            s + length * float(rng.uniform(0.1, 0.9)),
-            side * (edge + depth * 0.55),
-            float(rng.uniform(0, 6.28)),
-        )
+        plant = scenery.tree(rng) if depth > 4 and rng.random() < 0.35 else scenery.bush(rng)
+        plan.put(plant, s + length * float(rng.uniform(0.1, 0.9)), side * (edge + depth * 0.55), plan.any_turn())
 
 
 def _park(plan: _Plan, s: float, length: float, side: int, edge: float) -> None:
     rng = plan.rng
     for _ in range(int(length / 3)):
-        make = scenery.tree if rng.random() < 0.6 else scenery.bush
-        plan.put(
-            make(rng),
-            s + length * float(rng.random()),
-            side * (edge + float(rng.uniform(2.5, 16))),
-            float(rng.uniform(0, 6.28)),
-        )
+        plant = scenery.tree(rng) if rng.random() < 0.6 else scenery.bush(rng)
+        d = side * (edge + float(rng.uniform(2.5, 16)))
+        plan.put(plant, s + length * float(rng.random()), d, plan.any_turn())
 
 
 def _walkers(plan: _Plan, side: int) -> None:
     rng, street = plan.rng, plan.street
+    inner = street.half_width + street.verge
     for s in plan.steps(4, 14, 5):
-        inner = street.half_width + street.verge
         d = side * float(rng.uniform(inner + 1.2, inner + street.pavement - 0.5))
-        category = models.CHILD if rng.random() < 0.12 else models.ADULT
         walking, direction = rng.random() < 0.7, int(rng.choice([-1, 1]))
-        person = models.pedestrian(rng, category, walking)
+        person = models.pedestrian(rng, models.CHILD if rng.random() < 0.12 else models.ADULT, walking)
         if walking:
-            motion = Along(street, s, d, direction, Speed(float(rng.uniform(0.7, 1.5))))
-            plan.things.append(Thing(person, motion, state="moving"))
+            plan.send(person, s, d, direction, Speed(float(rng.uniform(0.7, 1.5))))
         else:
-            plan.put(person, s, d, float(rng.uniform(0, 6.28)), "standing")
+            plan.put(person, s, d, plan.any_turn(), "standing")
 
 
 def _side_streets(plan: _Plan) -> None:
     """A signal at each corner, waiting cars, and buildings that close the view."""
-    rng, street = plan.rng, plan.street
-    for centre in street.crossings:
+    rng, half = plan.rng, plan.street.half_width
+    for centre in plan.street.crossings:
         if not plan.start < centre < plan.end:
             continue
         for side in (-1, 1):
-            offset = street.side_half + 3.2
-            plan.put(
-                scenery.traffic_light(),
-                centre + side * offset,
-                side * (street.half_width + 1.0),
-                0.0 if side < 0 else np.pi,
-            )
+            signal = centre + side * (plan.street.side_half + 3.2)
+            plan.put(scenery.traffic_light(), signal, side * (half + 1.0), plan.driving(side))
             if rng.random() < 0.7:
-                plan.put(
-                    models.car(rng), centre - side * 1.8, side * (street.half_width + 7.0), -side * np.pi / 2, "stopped"
-                )
-            far = street.half_width + 62
-            plan.put(
-                scenery.building(rng, 26, 10, float(rng.uniform(8, 15))), centre, side * far, 0.0 if side > 0 else np.pi
-            )
+                plan.put(models.car(rng), centre - side * 1.8, side * (half + 7.0), -side * np.pi / 2, "stopped")
+            house = scenery.building(rng, 26, 10, float(rng.uniform(8, 15)))
+            plan.put(house, centre, side * (half + 62), plan.facing(side))
 
 
 def _traffic(plan: _Plan, lane: float) -> None:
     """Cars before and behind at the ego's own speed, others passing and oncoming; gaps keep them apart."""
     rng, street = plan.rng, plan.street
-
-    def drive(model: Model, start: float, d: float, direction: int, speed: Speed) -> None:
-        motion: Motion = Along(street, start, d, direction, speed)
-        plan.things.append(Thing(model, motion, state="moving"))
-
     rate = 1 - lane * street.curvature
     along = Speed(plan.speed.mean * rate, plan.speed.swing * rate, plan.speed.period)
-    drive(models.car(rng), float(rng.uniform(13, 20)), lane, 1, along)
-    drive(models.car(rng), float(rng.uniform(-18, -11)), lane, 1, along)
+    plan.send(models.car(rng), float(rng.uniform(13, 20)), lane, 1, along)
+    plan.send(models.car(rng), float(rng.uniform(-18, -11)), lane, 1, along)
     if rng.random() < 0.6:
-        drive(models.bus(rng) if rng.random() < 0.5 else models.truck(rng), float(rng.uniform(34, 44)), lane, 1, along)
-    reach = plan.end + 60
+        plan.send(_large(rng), float(rng.uniform(34, 44)), lane, 1, along)
     for number in range(street.lanes):
         d = (number + 0.5) * street.lane_width
         speed, s = Speed(float(rng.uniform(6, 11))), plan.start + float(rng.uniform(0, 12))
-        while s < reach:
-            model = (
-                models.car(rng) if rng.random() < 0.82 else (models.bus if rng.random() < 0.4 else models.truck)(rng)
-            )
-            drive(model, s, d, -1, speed)
+        while s < plan.end + 60:
+            plan.send(models.car(rng) if rng.random() < 0.82 else _large(rng), s, d, -1, speed)
             s += float(rng.uniform(16, 34))
         if number + 1 < street.lanes:
             speed, s = Speed(float(rng.uniform(7, 11))), plan.start + float(rng.uniform(-40, 12))
             while s < plan.end:
-                drive(models.car(rng), s, -d, 1, speed)
+                plan.send(models.car(rng), s, -d, 1, speed)
                 s += float(rng.uniform(18, 40))
+
+
+def _large(rng: np.random.Generator) -> Model:
+    return models.truck(rng) if rng.random() < 0.6 else models.bus(rng)

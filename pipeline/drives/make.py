@@ -33,7 +33,7 @@ class MakeDrivesSettings(JobSettings):
     """Folder to write; must not exist or be empty."""
     scenes: int = Field(4, ge=1, le=9999)
     """Number of scenes, each another street; about a quarter of them, at least one of two, is held out as `val`."""
-    keyframes: int = Field(10, ge=1, le=400)
+    keyframes: int = Field(10, ge=1, le=80)
     """Keyframes a scene, two a second."""
     seed: int = Field(0, ge=0)
     """Seed of everything; the same settings give the same bytes."""
@@ -105,10 +105,10 @@ def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
     try:
         part.chmod(0o755)
         recordings = sorted(_record(settings, part), key=lambda item: (item.scene, item.keyframe))
-        train, val = _splits(settings.scenes)
+        train, val = split_scenes(settings.scenes)
         _write_map(part)
         write_tables(settings.recipe, recordings, part, train, val)
-        atomic_write(part / VERSION / RECIPE_FILE, recipe_text(settings.recipe))
+        atomic_write(part / VERSION / RECIPE_FILE, recipe_text(settings.recipe, settings.scenes))
         part.replace(out)
         fsync_folder(out.parent)
     except OSError as error:
@@ -161,7 +161,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _splits(scenes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_scenes(scenes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the training and of the held-out scenes, the last ones."""
     names = tuple(f"scene-{number:04}" for number in range(1, scenes + 1))
     held = max(1, round(scenes / 4)) if scenes > 1 else 0

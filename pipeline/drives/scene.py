@@ -128,9 +128,7 @@ class World:
 def hit_points(rays: Rays, hits: Hits, mask: NDArray[np.bool_]) -> tuple[NDArray[np.floating], ...]:
     """World x, y and z of the hits in `mask`, each (n,), in the rays' precision."""
     s = hits.inverse[mask]
-    return tuple(
-        float(rays.pose[axis, 3]) + rays.linear(rays.pose[axis, :3])[mask] / s for axis in range(3)
-    )  # fmt: skip
+    return tuple(float(row[3]) + rays.linear(row[:3])[mask] / s for row in rays.pose[:3])
 
 
 def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:

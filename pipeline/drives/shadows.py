@@ -26,13 +26,14 @@ class SunMap:
         """(N,) share of sunlight that reaches world points (3, N); 1 outside the map."""
         matrix = invert(self.rays.pose)
         lifted = [point + normal * 0.09 for point, normal in zip(points, normals, strict=True)]
-        x, y, depth = (
-            a * lifted[0] + b * lifted[1] + (c * lifted[2] + d) for a, b, c, d in matrix[:3].tolist()
-        )  # fmt: skip
+        x, y, depth = (a * lifted[0] + b * lifted[1] + (c * lifted[2] + d) for a, b, c, d in matrix[:3].tolist())
         scale = self.rays.focal / depth
         u, v = x * scale + (self.rays.cx + 0.5), y * scale + (self.rays.cy + 0.5)
         rows, columns = self.inverse.shape
-        limit = 1 / (depth - 0.06)
+        # A map pixel spans more depth the flatter the light falls on the surface.
+        cosine = np.maximum(-sum(float(part) * n for part, n in zip(self.rays.pose[:3, 2], normals, strict=True)), 0.2)
+        slack = 0.06 + _SUN_DISTANCE / self.rays.focal * np.sqrt(np.maximum(1 / cosine**2 - 1, 0))
+        limit = 1 / (depth - slack)
         light = np.zeros_like(u)
         for du, dv in ((0.0, 0.0), (-0.7, 0.3), (0.3, 0.7), (0.5, -0.6)):
             column, row = (u + du).astype(np.int32), (v + dv).astype(np.int32)

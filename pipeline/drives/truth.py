@@ -34,13 +34,13 @@ class Truth(NamedTuple):
     instance: NDArray[np.int32]
 
 
-def recipe_text(recipe: Recipe) -> str:
-    """JSON text of a recipe, as it stands beside the tables."""
-    return json.dumps({"format": _FORMAT, **asdict(recipe)}, indent=1)
+def recipe_text(recipe: Recipe, scenes: int) -> str:
+    """JSON text that describes a data set of so many scenes, as it stands beside its tables."""
+    return json.dumps({"format": _FORMAT, "scenes": scenes, "recipe": asdict(recipe)}, indent=1)
 
 
-def load_recipe(root: Path) -> Recipe:
-    """The recipe of the generated drives in `root`.
+def load_recipe(root: Path) -> tuple[Recipe, int]:
+    """The recipe of the generated drives in `root`, and the number of their scenes.
 
     Raises:
         CleverError: `root` holds no generated drives, or of another format.
@@ -48,9 +48,9 @@ def load_recipe(root: Path) -> Recipe:
     path = root / VERSION / RECIPE_FILE
     try:
         fields = json.loads(path.read_text())
-        if fields.pop("format") != _FORMAT:
+        if fields["format"] != _FORMAT:
             raise CleverError(f"{path} is of another version; generate the drives again with make-drives")
-        return Recipe(**fields)
+        return Recipe(**fields["recipe"]), int(fields["scenes"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleverError(
             f"{path} does not describe generated drives: {error}; point at a make-drives folder"
@@ -114,12 +114,13 @@ def follow(
 
 
 def _find(source: Path | Recipe, scene: str, keyframe: int, camera: str) -> tuple[Recipe, int, CameraModel]:
-    recipe = source if isinstance(source, Recipe) else load_recipe(source)
+    recipe, scenes = (source, 9999) if isinstance(source, Recipe) else load_recipe(source)
     model = next((model for model in CAMERAS if model.channel == camera), None)
-    number = scene.removeprefix("scene-")
-    if model is None or not number.isdigit() or not 0 <= keyframe < recipe.keyframes:
+    digits = scene.removeprefix("scene-")
+    number = int(digits) if digits.isdigit() else 0
+    if model is None or not 1 <= number <= scenes or not 0 <= keyframe < recipe.keyframes:
         raise CleverError(f"no image {camera} of keyframe {keyframe} in {scene}; choose one that the drives hold")
-    return recipe, int(number), model
+    return recipe, number, model
 
 
 def _truth(world: World, placed: Placed, rays: Rays, hits: Hits) -> Truth:

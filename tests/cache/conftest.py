@@ -1,6 +1,6 @@
 """Small stores written frame by frame, with every value known to the test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clever.cache.codec import Statistics, calibrate, encode
+from clever.cache import layout
+from clever.cache.codec import Fidelity, Statistics, calibrate, decode, encode, measure
 from clever.cache.frame import Camera, Frame
+from clever.cache.layers import TeacherInfo
+from clever.cache.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
 from clever.cache.projection import Correspondences
-from clever.cache.store import Store, TeacherInfo
+from clever.cache.sampling import reached_tokens
+from clever.cache.store import Store
 from clever.cache.writer import GridShard, PointShard
+
+FAILURE = "the image is damaged"
 
 
 @dataclass
@@ -36,41 +42,113 @@ def random_frame(rng: np.random.Generator, frame_id: str, scene: str, points: in
         for name, size in zip(("left", "right"), sizes, strict=True)
     )
     cloud = rng.normal(size=(points, 4)).astype(np.float32)
-    frame = Frame(frame_id, scene, int(rng.integers(2**60)), cloud, rng.normal(size=(4, 4)), cameras)
+    cloud[:, 3] = rng.random(points)
+    frame = Frame(frame_id, scene, int(rng.integers(2**60)), cloud, random_pose(rng), cameras)
     counts = [points // 3, points // 2]
     point = np.concatenate([np.sort(rng.choice(points, count, replace=False)) for count in counts])
     uv = np.concatenate([rng.uniform(1, np.array(size) - 1, (n, 2)) for size, n in zip(sizes, counts, strict=True)])
     return frame, Correspondences(point.astype(np.uint32), uv, np.cumsum([0, *counts]))
 
 
+def random_pose(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(4, 4) rotation and translation."""
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    pose = np.eye(4)
+    pose[:3] = np.column_stack([rotation * np.linalg.det(rotation), rng.normal(size=3)])
+    return pose
+
+
+def needed_tokens(frame: Frame, pairs: Correspondences) -> NDArray[np.bool_]:
+    """(2, 3, 5) bool: what a ``hit`` layer stores."""
+    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+    camera = np.repeat([0, 1], np.diff(pairs.offsets))
+    uv = normalised_uv(quantise_uv(pairs.uv, size[camera]))
+    return reached_tokens(*map(torch.from_numpy, (camera, uv, size)), (3, 5)).numpy()
+
+
+@dataclass
+class Tokens:
+    """What goes into a layer, by frame id, and the rows that are skipped."""
+
+    features: dict[str, torch.Tensor]
+    hits: dict[str, NDArray[np.bool_]]
+    failed: tuple[int, ...]
+
+
+def add_layer(store: Store, tokens: Tokens, codec: str, kind: str) -> TeacherInfo:
+    """Add a layer with its calibration and all its shards."""
+    info = store.add_teacher("made-3x5", "made up", (3, 5), 7, codec, kind, {"model": "made"})
+    calibration = calibrate([Statistics.of(part) for part in tokens.features.values()], codec)
+    if calibration:
+        store.set_calibration(info, calibration)
+    constants = (calibration.centre, calibration.step) if calibration else (None, None)
+    for shard in store.pending(info.id, store.rows_of(list(tokens.features))):
+        grid_shard, fidelity = GridShard(store, info, shard), Fidelity.none()
+        for row in store.shard_rows(shard):
+            if row in tokens.failed:
+                grid_shard.fail(row, FAILURE)
+                continue
+            features = tokens.features[store.ids[row]]
+            codes, clipped = encode(features, codec, calibration)
+            fidelity = fidelity + measure(features, decode(codes, *constants), int(clipped))
+            grid_shard.add(row, codes.numpy(), tokens.hits[store.ids[row]] if kind == "hit" else None)
+        grid_shard.commit(fidelity)
+    return info
+
+
+@pytest.fixture
+def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stores of a few kilobytes: blocks of 8 points, 2 to a shard."""
+    before = [(array.block, array.blocks) for array in BLOCK_ARRAYS]
+    monkeypatch.setattr(layout, "HIT_BLOCK", 8)
+
+    def resize(array: layout.BlockArray, block: int, blocks: int) -> None:
+        object.__setattr__(array, "block", block)
+        object.__setattr__(array, "blocks", blocks)
+
+    for array in BLOCK_ARRAYS:
+        resize(array, 8, 2)
+    yield
+    for array, sizes in zip(BLOCK_ARRAYS, before, strict=True):
+        resize(array, *sizes)
+
+
 @pytest.fixture
 def write_store(tmp_path: Path) -> Callable[..., Written]:
-    """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7 channels."""
+    """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7 channels.
 
-    def write(points: list[int], codec: str = "int8", tokens: str = "grid", name: str = "store.zarr") -> Written:
+    `failed` are rows that are skipped in every layer, `others` the codec and tokens of further layers.
+    """
+
+    def write(
+        points: list[int],
+        codec: str = "int8",
+        tokens: str = "grid",
+        name: str = "store.zarr",
+        failed: tuple[int, ...] = (),
+        others: tuple[tuple[str, str], ...] = (),
+    ) -> Written:
         rng = np.random.default_rng(7)
         path = tmp_path / name
         store = Store.open_or_create(path, {"dataset": "made", "cameras": ["left", "right"]})
         ids = [f"frame-{number}" for number in range(len(points))]
         scenes = [f"scene-{number // 2}" for number in range(len(points))]
         store.extend(ids, scenes)
-        info = store.add_teacher("made-3x5", "made up", (3, 5), 7, codec, tokens, {"model": "made"})
         made = [random_frame(rng, *job) for job in zip(ids, scenes, points, strict=True)]
+        frames, pairs = {frame.id: frame for frame, _ in made}, {frame.id: pairs for frame, pairs in made}
         features = {frame: torch.from_numpy(rng.normal(size=(2, 3, 5, 7)).astype(np.float32)) for frame in ids}
-        calibration = calibrate([Statistics.of(feature) for feature in features.values()], codec)
-        hits = {frame: rng.random((2, 3, 5)) < 0.6 for frame in ids} if tokens == "hit" else {}
-        if calibration:
-            store.set_calibration(info, calibration)
+        hits = {frame.id: needed_tokens(frame, pairs) for frame, pairs in made}
+        wanted = Tokens(features, hits, failed)
         for shard in store.pending("points", store.rows_of(ids)):
-            point_shard, grid_shard = PointShard(store, shard), GridShard(store, info, shard)
+            point_shard = PointShard(store, shard)
             for row in store.shard_rows(shard):
-                frame, pairs = made[ids.index(store.ids[row])]
-                point_shard.add(row, frame, pairs)
-                grid_shard.add(row, encode(features[frame.id], codec, calibration)[0].numpy(), hits.get(frame.id))
+                if row in failed:
+                    point_shard.fail(row, FAILURE)
+                else:
+                    point_shard.add(row, frames[store.ids[row]], pairs[store.ids[row]])
             point_shard.commit()
-            grid_shard.commit()
+        info, *_ = [add_layer(store, wanted, *layer) for layer in ((codec, tokens), *others)]
         store.finalise()
-        frames = {frame.id: frame for frame, _ in made}
-        return Written(path, info, frames, {frame.id: pairs for frame, pairs in made}, features, hits)
+        return Written(path, info, frames, pairs, features, hits if tokens == "hit" else {})
 
     return write

@@ -316,7 +316,7 @@ def test_every_file_is_listed_and_every_listed_file_is_there(summary: DrivesSumm
 
 @pytest.mark.parametrize(("scenes", "held"), [(1, 0), (2, 1), (4, 1), (6, 2), (10, 2)])
 def test_about_a_quarter_is_held_out(scenes: int, held: int) -> None:
-    train, val = make_module._splits(scenes)
+    train, val = make_module.split_scenes(scenes)
     assert (len(train), len(val)) == (scenes - held, held)
     assert sorted(train + val) == [f"scene-{number:04}" for number in range(1, scenes + 1)]
 
@@ -360,6 +360,7 @@ def test_truth_of_nothing_is_refused(tmp_path: Path, summary: DrivesSummary) -> 
     for scene, keyframe, camera in (
         ("scene-0001", 2, "CAM_FRONT"),
         ("scene-0001", 0, "CAM_TOP"),
+        ("scene-0003", 0, "CAM_BACK"),
         ("street", 0, "CAM_BACK"),
     ):
         with pytest.raises(CleverError, match="choose one that the drives hold"):

@@ -121,6 +121,7 @@ def checkpoint(tmp_path: Path) -> Path:
         head="linear probe",
         initialisation="random initialisation",
         frames="train 00 (3 scans)",
+        scenes=("00",),
         details="50 epochs",
     )
     Segmenter(student, LinearProbe(student.out_channels, 19)).save(tmp_path / "run", training)
@@ -140,6 +141,12 @@ def test_a_checkpoint_is_measured_and_the_result_written(checkpoint: Path, kitti
     assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder
     assert evaluate(settings) == result
     assert f"mIoU {100 * result.miou:.2f} %" in str(result)
+
+
+def test_scenes_of_the_training_are_told(checkpoint: Path, kitti_root: Path) -> None:
+    given = {"checkpoint": checkpoint, "data_root": kitti_root, "sequences": "00,08", "limit": 4, "device": "cpu"}
+    result = evaluate(EvaluateSettings.resolve(None, given))
+    assert "-> sequences 00 08 (4 scans, 1 of its scenes seen in training), 50 epochs" in result.protocol
 
 
 def test_other_classes_and_missing_weights_are_refused(

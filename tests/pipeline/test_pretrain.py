@@ -117,10 +117,10 @@ def test_every_epoch_sees_every_frame_once_in_another_order(
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-def test_a_seed_decides_every_bit(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_seed_decides_every_bit_and_workers_none(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     cache = make_cache()
-    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        pretrain(toy_settings(cache, tmp_path / name, seed=seed))
+    for name, seed, workers in (("a", 5, 0), ("b", 5, 1), ("c", 6, 0)):
+        pretrain(toy_settings(cache, tmp_path / name, seed=seed, workers=workers))
     assert records(tmp_path / "a") == records(tmp_path / "b")
     assert bits(tmp_path / "a") == bits(tmp_path / "b")
     assert records(tmp_path / "a")[0]["loss"] != records(tmp_path / "c")[0]["loss"]

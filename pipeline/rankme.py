@@ -1,0 +1,251 @@
+"""RankMe and matrix rank of a student's backbone features: quality without labels (paper section 3.3, Tables 1, 3)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from ..cache import CachedFrame, FeatureCache
+from ..errors import CleverError
+from ..student.backbone import Student
+from ..student.checkpoint import WEIGHTS, load_student, read_meta
+from ..student.points import PointBatch
+from ..student.rankme import EPSILON, FeatureRank, feature_rank
+from ..student.registry import build_student
+from .progress import Track
+from .settings import Device, JobSettings
+from .training import choose_device, seeded, stream
+
+ROWS = 25_600
+"""Rows in the original (Garrido et al. 2023)."""
+FRAMES = 256
+"""Frames that the rows are spread over by default: 100 rows of each."""
+RULE = f"exp of the entropy of p = s / sum(s) + {EPSILON:g} (p not divided again) over the singular values s"
+
+
+class RankmeSettings(JobSettings):
+    """Settings of `clever rankme`."""
+
+    checkpoint: Literal["none"] | Path
+    """Run folder with a student; none: random weights."""
+    cache: Path
+    """Feature cache; only its point clouds are used."""
+    teacher: str | None = None
+    """Layer of the cache whose frames are used, or the beginning of its name; default: the only one."""
+    student: str | None = None
+    """For --checkpoint none: LiDAR network; default: minkunet34."""
+    voxel_size: Annotated[float, Field(gt=0)] | None = None
+    """For --checkpoint none: metres; default: 0.05."""
+    rows: Annotated[int, Field(ge=2)] = ROWS
+    """Points whose features are the rows of the matrix."""
+    frames: Annotated[int, Field(ge=1)] = FRAMES
+    """Frames that the rows are drawn from, in equal shares."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Singular values above this share of the largest count for the matrix rank; default: rows * 2^-23 (float32)."""
+    device: Device = "auto"
+    """Where the network runs; the singular values are always found on the CPU, in float64."""
+    seed: int = 0
+    """Seed of the choice of frames and points and, for --checkpoint none, of the weights."""
+    as_json: bool = False
+    """Print JSON instead of text."""
+
+
+class Ranks(BaseModel):
+    """Ranks of the features of a sample of points.
+
+    Attributes:
+        rows, channels: shape of the matrix; `rows` is smaller than asked for where frames have too few points.
+        frames: frames that the rows are of.
+        seed: seed of the sample.
+        tolerance: relative tolerance of the matrix ranks.
+        uncentred: as the original measures.
+        centred: after the mean feature is taken away.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    channels: int
+    frames: int
+    seed: int
+    tolerance: float
+    uncentred: FeatureRank
+    centred: FeatureRank
+
+    def scalars(self) -> dict[str, float | int]:
+        """The four numbers by name, for a training log."""
+        return {
+            "rankme": self.uncentred.rankme,
+            "rankme_centred": self.centred.rankme,
+            "matrix_rank": self.uncentred.matrix_rank,
+            "matrix_rank_centred": self.centred.matrix_rank,
+        }
+
+
+class RankmeResult(BaseModel):
+    """What `clever rankme` found, of which student, on which frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    student: str
+    voxel_size: float
+    weights: str
+    """Where the student's weights come from, in words."""
+    dataset: str
+    cache: str
+    cached_frames: int
+    rule: str = RULE
+    ranks: Ranks
+
+    def __str__(self) -> str:
+        ranks = self.ranks
+        plain, centred = ranks.uncentred, ranks.centred
+        return (
+            f"{self.student}, {self.voxel_size:g} m voxels, {self.weights}\n"
+            f"backbone features of {ranks.rows} points x {ranks.channels} channels, drawn uniformly from "
+            f"{ranks.frames} of {self.cached_frames} frames of {self.dataset} ({self.cache}), seed {ranks.seed}\n"
+            f"{'':13}{'un-centred':>10}{'centred':>10}\n"
+            f"{'RankMe':13}{plain.rankme:10.3f}{centred.rankme:10.3f}   {self.rule}\n"
+            f"{'matrix rank':13}{plain.matrix_rank:10}{centred.matrix_rank:10}   "
+            f"singular values above {ranks.tolerance:.3g} of the largest"
+        )
+
+
+def rankme(settings: RankmeSettings) -> RankmeResult:
+    """Measure a checkpoint, or random weights.
+
+    Raises:
+        CleverError: no such cache or checkpoint, or one of another student than asked for; what `student_ranks` raises.
+    """
+    device = choose_device(settings.device)
+    cache = FeatureCache(settings.cache, settings.teacher)
+    student, weights = _student(settings)
+    with Track("rankme", min(settings.frames, len(cache))) as track:
+        ranks = student_ranks(
+            student.to(device),
+            cache,
+            device,
+            rows=settings.rows,
+            frames=settings.frames,
+            seed=settings.seed,
+            tolerance=settings.tolerance,
+            track=track,
+        )
+    return RankmeResult(
+        student=student.name,
+        voxel_size=student.voxel_size,
+        weights=weights,
+        dataset=cache.name,
+        cache=cache.path,
+        cached_frames=len(cache),
+        ranks=ranks,
+    )
+
+
+def student_ranks(
+    student: Student,
+    cache: Sequence[CachedFrame],
+    device: torch.device,
+    *,
+    rows: int = ROWS,
+    frames: int = FRAMES,
+    seed: int = 0,
+    tolerance: float | None = None,
+    track: Track | None = None,
+) -> Ranks:
+    """RankMe and matrix rank of the features before any head, of whole clouds without augmentation, in float32.
+
+    The sample depends on the seed and the cache alone, so a training job can call this every few epochs and compare.
+    The student comes back as it was (mode, gradients) and no global random number is drawn.
+
+    Args:
+        student: on `device`.
+        cache: frames; at most `frames` of them are read, chosen uniformly.
+        rows: points, chosen uniformly within each of these frames in equal shares; a frame with fewer points leaves
+            the rest of its share to the frames after it.
+        tolerance: see `feature_rank`.
+
+    Raises:
+        CleverError: a frame's points or features cannot be used; it is named.
+    """
+    features, used = _sample(student, cache, device, rows, frames, seed, track)
+    plain, centred = (feature_rank(features, centred, tolerance) for centred in (False, True))
+    return Ranks(
+        rows=features.shape[0],
+        channels=features.shape[1],
+        frames=used,
+        seed=seed,
+        tolerance=plain.tolerance,
+        uncentred=plain,
+        centred=centred,
+    )
+
+
+def _sample(
+    student: Student,
+    cache: Sequence[CachedFrame],
+    device: torch.device,
+    rows: int,
+    frames: int,
+    seed: int,
+    track: Track | None,
+) -> tuple[Tensor, int]:
+    """Features (rows, D) float32 on the CPU, and the number of frames that they are of."""
+    chosen = torch.randperm(len(cache), generator=stream(seed, "rankme frames"))[:frames].sort().values.tolist()
+    parts: list[Tensor] = []
+    missing = rows
+    with _measuring(student, device):
+        for number, index in enumerate(chosen):
+            frame = cache[index]
+            share = -(-missing // (len(chosen) - number))
+            order = torch.randperm(len(frame.points), generator=stream(seed, "rankme points", frame.id))
+            parts.append(_features(student, frame, order[:share], device))
+            missing -= len(parts[-1])
+            if track:
+                track.advance()
+    return torch.cat(parts), sum(len(part) > 0 for part in parts)
+
+
+def _features(student: Student, frame: CachedFrame, points: Tensor, device: torch.device) -> Tensor:
+    """Features (len(points), D) float32 on the CPU of some points of a frame."""
+    try:
+        features, voxel = student.voxel_features(PointBatch.from_clouds([frame.points]).to(device))
+    except CleverError as error:
+        raise CleverError(f"frame {frame.id}: {error}") from error
+    picked = features[voxel[points.to(device)]].float().cpu()
+    if not picked.isfinite().all():
+        raise CleverError(f"frame {frame.id}: the student's features are not finite; its weights are of no use")
+    return picked
+
+
+@contextmanager
+def _measuring(student: Student, device: torch.device) -> Iterator[None]:
+    """Evaluation mode without gradients and mixed precision; every module's own mode comes back afterwards."""
+    modes = [(module, module.training) for module in student.modules()]
+    student.eval()
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _student(settings: RankmeSettings) -> tuple[Student, str]:
+    """The student to measure and where its weights come from."""
+    if settings.checkpoint == "none":
+        with seeded(settings.seed, "student"):
+            student = build_student(settings.student or "minkunet34", settings.voxel_size or 0.05)
+        return student, f"random initialisation, seed {settings.seed}"
+    student = load_student(settings.checkpoint)
+    if settings.student not in (None, student.name) or settings.voxel_size not in (None, student.voxel_size):
+        raise CleverError(
+            f"{settings.checkpoint} is a {student.name} with voxels of {student.voxel_size} m; leave --student and "
+            "--voxel-size out"
+        )
+    origin = read_meta(settings.checkpoint / WEIGHTS)["meta"].get("origin")
+    return student, f"from {settings.checkpoint} ({origin})" if origin else f"from {settings.checkpoint}"
