@@ -33,8 +33,8 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
         fsync_folder(path.parent)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)

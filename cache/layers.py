@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import layout
-from .layout import BlockArray
+from .layout import BLOCK_ARRAYS, BlockArray
 
 Json = dict[str, Any]
 
@@ -66,3 +67,8 @@ def teacher_arrays(info: TeacherInfo, cameras: int) -> list[BlockArray]:
     grid = (cameras, *info.grid, info.channels)
     tokens = layout.grid_array(info.id, grid, info.codec, info.tokens)
     return [tokens] if info.tokens == "grid" else [tokens, layout.hit_array(info.id, grid)]
+
+
+def layer_arrays(info: TeacherInfo | None, cameras: int) -> Sequence[BlockArray]:
+    """The sharded arrays of a teacher layer, or of points and pairs where `info` is None."""
+    return teacher_arrays(info, cameras) if info else BLOCK_ARRAYS

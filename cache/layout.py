@@ -12,6 +12,7 @@ A shard file holds `SHARD_ROWS` rows; commit records lie beside the shards, in `
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,14 @@ def normalised_uv(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
     return values
 
 
+def pair_cameras(offsets: list[int]) -> NDArray[np.int64]:
+    """(K,) camera of every pair from the M + 1 CSR offsets over the cameras."""
+    cameras = np.empty(offsets[-1], np.int64)
+    for camera, (start, stop) in enumerate(pairwise(offsets)):
+        cameras[start:stop] = camera
+    return cameras
+
+
 def text_rows(texts: list[str], what: str) -> np.ndarray:
     """Encode texts as (rows, TEXT_BYTES) uint8, UTF-8 padded with zeros.
 
@@ -208,5 +217,5 @@ def read_array(folder: Path) -> np.ndarray:
     """Read a small local array whole."""
     try:
         return np.asarray(zarr.open_array(folder, mode="r")[...])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # the last one is zstd's
         raise CleverError(f"{folder} cannot be read ({error}); run `clever cache verify`") from error

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
+from scipy.ndimage import minimum_filter1d
 
 from .frame import Camera
 
@@ -49,10 +49,9 @@ def hidden(uv: NDArray[np.float64], depth: NDArray[np.float64], camera: Camera) 
 
 def _quadrant(buffer: NDArray[np.float64], along: int, across: int, up: bool, left: bool) -> NDArray[np.float64]:
     """Smallest depth within `along` rows and `across` columns of every cell towards one corner, the cell included."""
-    # SciPy's window starts size // 2 + origin before the cell: all of it, or none, puts the cell into a corner.
-    size = (along + 1, across + 1)
-    origin = tuple(
-        (length - 1) // 2 if towards_start else -(length // 2)
-        for length, towards_start in zip(size, (up, left), strict=True)
-    )
-    return minimum_filter(buffer, size=size, origin=origin, mode="constant", cval=np.inf)
+    for axis, (reach, towards_start) in enumerate(((along, up), (across, left))):
+        size = reach + 1
+        # SciPy's window starts size // 2 + origin before the cell: all of it, or none, puts the cell at an end.
+        origin = (size - 1) // 2 if towards_start else -(size // 2)
+        buffer = minimum_filter1d(buffer, size, axis, mode="constant", cval=np.inf, origin=origin)
+    return buffer

@@ -1,9 +1,7 @@
 """The reader's side of a store: frames as tensors, read straight from the shard files or, elsewhere, through zarr."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,16 +13,12 @@ from torch import Tensor
 
 from ..errors import CleverError
 from . import layout
-from .codec import compressor, unpack
 from .commits import committed_shards, read_commit, records_by_row
 from .layers import TeacherInfo, teacher_arrays, teacher_info
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
-from .shards import EMPTY, index_bytes, parse_index
+from .local import read_row
 from .store import check_schema
 from .tables import FrameTable, status_column
-
-INDEXES = 8192
-"""Parsed shard indexes kept in a process, a kilobyte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ class FeatureCache(Sequence[CachedFrame]):
             global_from_lidar=torch.from_numpy(table.pose[row]),
             points=torch.from_numpy(self._read_row(POINTS, row, int(table.points[row]))),
             pair_point=torch.from_numpy(self._read_row(PAIR_POINT, row, pairs).astype(np.int64)),
-            pair_camera=torch.from_numpy(_cameras(table.pairs[row].tolist())),
+            pair_camera=torch.from_numpy(layout.pair_cameras(table.pairs[row].tolist())),
             pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
             image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
             tokens=self._read_tokens(row),
@@ -171,7 +165,7 @@ class FeatureCache(Sequence[CachedFrame]):
         for column in range(-(-count // array.capacity)):
             part = data[column * array.capacity : (column + 1) * array.capacity]
             path = f"{self._local}/{array.key(row // SHARD_ROWS, column)}"
-            _read_blocks(path, array, row % SHARD_ROWS, part)
+            read_row(path, array, row % SHARD_ROWS, part)
         return data[:count]
 
     def _read_tokens(self, row: int) -> Tensor:
@@ -183,96 +177,6 @@ class FeatureCache(Sequence[CachedFrame]):
         grid = np.zeros((*hit.shape, *tokens.entry), tokens.dtype)
         grid[hit] = self._read_row(tokens, row, int(hit.sum()))
         return torch.from_numpy(grid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Where the rows of a shard lie in its file.
-
-    Attributes:
-        start: offset of each row's first block.
-        blocks: blocks written of each row, which follow one another.
-        lengths: (rows, blocks) bytes of every block of a compressed array; None where all are `BlockArray.block_bytes`.
-    """
-
-    start: list[int]
-    blocks: list[int]
-    lengths: NDArray[np.uint64] | None
-
-
-_INDEXES: dict[tuple[int, ...], _Rows] = {}
-"""Parsed indexes by file, modification time and size: a shard written anew is another file."""
-
-
-def _rows(handle: int, path: str, array: BlockArray) -> _Rows:
-    """The index of an open shard, parsed and checked once a process."""
-    stat = os.fstat(handle)
-    version = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-    rows = _INDEXES.get(version)
-    if rows is None:
-        if len(_INDEXES) >= INDEXES:
-            _INDEXES.clear()
-        rows = _INDEXES[version] = _parse_rows(handle, stat.st_size, path, array)
-    return rows
-
-
-def _parse_rows(handle: int, size: int, path: str, array: BlockArray) -> _Rows:
-    tail = index_bytes(array.inner_chunks)
-    if size < tail:
-        raise CleverError(f"{path}: shorter than its index; run `clever cache verify`")
-    spans = parse_index(os.pread(handle, tail, size - tail), path).reshape(SHARD_ROWS, array.blocks, 2)
-    written = (spans != EMPTY).any(2)
-    start, lengths = spans[:, 0, 0], np.where(written, spans[..., 1], 0)
-    follows = spans[..., 0] == start[:, None] + np.cumsum(lengths, 1) - lengths
-    fixed = not compressor(array.codec)
-    if (
-        (written[:, 1:] & ~written[:, :-1]).any()
-        or not follows[written].all()
-        or (fixed and (lengths[written] != array.block_bytes).any())
-    ):
-        raise CleverError(f"{path}: its blocks are not laid out as clever writes them; run `clever cache repair`")
-    return _Rows(start.tolist(), written.sum(1).tolist(), None if fixed else lengths)
-
-
-def _read_blocks(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
-    """Fill `out`, a whole number of blocks, with the first blocks of a shard's row: one read into its memory."""
-    count = len(out) // array.block
-    if not count:
-        return
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise CleverError(f"{path}: {error.strerror}; run `clever cache repair` or restore the shard") from error
-    try:
-        rows = _rows(handle, path, array)
-        if rows.blocks[row] < count:
-            raise CleverError(f"{path}: a frame's chunks are missing; run `clever cache verify`")
-        target = out if rows.lengths is None else np.empty(int(rows.lengths[row, :count].sum()), np.uint8)
-        if os.preadv(handle, [target], rows.start[row]) != target.nbytes:
-            raise CleverError(f"{path}: shorter than its index says; run `clever cache repair`")
-    finally:
-        os.close(handle)
-    if rows.lengths is not None:
-        _unpack(path, target.data, rows.lengths[row, :count].tolist(), array, out)
-
-
-def _cameras(offsets: list[int]) -> NDArray[np.int64]:
-    """Camera of every pair from the CSR offsets over the cameras."""
-    cameras = np.empty(offsets[-1], np.int64)
-    for camera, (start, stop) in enumerate(pairwise(offsets)):
-        cameras[start:stop] = camera
-    return cameras
-
-
-def _unpack(path: str, data: memoryview, lengths: list[int], array: BlockArray, out: NDArray[Any]) -> None:
-    start = 0
-    for number, length in enumerate(lengths):
-        try:
-            block = np.frombuffer(unpack(data[start : start + length], array.codec), array.dtype)
-            out[number * array.block : (number + 1) * array.block] = block.reshape(array.block, *array.entry)
-        except (RuntimeError, ValueError) as error:
-            raise CleverError(f"{path}: a chunk cannot be unpacked ({error}); run `clever cache repair`") from error
-        start += length
 
 
 def _choose_teacher(root: zarr.Group, wanted: str | None, path: str) -> TeacherInfo:

@@ -1,6 +1,7 @@
 """Writes the shards of a store, one frame at a time, and commits each when its data is durable."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import google_crc32c
@@ -45,6 +46,14 @@ class LayerShard:
         """Record that a frame is skipped and why."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.records.append(FrameRecord(row, self.store.ids[row], reason, now))
+
+    def add_packed(self, record: FrameRecord, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]) -> None:
+        """Store a frame whose chunks come packed from another store; no chunks for a skipped one."""
+        for array, parts in chunks.items():
+            for number, part in enumerate(parts):
+                column, block = divmod(number, array.blocks)
+                self._writer(array, column).add(record.row % SHARD_ROWS * array.blocks + block, part.data)
+        self.records.append(record)
 
     def commit(self, fidelity: Fidelity | None = None) -> None:
         """Make the shard's files durable, then its commit record."""

@@ -20,13 +20,16 @@ BAD_FRAMES = 3
 """Exit code of a run that finished but had to skip frames."""
 
 
-def job_command(app: typer.Typer, name: str, settings: type[Settings], job: Callable[[Settings], int]) -> None:
+def job_command(
+    app: typer.Typer, name: str, settings: type[Settings], job: Callable[[Settings], int], argument: str = ""
+) -> None:
     """Add command `name`: flags from the fields of `settings`, `--config`, then `job` with the resolved settings.
 
     Flags win over the YAML file given by `--config`; types and ranges are checked by the settings class alone.
 
     Args:
         job: runs the job, prints its result and returns the exit code.
+        argument: field that is given by position instead of by a flag.
     """
 
     def command(**flags: Any) -> None:
@@ -35,12 +38,12 @@ def job_command(app: typer.Typer, name: str, settings: type[Settings], job: Call
             raise typer.Exit(job(settings.resolve(config, flags)))
         except CleverError as error:
             fail(error)
-        except KeyboardInterrupt:
-            typer.echo("stopped; what was finished is kept: run the same command again to go on", err=True)
+        except KeyboardInterrupt as error:
+            typer.echo(str(error) or "stopped; what was finished is kept: the same command goes on", err=True)
             raise typer.Exit(130) from None
 
     config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings; flags win.")]
-    parameters = [_parameter(field_name, field) for field_name, field in settings.model_fields.items()]
+    parameters = [_parameter(name, field, name == argument) for name, field in settings.model_fields.items()]
     parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app.command(name, help=inspect.getdoc(job))(command)
@@ -52,15 +55,18 @@ def fail(error: CleverError) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    flag = "--" + name.replace("_", "-")
+def _parameter(name: str, field: FieldInfo, positional: bool) -> inspect.Parameter:
+    flag = "--" + (field.alias or name).replace("_", "-")
     text = " ".join((field.description or "").split())
     if field.default not in (None, PydanticUndefined):
         default = "x".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         text = f"{text} [default: {default}]"
-    if field.annotation is bool:
-        option = typer.Option(f"{flag}/--no-{name.replace('_', '-')}", help=text, show_default=False)
-        annotation: Any = Annotated[bool | None, option]
+    if positional:
+        annotation: Any = Annotated[str, typer.Argument(help=text, metavar=name.upper())]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    if field.annotation in (bool, bool | None):
+        option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text, show_default=False)
+        annotation = Annotated[bool | None, option]
     else:
         option = typer.Option(flag, help=text, metavar=_metavar(field.annotation), show_default=False)
         annotation = Annotated[str | None, option]

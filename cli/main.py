@@ -15,10 +15,12 @@ app = typer.Typer(
 
 VERBS = {
     "cache-teacher": "Run the image teacher once over every camera frame; store features, points and pairs.",
-    "cache": "Look at a feature cache.",
+    "cache": "Look at a feature cache, check it, repair it, copy it.",
     "pretrain": "Distil a teacher's cached features into a LiDAR student.",
     "finetune": "Train a linear probe or the whole student with labels, then evaluate it.",
     "evaluate": "Evaluate a fine-tuned student: mIoU and IoU by class.",
+    "rankme": "Measure a student without labels: RankMe and matrix rank of its features.",
+    "features": "Write a student's feature for every point of bare LiDAR files.",
     "make-drives": "Generate street drives in the nuScenes format: no download, exact labels.",
     "demo": "The whole way on generated drives: cache, pre-train, probe, pictures.",
 }

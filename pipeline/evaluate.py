@@ -152,7 +152,9 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
         }
     )
     assert settings.out is not None
-    dataset = open_dataset(name, settings.data_root, settings.version, settings.split, settings.sequences)
+    dataset = build_dataset(
+        name, settings.data_root, version=settings.version, split=settings.split, sequences=settings.sequences
+    )
     if tuple(dataset.class_names) != training.class_names:
         raise CleverError(f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of {name}")
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
@@ -177,14 +179,6 @@ def measure_segmenter(
     seen = set(training.scenes) & set(scenes_of(dataset, indices)) if dataset.name == training.dataset else set()
     protocol = training.protocol(f"{measured[:-1]}, {len(seen)} of its scenes seen in training)" if seen else measured)
     return measure(segmenter.to(device).eval(), dataset, indices, device, protocol)
-
-
-def open_dataset(
-    name: str, root: Path | None, version: str | None, split: str, sequences: Sequence[str] | None
-) -> LidarDataset:
-    """`build_dataset`, with the dataset's own version unless one is given."""
-    given = {"version": version} if version else {}
-    return build_dataset(name, root, split=split, sequences=sequences, **given)
 
 
 def _predictions(

@@ -17,8 +17,8 @@ from ..student.mix3d import mix3d
 from ..student.points import PointBatch
 from ..student.registry import build_student
 from ..student.segmentation import LinearProbe, segmentation_loss
-from .datasets import IGNORE, LidarDataset
-from .evaluate import SegmentationResult, measure_segmenter, open_dataset
+from .datasets import IGNORE, LidarDataset, build_dataset
+from .evaluate import SegmentationResult, measure_segmenter
 from .labelled import (
     BadFrame,
     FrameSampler,
@@ -198,7 +198,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     student, initialisation, settings = _starting_point(settings)
     assert settings.out is not None
     train, val = (
-        open_dataset(settings.dataset, settings.data_root, settings.version, split, sequences)
+        build_dataset(settings.dataset, settings.data_root, version=settings.version, split=split, sequences=sequences)
         for split, sequences in (
             (settings.train_split, settings.train_sequences),
             (settings.val_split, settings.val_sequences),
@@ -364,8 +364,8 @@ def _describe(
         frames=describe(dataset, indices, settings.train_split),
         scenes=tuple(scenes_of(dataset, indices)),
         details=(
-            f"{student.name}, {100 * settings.fraction:g} % {settings.sampler}, {settings.epochs} epochs, "
-            f"batch {settings.batch_size}, lr {settings.lr:g}, {layer}, {settings.loss}, {augmentation}, "
-            f"seed {settings.seed}"
+            f"{student.name} at {student.voxel_size:g} m, {100 * settings.fraction:g} % {settings.sampler}, "
+            f"{settings.epochs} epochs, batch {settings.batch_size}, lr {settings.lr:g}, {layer}, "
+            f"{settings.loss}, {augmentation}, seed {settings.seed}"
         ),
     )

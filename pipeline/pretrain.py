@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import torch
 from pydantic import Field
 from torch.utils.data import Dataset, Subset
 
@@ -18,7 +19,7 @@ from ..student.registry import build_student
 from .distillation import DistillationBatch, DistillationStep
 from .runs import Run, RunResult, default_folder, notice, now, versions
 from .settings import Device, JobSettings
-from .training import Losses, Recipe, choose_device, default_lr, first_and_last, fit, seeded
+from .training import Losses, Progress, Recipe, choose_device, default_lr, first_and_last, fit, seeded
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -115,7 +116,6 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         }
     )
     assert settings.out is not None
-    assert settings.lr is not None
     step = build_step(settings, cache.teacher.channels)
     run = Run.open(settings.out, settings)
     finished = run.result(PretrainResult)
@@ -124,27 +124,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         return finished
     count = min(settings.limit or len(cache), len(cache))
     unpaired = _unpaired(cache, count)
-    recipe = Recipe(
-        settings.epochs,
-        settings.batch_size,
-        settings.lr,
-        settings.weight_decay,
-        settings.seed,
-        settings.workers,
-        device,
-    )
-    progress = fit(
-        step,
-        Subset(cast(Dataset[Any], cache), range(count)),
-        count,
-        DistillationBatch.collate,
-        recipe,
-        run,
-        "pretrain",
-        {"teacher": cache.teacher.id, "frames": hashlib.sha256("\n".join(cache.ids[:count]).encode()).hexdigest()},
-        lambda: _export(step, cache, run),
-    )
-    losses = first_and_last(run.records())
+    progress = _train(settings, step, cache, count, run, device)
     result = PretrainResult(
         job="pretrain",
         finished=now(),
@@ -160,12 +140,39 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         unpaired=unpaired,
         epochs=settings.epochs,
         steps=progress.step,
-        losses=losses,
+        losses=first_and_last(run.records()),
         device=str(device),
         out=run.folder,
     )
     run.finish(result)
     return result
+
+
+def _train(
+    settings: PretrainSettings, step: DistillationStep, cache: FeatureCache, count: int, run: Run, device: torch.device
+) -> Progress:
+    """Train on the first `count` frames."""
+    assert settings.lr is not None
+    recipe = Recipe(
+        settings.epochs,
+        settings.batch_size,
+        settings.lr,
+        settings.weight_decay,
+        settings.seed,
+        settings.workers,
+        device,
+    )
+    return fit(
+        step,
+        Subset(cast(Dataset[Any], cache), range(count)),
+        count,
+        DistillationBatch.collate,
+        recipe,
+        run,
+        "pretrain",
+        {"teacher": cache.teacher.id, "frames": hashlib.sha256("\n".join(cache.ids[:count]).encode()).hexdigest()},
+        lambda: _export(step, cache, run),
+    )
 
 
 def build_step(settings: PretrainSettings, channels: int) -> DistillationStep:

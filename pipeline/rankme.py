@@ -24,7 +24,7 @@ ROWS = 25_600
 """Rows in the original (Garrido et al. 2023)."""
 FRAMES = 256
 """Frames that the rows are spread over by default: 100 rows of each."""
-RULE = f"exp of the entropy of p = s / sum(s) + {EPSILON:g} (p not divided again) over the singular values s"
+RULE = f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular values s, p not renormalised"
 
 
 class RankmeSettings(JobSettings):
@@ -45,7 +45,8 @@ class RankmeSettings(JobSettings):
     frames: Annotated[int, Field(ge=1)] = FRAMES
     """Frames that the rows are drawn from, in equal shares."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Singular values above this share of the largest count for the matrix rank; default: rows * 2^-23 (float32)."""
+    """Singular values above this share of the largest count for the matrix rank; default: max(rows,
+    channels) * 2^-23, the rounding of float32."""
     device: Device = "auto"
     """Where the network runs; the singular values are always found on the CPU, in float64."""
     seed: int = 0

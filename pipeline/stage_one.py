@@ -241,15 +241,8 @@ class StageOne:
             CleverError: the dataset does not hold the frame.
         """
         frame_id = self.store.ids[row]
-        if frame_id not in self.index:
-            raise CleverError(
-                f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
-                "use the --sequences or --split of the run that began this cache"
-            )
         try:
-            frame = self.dataset.frame(self.index[frame_id])
-            _check(frame, self.store.cameras)
-            pairs = visible_pairs(frame)
+            frame, pairs = read_frame(self.store, self.dataset, self.index, row)
         except FrameError as error:
             return self._failed(error, LoadedFrame(row, reason=error.reason))
         if not images:
@@ -365,6 +358,26 @@ def freeze_calibration(store: Store, info: TeacherInfo, statistics: Mapping[int,
             f"none of {len(bad)} frames can be used; the first, {next(iter(bad))}: {bad[next(iter(bad))]}"
         )
     store.set_calibration(info, calibrate(good, info.codec), list(bad))
+
+
+def read_frame(
+    store: Store, dataset: LidarDataset, index: Mapping[str, int], row: int
+) -> tuple[Frame, Correspondences]:
+    """The frame of a row and its pairs.
+
+    Raises:
+        FrameError: the frame is bad.
+        CleverError: the dataset does not hold it.
+    """
+    frame_id = store.ids[row]
+    if frame_id not in index:
+        raise CleverError(
+            f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
+            "use the --sequences or --split of the run that began this cache"
+        )
+    frame = dataset.frame(index[frame_id])
+    _check(frame, store.cameras)
+    return frame, visible_pairs(frame)
 
 
 def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:

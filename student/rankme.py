@@ -8,7 +8,8 @@ from torch import Tensor
 from ..errors import CleverError
 
 EPSILON = 1e-7
-"""What the original adds to every share of the spectrum, as it does: after dividing, and not divided again."""
+"""Added to every share s / sum(s) as in the original: after the division and without renormalising, so that the shares
+add up to 1 + min(N, D) * 1e-7 and a zero singular value costs no logarithm of zero."""
 
 
 @dataclass(frozen=True, slots=True)

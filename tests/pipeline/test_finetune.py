@@ -33,11 +33,11 @@ def datasets(make_labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch) -> di
     """What the jobs open as train and val split; a test may put others in."""
     parts = {"train": make_labelled(TRAIN), "val": make_labelled(VAL, seed=1)}
 
-    def open_part(name: str, root: Path | None, version: str | None, split: str, sequences: Any) -> LidarDataset:
+    def open_part(name: str, root: Path | None, *, split: str, **_: Any) -> LidarDataset:
         return parts[split]
 
-    monkeypatch.setattr(job, "open_dataset", open_part)
-    monkeypatch.setattr("clever.pipeline.evaluate.open_dataset", open_part)
+    monkeypatch.setattr(job, "build_dataset", open_part)
+    monkeypatch.setattr("clever.pipeline.evaluate.build_dataset", open_part)
     return parts
 
 
@@ -69,7 +69,7 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     assert all(torch.equal(written[name], fresh[name]) for name in fresh)
     assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
     assert result.evaluation.protocol == (
-        "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny, 100 % uniform, "
+        "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at 0.5 m, 100 % uniform, "
         "20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, no augmentation, seed 0, random initialisation, "
         "no TTA, all points"
     )

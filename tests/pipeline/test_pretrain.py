@@ -104,10 +104,12 @@ def test_every_epoch_sees_every_frame_once_in_another_order(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
+    streams: list[int] = []
     forward = DistillationStep.forward
 
     def spy(step: DistillationStep, batch: DistillationBatch, generator: torch.Generator) -> Any:
         seen.extend(batch.ids)
+        streams.append(generator.initial_seed())
         return forward(step, batch, generator)
 
     monkeypatch.setattr(DistillationStep, "forward", spy)
@@ -115,6 +117,7 @@ def test_every_epoch_sees_every_frame_once_in_another_order(
     epochs = [seen[start : start + 5] for start in range(0, 15, 5)]
     assert [sorted(epoch) for epoch in epochs] == [[f"frame-{number}" for number in range(5)]] * 3
     assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert len(set(streams)) == len(streams) == 6
 
 
 def test_a_seed_decides_every_bit_and_workers_none(make_cache: Callable[..., Path], tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def cloud(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def cached(name: str, points: np.ndarray) -> CachedFrame:
     none = torch.zeros(0)
-    return CachedFrame(name, "scene", 0, torch.eye(4), torch.from_numpy(points), none, none, none, none, none, None, None)
+    return CachedFrame(
+        name, "scene", 0, torch.eye(4), torch.from_numpy(points), none, none, none, none, none, None, None
+    )
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_all_rows_give_the_ranks_of_all_features(frames: list[CachedFrame], stud
     assert student_ranks(student, frames, CPU, tolerance=0.5).uncentred.matrix_rank < found.uncentred.matrix_rank
 
 
-def drawn(frames: list[CachedFrame], monkeypatch: pytest.MonkeyPatch, **options: int) -> Tensor:
+def drawn(cache: list[CachedFrame], monkeypatch: pytest.MonkeyPatch, **options: int) -> Tensor:
     """The rows that `student_ranks` hands to `feature_rank`."""
     seen: list[Tensor] = []
 
@@ -81,7 +83,7 @@ def drawn(frames: list[CachedFrame], monkeypatch: pytest.MonkeyPatch, **options:
         return feature_rank(features, centred, tolerance)
 
     monkeypatch.setattr("clever.pipeline.rankme.feature_rank", spy)
-    student_ranks(Echo(), frames, CPU, **options)  # type: ignore[arg-type]
+    student_ranks(Echo(), cache, CPU, **options)  # type: ignore[arg-type]
     return seen[0]
 
 
@@ -193,7 +195,13 @@ def test_the_command_prints_rows_seed_and_tolerance_or_json(cache: Path) -> None
     assert "above 0.01 of the largest" in text
     result = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     ranks = result["ranks"]
-    assert (ranks["rows"], ranks["channels"], ranks["frames"], ranks["seed"], ranks["tolerance"]) == (90, 64, 2, 4, 0.01)
+    assert (ranks["rows"], ranks["channels"], ranks["frames"], ranks["seed"], ranks["tolerance"]) == (
+        90,
+        64,
+        2,
+        4,
+        0.01,
+    )
     assert "1e-07" in result["rule"]
     table = [line.split() for line in text.splitlines()]
     printed = next(line for line in table if line[:1] == ["RankMe"])

@@ -1,0 +1,33 @@
+"""Mending: what a verification found that can be put right from the rest of the store."""
+
+from collections.abc import Sequence
+
+from .layout import write_if_changed
+from .problems import Problem
+from .seal import write_seal
+from .store import layer_views
+from .verify import Verification
+
+
+def mend(verification: Verification, problems: Sequence[Problem]) -> None:
+    """Write seals and views again where they are damaged, and remove what interrupted runs left behind.
+
+    The caller holds the store's lock. Shards and commit records stay as they are.
+
+    Args:
+        problems: everything that `verification` found.
+    """
+    path, points = verification.path, verification.base
+    for problem in problems:
+        if problem.remedy == "remove":
+            (path / problem.file).unlink(missing_ok=True)
+    damaged = {problem.layer for problem in problems if problem.remedy == "rewrite"}
+    if points is None:
+        return
+    cameras, rows = len(points.content["base"]["cameras"]), len(points.content["ids"])
+    for layer in verification.layers:
+        if layer.name in damaged:
+            views = layer_views(layer.content, list(layer.commits.values()), cameras, rows)
+            write_seal(path, layer.name, layer.content, sorted({*layer.commits, *layer.lost}), views)
+            for name, data in views.items():
+                write_if_changed(path / name, data)

@@ -1,0 +1,198 @@
+"""Repair: recompute exactly the damaged shards, write everything else that is damaged from the rest of the store."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ..cache import layout
+from ..cache.commits import Commit, FrameRecord, read_commit, write_commit
+from ..cache.layer_state import LayerState
+from ..cache.layers import TeacherInfo, differences
+from ..cache.lock import writer_lock
+from ..cache.mend import mend
+from ..cache.problems import Problem
+from ..cache.store import Store
+from ..cache.teacher import load_teacher
+from ..cache.verify import Verification
+from ..cache.writer import PointShard
+from ..errors import CleverError, FrameError
+from .cache_teacher import CacheTeacherSettings, build_stage, teacher_settings
+from .datasets import LidarDataset
+from .progress import Track
+from .settings import Device
+from .stage_one import StageOne, read_frame
+from .training import choose_device
+from .verify import SourceSettings, open_source, run_verification
+
+
+class RepairSettings(SourceSettings):
+    """Settings of `clever cache repair`."""
+
+    weights: str | None = None
+    """Where the weights of the damaged layer's teacher lie now: hub or a file; default: where they were."""
+    batch_images: Annotated[int, Field(ge=1)] | None = None
+    """Images in one teacher call; the same as when the cache was made gives the same bytes."""
+    decoders: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize images; default: the number of cores, at most 16."""
+    device: Device = "auto"
+    """Where the teacher runs."""
+
+
+@dataclass(slots=True)
+class RepairSummary:
+    """What a repair found and did.
+
+    Attributes:
+        path: folder of the store.
+        found: every problem before.
+        left: every problem after.
+        recomputed: (layer, shard) of every shard that was written again.
+        changed: ids of frames, by layer, whose bytes are not those that their records promised before.
+    """
+
+    path: Path
+    found: list[Problem]
+    left: list[Problem] = field(default_factory=list)
+    recomputed: list[tuple[str, int]] = field(default_factory=list)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+
+
+def repair(settings: RepairSettings) -> RepairSummary:
+    """Verify a store and put right what is wrong; a shard is given up for recomputing only when it can be recomputed.
+
+    Raises:
+        CleverError: another process writes to the store; damaged shards and no dataset, a dataset that lacks their
+            frames, or another teacher than the layer's (the differing fields are named).
+    """
+    with writer_lock(settings.path):
+        verification = Verification(settings.path)
+        summary = RepairSummary(settings.path, run_verification(verification))
+        if not summary.found or verification.base is None:
+            summary.left = summary.found
+            return summary
+        mend(verification, summary.found)
+        for layer in verification.layers:
+            damaged = {problem.shard for problem in summary.found if problem.layer == layer.name}
+            if shards := sorted(shard for shard in damaged if shard is not None):
+                _Redo(settings, verification.base, layer, shards).run(summary)
+        Store(settings.path).finalise()
+        summary.left = run_verification(Verification(settings.path))
+        return summary
+
+
+class _Redo:
+    """Recomputes damaged shards of one layer.
+
+    Args:
+        points: the store's points and pairs.
+        layer: the damaged layer, as it was found.
+        shards: its damaged shards.
+
+    Raises:
+        CleverError: the dataset or the teacher is not at hand, or not the one that the layer was made with.
+    """
+
+    def __init__(self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]) -> None:
+        self.layer, self.shards = layer, shards
+        if settings.data_root is None:
+            raise CleverError(
+                f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the dataset: give "
+                "--data-root; seals and tables are in order now"
+            )
+        self.store = Store(settings.path)
+        self.dataset = open_source(settings, points)
+        self.index = {frame: number for number, frame in enumerate(self.dataset.frame_ids)}
+        self.stage = _stage(settings, self.store, layer.info, self.dataset) if layer.info else None
+
+    def run(self, summary: RepairSummary) -> None:
+        """Recompute the shards, after making sure that no frame which is stored now would be lost."""
+        for shard in self.shards:
+            for row in self._stored_rows(shard):
+                self._try(row)
+        with Track(f"repairing {self.layer.name}", sum(map(len, map(self.store.shard_rows, self.shards)))) as track:
+            if self.stage:
+                self.stage.strict = False
+                self.stage.run(set(), set(self.shards), track.advance)
+            else:
+                for shard in self.shards:
+                    track.advance(self._write_points(shard))
+        for shard in self.shards:
+            summary.recomputed.append((self.layer.name, shard))
+            if shard in self.layer.commits:
+                changed = _keep_times(self.store, self.layer.commits[shard])
+                summary.changed.setdefault(self.layer.name, []).extend(changed)
+
+    def _stored_rows(self, shard: int) -> list[int]:
+        """The rows that were not skipped when the shard was written; all of them where nothing says so any more."""
+        rows = self.store.shard_rows(shard)
+        if commit := self.layer.commits.get(shard):
+            return [record.row for record in commit.frames if not record.reason]
+        folder = "frames" if self.stage is None else f"teachers/{self.layer.name}"
+        try:
+            status = layout.read_array(self.store.path / folder / "status")
+        except CleverError:
+            return rows
+        return [row for row in rows if row >= len(status) or status[row] != layout.FAILED]
+
+    def _try(self, row: int) -> None:
+        try:
+            if self.stage:
+                self.stage.load(row, images=True)
+            else:
+                read_frame(self.store, self.dataset, self.index, row)
+        except FrameError as error:
+            shard = row // layout.SHARD_ROWS
+            raise CleverError(
+                f"shard {shard} of {self.layer.name} is left as it is, because {error}; restore it and repair again"
+            ) from error
+
+    def _write_points(self, shard: int) -> int:
+        rows = self.store.shard_rows(shard)
+        with closing(PointShard(self.store, shard)) as writer:
+            for row in rows:
+                try:
+                    writer.add(row, *read_frame(self.store, self.dataset, self.index, row))
+                except FrameError as error:
+                    writer.fail(row, error.reason)
+            writer.commit()
+        return len(rows)
+
+
+def _stage(settings: RepairSettings, store: Store, info: TeacherInfo, dataset: LidarDataset) -> StageOne:
+    """Stage one with the teacher that made a layer; it stops at the first bad frame."""
+    if info.reencoded_from or not info.request:
+        raise CleverError(
+            f"{info.id} is damaged and was not made from images here, so it cannot be recomputed: "
+            "drop it with `clever cache drop-teacher` and copy it again"
+        )
+    made = {name: info.request[name] for name in CacheTeacherSettings.model_fields if name in info.request}
+    given = {name: getattr(settings, name) for name in ("data_root", "batch_images", "decoders", "device")}
+    weights = {"weights": settings.weights} if settings.weights else {}
+    wanted = CacheTeacherSettings(**{**made, **given, **weights, "dataset": store.base["dataset"], "strict": True})
+    teacher = load_teacher(teacher_settings(wanted), choose_device(settings.device))
+    stored = {name: info.fingerprint.get(name) for name in teacher.fingerprint}
+    if stored != teacher.fingerprint:
+        raise CleverError(
+            f"{info.id} is damaged and this teacher is another one: {differences(stored, teacher.fingerprint)}; "
+            "give the weights that it was made with by --weights"
+        )
+    return build_stage(wanted, store, info, dataset, teacher)
+
+
+def _keep_times(store: Store, before: Commit) -> list[str]:
+    """Give frames that failed again the time of their first failure; returns the frames whose bytes have changed."""
+    after = read_commit(store.path, before.layer, before.shard)
+    known = {record.row: record for record in before.frames}
+    frames = [_with_time(record, known) for record in after.frames]
+    if frames != after.frames:
+        write_commit(store.path, replace(after, frames=frames))
+    return [record.id for record in frames if record.checksums != known[record.row].checksums]
+
+
+def _with_time(record: FrameRecord, known: Mapping[int, FrameRecord]) -> FrameRecord:
+    before = known[record.row]
+    return replace(record, time=before.time) if record.reason and record.reason == before.reason else record

@@ -1,0 +1,192 @@
+"""Verification of a store, with a sample of its points and pairs derived again where the dataset is at hand."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from ..cache.commits import FrameRecord, read_commit
+from ..cache.layer_state import LayerState
+from ..cache.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, quantise_uv
+from ..cache.lock import refuse_writer
+from ..cache.problems import Problem
+from ..cache.rows import ShardRows
+from ..cache.store import Store
+from ..cache.verify import Verification
+from ..errors import CleverError, FrameError
+from .datasets import LidarDataset, build_dataset
+from .progress import Track
+from .settings import DataRoot, DatasetName, JobSettings, Names
+from .stage_one import read_frame
+
+POSE_TOLERANCE = 1e-9
+"""Poses are composed in float64; the last bits depend on the machine."""
+
+
+class SourceSettings(JobSettings):
+    """A store and the dataset that it was made from."""
+
+    path: Path
+    """Folder of the store."""
+    dataset: DatasetName | None = None
+    """Kind of dataset; default: the one that the store names."""
+    data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
+    version: str | None = None
+    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
+    split: Literal["train", "val", "test", "all"] = "all"
+    """Official split."""
+    sequences: Names | None = None
+    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
+
+
+class VerifySettings(SourceSettings):
+    """Settings of `clever cache verify`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset_free: bool = False
+    """Check the store alone, even where CLEVER_DATA_ROOT names a dataset."""
+    sample: Annotated[int, Field(ge=0)] = 16
+    """Frames whose points and pairs are derived from the dataset again."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the sample."""
+    as_json: Annotated[bool, Field(alias="json")] = False
+    """Print JSON instead of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySummary:
+    """What a verification found.
+
+    Attributes:
+        path: folder of the store.
+        problems: everything that is wrong.
+        bytes: bytes read.
+        seconds: wall time.
+        compared: ids of the frames that were derived from the dataset again.
+        skipped: why further frames of the sample could not be.
+    """
+
+    path: Path
+    problems: list[Problem]
+    bytes: int
+    seconds: float
+    compared: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def verify(settings: VerifySettings) -> VerifySummary:
+    """Check every byte and value of a store; derive a sample of frames again if a dataset is given.
+
+    Raises:
+        CleverError: no store, a store that is being written to, or a dataset that does not open.
+    """
+    refuse_writer(settings.path)
+    started = time.monotonic()
+    verification = Verification(settings.path)
+    dataset = None
+    if settings.data_root is not None and not settings.dataset_free and settings.sample and verification.base:
+        dataset = open_source(settings, verification.base)  # before the long part: it may not open
+    problems = run_verification(verification)
+    compared, skipped = [], []
+    if dataset and any(problem.layer == "points" for problem in problems):
+        skipped = ["the dataset was not compared, because points and pairs are damaged"]
+    elif dataset:
+        compared, skipped, more = _derive_again(settings, dataset)
+        problems += more
+    return VerifySummary(settings.path, problems, verification.bytes, time.monotonic() - started, compared, skipped)
+
+
+def run_verification(verification: Verification) -> list[Problem]:
+    """Everything that a verification finds, with progress."""
+    problems: list[Problem] = []
+    with Track("verifying", len(verification), "shards") as track:
+        for found in verification:
+            problems += found
+            track.advance()
+    return problems
+
+
+def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
+    """The dataset that a store was made from.
+
+    Args:
+        points: the store's points and pairs.
+
+    Raises:
+        CleverError: it does not open, or is another one.
+    """
+    made_from = points.content["base"]["dataset"]
+    name = settings.dataset or made_from
+    if name != made_from:
+        raise CleverError(f"{settings.path} was made from {made_from}, not from {name}")
+    dataset = build_dataset(
+        name, settings.data_root, version=settings.version, split=settings.split, sequences=settings.sequences
+    )
+    if set(dataset.frame_ids).isdisjoint(points.content["ids"]):
+        raise CleverError(
+            f"{settings.data_root} has no frame of {settings.path}; give the --data-root, --version, --split or "
+            "--sequences that it was made from"
+        )
+    return dataset
+
+
+def _derive_again(settings: VerifySettings, dataset: LidarDataset) -> tuple[list[str], list[str], list[Problem]]:
+    """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left out, problems."""
+    store = Store(settings.path)
+    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+    records = {record.row: record for commit in store.commits("points") for record in commit.frames}
+    rows = [row for row, record in records.items() if not record.reason and record.id in index]
+    generator = np.random.default_rng(settings.seed)
+    chosen = sorted(generator.choice(rows, min(settings.sample, len(rows)), replace=False).tolist())
+    compared, skipped, problems = [], [], []
+    with Track("comparing with the dataset", len(chosen)) as track:
+        for row in chosen:
+            track.advance()
+            try:
+                problems += _compare(store, records[row], dataset, index)
+                compared.append(store.ids[row])
+            except FrameError as error:
+                skipped.append(str(error))
+    return compared, skipped, problems
+
+
+def _compare(store: Store, record: FrameRecord, dataset: LidarDataset, index: Mapping[str, int]) -> list[Problem]:
+    frame, pairs = read_frame(store, dataset, index, record.row)
+    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+    shard = record.row // SHARD_ROWS
+    stored = ShardRows(store.path, read_commit(store.path, "points", shard))
+    points, point, uv = (
+        stored.entries(array, record.row, count)
+        for array, count in ((POINTS, record.points), (PAIR_POINT, record.offsets[-1]), (PAIR_UV, record.offsets[-1]))
+    )
+    same_pairs = record.offsets == pairs.offsets.tolist() and np.array_equal(point, pairs.point)
+    if same_pairs:
+        codes = quantise_uv(pairs.uv, size[np.repeat(np.arange(len(size)), np.diff(pairs.offsets))])
+        same_pairs = bool((np.abs(uv.astype(int) - codes) <= 1).all())
+    pose = np.abs(frame.global_from_lidar.ravel() - record.pose).max()
+    facts = {
+        POINTS: ("points", np.array_equal(points, frame.points)),
+        PAIR_POINT: ("pairs", same_pairs),
+        PAIR_UV: (
+            "timestamp, pose or image sizes",
+            (record.timestamp, record.image_size) == (frame.timestamp, size.tolist()) and pose < POSE_TOLERANCE,
+        ),
+    }
+    return [
+        Problem(
+            array.key(shard, 0),
+            f"{what} differ from the dataset's; the cache was made from other data or by another version",
+            "none",
+            "points",
+            shard,
+            (record.id,),
+        )
+        for array, (what, same) in facts.items()
+        if not same
+    ]
