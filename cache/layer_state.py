@@ -1,5 +1,6 @@
 """What is left of a layer on disk, read so that no damage stops the reading."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class LayerState:
 
 
 def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]:
-    """Read a layer; None where neither its seal nor its views say what it is."""
+    """Read a layer; None where neither its seal nor its views say what it is, or it cannot be."""
     seal_file = seal_path(path, name).relative_to(path).as_posix()
     problems = []
     try:
@@ -70,14 +71,14 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
     fault = _teacher_fault(state, state.info) if state.info else _rows_fault(state.content)
     if fault:
         problems.append(Problem(seal_file, fault, "none", name))
-    return state, problems
+    return (None if fault and state.info else state), problems
 
 
 def _rows_fault(content: Json) -> str:
     ids, scenes = content["ids"], content["scenes"]
     used = [frame for frame in ids if frame]
-    if len(set(used)) != len(used):
-        return f"frame ids come twice: {', '.join(sorted({frame for frame in used if used.count(frame) > 1}))}"
+    if twice := sorted(frame for frame, count in Counter(used).items() if count > 1):
+        return f"frame ids come twice: {', '.join(twice)}"
     if [bool(frame) for frame in ids] != [bool(scene) for scene in scenes]:
         return "rows have a frame id and no scene, or the other way round"
     return ""
@@ -92,9 +93,11 @@ def _teacher_fault(state: LayerState, info: TeacherInfo) -> str:
     if (calibration is None) != (info.codec == "fp16") and (calibration or state.commits):
         return f"a layer of codec {info.codec} {'has a' if calibration else 'lacks its'} calibration"
     if calibration:
-        values = torch.stack([calibration.centre, calibration.step])
-        if values.shape != (2, info.channels) or not values.isfinite().all() or not (calibration.step > 0).all():
-            return "the calibration is not finite and positive, one step a channel"
+        centre, step = calibration.centre, calibration.step
+        if not len(centre) == len(step) == info.channels or not centre.isfinite().all() or not step.isfinite().all():
+            return "the calibration is not finite, one centre and step a channel"
+        if not (step > 0).all():
+            return "the calibration has steps that are not positive"
     return ""
 
 

@@ -180,8 +180,8 @@ def quantise_uv(uv: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.
 def normalised_uv(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
     """(K, 2) float32 ((u + 0.5) / W, (v + 0.5) / H) of stored pixel positions."""
     values = codes.astype(np.float32)
-    values += 0.5
-    values /= UV_LEVELS
+    values += np.float32(0.5)
+    values *= np.float32(1 / UV_LEVELS)  # a power of two: exact
     return values
 
 

@@ -53,6 +53,16 @@ def forget_shards() -> None:
     _KNOWN.clear()
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that one frame leaves for the next.
+
+    The C library gives free memory back to the system when there is more of it than twice the largest block that was
+    ever freed, at most 64 MB; getting it anew, page by page, can take longer than reading the frame. Nothing is
+    touched here, so it costs nothing.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
+
+
 class _Shard:
     """A shard file as this process knows it.
 
@@ -106,6 +116,8 @@ class _KnownShards:
         self.mapped = 0
 
     def add(self, path: str, shard: _Shard) -> _Shard:
+        if not self.shards:
+            keep_freed_memory()
         if len(self.shards) >= KNOWN_SHARDS:
             self.clear()
         known = self.shards.get(path)

@@ -236,6 +236,11 @@ class Store:
         for layer in sealed_teachers(self.path):
             self._finalise_teacher(read_seal(self.path, layer).content)
 
+    def refresh(self, layer: str) -> None:
+        """Write a layer's seal and views from its commit records, whatever they say now."""
+        content = read_seal(self.path, layer).content
+        _write_layer(self.path, layer, content, self.commits(layer), len(self.cameras), len(self.ids))
+
     def drop_parts(self) -> None:
         """Remove what writers that were killed left half written; no writer may be at work."""
         for part in self.path.rglob("*.part"):

@@ -72,7 +72,9 @@ def run_repair(settings: RepairSettings) -> int:
     return DAMAGED if summary.left else 0
 
 
-def drop(path: PathArgument, teacher: Annotated[str, typer.Argument(metavar="ID", help="Whole id of the layer.")]) -> None:
+def drop(
+    path: PathArgument, teacher: Annotated[str, typer.Argument(metavar="ID", help="Whole id of the layer.")]
+) -> None:
     """Delete a teacher's layer from a store; points, pairs and other teachers stay as they are."""
     try:
         freed = drop_teacher(path, teacher)
@@ -146,6 +148,8 @@ def _print_repair(summary: RepairSummary) -> None:
                 f"{len(frames)} frames of {layer} have other bytes than before ({', '.join(frames)}): "
                 "another machine, library version or --batch-images than when they were first made"
             )
+    for layer, frame, reason in summary.skipped:
+        print(f"skipped {frame} [{layer}]: {reason}")
     for problem in summary.left:
         print(f"left {problem}")
     print(f"{summary.path}: {_count(summary.found)} found, {len(summary.left)} left")

@@ -1,20 +1,19 @@
 """`clever features`."""
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..pipeline.features import FeaturesSettings, features
 from .command import BAD_FRAMES, job_command
-from .redeclare import redeclare
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    job_command(app, "features", FeaturesSettings, run)
-    argument = typer.Argument(metavar="POINTS", help="LiDAR files.", show_default=False)
-    redeclare(app, "points", Annotated[list[Path] | None, argument])
+    job_command(app, "features", FeaturesSettings, run, argument="points")
+    _take_several(app.registered_commands[-1].callback, "points")
 
 
 def run(settings: FeaturesSettings) -> int:
@@ -26,3 +25,12 @@ def run(settings: FeaturesSettings) -> int:
     summary = features(settings)
     print(summary)
     return BAD_FRAMES if summary.bad else 0
+
+
+def _take_several(command: Any, name: str) -> None:
+    """Let the argument `name` of a command take any number of paths; none where the settings file names them."""
+    signature = inspect.signature(command)
+    argument = typer.Argument(help="LiDAR files.", metavar=name.upper(), show_default=False)
+    parameters = dict(signature.parameters)
+    parameters[name] = parameters[name].replace(default=None, annotation=Annotated[list[Path] | None, argument])
+    command.__signature__ = signature.replace(parameters=list(parameters.values()))

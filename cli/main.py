@@ -22,6 +22,7 @@ VERBS = {
     "rankme": "Measure a student without labels: RankMe and matrix rank of its features.",
     "features": "Write a student's feature for every point of bare LiDAR files.",
     "make-drives": "Generate street drives in the nuScenes format: no download, exact labels.",
+    "benchmark": "Measure speed and quality on this machine.",
     "demo": "The whole way on generated drives: cache, pre-train, probe, pictures.",
 }
 """Commands and the line that `clever --help` shows; each lives in the module of its name and registers itself."""

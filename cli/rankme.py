@@ -1,18 +1,14 @@
 """`clever rankme`."""
 
-from typing import Annotated
-
 import typer
 
 from ..pipeline.rankme import RankmeSettings, rankme
 from .command import job_command
-from .redeclare import redeclare
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     job_command(app, "rankme", RankmeSettings, run)
-    redeclare(app, "as_json", Annotated[bool | None, typer.Option("--json", help="Print JSON instead of text.")])
 
 
 def run(settings: RankmeSettings) -> int:

@@ -1,9 +1,9 @@
 """Readers of the same frames, ours and others', each giving tensors in memory of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
@@ -78,17 +78,7 @@ class ArrayReader(ABC):
     """
 
     def __init__(self, store: Path, layer: str, frames: int) -> None:
-        cache, none = FeatureCache(store, layer), torch.empty(0)
-        self._offsets: list[list[int]] = []
-        self._points: list[int] = []
-        self._small: list[CachedFrame] = []
-        for number in range(frames):
-            frame = cache[number]
-            self._offsets.append(pair_offsets(frame, len(cache.cameras)))
-            self._points.append(len(frame.points))
-            self._small.append(
-                replace(frame, tokens=none, points=none, pair_point=none, pair_camera=none, pair_uv=none)
-            )
+        self._small = _small_parts(store, layer, frames)
 
     @abstractmethod
     def read(self, part: str, index: int) -> NDArray[Any]:
@@ -99,16 +89,16 @@ class ArrayReader(ABC):
 
     def frame(self, index: int) -> CachedFrame:
         return replace(
-            self._small[index],
+            self._small[index].frame,
             tokens=self.tokens(index),
             points=torch.from_numpy(self.read("points", index)),
             pair_point=torch.from_numpy(self.read("pair_point", index).astype(np.int64)),
-            pair_camera=torch.from_numpy(pair_cameras(self._offsets[index])),
+            pair_camera=torch.from_numpy(pair_cameras(self._small[index].offsets)),
             pair_uv=torch.from_numpy(normalised_uv(self.read("pair_uv", index))),
         )
 
     def _count(self, part: str, index: int) -> int:
-        return self._points[index] if part == "points" else self._offsets[index][-1]
+        return self._small[index].points if part == "points" else self._small[index].offsets[-1]
 
     def _bounds(self) -> dict[str, list[int]]:
         """Where frames begin in concatenated arrays."""
@@ -119,10 +109,9 @@ class ArrayReader(ABC):
 class MemmapReader(ArrayReader):
     """``np.memmap`` of one array a part, ragged parts one frame after another."""
 
-    def __init__(self, store: Path, layer: str, frames: int, folder: Path, codec: str) -> None:
+    def __init__(self, store: Path, layer: str, frames: int, folder: Path) -> None:
         super().__init__(store, layer, frames)
-        files = {part: folder / f"{part}.npy" for part in RAGGED} | {TOKENS: folder / f"{codec}.npy"}
-        self._arrays = {part: np.load(file, mmap_mode="r") for part, file in files.items()}
+        self._arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in (TOKENS, *RAGGED)}
         self._start = self._bounds()
 
     def read(self, part: str, index: int) -> NDArray[Any]:
@@ -134,11 +123,11 @@ class MemmapReader(ArrayReader):
 class H5Reader(ArrayReader):
     """h5py: one contiguous dataset a part."""
 
-    def __init__(self, store: Path, layer: str, frames: int, folder: Path, codec: str) -> None:
+    def __init__(self, store: Path, layer: str, frames: int, folder: Path) -> None:
         import h5py
 
         super().__init__(store, layer, frames)
-        self._file = h5py.File(folder / f"{codec}.h5", "r")
+        self._file = h5py.File(folder / "frames.h5", "r")
         self._arrays: dict[str, Any] = {part: self._file[part] for part in (TOKENS, *RAGGED)}
         self._start = self._bounds()
 
@@ -151,9 +140,9 @@ class H5Reader(ArrayReader):
 class SafetensorsReader(ArrayReader):
     """safetensors: one tensor a frame and part, copied out of its map."""
 
-    def __init__(self, store: Path, layer: str, frames: int, folder: Path, codec: str) -> None:
+    def __init__(self, store: Path, layer: str, frames: int, folder: Path) -> None:
         super().__init__(store, layer, frames)
-        self._file: Any = safe_open(folder / f"{codec}.safetensors", "pt")
+        self._file: Any = safe_open(folder / "frames.safetensors", "pt")
 
     def read(self, part: str, index: int) -> NDArray[Any]:
         return self._file.get_tensor(f"{part}/{index}").clone().numpy()
@@ -167,7 +156,7 @@ class ZarrReader(ArrayReader):
         root = zarr.open_group(store, mode="r")
         self._arrays: dict[str, Any] = {part: root[path] for part, path in store_paths(layer).items()}
         rows = {name: row for row, name in enumerate(row_texts(np.asarray(root["frames/id"][...])))}  # type: ignore[index]
-        self._rows = [rows[frame.id] for frame in self._small]
+        self._rows = [rows[small.frame.id] for small in self._small]
 
     def read(self, part: str, index: int) -> NDArray[Any]:
         row = self._rows[index]
@@ -203,42 +192,68 @@ def store_paths(layer: str) -> dict[str, str]:
     }
 
 
-def pair_offsets(frame: CachedFrame, cameras: int) -> list[int]:
-    """CSR offsets of a frame's pairs over the cameras."""
-    return [0, *torch.bincount(frame.pair_camera, minlength=cameras).cumsum(0).tolist()]
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """A frame without its large arrays, its number of points, and the CSR offsets of its pairs over the cameras."""
+
+    frame: CachedFrame
+    points: int
+    offsets: list[int]
+
+
+@lru_cache(maxsize=4)
+def _small_parts(store: Path, layer: str, frames: int) -> list[_Small]:
+    cache, none, found = FeatureCache(store, layer), torch.empty(0), []
+    for number in range(frames):
+        frame = cache[number]
+        seen = torch.bincount(frame.pair_camera, minlength=len(cache.cameras))
+        small = replace(frame, tokens=none, points=none, pair_point=none, pair_camera=none, pair_uv=none)
+        found.append(_Small(small, len(frame.points), [0, *seen.cumsum(0).tolist()]))
+    return found
 
 
 def sources(store: Path, layers: dict[str, str], frames: int, folder: Path) -> list[Source]:
-    """Every reader that is installed, on every codec that it can hold.
+    """`BASE`, our reader on every layer, and every other reader that is installed on the codes of the first layer.
 
-    The first frames of the store are copied for those that need a format of their own: the codes as they are stored,
-    and the features as float16. Compressed codes are for the readers of Zarr alone.
+    The first frames of the store are copied for those that need a format of their own: features as float16 for
+    `BASE`, codes as they are stored for the others. Compressed codes are for readers of Zarr alone.
 
     Args:
         layers: teacher layers of the store by codec.
         folder: empty folder for the copies.
     """
-    found: list[Source] = []
-    on_store = {"clever": CleverReader, "zarr": ZarrReader, "tensorstore": TensorstoreReader}
-    on_copy = {"np.memmap": MemmapReader, "safetensors": SafetensorsReader, "h5py": H5Reader}
-    suffix = {"np.memmap": "npy", "safetensors": "safetensors", "h5py": "h5"}
-    for codec, layer in layers.items():
-        files = tuple(path for path in sorted((store / f"teachers/{layer}/grid/c").rglob("*")) if path.is_file())
-        size = sum(path.stat().st_size for path in files) / len(FeatureCache(store, layer))
-        for name, kind in on_store.items():
-            if installed(name):
-                own = () if kind is CleverReader else (frames,)
-                found.append(Source(name, codec, partial(kind, store, layer, *own), files, size))
-    copied = {codec: layer for codec, layer in layers.items() if codec != "int8-zstd"}
-    copied.setdefault("fp16", next(iter(layers.values())))
-    for codec, layer in copied.items():
-        write_copies(FeatureCache(store, layer), frames, folder, codec)
-        for name, kind in on_copy.items():
-            if installed(name):
-                file = folder / f"{codec}.{suffix[name]}"
-                reader = partial(kind, store, layer, frames, folder, codec)
-                found.append(Source(name, codec, reader, (file,), file.stat().st_size / frames))
-    return sorted(found, key=lambda source: (source.name, source.codec) != BASE)
+    codec, layer = next(iter(layers.items()))
+    found = [_copy(store, layers.get("fp16", layer), frames, folder, "np.memmap", "fp16")]
+    for name, own in layers.items():
+        found.append(Source("clever", name, partial(CleverReader, store, own), *_stored(store, own)))
+    for name, kind in (("zarr", ZarrReader), ("tensorstore", TensorstoreReader)):
+        if installed(name):
+            found.append(Source(name, codec, partial(kind, store, layer, frames), *_stored(store, layer)))
+    if codec != "int8-zstd":
+        others = [("np.memmap", codec), ("safetensors", codec), ("h5py", codec)]
+        found += [_copy(store, layer, frames, folder, *one) for one in others if one != BASE and installed(one[0])]
+    return found
+
+
+def _stored(store: Path, layer: str) -> tuple[tuple[Path, ...], float]:
+    """Shard files of a layer's tokens and their bytes a frame."""
+    files = tuple(path for path in sorted((store / f"teachers/{layer}/grid/c").rglob("*")) if path.is_file())
+    return files, sum(path.stat().st_size for path in files) / len(FeatureCache(store, layer))
+
+
+def _copy(store: Path, layer: str, frames: int, folder: Path, name: str, codec: str) -> Source:
+    """Copy the first frames of a layer into the format of a reader."""
+    kind, writer = {
+        "np.memmap": (MemmapReader, _write_npy),
+        "safetensors": (SafetensorsReader, _write_safetensors),
+        "h5py": (H5Reader, _write_h5),
+    }[name]
+    own = folder / f"{name}-{codec}"
+    own.mkdir()
+    writer(own, _parts(FeatureCache(store, layer), frames, codec))
+    files = tuple(sorted(own.iterdir()))
+    reader = partial(kind, store, layer, frames, own)
+    return Source(name, codec, reader, files, reader().tokens(0).nbytes)
 
 
 def installed(name: str) -> bool:
@@ -246,28 +261,36 @@ def installed(name: str) -> bool:
     return name not in OPTIONAL or find_spec(name) is not None
 
 
-def write_copies(cache: FeatureCache, frames: int, folder: Path, codec: str) -> None:
-    """Copies of the first frames for the readers of other formats; the tokens as ``int8`` codes or ``fp16``."""
+def _parts(cache: FeatureCache, frames: int, codec: str) -> dict[str, list[NDArray[Any]]]:
+    """The arrays of the first frames by part, as stored; tokens as float16 features for another ``fp16``."""
     parts: dict[str, list[NDArray[Any]]] = {part: [] for part in (TOKENS, *RAGGED)}
     for number in range(frames):
         frame = cache[number]
-        whole = frame.tokens if codec != "fp16" else decode(frame.tokens, frame.centre, frame.step).half()
-        parts[TOKENS].append(whole.numpy())
+        stored = codec == cache.teacher.codec
+        tokens = frame.tokens if stored else decode(frame.tokens, frame.centre, frame.step).half()
+        parts[TOKENS].append(tokens.numpy())
         parts["points"].append(frame.points.numpy())
         parts["pair_point"].append(frame.pair_point.numpy().astype(np.uint32))
         parts["pair_uv"].append(np.floor(frame.pair_uv.numpy() * UV_LEVELS).astype(np.uint16))
-    tensors = {f"{part}/{number}": value for part, values in parts.items() for number, value in enumerate(values)}
-    save_file(tensors, folder / f"{codec}.safetensors")
-    joined = {part: np.concatenate(values) for part, values in parts.items() if part != TOKENS}
-    joined[TOKENS] = np.stack(parts[TOKENS])
-    for part, values in joined.items():
-        np.save(folder / (f"{codec}.npy" if part == TOKENS else f"{part}.npy"), values)
-    if installed("h5py"):
-        import h5py
+    return parts
 
-        with h5py.File(folder / f"{codec}.h5", "w") as file:
-            for part, values in joined.items():
-                file[part] = values
+
+def _write_npy(folder: Path, parts: dict[str, list[NDArray[Any]]]) -> None:
+    for part, values in parts.items():
+        np.save(folder / f"{part}.npy", np.stack(values) if part == TOKENS else np.concatenate(values))
+
+
+def _write_h5(folder: Path, parts: dict[str, list[NDArray[Any]]]) -> None:
+    import h5py
+
+    with h5py.File(folder / "frames.h5", "w") as file:
+        for part, values in parts.items():
+            file[part] = np.stack(values) if part == TOKENS else np.concatenate(values)
+
+
+def _write_safetensors(folder: Path, parts: dict[str, list[NDArray[Any]]]) -> None:
+    tensors = {f"{part}/{number}": value for part, values in parts.items() for number, value in enumerate(values)}
+    save_file(tensors, folder / "frames.safetensors")
 
 
 class Frames(torch.utils.data.Dataset[Any]):
@@ -289,7 +312,7 @@ class Order(torch.utils.data.Sampler[int]):
     def __init__(self) -> None:
         self.indices: Sequence[int] = ()
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], title: str, path: Path) -> 
         axes.set(title=name, xlabel="step")
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=10, color=INK)
+    figure.suptitle(fill(title, 95), fontsize=9, color=INK)
     _save(figure, path)
 
 
@@ -66,7 +67,7 @@ def iou_bars(results: Mapping[str, Mapping[str, float | None]], title: str, path
     axes.set(xlim=(0, 105), xlabel="IoU, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    figure.suptitle(title, fontsize=10, color=INK)
+    figure.suptitle(fill(title, 95), fontsize=9, color=INK)
     _save(figure, path)
 
 
@@ -128,7 +129,7 @@ def feature_panels(
         pixels = (cached.pair_uv[mine] * cached.image_size[camera] - 0.5).numpy()
         for axes, values in zip(row[2:], predictions.values(), strict=True):
             axes.imshow(image.mean(2), cmap="gray", alpha=0.35)
-            axes.scatter(*pixels.T, c=colours(values[mine]), s=2.5 * 800 / source.width, linewidths=0)
+            axes.scatter(*pixels.T, c=colours(values[mine]), s=4 * 800 / source.width, linewidths=0)
         titles = [source.name, "teacher", *(f"{name}: cosine {cosines[name]:.2f}" for name in students)]
         for axes, title in zip(row, titles, strict=True):
             axes.set_title(title, fontsize=10, color=INK)

@@ -11,6 +11,7 @@ import torch
 
 from ..cache.layers import TeacherInfo, teacher_arrays
 from ..cache.layout import BLOCK_ARRAYS, SHARD_ROWS
+from ..cache.shards import index_bytes
 from ..cache.store import Store
 from ..cache.teacher import load_teacher
 from ..errors import CleverError
@@ -121,7 +122,7 @@ class Plan:
         if self.device != "cuda":
             return f"on {scale} machines like this one (--scheduler)"
         busy = scale * self.measured.decode_seconds * self.measured.frames / self.measured.seconds
-        return f"on {scale} GPUs (--workers {scale}) if {busy:.0f} cores decode; there are {self.cores}"
+        return f"on {scale} GPUs (--workers {scale}) if {busy:.1f} cores decode; there are {self.cores}"
 
 
 def plan(settings: CacheTeacherSettings) -> Plan | None:
@@ -194,7 +195,7 @@ def _frame_bytes(store: Store, info: TeacherInfo) -> tuple[float, float]:
     sizes = []
     for layer, arrays in (("points", BLOCK_ARRAYS), (info.id, teacher_arrays(info, len(store.cameras)))):
         commits = store.commits(layer)
-        index = {array.path: 16 * array.inner_chunks + 4 for array in arrays}
+        index = {array.path: index_bytes(array.inner_chunks) for array in arrays}
         data = sum(
             stamp["bytes"] - next(size for path, size in index.items() if key.startswith(f"{path}/"))
             for commit in commits
@@ -220,8 +221,8 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, int]:
 
 
 def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count > 1e9 else f"{count / 1e9:.1g} GB"
+    return f"{count / 1e9:,.1f} GB" if count > 1e9 else f"{count / 1e9:.2g} GB"
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds > 3600 else f"{seconds / 3600:.1g} hours"
+    return f"{seconds / 3600:,.1f} hours" if seconds > 3600 else f"{seconds / 3600:.2g} hours"

@@ -30,6 +30,8 @@ RULE = f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular va
 class RankmeSettings(JobSettings):
     """Settings of `clever rankme`."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     checkpoint: Literal["none"] | Path
     """Run folder with a student; none: random weights."""
     cache: Path
@@ -51,7 +53,7 @@ class RankmeSettings(JobSettings):
     """Where the network runs; the singular values are always found on the CPU, in float64."""
     seed: int = 0
     """Seed of the choice of frames and points and, for --checkpoint none, of the weights."""
-    as_json: bool = False
+    as_json: Annotated[bool, Field(alias="json")] = False
     """Print JSON instead of text."""
 
 

@@ -8,13 +8,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..cache import layout
 from ..cache.commits import Commit, FrameRecord, read_commit, write_commit
 from ..cache.layer_state import LayerState
-from ..cache.layers import TeacherInfo, differences
+from ..cache.layers import TeacherInfo, differences, layer_arrays
+from ..cache.layout import SHARD_ROWS
 from ..cache.lock import writer_lock
 from ..cache.mend import mend
 from ..cache.problems import Problem
+from ..cache.shards import ShardFile
 from ..cache.store import Store
 from ..cache.teacher import load_teacher
 from ..cache.verify import Verification
@@ -52,6 +53,7 @@ class RepairSummary:
         left: every problem after.
         recomputed: (layer, shard) of every shard that was written again.
         changed: ids of frames, by layer, whose bytes are not those that their records promised before.
+        skipped: (layer, frame id, reason) of the frames in these shards that cannot be had again.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class RepairSummary:
     left: list[Problem] = field(default_factory=list)
     recomputed: list[tuple[str, int]] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def repair(settings: RepairSettings) -> RepairSummary:
@@ -79,7 +82,6 @@ def repair(settings: RepairSettings) -> RepairSummary:
             damaged = {problem.shard for problem in summary.found if problem.layer == layer.name}
             if shards := sorted(shard for shard in damaged if shard is not None):
                 _Redo(settings, verification.base, layer, shards).run(summary)
-        Store(settings.path).finalise()
         summary.left = run_verification(Verification(settings.path))
         return summary
 
@@ -101,7 +103,7 @@ class _Redo:
         if settings.data_root is None:
             raise CleverError(
                 f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the dataset: give "
-                "--data-root; seals and tables are in order now"
+                "--data-root; what can be mended without it is mended"
             )
         self.store = Store(settings.path)
         self.dataset = open_source(settings, points)
@@ -120,23 +122,25 @@ class _Redo:
             else:
                 for shard in self.shards:
                     track.advance(self._write_points(shard))
+        name = self.layer.name
         for shard in self.shards:
-            summary.recomputed.append((self.layer.name, shard))
+            summary.recomputed.append((name, shard))
             if shard in self.layer.commits:
                 changed = _keep_times(self.store, self.layer.commits[shard])
-                summary.changed.setdefault(self.layer.name, []).extend(changed)
+                summary.changed.setdefault(name, []).extend(changed)
+            frames = read_commit(self.store.path, name, shard).frames
+            summary.skipped += [(name, frame.id, frame.reason) for frame in frames if frame.reason]
+        self.store.refresh(name)
 
     def _stored_rows(self, shard: int) -> list[int]:
-        """The rows that were not skipped when the shard was written; all of them where nothing says so any more."""
-        rows = self.store.shard_rows(shard)
-        if commit := self.layer.commits.get(shard):
-            return [record.row for record in commit.frames if not record.reason]
-        folder = "frames" if self.stage is None else f"teachers/{self.layer.name}"
+        """The rows whose bytes are there now, damaged or not; none where the shard's file or index is lost."""
+        array = layer_arrays(self.layer.info, len(self.store.cameras))[0]
         try:
-            status = layout.read_array(self.store.path / folder / "status")
+            file = ShardFile(self.store.path / array.key(shard, 0), array.inner_chunks)
+            rows = self.store.shard_rows(shard)
+            return [row for row in rows if file.chunks(row % SHARD_ROWS * array.blocks, array.blocks)]
         except CleverError:
-            return rows
-        return [row for row in rows if row >= len(status) or status[row] != layout.FAILED]
+            return []
 
     def _try(self, row: int) -> None:
         try:
@@ -145,7 +149,7 @@ class _Redo:
             else:
                 read_frame(self.store, self.dataset, self.index, row)
         except FrameError as error:
-            shard = row // layout.SHARD_ROWS
+            shard = row // SHARD_ROWS
             raise CleverError(
                 f"shard {shard} of {self.layer.name} is left as it is, because {error}; restore it and repair again"
             ) from error

@@ -25,6 +25,8 @@ from .datasets import LidarDataset
 from .stage_one import Batch, StageOne, cores, frames_per_batch, freeze_calibration
 from .training import choose_device
 
+PATIENCE = 10.0
+"""Seconds to wait for a scheduler to answer."""
 QUEUED = 256
 """Tasks that the scheduler knows of at any time."""
 SHARDS_A_TASK = 4
@@ -166,7 +168,7 @@ def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client
             yield client
         return
     try:
-        client = Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise CleverError(f"no Dask scheduler answers at {scheduler}: {error}; check --scheduler") from error
     with client:

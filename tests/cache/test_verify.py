@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
 from clever.cache import verify
 from clever.cache.commits import Commit, commit_path, read_commit, write_commit
 from clever.cache.frame import Camera, Frame
+from clever.cache.layers import teacher_arrays
 from clever.cache.problems import Problem
 from clever.cache.projection import Correspondences
+from clever.cache.rows import ShardRows
 from clever.cache.seal import read_seal, seal_path, sealed_teachers, write_seal
 from clever.cache.shards import ShardFile
 from clever.cache.store import Store, layer_views
@@ -157,9 +160,8 @@ def test_damage_names_the_frames(write_store: Writes) -> None:
     grid = f"teachers/{written.info.id}/grid/c/0/0/0/0/0"
     for name, row, frame in (("points/xyzi/c/0/0/0", 1, "frame-1"), (grid, 2, "frame-2")):
         file = written.path / name
-        start, size = read_index(file, 1024 if "xyzi" in name else 16)[
-            blocks[0] * (64 if "xyzi" in name else 1)
-        ].tolist()
+        inner = 64 if "xyzi" in name else 1
+        start, size = ShardFile(file, 16 * inner).index[row * inner].tolist()
         flip(file, start + size // 2)
         (problem,) = check(written.path)
         assert (problem.file, problem.shard, problem.frames, problem.remedy) == (name, 0, (frame,), "recompute")
@@ -244,6 +246,23 @@ def test_tokens_out_of_range(write_store: Writes, codec: str, tokens: str, value
     (problem,) = check(store.path)
     assert re.search(message, problem.what)
     assert problem.frames == ("frame-1",)
+
+
+def test_mask_of_other_values(write_store: Writes) -> None:
+    written = write_store([50, 50], "int8", "hit")
+    store = Store(written.path)
+    arrays, commit = teacher_arrays(written.info, 2), read_commit(written.path, written.info.id, 0)
+    rows, shard = ShardRows(written.path, commit), GridShard(store, written.info, 0)
+    for record in commit.frames:
+        tokens, mask = (rows.packed(array, record.row) for array in arrays)
+        if record.row:
+            mask = [2 * mask[0]]
+        checksums = {**record.checksums, "hit": google_crc32c.value(mask[0])}
+        shard.add_packed(replace(record, checksums=checksums), dict(zip(arrays, (tokens, mask), strict=True)))
+    shard.commit()
+    store.finalise()
+    (problem,) = check(store.path)
+    assert (problem.what, problem.frames) == ("values other than 0 and 1", ("frame-1",))
 
 
 @pytest.mark.parametrize(
@@ -335,6 +354,36 @@ def test_views_of_another_library_version(write_store: Writes) -> None:
     assert len(check(path)) == 3
     write_seal(path, "points", seal.content, seal.shards, views)
     assert check(path) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "keys", "value", "message"),
+    [
+        ("points", ("ids", 1), "frame-0", "frame ids come twice: frame-0"),
+        ("points", ("scenes", 1), "", "rows have a frame id and no scene"),
+        ("made", ("calibration", "step", 0), 0.0, "steps that are not positive"),
+        ("made", ("calibration", "centre", 6), float("inf"), "the calibration is not finite, one centre"),
+        ("made", ("calibration", "step"), [1.0] * 6, "the calibration is not finite, one centre"),
+        ("made", ("calibration",), None, "a layer of codec int8 lacks its calibration"),
+        ("made", ("info", "codec"), "fp16", "codec fp16 and tokens grid differ from the fingerprint"),
+        ("made", ("info", "fingerprint", "model"), "other", "give its folder this name again"),
+    ],
+)
+def test_contents_of_seals(write_store: Writes, layer: str, keys: tuple[Any, ...], value: Any, message: str) -> None:
+    """Seals with a sound checksum over values that cannot be."""
+    written = write_store([10] * 3)
+    name = "points" if layer == "points" else written.info.id
+    seal = read_seal(written.path, name)
+    place = seal.content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    views = {name: (written.path / name).read_bytes() for name in seal.files}
+    write_seal(written.path, name, seal.content, seal.shards, views)
+    faults = [problem for problem in check(written.path) if problem.file.endswith("seal.json")]
+    assert len(faults) == 1
+    assert message in faults[0].what
+    assert faults[0].remedy == "none"
 
 
 def test_seal_and_views_lost(write_store: Writes) -> None:

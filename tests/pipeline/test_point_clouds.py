@@ -245,6 +245,9 @@ def test_files_cut_between_two_points(cloud: Cloud, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: -10 * FIELDS.itemsize])
     with pytest.raises(CleverError, match="holds 290 points, its header says 300"):
         read_cloud(path)
+    path.write_bytes(path.read_bytes().split(b"DATA")[0])
+    with pytest.raises(CleverError, match=r"cannot read .*a\.pcd: .*; restore the file"):
+        read_cloud(path)
     path = write_las(tmp_path / "a.las", cloud[:, :3].astype(float), np.zeros(300))
     path.write_bytes(path.read_bytes()[: -10 * struct.calcsize("<30x")])
     with pytest.raises(CleverError, match="holds 290 points, its header says 300"):

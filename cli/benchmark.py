@@ -1,0 +1,39 @@
+"""`clever benchmark`: how fast, how small, how right, measured on this machine."""
+
+import sys
+
+import typer
+
+from ..pipeline.benchmark import machine, machine_line
+from ..pipeline.benchmark_read import (
+    PACKAGES,
+    BenchmarkReadSettings,
+    benchmark_read,
+    goals,
+    missing_readers,
+    read_table,
+)
+from .command import job_command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="Measure speed and quality on this machine.", no_args_is_help=True)
+    job_command(group, "read", BenchmarkReadSettings, read)
+    app.add_typer(group, name="benchmark")
+
+
+def read(settings: BenchmarkReadSettings) -> int:
+    """Frames/s of our reader and of others on the same frames, warm and cold, with and without loader workers.
+
+    Every number is a ratio to np.memmap on float16 in the same round: median [quartiles] (median frames/s).
+    """
+    for name in missing_readers():
+        print(f"{name} is not installed and left out; pip install 'clever-distiller[bench]'", file=sys.stderr)
+    readings = benchmark_read(settings)
+    print(machine_line(machine(PACKAGES)))
+    print(f"\nA frame's tokens\n\n{read_table(readings, 'tokens')}")
+    print(f"\nA whole frame: tokens, points, pairs\n\n{read_table(readings, 'frame')}")
+    print("\n" + "\n".join(goals(readings)))
+    print(f"\nevery round: {settings.out}")
+    return 0

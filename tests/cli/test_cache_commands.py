@@ -1,0 +1,146 @@
+"""`clever cache`: what the commands print and how they exit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from clever.cache import FeatureCache
+from clever.cli.cache import register
+from clever.pipeline.cache_teacher import CacheTeacherSettings, cache_teacher
+
+app = typer.Typer()
+register(app)
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(app, ["cache", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+@pytest.fixture
+def data(write_kitti: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("CLEVER_DATA_ROOT", raising=False)
+    return write_kitti({"40": 3, "41": 18}, points=30)
+
+
+@pytest.fixture
+def store(data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "run.zarr"
+    for model in ("test_resnet", "test_vit"):
+        settings = {"dataset": "semantickitti", "data_root": data, "sequences": "40,41", "cache": path, "model": model}
+        cache_teacher(CacheTeacherSettings(**settings, weights="random:0", image_size="32x64", device="cpu"))
+    return path
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[70000] ^= 1
+    path.write_bytes(content)
+
+
+def teacher(store: Path, model: str) -> str:
+    return next(folder.name for folder in (store / "teachers").iterdir() if folder.name.startswith(model))
+
+
+def test_verify_and_repair(store: Path, data: Path) -> None:
+    good = run("verify", store)
+    assert good.exit_code == 0
+    assert f"{store}: no problems; " in good.stdout
+    assert "16 frames compared with the dataset" in run("verify", store, "--data-root", data).stdout
+    damage(store / "points/xyzi/c/0/0/0")
+    bad = run("verify", store)
+    assert bad.exit_code == 1
+    assert bad.stdout.splitlines()[0] == (
+        "points/xyzi/c/0/0/0 [layer points, shard 0]: differs from its checksum; frames 40/000001"
+    )
+    assert f"{store}: 1 problem; " in bad.stdout
+    assert f"clever cache repair {store}" in bad.stdout
+    assert "not compared: the dataset was not compared" in run("verify", store, "--data-root", data).stdout
+    parsed = json.loads(run("verify", store, "--json").stdout)
+    assert parsed["path"] == str(store)
+    assert parsed["problems"] == [
+        {
+            "file": "points/xyzi/c/0/0/0",
+            "what": "differs from its checksum",
+            "remedy": "recompute",
+            "layer": "points",
+            "shard": 0,
+            "frames": ["40/000001"],
+        }
+    ]
+    refused = run("repair", store)
+    assert refused.exit_code == 2
+    assert "need the dataset: give --data-root" in refused.stderr
+    repaired = run("repair", store, "--data-root", data)
+    assert repaired.exit_code == 0
+    assert "recomputed shard 0 of points" in repaired.stdout
+    assert f"{store}: 1 problem found, 0 left" in repaired.stdout
+    assert run("verify", store).exit_code == 0
+    (store / "notes").write_text("?")
+    assert run("repair", store).exit_code == 1
+
+
+def test_environment_names_the_dataset(store: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEVER_DATA_ROOT", str(data))
+    assert "frames compared" in run("verify", store).stdout
+    assert "frames compared" not in run("verify", store, "--dataset-free").stdout
+    monkeypatch.setenv("CLEVER_DATA_ROOT", str(data / "nowhere"))
+    assert run("verify", store).exit_code == 2
+
+
+def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy.zarr"
+    result = run("copy", store, target, "--teacher", "test_vit", "--scene", "41", "--limit", 5, "--codec", "fp16")
+    assert result.exit_code == 0
+    assert f"{target}: 5 frames of {store}" in result.stdout
+    assert "cosine to what was stored: mean 1.0" in result.stdout
+    cache = FeatureCache(target)
+    assert cache.ids == [f"41/{number:06}" for number in range(5)]
+    assert cache.teacher.reencoded_from == ["int8"]
+    shown = run("info", target).stdout
+    assert "re-encoded from int8" in shown
+    assert "cosine to the int8 it was copied from" in shown
+    assert "cosine to float32" in run("info", store).stdout
+    assert run("verify", target, "--data-root", data).exit_code == 0
+    assert run("copy", store, target, "--scene", "42").exit_code == 2
+    assert run("copy", store, target, "--limit", "0").exit_code == 2
+
+
+def test_unfinished_frames_are_counted(store: Path, tmp_path: Path) -> None:
+    (store / "points/xyzi/commits/000001.json").unlink()
+    result = run("copy", store, tmp_path / "copy.zarr")
+    assert f"5 frames that {store} has not finished are left out" in result.stdout
+
+
+def test_drop_teacher(store: Path) -> None:
+    unknown = run("drop-teacher", store, "test_resnet")
+    assert unknown.exit_code == 2
+    assert "has no teacher 'test_resnet'" in unknown.stderr
+    layer = teacher(store, "test_resnet")
+    assert f"{store}: {layer} dropped, " in run("drop-teacher", store, layer).stdout
+    assert FeatureCache(store).teacher.id == teacher(store, "test_vit")
+
+
+def test_export_manifest(store: Path, tmp_path: Path) -> None:
+    printed = run("export-manifest", store)
+    assert printed.exit_code == 0
+    header, *rows = [json.loads(line) for line in printed.stdout.splitlines()]
+    assert header["frames"] == len(rows) == 21
+    assert rows[3]["id"] == "41/000000"
+    assert run("export-manifest", store, "--out", tmp_path / "manifest.jsonl").stdout == ""
+    assert (tmp_path / "manifest.jsonl").read_text() == printed.stdout
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "repair", "drop-teacher", "copy", "export-manifest"])
+def test_no_store(tmp_path: Path, command: str) -> None:
+    extra = {"drop-teacher": ["x"], "copy": [tmp_path / "copy"]}.get(command, [])
+    result = run(command, tmp_path / "nowhere", *extra)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: no feature cache at")
+    assert list(tmp_path.iterdir()) == []
