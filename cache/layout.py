@@ -7,7 +7,7 @@
       teachers/<id>/grid (rows, cameras, h, w, channels), centre, step
 
 A row's points and pairs fill whole blocks; the rest of a row was never written and costs nothing.
-A shard file holds `SHARD_ROWS` rows; commit records lie beside the shards, in ``<array>/commits``.
+A shard file holds `SHARD_ROWS` rows; commit records and the layer's seal lie beside the shards, in ``<array>/commits``.
 """
 
 import math

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError
 from .frame import Camera, Frame
+from .occlusion import hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,15 @@ def in_view(
     return inside & (depth > min_depth)
 
 
-def visible_pairs(frame: Frame, min_depth: float = 1.0, margin: float = 1.0) -> Correspondences:
+def visible_pairs(
+    frame: Frame, min_depth: float = 1.0, margin: float = 1.0, occlusion: str = "none"
+) -> Correspondences:
     """The point-pixel pairs of all cameras of `frame`; see `in_view` for the rule.
 
     Args:
         min_depth: metres along the optical axis.
         margin: pixels.
+        occlusion: ``zbuffer`` leaves out the points that `occlusion.hidden` finds behind others.
 
     Raises:
         FrameError: a camera's calibration is not finite.
@@ -71,6 +75,8 @@ def visible_pairs(frame: Frame, min_depth: float = 1.0, margin: float = 1.0) -> 
             raise FrameError(frame.id, f"the calibration of {camera.name} is not finite; repair the dataset's tables")
         uv, depth = project(frame.points[:, :3], camera)
         index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
+        if occlusion == "zbuffer":
+            index = index[~hidden(uv[index], depth[index], camera)]
         seen.append(index)
         pixels.append(uv[index])
     return Correspondences(

@@ -13,6 +13,8 @@ from ..pipeline.benchmark_read import (
     missing_readers,
     read_table,
 )
+from ..pipeline.benchmark_teacher import PACKAGES as TEACHER_PACKAGES
+from ..pipeline.benchmark_teacher import BenchmarkTeacherSettings, benchmark_teacher, teacher_tables
 from .command import job_command
 
 
@@ -20,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     group = typer.Typer(help="Measure speed and quality on this machine.", no_args_is_help=True)
     job_command(group, "read", BenchmarkReadSettings, read)
+    job_command(group, "teacher", BenchmarkTeacherSettings, teacher)
     app.add_typer(group, name="benchmark")
 
 
@@ -36,4 +39,12 @@ def read(settings: BenchmarkReadSettings) -> int:
     print(f"\nA whole frame: tokens, points, pairs\n\n{read_table(readings, 'frame')}")
     print("\n" + "\n".join(goals(readings)))
     print(f"\nevery round: {settings.out}")
+    return 0
+
+
+def teacher(settings: BenchmarkTeacherSettings) -> int:
+    """Images/s of cache-teacher, from files to store, over those of the bare network, and its peak memory."""
+    speed = benchmark_teacher(settings)
+    print(machine_line(machine(TEACHER_PACKAGES)))
+    print(f"\n{settings.model} {settings.precision}, {teacher_tables(speed)}\n\nevery round: {settings.out}")
     return 0

@@ -33,8 +33,8 @@ from .training import choose_device
 if TYPE_CHECKING:
     from .scale import Workers
 
-VISIBILITY = {"min_depth_m": 1.0, "margin_px": 1.0, "occlusion": "none"}
-"""Which points make pairs; the ScaLR family's rule."""
+MIN_DEPTH, MARGIN = 1.0, 1.0
+"""Metres and pixels: the visibility rule of the ScaLR family."""
 
 
 class CacheTeacherSettings(JobSettings):
@@ -81,6 +81,8 @@ class CacheTeacherSettings(JobSettings):
     several, else 0: this process alone."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers do the work, tcp://HOST:PORT; all must see the data and the store."""
+    occlusion: Literal["none", "zbuffer"] = "none"
+    """zbuffer: a point behind nearer ones in a camera makes no pair there; belongs to the store, not to a teacher."""
     strict: bool = False
     """Stop at the first bad frame instead of recording and skipping it."""
     retry_failed: bool = False
@@ -253,7 +255,7 @@ def find_layer(store: Store, request: Json) -> TeacherInfo | None:
 
 def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> Json:
     """What decides points and pairs."""
-    return {"dataset": dataset.name, "cameras": list(dataset.cameras), **VISIBILITY}
+    return {"dataset": dataset.name, "cameras": list(dataset.cameras), **_visibility(settings)}
 
 
 def wanted_frames(settings: CacheTeacherSettings, dataset: LidarDataset) -> tuple[list[str], list[str]]:
@@ -264,8 +266,13 @@ def wanted_frames(settings: CacheTeacherSettings, dataset: LidarDataset) -> tupl
     return ids, scenes
 
 
+def _visibility(settings: CacheTeacherSettings) -> Json:
+    """Which points make pairs."""
+    return {"min_depth_m": MIN_DEPTH, "margin_px": MARGIN, "occlusion": settings.occlusion}
+
+
 def _base_agrees(settings: CacheTeacherSettings, store: Store) -> bool:
-    wanted = {"dataset": settings.dataset, **VISIBILITY}
+    wanted = {"dataset": settings.dataset, **_visibility(settings)}
     return all(store.base.get(name) == value for name, value in wanted.items())
 
 
@@ -332,7 +339,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         return
     from . import scale  # Dask takes a second to import
 
-    device = choose_device(settings.device).type
+    device = "cpu" if settings.scheduler else choose_device(settings.device).type
     with scale.connect(workers, settings.scheduler, device) as client:
         device = scale.device_of_workers(client, settings.device)
         job = scale.Job(

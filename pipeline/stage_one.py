@@ -184,7 +184,7 @@ class StageOne:
         images = torch.cat([item.images for item in good if item.images is not None])
         try:
             tokens = self.teacher.features(images)
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise CleverError(f"{len(images)} images at once fill the GPU; take a smaller --batch-images") from error
         return [item.row for item in good], tokens.unflatten(0, (len(good), len(self.store.cameras)))
 
@@ -312,7 +312,7 @@ class _OpenShard:
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def frames_per_batch(store: Store, batch_images: int) -> int:
@@ -377,7 +377,7 @@ def read_frame(
         )
     frame = dataset.frame(index[frame_id])
     _check(frame, store.cameras)
-    return frame, visible_pairs(frame)
+    return frame, visible_pairs(frame, store.base["min_depth_m"], store.base["margin_px"], store.base["occlusion"])
 
 
 def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,12 +1,14 @@
 """The occlusion test against scenes whose answer is known, and its window against brute force."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clever.cache.frame import Camera
+from clever.cache.frame import Camera, Frame
 from clever.cache.occlusion import _quadrant, hidden
+from clever.cache.projection import project, visible_pairs
 
 CAMERA = Camera("c", Path("c.png"), 1600, 900, np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]]), np.eye(4))
 
@@ -54,3 +56,19 @@ def test_slanted_ground_does_not_hide_itself() -> None:
 
 def test_no_points() -> None:
     assert hidden(np.empty((0, 2)), np.empty(0), CAMERA).shape == (0,)
+
+
+def test_pairs_leave_hidden_points_out() -> None:
+    """`visible_pairs` keeps what `hidden` keeps, in every camera on its own."""
+    car_uv, car_depth = grid((600, 1000), (400, 600), 8)
+    wall_uv, wall_depth = grid((300, 1300), (210, 800), 25)
+    uv, depth = np.concatenate([car_uv, wall_uv]), np.concatenate([car_depth, wall_depth])
+    rays = np.concatenate([uv, np.ones((len(uv), 1))], 1) @ np.linalg.inv(CAMERA.intrinsics).T
+    cloud = np.concatenate([rays * depth[:, None], np.zeros((len(uv), 1))], 1).astype(np.float32)
+    frame = Frame("f", "s", 0, cloud, np.eye(4), (CAMERA, replace(CAMERA, name="d")))
+    every, seen = visible_pairs(frame), visible_pairs(frame, occlusion="zbuffer")
+    kept = np.flatnonzero(~hidden(*project(cloud[:, :3], CAMERA), CAMERA))
+    assert len(every.point) == 2 * len(uv)
+    assert 0 < len(kept) < len(uv)
+    np.testing.assert_array_equal(seen.point, np.tile(kept, 2))
+    np.testing.assert_array_equal(seen.offsets, [0, len(kept), 2 * len(kept)])

@@ -15,7 +15,14 @@ from clever.cache.commits import committed_shards
 from clever.cache.store import Store
 from clever.errors import CleverError, FrameError
 from clever.pipeline import scale
-from clever.pipeline.cache_teacher import CacheSummary, CacheTeacherSettings, cache_teacher, worker_count
+from clever.pipeline.cache_teacher import (
+    CacheSummary,
+    CacheTeacherSettings,
+    cache_teacher,
+    open_dataset,
+    teacher_settings,
+    worker_count,
+)
 from clever.pipeline.plan import Measured, Plan, plan
 
 Writes = Callable[..., Path]
@@ -144,6 +151,16 @@ def test_bad_frames_on_workers(write_kitti: Writes, cluster: SpecCluster, tmp_pa
     assert [frame for frame, _ in cache_teacher(wanted).failed] == ["00/000017"]
 
 
+def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 2}, points=50)
+    wanted = settings(root, tmp_path / "store.zarr")
+    layer = cache_teacher(wanted).teacher.id
+    other = teacher_settings(wanted.model_copy(update={"weights": "random:1"}))
+    job = scale.Job("run", tmp_path / "store.zarr", layer, other, "cpu", 12, 1, False)
+    with pytest.raises(CleverError, match=r"another one: weights_sha256: stored '[0-9a-f]{64}', wanted '[0-9a-f]{64}';"):
+        scale._stage(job, open_dataset(wanted))
+
+
 def test_local_workers(drive: tuple[Path, dict[str, bytes]], tmp_path: Path) -> None:
     root, alone = drive
     cache_teacher(settings(root, tmp_path / "store.zarr", workers=1))
@@ -153,7 +170,7 @@ def test_local_workers(drive: tuple[Path, dict[str, bytes]], tmp_path: Path) -> 
 def test_no_scheduler_there(write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_kitti({"00": 1})
     monkeypatch.setattr(scale, "PATIENCE", 0.5)
-    with pytest.raises(CleverError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+    with pytest.raises(CleverError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         cache_teacher(settings(root, tmp_path / "store.zarr", scheduler="tcp://127.0.0.1:1"))
     with pytest.raises(CleverError, match="give one of them"):
         cache_teacher(settings(root, tmp_path / "store.zarr", scheduler="tcp://127.0.0.1:1", workers=2))
@@ -217,7 +234,7 @@ def test_a_plan_in_words() -> None:
     assert "0 GB points and pairs, 140.4 GB features; 100.0 GB free, NOT ENOUGH" in text
     assert "48 frames in 12.0 s, 24.00 images/s; a frame: decode 50 ms on a core, teacher 100 ms on a core" in text
     assert "1.9 hours on this machine with 16 cores" in text
-    assert "0.5 hours on 4 machines like this one (--scheduler)" in text
+    assert "0.49 hours on 4 machines like this one (--scheduler)" in text
     gpu = Plan(Path("x.zarr"), "vits14-f00d", "cuda", 28130, 0, 28080, 6, measured, 10**12, 16)
     assert "140.4 GB features; 1,000.0 GB free, enough" in str(gpu)
-    assert "1.0 hours on 2 GPUs (--workers 2) if 0.4 cores decode; there are 16" in str(gpu)
+    assert "0.97 hours on 2 GPUs (--workers 2) if 0.4 cores decode; there are 16" in str(gpu)

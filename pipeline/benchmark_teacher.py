@@ -1,0 +1,357 @@
+"""Benchmark of stage one: images/s from files to store over those of the network alone, and the memory it takes."""
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..cache.codec import Statistics, calibrate, decode, encode, measure
+from ..cache.images import load_image
+from ..cache.layout import SHARD_ROWS
+from ..cache.store import Store
+from ..cache.teacher import Teacher, load_teacher
+from ..cache.writer import GridShard, PointShard
+from .benchmark import Json, machine, markdown_table, ratios, spread, write_report
+from .cache_teacher import (
+    CacheTeacherSettings,
+    add_layer,
+    base_settings,
+    build_stage,
+    default_batch,
+    teacher_settings,
+)
+from .datasets import LidarDataset, build_dataset
+from .progress import Track
+from .repeated import GeneratedFrames, Repeated
+from .settings import DatasetName, Device, ImageSize, JobSettings, Names
+from .stage_one import calibration_sample, deterministic, read_frame
+from .training import choose_device
+
+SHORT, LONG = 39, 390
+"""Frames of the two runs whose peak memory is compared."""
+MEMORY_GOAL, SPEED_GOAL = 1.05, 0.95
+PACKAGES = ("timm", "pillow")
+"""Packages whose versions matter."""
+
+
+class BenchmarkTeacherSettings(JobSettings):
+    """Settings of `clever benchmark teacher`."""
+
+    data_root: Path | None = None
+    """Dataset whose frames are used; default: generated 1600x900 JPEGs."""
+    dataset: DatasetName = "nuscenes"
+    """With --data-root: kind of dataset."""
+    sequences: Names | None = None
+    """With --data-root, SemanticKITTI only: sequence numbers with commas."""
+    cameras: Annotated[int, Field(ge=1)] = 6
+    """Generated: images of a frame."""
+    model: str = "vits14"
+    """Image teacher."""
+    weights: str = "random:0"
+    """hub, a file or random:SEED; the speed does not depend on it."""
+    image_size: ImageSize = (224, 448)
+    """Height x width that images are resized to."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the teacher."""
+    codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
+    """How features are stored."""
+    batch_images: Annotated[int, Field(ge=1)] | None = None
+    """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""
+    decoders: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize images; default: as cache-teacher."""
+    device: Device = "auto"
+    """Where the teacher runs."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """Frames of an end-to-end run; default: 8 on a CPU, 400 on a GPU. The dataset is repeated as often as needed."""
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds in which network and whole alternate; medians and quartiles are over them."""
+    memory: bool = True
+    """Also compare the peak memory of runs over 39 and 390 frames."""
+    memory_model: str = "efficientnet_lite0"
+    """Teacher of the memory runs: a small one, beside which the rest shows."""
+    out: Path = Path("benchmark-teacher.json")
+    """JSON file with every round."""
+
+    def job(self, store: Path) -> CacheTeacherSettings:
+        """The settings of `clever cache-teacher` that are measured."""
+        own = CacheTeacherSettings.model_fields.keys() & type(self).model_fields.keys()
+        values = {name: getattr(self, name) for name in own}
+        return CacheTeacherSettings(**{**values, "cache": store, "workers": 0})
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpeed:
+    """What was measured.
+
+    Attributes:
+        device, batch: where the teacher ran, and images in a call.
+        images: images of an end-to-end run.
+        network: images/s of the network alone by how it was called, of every round.
+        whole: images/s from files to store, of every round.
+        parts: seconds that one thread or the GPU needs for an image, by part, measured alone.
+        memory: peak bytes of the memory runs by frames; empty when they were not asked for.
+    """
+
+    device: str
+    batch: int
+    images: int
+    network: dict[str, list[float]]
+    whole: list[float]
+    parts: dict[str, float]
+    memory: dict[int, int]
+
+    @property
+    def base(self) -> list[float]:
+        """Images/s of the network in every round, called in the faster way."""
+        return [max(values) for values in zip(*self.network.values(), strict=True)]
+
+    def to_json(self) -> Json:
+        return {
+            "device": self.device,
+            "batch_images": self.batch,
+            "images": self.images,
+            "network_images_per_s": {name: spread(values) for name, values in self.network.items()},
+            "whole_images_per_s": spread(self.whole),
+            "ratio": ratios(self.whole, self.base),
+            "seconds_an_image": self.parts,
+            "peak_bytes": self.memory,
+        }
+
+
+def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
+    """Measure stage one; the JSON goes to ``settings.out``.
+
+    The network alone gets images that are decoded and on its device; on a CPU it is called in both ways, one call at a
+    time with all threads and, as stage one does, with one thread a call; the faster counts.
+
+    Raises:
+        CleverError: what `cache-teacher` would report.
+    """
+    device = choose_device(settings.device)
+    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+        folder = Path(name)
+        dataset = _dataset(settings, folder)
+        job = settings.job(folder / "store.zarr")
+        teacher = load_teacher(teacher_settings(job), device)
+        frames = settings.frames or (400 if device.type == "cuda" else 8)
+        batch = max(1, default_batch(job, device.type) // len(dataset.cameras)) * len(dataset.cameras)
+        ways = _network_ways(teacher, batch)
+        network: dict[str, list[float]] = {name: [] for name in ways}
+        whole: list[float] = []
+        images = frames * len(dataset.cameras)
+        with Track("benchmark", settings.rounds * (1 + len(ways)), "runs") as track:
+            for number in range(settings.rounds):
+                for way, run in ways.items():
+                    network[way].append(run())
+                    track.advance()
+                seconds = run_stage_one(settings.job(folder / f"{number}.zarr"), Repeated(dataset, frames), teacher)
+                whole.append(images / seconds)
+                track.advance()
+        parts = _parts(job, Repeated(dataset, frames), teacher, batch)
+        parts["network"] = _lanes(device) / max(np.median(values) for values in network.values())
+        memory = {count: _peak_in_own_process(settings, count) for count in (SHORT, LONG)} if settings.memory else {}
+    result = TeacherSpeed(device.type, batch, images, network, whole, parts, memory)
+    write_report(
+        settings.out, "teacher", settings.model_dump(mode="json"), machine(("timm", "pillow")), result.to_json()
+    )
+    return result
+
+
+def run_stage_one(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> float:
+    """Fill a new store with all frames of `dataset`, calibration included; returns the seconds."""
+    started = time.perf_counter()
+    store = Store.open_or_create(job.store, base_settings(job, dataset))
+    store.extend(list(dataset.frame_ids), list(dataset.scenes))
+    info = add_layer(store, job, teacher, {})
+    stage = build_stage(job, store, info, dataset, teacher)
+    shards = set(store.pending(info.id, store.rows_of(list(dataset.frame_ids))))
+    if sample := calibration_sample(store, info, sorted(shards), stage.frames_per_batch):
+        stage.calibrate(sample, lambda _: None)
+    stage.run(shards, shards, lambda _: None)
+    store.finalise()
+    return time.perf_counter() - started
+
+
+def teacher_tables(speed: TeacherSpeed) -> str:
+    """Speed, parts and memory as Markdown."""
+    ratio = ratios(speed.whole, speed.base)
+    base = spread(speed.base)["median"]
+    rows = [[name, _rate(values), f"{spread(values)['median'] / base:.2f}"] for name, values in speed.network.items()]
+    rows.append(
+        ["cache-teacher", _rate(speed.whole), f"{ratio['median']:.3f} [{ratio['low']:.3f}-{ratio['high']:.3f}]"]
+    )
+    lines = [
+        f"{speed.device}, {speed.batch} images a call, {speed.images} images a run",
+        "",
+        markdown_table(["", "images/s", "over the network"], rows),
+        "",
+        markdown_table(
+            ["part, alone", "ms an image", "of the network's"],
+            [
+                [name, f"{1000 * seconds:.2f}", f"{seconds / speed.parts['network']:.1%}"]
+                for name, seconds in speed.parts.items()
+            ],
+        ),
+        "",
+        f"goal whole >= {SPEED_GOAL} of the network: {_verdict(ratio['median'] >= SPEED_GOAL)}, {ratio['median']:.3f}",
+    ]
+    if speed.memory:
+        growth = speed.memory[LONG] / speed.memory[SHORT]
+        sizes = ", ".join(f"{size / 1e6:.0f} MB at {frames} frames" for frames, size in speed.memory.items())
+        lines.append(f"goal peak memory <= {MEMORY_GOAL}: {_verdict(growth <= MEMORY_GOAL)}, {growth:.3f} ({sizes})")
+    return "\n".join(lines)
+
+
+def _rate(values: list[float]) -> str:
+    found = spread(values)
+    return f"{found['median']:.2f} [{found['low']:.2f}-{found['high']:.2f}]"
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "missed"
+
+
+def _dataset(settings: BenchmarkTeacherSettings, folder: Path) -> LidarDataset:
+    if settings.data_root is None:
+        return GeneratedFrames(folder, settings.cameras)
+    return build_dataset(settings.dataset, settings.data_root, split="all", sequences=settings.sequences)
+
+
+def _lanes(device: torch.device) -> int:
+    """Things that compute at once: threads on a CPU, one GPU."""
+    return 1 if device.type == "cuda" else torch.get_num_threads()
+
+
+def _network_ways(teacher: Teacher, batch: int) -> dict[str, Callable[[], float]]:
+    """Ways to call the network alone on as many batches as there are threads; each gives images/s."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch, 3, *teacher.settings.image_size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(teacher.device)
+    if teacher.device.type == "cuda":
+        return {"network alone": lambda: _rate_on_gpu(teacher, images)}
+    lanes = _lanes(teacher.device)
+
+    def together() -> float:
+        started = time.perf_counter()
+        for _ in range(lanes):
+            teacher.features(images)
+        return lanes * batch / (time.perf_counter() - started)
+
+    def apart() -> float:
+        with deterministic(), ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            started = time.perf_counter()
+            list(pool.map(teacher.features, [images] * lanes))
+            return lanes * batch / (time.perf_counter() - started)
+
+    teacher.features(images[:1])
+    return {"network alone, all threads a call": together, "network alone, one thread a call": apart}
+
+
+def _rate_on_gpu(teacher: Teacher, images: Tensor) -> float:
+    """Images/s over about two seconds, after a warm-up."""
+    calls = 1
+    while True:
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(calls):
+            teacher.features(images)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+        if seconds > 1:
+            return calls * len(images) / seconds
+        calls *= 2
+
+
+def _parts(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher, batch: int) -> dict[str, float]:
+    """Seconds an image of everything but the network, each part alone in one thread."""
+    cameras = len(dataset.cameras)
+    count = min(len(dataset), batch // cameras, SHARD_ROWS)
+    store = Store.open_or_create(job.store, base_settings(job, dataset))
+    store.extend(list(dataset.frame_ids), list(dataset.scenes))
+    info = add_layer(store, job, teacher, {})
+    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+    per_image = 1 / (count * cameras)
+    with deterministic():
+        clock = _Clock(teacher.device, per_image)
+        with clock("read points, project"):
+            loaded = [read_frame(store, dataset, index, row) for row in range(count)]
+        with clock("decode, resize"):
+            images = torch.stack(
+                [teacher.preprocess(load_image(view.image)) for frame, _ in loaded for view in frame.cameras]
+            )
+        with clock("copy to the device"):
+            images = images.to(teacher.device)
+        tokens = teacher.features(images).unflatten(0, (count, cameras))
+        with clock("calibrate"):
+            calibration = calibrate([Statistics.of(frame) for frame in tokens], info.codec)
+        with clock("encode, measure fidelity"):
+            affine = (calibration.centre, calibration.step) if calibration else (None, None)
+            codes, clipped = encode(tokens, info.codec, calibration)
+            on_device = [part.to(codes.device) if part is not None else None for part in affine]
+            measure(tokens, decode(codes, *on_device), int(clipped))
+        with clock("copy back"):
+            stored = codes.cpu().numpy()
+        store.set_calibration(info, calibration)
+        with clock("write"):
+            points, grid = PointShard(store, 0), GridShard(store, info, 0)
+            for row, (frame, pairs) in enumerate(loaded):
+                points.add(row, frame, pairs)
+                grid.add(row, stored[row])
+            points.commit()
+            grid.commit()
+    return clock.seconds
+
+
+class _Clock:
+    """Seconds of named blocks, the device's work included, times a factor."""
+
+    def __init__(self, device: torch.device, factor: float) -> None:
+        self.device, self.factor = device, factor
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._wait()
+        started = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[name] = (time.perf_counter() - started) * self.factor
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _peak_in_own_process(settings: BenchmarkTeacherSettings, frames: int) -> int:
+    """Peak resident bytes of a run over `frames` frames of one camera, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    one_camera = settings.model_copy(update={"cameras": 1, "model": settings.memory_model, "weights": "random:0"})
+    process = context.Process(target=_peak, args=(one_camera, frames, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    finally:
+        process.join()
+
+
+def _peak(settings: BenchmarkTeacherSettings, frames: int, result: Connection) -> None:
+    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+        folder = Path(name)
+        job = settings.job(folder / "store.zarr")
+        teacher = load_teacher(teacher_settings(job), choose_device(settings.device))
+        run_stage_one(job, Repeated(_dataset(settings, folder), frames), teacher)
+    status = Path("/proc/self/status").read_text()
+    result.send(1024 * int(status.split("VmHWM:")[1].split()[0]))

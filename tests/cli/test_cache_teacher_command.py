@@ -1,0 +1,98 @@
+"""`clever cache-teacher`: what it prints and how it leaves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from clever.cache.codec import Fidelity
+from clever.cache.layers import TeacherInfo
+from clever.cli import cache_teacher
+from clever.pipeline.cache_teacher import CacheSummary
+
+SUMMARY = CacheSummary(
+    Path("x.zarr"),
+    TeacherInfo("vits14-f00d", "vits14", "random:0 (untrained)", (2, 4), 8, "int8-zstd", "grid", {}),
+    wanted=100,
+    written=90,
+    failed=[],
+    unseen=0,
+    fidelity=replace(Fidelity.none(), tokens=1000, cosine_sum=999.5),
+    seconds=45.0,
+    images=540,
+)
+
+
+@pytest.fixture
+def call(write_kitti: Callable[..., Path], tmp_path: Path) -> Callable[..., Any]:
+    """Runs the command on a drive of four frames."""
+    root = write_kitti({"00": 4}, points=50)
+    app = typer.Typer()
+    cache_teacher.register(app)
+    flags = ["--dataset", "semantickitti", "--data-root", str(root), "--cache", str(tmp_path / "x.zarr")]
+    flags += ["--model", "resnet10t", "--weights", "random:0", "--image-size", "32x64", "--device", "cpu"]
+    return lambda *more: CliRunner().invoke(app, [*flags, *more])
+
+
+def test_a_run_and_the_same_again(call: Callable[..., Any]) -> None:
+    first = call()
+    assert first.exit_code == 0
+    assert "x.zarr: 4 frames, 4 images in " in first.stdout
+    assert "random:0 (untrained)" in first.stdout
+    again = call()
+    assert again.exit_code == 0
+    assert again.stdout.startswith("nothing to do: ")
+    assert "is complete for these 4 frames" in again.stdout
+    plan = call("--plan")
+    assert plan.exit_code == 0
+    assert plan.stdout.startswith("nothing to do: ")
+
+
+def test_bad_frames_leave_with_their_own_code(call: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "kitti/sequences/00/image_2/000002.png").write_bytes(b"no image")
+    for _ in range(2):
+        result = call()
+        assert result.exit_code == 3
+        assert "skipped 00/000002: " in result.stdout
+        assert "1 of 4 frames skipped; repair them and add --retry-failed" in result.stdout
+    strict = call("--strict", "--codec", "fp16")
+    assert strict.exit_code == 2
+    assert strict.stderr.startswith("error: frame 00/000002: ")
+
+
+def test_a_plan_stores_nothing(call: Callable[..., Any], tmp_path: Path) -> None:
+    result = call("--plan")
+    assert result.exit_code == 0
+    assert "  images    4 of 4 frames (4 frames asked for)" in result.stdout
+    assert not list(tmp_path.glob("*x.zarr*"))
+
+
+def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = [(f"frame-{number}", "no image") for number in range(25)]
+    cache_teacher.print_summary(replace(SUMMARY, failed=failed))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "x.zarr: 90 frames, 540 images in 45.0 s (12.00 images/s)"
+    assert lines[2] == "skipped frame-0: no image"
+    assert lines[-2] == "skipped 5 more: `clever cache info x.zarr` lists them"
+    assert lines[-1] == "25 of 100 frames skipped; repair them and add --retry-failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({}, ""),
+        ({"unseen": 3}, "warning: 3 of 100 frames have no point that a camera sees: stored, no pairs"),
+        (
+            {"fidelity": replace(SUMMARY.fidelity, cosine_sum=998.0)},
+            "warning: features stored as int8-zstd have a mean cosine of 0.99800 to their originals, below 0.999; "
+            "take another --codec (fp16 is closest)",
+        ),
+    ],
+)
+def test_warnings(capsys: pytest.CaptureFixture[str], change: dict[str, Any], text: str) -> None:
+    cache_teacher.print_summary(replace(SUMMARY, **change))
+    assert capsys.readouterr().err.strip() == text
