@@ -55,13 +55,13 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
         problems.append(Problem(seal_file, f"seal is {what}", "rewrite", name))
         try:
             state = LayerState(name, *content_of_views(path, name), None)
-        except (CleverError, ValueError, KeyError, TypeError) as error:
+        except (CleverError, OSError, ValueError, KeyError, TypeError) as error:
             lost = f"nothing else says what the layer is ({error}); restore either from a copy"
             return None, [Problem(seal_file, f"seal is {what}, and {lost}", "none", name)]
     for shard in sorted({*committed_shards(path, name), *state.sealed}):
         try:
             commit = read_commit(path, name, shard)
-        except CleverError:
+        except (CleverError, OSError):
             state.lost[shard] = "damaged" if commit_path(path, name, shard).is_file() else "missing"
             continue
         if (commit.layer, commit.shard) == (name, shard):

@@ -136,9 +136,9 @@ class ShardCheck:
                 yield self.arrays[1], "tokens that a pair needs are not stored"
 
     def _reached(self, points: ShardRows, row: int, info: TeacherInfo) -> NDArray[np.bool_]:
-        """(M, h, w) bool: tokens that sampling at a frame's pairs reads; none where the points are damaged."""
+        """(M, h, w) bool: tokens that sampling at a frame's pairs reads."""
         record = next(record for record in points.commit.frames if record.row == row)
-        if record.reason or not points.intact(PAIR_UV, record):
+        if record.reason:
             return np.zeros((self.cameras, *info.grid), bool)
         camera = torch.from_numpy(np.repeat(np.arange(self.cameras), np.diff(record.offsets)))
         uv = torch.from_numpy(normalised_uv(points.entries(PAIR_UV, row, record.offsets[-1])))

