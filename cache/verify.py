@@ -116,10 +116,9 @@ class Verification:
                 yield Problem(name, "differs from its checksum", "rewrite", layer.name)
             else:
                 intact[name] = data
-        if set(layer.commits) - set(layer.sealed):
+        if later := sorted(set(layer.commits) - set(layer.sealed)):
             group = "frames/zarr.json" if layer.info is None else f"teachers/{layer.name}/zarr.json"
-            count = len(set(layer.commits) - set(layer.sealed))
-            what = f"tables lack {count} shards that were committed later: a run was cut off, or is still going on"
+            what = f"tables lack shards that were committed later ({', '.join(map(str, later))}): a run was cut off"
             yield Problem(group, what, "rewrite", layer.name)
         elif not layer.lost:
             yield from self._disagreements(layer.name, intact, wanted)
