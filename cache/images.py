@@ -33,7 +33,7 @@ def load_image(path: Path | str, width: int | None = None, height: int | None = 
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):  # conversion to 8 bits would clip without a word
                 raise CleverError(f"image {path}: pixels are '{image.mode}', not 8 bits a channel; convert it first")
-            pixels = np.array(image.convert("RGB"))
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # converting copies
     except FileNotFoundError:
         raise CleverError(f"image {path}: no such file; restore it or skip its frame") from None
     except _DECODER_ERRORS as error:

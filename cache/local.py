@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import CleverError
 from .codec import compressor, unpack
 from .layout import SHARD_ROWS, BlockArray
+from .memory import keep_freed_memory
 from .shards import EMPTY, index_bytes, parse_index
 
 KNOWN_SHARDS = 8192
@@ -51,16 +52,6 @@ def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
 def forget_shards() -> None:
     """Unmap all shards and forget their indexes; the next read starts afresh."""
     _KNOWN.clear()
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that one frame leaves for the next.
-
-    The C library gives free memory back to the system when there is more of it than twice the largest block that was
-    ever freed, at most 64 MB; getting it anew, page by page, can take longer than reading the frame. Nothing is
-    touched here, so it costs nothing.
-    """
-    np.empty(2**25 - 2**16, np.uint8)
 
 
 class _Shard:

@@ -1,5 +1,11 @@
 """Tiny datasets in their official layouts, written from a seed, and the real frames where they are at hand."""
 
+import os
+
+# Threads that wait for each other in a spin make small networks ten times slower on a machine that is busy otherwise.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
