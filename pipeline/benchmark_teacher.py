@@ -1,20 +1,20 @@
 """Benchmark of stage one: images/s from files to store over those of the network alone, and the memory it takes."""
 
 import multiprocessing
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from ..cache.codec import Statistics, calibrate, decode, encode, measure
 from ..cache.images import load_image
@@ -43,6 +43,8 @@ SHORT, LONG = 39, 390
 MEMORY_GOAL, SPEED_GOAL = 1.05, 0.95
 PACKAGES = ("timm", "pillow")
 """Packages whose versions matter."""
+GPU_SECONDS = 2.0
+"""Time of one measurement of the network on a GPU."""
 
 
 class BenchmarkTeacherSettings(JobSettings):
@@ -78,7 +80,7 @@ class BenchmarkTeacherSettings(JobSettings):
     """Rounds in which network and whole alternate; medians and quartiles are over them."""
     memory: bool = True
     """Also compare the peak memory of runs over 39 and 390 frames."""
-    memory_model: str = "efficientnet_lite0"
+    memory_model: str = "vit_tiny_patch16_224"
     """Teacher of the memory runs: a small one, beside which the rest shows."""
     out: Path = Path("benchmark-teacher.json")
     """JSON file with every round."""
@@ -91,14 +93,22 @@ class BenchmarkTeacherSettings(JobSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """One run: images/s on the clock, and seconds of all cores together an image."""
+
+    rate: float
+    core_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherSpeed:
     """What was measured.
 
     Attributes:
         device, batch: where the teacher ran, and images in a call.
         images: images of an end-to-end run.
-        network: images/s of the network alone by how it was called, of every round.
-        whole: images/s from files to store, of every round.
+        network: the network alone by how it was called, of every round.
+        whole: from files to store, of every round.
         parts: seconds that one thread or the GPU needs for an image, by part, measured alone.
         memory: peak bytes of the memory runs by frames; empty when they were not asked for.
     """
@@ -106,24 +116,33 @@ class TeacherSpeed:
     device: str
     batch: int
     images: int
-    network: dict[str, list[float]]
-    whole: list[float]
+    network: dict[str, list[Timed]]
+    whole: list[Timed]
     parts: dict[str, float]
     memory: dict[int, int]
 
     @property
-    def base(self) -> list[float]:
-        """Images/s of the network in every round, called in the faster way."""
-        return [max(values) for values in zip(*self.network.values(), strict=True)]
+    def ratio(self) -> Json:
+        """Images/s of the whole over those of the network, called in the faster way of each round."""
+        best = [max(timed.rate for timed in runs) for runs in zip(*self.network.values(), strict=True)]
+        return ratios([timed.rate for timed in self.whole], best)
+
+    @property
+    def core_ratio(self) -> Json:
+        """Core-seconds of the network over those of the whole: what other work on the machine changes little."""
+        least = [min(timed.core_seconds for timed in runs) for runs in zip(*self.network.values(), strict=True)]
+        return ratios(least, [timed.core_seconds for timed in self.whole])
 
     def to_json(self) -> Json:
+        runs = {**self.network, "cache-teacher": self.whole}
         return {
             "device": self.device,
             "batch_images": self.batch,
             "images": self.images,
-            "network_images_per_s": {name: spread(values) for name, values in self.network.items()},
-            "whole_images_per_s": spread(self.whole),
-            "ratio": ratios(self.whole, self.base),
+            "images_per_s": {name: spread([timed.rate for timed in found]) for name, found in runs.items()},
+            "core_s_an_image": {name: spread([timed.core_seconds for timed in found]) for name, found in runs.items()},
+            "ratio": self.ratio,
+            "core_ratio": self.core_ratio,
             "seconds_an_image": self.parts,
             "peak_bytes": self.memory,
         }
@@ -147,75 +166,79 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
         frames = settings.frames or (400 if device.type == "cuda" else 8)
         batch = max(1, default_batch(job, device.type) // len(dataset.cameras)) * len(dataset.cameras)
         ways = _network_ways(teacher, batch)
-        network: dict[str, list[float]] = {name: [] for name in ways}
-        whole: list[float] = []
-        images = frames * len(dataset.cameras)
+        network: dict[str, list[Timed]] = {name: [] for name in ways}
+        whole: list[Timed] = []
+        repeated = Repeated(dataset, frames)
         with Track("benchmark", settings.rounds * (1 + len(ways)), "runs") as track:
             for number in range(settings.rounds):
                 for way, run in ways.items():
-                    network[way].append(run())
+                    network[way].append(_timed(run))
                     track.advance()
-                seconds = run_stage_one(settings.job(folder / f"{number}.zarr"), Repeated(dataset, frames), teacher)
-                whole.append(images / seconds)
+                path = folder / f"{number}.zarr"
+                whole.append(_timed(partial(fill_store, settings.job(path), repeated, teacher)))
+                shutil.rmtree(path)
                 track.advance()
-        parts = _parts(job, Repeated(dataset, frames), teacher, batch)
-        parts["network"] = _lanes(device) / max(np.median(values) for values in network.values())
+        parts = _parts(job, repeated, teacher, batch)
+        parts["network"] = _lanes(device) / max(timed.rate for runs in network.values() for timed in runs)
         memory = {count: _peak_in_own_process(settings, count) for count in (SHORT, LONG)} if settings.memory else {}
-    result = TeacherSpeed(device.type, batch, images, network, whole, parts, memory)
+    result = TeacherSpeed(device.type, batch, frames * len(dataset.cameras), network, whole, parts, memory)
     write_report(
         settings.out, "teacher", settings.model_dump(mode="json"), machine(("timm", "pillow")), result.to_json()
     )
     return result
 
 
-def run_stage_one(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> float:
-    """Fill a new store with all frames of `dataset`, calibration included; returns the seconds."""
-    started = time.perf_counter()
+def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> int:
+    """Stage one on all frames of `dataset` into a new store, calibration included; returns the number of images."""
+    ids = list(dataset.frame_ids)
     store = Store.open_or_create(job.store, base_settings(job, dataset))
-    store.extend(list(dataset.frame_ids), list(dataset.scenes))
+    store.extend(ids, list(dataset.scenes))
     info = add_layer(store, job, teacher, {})
     stage = build_stage(job, store, info, dataset, teacher)
-    shards = set(store.pending(info.id, store.rows_of(list(dataset.frame_ids))))
+    shards = set(store.pending(info.id, store.rows_of(ids)))
     if sample := calibration_sample(store, info, sorted(shards), stage.frames_per_batch):
         stage.calibrate(sample, lambda _: None)
     stage.run(shards, shards, lambda _: None)
     store.finalise()
-    return time.perf_counter() - started
+    return len(ids) * len(dataset.cameras)
+
+
+def _timed(run: Callable[[], int]) -> Timed:
+    """Time `run`, which returns the number of images it took."""
+    started, core = time.perf_counter(), time.process_time()
+    images = run()
+    return Timed(images / (time.perf_counter() - started), (time.process_time() - core) / images)
 
 
 def teacher_tables(speed: TeacherSpeed) -> str:
     """Speed, parts and memory as Markdown."""
-    ratio = ratios(speed.whole, speed.base)
-    base = spread(speed.base)["median"]
-    rows = [[name, _rate(values), f"{spread(values)['median'] / base:.2f}"] for name, values in speed.network.items()]
-    rows.append(
-        ["cache-teacher", _rate(speed.whole), f"{ratio['median']:.3f} [{ratio['low']:.3f}-{ratio['high']:.3f}]"]
-    )
+    ratio, core_ratio = speed.ratio, speed.core_ratio
+    runs = {**speed.network, "cache-teacher, files to store": speed.whole}
+    rows = [
+        [
+            name,
+            "{median:.2f} [{low:.2f}-{high:.2f}]".format(**spread([timed.rate for timed in found])),
+            f"{spread([timed.core_seconds for timed in found])['median']:.3f}",
+        ]
+        for name, found in runs.items()
+    ]
+    parts = [
+        [name, f"{1000 * seconds:.2f}", f"{seconds / speed.parts['network']:.1%}"]
+        for name, seconds in speed.parts.items()
+    ]
     lines = [
         f"{speed.device}, {speed.batch} images a call, {speed.images} images a run",
-        "",
-        markdown_table(["", "images/s", "over the network"], rows),
-        "",
-        markdown_table(
-            ["part, alone", "ms an image", "of the network's"],
-            [
-                [name, f"{1000 * seconds:.2f}", f"{seconds / speed.parts['network']:.1%}"]
-                for name, seconds in speed.parts.items()
-            ],
-        ),
-        "",
+        markdown_table(["", "images/s", "core-s an image"], rows),
+        "whole over network: {median:.3f} [{low:.3f}-{high:.3f}]; ".format(**ratio)
+        + "by core-seconds {median:.3f} [{low:.3f}-{high:.3f}]".format(**core_ratio),
+        markdown_table(["part, alone in one thread", "ms an image", "of the network's"], parts),
         f"goal whole >= {SPEED_GOAL} of the network: {_verdict(ratio['median'] >= SPEED_GOAL)}, {ratio['median']:.3f}",
     ]
     if speed.memory:
         growth = speed.memory[LONG] / speed.memory[SHORT]
         sizes = ", ".join(f"{size / 1e6:.0f} MB at {frames} frames" for frames, size in speed.memory.items())
         lines.append(f"goal peak memory <= {MEMORY_GOAL}: {_verdict(growth <= MEMORY_GOAL)}, {growth:.3f} ({sizes})")
-    return "\n".join(lines)
-
-
-def _rate(values: list[float]) -> str:
-    found = spread(values)
-    return f"{found['median']:.2f} [{found['low']:.2f}-{found['high']:.2f}]"
+    return "\n\n".join(lines)
 
 
 def _verdict(met: bool) -> str:
@@ -233,44 +256,35 @@ def _lanes(device: torch.device) -> int:
     return 1 if device.type == "cuda" else torch.get_num_threads()
 
 
-def _network_ways(teacher: Teacher, batch: int) -> dict[str, Callable[[], float]]:
-    """Ways to call the network alone on as many batches as there are threads; each gives images/s."""
+def _network_ways(teacher: Teacher, batch: int) -> dict[str, Callable[[], int]]:
+    """Ways to call the network alone; each returns how many images it took."""
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 3, *teacher.settings.image_size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(teacher.device)
-    if teacher.device.type == "cuda":
-        return {"network alone": lambda: _rate_on_gpu(teacher, images)}
     lanes = _lanes(teacher.device)
 
-    def together() -> float:
-        started = time.perf_counter()
+    def on_gpu() -> int:
+        calls, started = 0, time.perf_counter()
+        while time.perf_counter() - started < GPU_SECONDS:
+            teacher.features(images)
+            torch.cuda.synchronize()
+            calls += 1
+        return calls * batch
+
+    def together() -> int:
         for _ in range(lanes):
             teacher.features(images)
-        return lanes * batch / (time.perf_counter() - started)
+        return lanes * batch
 
-    def apart() -> float:
+    def apart() -> int:
         with deterministic(), ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            started = time.perf_counter()
             list(pool.map(teacher.features, [images] * lanes))
-            return lanes * batch / (time.perf_counter() - started)
+        return lanes * batch
 
-    teacher.features(images[:1])
+    teacher.features(images)
+    if teacher.device.type == "cuda":
+        return {"network alone": on_gpu}
     return {"network alone, all threads a call": together, "network alone, one thread a call": apart}
-
-
-def _rate_on_gpu(teacher: Teacher, images: Tensor) -> float:
-    """Images/s over about two seconds, after a warm-up."""
-    calls = 1
-    while True:
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        for _ in range(calls):
-            teacher.features(images)
-        torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-        if seconds > 1:
-            return calls * len(images) / seconds
-        calls *= 2
 
 
 def _parts(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher, batch: int) -> dict[str, float]:
@@ -352,6 +366,6 @@ def _peak(settings: BenchmarkTeacherSettings, frames: int, result: Connection) -
         folder = Path(name)
         job = settings.job(folder / "store.zarr")
         teacher = load_teacher(teacher_settings(job), choose_device(settings.device))
-        run_stage_one(job, Repeated(_dataset(settings, folder), frames), teacher)
+        fill_store(job, Repeated(_dataset(settings, folder), frames), teacher)
     status = Path("/proc/self/status").read_text()
     result.send(1024 * int(status.split("VmHWM:")[1].split()[0]))

@@ -174,9 +174,8 @@ def test_other_base_settings_name_the_fields(
         fill(nuscenes, tmp_path / "store.zarr")
     assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(caught.value)
     assert "dataset: stored 'semantickitti', wanted 'nuscenes'" in str(caught.value)
-    monkeypatch.setitem(module.VISIBILITY, "margin_px", 2.0)
-    with pytest.raises(CleverError, match=r"other settings: margin_px: stored 1.0, wanted 2.0; choose"):
-        fill(kitti, tmp_path / "store.zarr")
+    with pytest.raises(CleverError, match=r"other settings: occlusion: stored 'none', wanted 'zbuffer'; choose"):
+        fill(kitti, tmp_path / "store.zarr", occlusion="zbuffer")
 
 
 def test_a_store_being_written_names_its_writer(write_kitti: Writes, tmp_path: Path) -> None:
