@@ -40,6 +40,8 @@ from .training import choose_device
 
 SHORT, LONG = 39, 390
 """Frames of the two runs whose peak memory is compared."""
+SMALL_MODEL, SMALL_SIZE = "vit_tiny_patch16_224", (112, 224)
+"""Teacher of the memory runs: quick, and with little memory of its own."""
 MEMORY_GOAL, SPEED_GOAL = 1.05, 0.95
 PACKAGES = ("timm", "pillow")
 """Packages whose versions matter."""
@@ -79,9 +81,7 @@ class BenchmarkTeacherSettings(JobSettings):
     rounds: Annotated[int, Field(ge=1)] = 3
     """Rounds in which network and whole alternate; medians and quartiles are over them."""
     memory: bool = True
-    """Also compare the peak memory of runs over 39 and 390 frames."""
-    memory_model: str = "vit_tiny_patch16_224"
-    """Teacher of the memory runs: a small one, beside which the rest shows."""
+    """Also compare the peak memory of runs over 39 and 390 frames, with a small teacher so that the rest shows."""
     out: Path = Path("benchmark-teacher.json")
     """JSON file with every round."""
 
@@ -348,11 +348,11 @@ class _Clock:
 
 
 def _peak_in_own_process(settings: BenchmarkTeacherSettings, frames: int) -> int:
-    """Peak resident bytes of a run over `frames` frames of one camera, in a process of its own."""
+    """Peak resident bytes of a run over `frames` frames with a small teacher, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    one_camera = settings.model_copy(update={"cameras": 1, "model": settings.memory_model, "weights": "random:0"})
-    process = context.Process(target=_peak, args=(one_camera, frames, sender))
+    small = settings.model_copy(update={"model": SMALL_MODEL, "weights": "random:0", "image_size": SMALL_SIZE})
+    process = context.Process(target=_peak, args=(small, frames, sender))
     process.start()
     sender.close()
     try:
