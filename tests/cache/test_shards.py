@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from clever.errors import CleverError
 ARRAY = BlockArray("values", "<i2", (3,), block=4, blocks=2)
 
 
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """No file may grow beyond 3000 bytes, as on a disk that is full."""
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 3000 bytes inside the block, as on a disk that is full; pytest's own log lies outside."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
-    yield 3000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -108,7 +111,7 @@ def test_a_writer_given_up_for_dead_does_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2990, 3500, 100_000])
-def test_full_disk_leaves_the_old_shard(tmp_path: Path, small_files: int, size: int) -> None:
+def test_full_disk_leaves_the_old_shard(tmp_path: Path, size: int) -> None:
     """Whether it shows in a write, in the last flush or while closing."""
     path = tmp_path / "shard"
     with ShardWriter(path, 1) as writer:
@@ -121,7 +124,7 @@ def test_full_disk_leaves_the_old_shard(tmp_path: Path, small_files: int, size: 
             writer.add(0, bytes(size))
             writer.finish()
 
-    with pytest.raises(CleverError, match=r"cannot write .*shard: File too large; the store is intact"):
+    with small_files(), pytest.raises(CleverError, match=r"cannot write .*shard: File too large; the store is intact"):
         write()
     assert path.read_bytes() == before
     assert not parts(tmp_path)
