@@ -19,6 +19,9 @@ KNOWN_SHARDS = 8192
 MAPPED_BYTES = 2**30
 """Shards that a process maps at most; the rows of further ones are always read with `pread`."""
 
+COPY_BYTES = 2**19
+"""Bytes copied at a time: glibc has a quicker way for blocks that fit into a core's cache."""
+
 
 def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
     """Fill `out`, a whole number of blocks, with the first blocks of a row of a shard file.
@@ -138,10 +141,12 @@ def _version(stat: os.stat_result) -> tuple[int, ...]:
 
 def _from_map(shard: _Shard, row: int, out: NDArray[Any]) -> None:
     stored = memoryview(shard.content)[shard.span(row, out)]  # type: ignore[arg-type]
-    if shard.lengths is None:
-        out.data.cast("B")[:] = stored
-    else:
+    if shard.lengths is not None:
         _unpack(stored, shard, row, out)
+        return
+    target = out.data.cast("B")
+    for start in range(0, len(target), COPY_BYTES):
+        target[start : start + COPY_BYTES] = stored[start : start + COPY_BYTES]
 
 
 def _from_file(shard: _Shard, handle: int, row: int, out: NDArray[Any]) -> None:

@@ -2,56 +2,60 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
+from scipy.spatial import KDTree
 
 from .frame import Camera
 
-CELL = 4
-"""Edge of a depth-buffer cell in pixels."""
-WINDOW = (0.5, 1.5)
-"""Degrees that are searched to each side and up and down: the spacing of a 32-beam LiDAR's points."""
+SPACING = (0.5, 1.5)
+"""Degrees across and down, a little more than between the points of a 32-beam LiDAR: the unit of the two below."""
+REACH = 2.0
+"""Neighbours of a point lie within so many spacings."""
+TRACK = 0.6
+"""A neighbour passed over a point if its way led past it within so many spacings."""
 RELATIVE, ABSOLUTE = 0.2, 0.5
-"""A point counts as nearer when it is by this share and by these metres; less would let the road hide itself."""
-QUADRANTS = 3
-"""Quadrants around a point that must hold a nearer one: an edge of an object fills two, its middle four."""
+"""A point counts as nearer when it is by this share and by these metres; less would let a road hide itself."""
 
 
 def hidden(uv: NDArray[np.float64], depth: NDArray[np.float64], camera: Camera) -> NDArray[np.bool_]:
-    """Z-buffer test of the points of one camera against each other.
+    """Test the points of one camera against each other for what the way from the LiDAR to the camera changes.
 
-    Points are sparse, so a hidden point rarely shares its pixel with the one in front. The surface in front shows
-    instead all around it: a point is hidden when in at least `QUADRANTS` of the four quadrants (upper left, upper
-    right, lower left, lower right) a point within `WINDOW` is nearer to the camera. A point beside the outline of a
-    nearer object has such neighbours on one side only and stays.
+    The LiDAR saw every point, so none was hidden from there. Seen from the camera instead, near things are shifted
+    against far ones. A point is hidden when the outline of a nearer thing was shifted over it and the thing still
+    covers it: one nearer neighbour passed over the point, before it in the LiDAR's view and beyond it in the camera's,
+    and another nearer neighbour follows. A thin pole that went by altogether hides nothing.
+
+    On generated drives 78 % of the points found are truly hidden, and 63 % of the truly hidden ones are found
+    (`clever benchmark occlusion`); what the LiDAR did not hit at all cannot be found.
 
     Args:
         uv: (K, 2) pixels inside the image.
         depth: (K,) metres along the optical axis.
+        camera: its `camera_from_lidar` tells where the LiDAR is.
 
     Returns:
         (K,) bool.
     """
-    column, row = (uv / CELL).astype(np.intp).T
-    buffer = np.full((camera.height // CELL + 1, camera.width // CELL + 1), np.inf)
-    np.minimum.at(buffer, (row, column), depth)
-    across, along = (
-        max(1, round(np.tan(np.radians(angle)) * camera.intrinsics[axis, axis] / CELL))
-        for axis, angle in enumerate(WINDOW)
-    )
-    limit = np.minimum(depth * (1 - RELATIVE), depth - ABSOLUTE)
-    count = np.zeros(len(depth), np.intp)
-    for up in (False, True):
-        for left in (False, True):
-            nearest = _quadrant(buffer, along, across, up, left)
-            count += nearest[row, column] < limit
-    return count >= QUADRANTS
+    result = np.zeros(len(depth), np.bool_)
+    rays = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.intrinsics).T
+    from_lidar = rays * depth[:, None] - camera.camera_from_lidar[:3, 3]
+    usable = np.flatnonzero(from_lidar[:, 2] > 0)  # others lie beside the LiDAR: no plane shows both views
+    spacing, depth = np.tan(np.radians(SPACING)), depth[usable]
+    before = from_lidar[usable, :2] / from_lidar[usable, 2:] / spacing
+    after = rays[usable, :2] / spacing
+    far, near = _neighbours(after, depth)
+    start, end = before[near] - before[far], after[near] - after[far]
+    shift = end - start
+    along, aside = (end * shift).sum(1), np.abs(end[:, 0] * shift[:, 1] - end[:, 1] * shift[:, 0])
+    passed = ((start * shift).sum(1) <= 0) & (along > 0) & (aside < TRACK * np.linalg.norm(shift, axis=1))
+    result[usable[np.intersect1d(far[passed], far[along <= 0])]] = True
+    return result
 
 
-def _quadrant(buffer: NDArray[np.float64], along: int, across: int, up: bool, left: bool) -> NDArray[np.float64]:
-    """Smallest depth within `along` rows and `across` columns of every cell towards one corner, the cell included."""
-    for axis, (reach, towards_start) in enumerate(((along, up), (across, left))):
-        size = reach + 1
-        # SciPy's window starts size // 2 + origin before the cell: all of it, or none, puts the cell at an end.
-        origin = (size - 1) // 2 if towards_start else -(size // 2)
-        buffer = minimum_filter1d(buffer, size, axis, mode="constant", cval=np.inf, origin=origin)
-    return buffer
+def _neighbours(place: NDArray[np.float64], depth: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of a point and a nearer one within `REACH`, as two arrays of indices."""
+    pairs = KDTree(place).query_pairs(REACH, output_type="ndarray")
+    low, high = depth[pairs].min(1), depth[pairs].max(1)
+    pairs = pairs[low < np.minimum(high * (1 - RELATIVE), high - ABSOLUTE)]
+    swap = depth[pairs[:, 0]] < depth[pairs[:, 1]]
+    pairs[swap] = pairs[swap, ::-1]
+    return pairs[:, 0], pairs[:, 1]

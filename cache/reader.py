@@ -55,8 +55,9 @@ class CachedFrame:
 class FeatureCache(Sequence[CachedFrame]):
     """A store opened for reading with one teacher: frames that are stored in both, in row order.
 
-    Opens no file until it is needed and keeps none open, so it works under fork, spawn and forkserver and on a
-    read-only store. Only the store is needed: no images, no dataset, no teacher.
+    Opens no file until it is needed and keeps none open (`local.read_row` maps what is read again and again), so it
+    works under fork, spawn and forkserver and on a read-only store. Only the store is needed: no images, no dataset,
+    no teacher.
 
     Args:
         path: local folder, or a URL that fsspec understands (``s3://...``).

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from ..pipeline.benchmark import machine, machine_line
+from ..pipeline.benchmark_occlusion import BenchmarkOcclusionSettings, benchmark_occlusion, occlusion_table
 from ..pipeline.benchmark_read import (
     PACKAGES,
     BenchmarkReadSettings,
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure speed and quality on this machine.", no_args_is_help=True)
     job_command(group, "read", BenchmarkReadSettings, read)
     job_command(group, "teacher", BenchmarkTeacherSettings, teacher)
+    job_command(group, "occlusion", BenchmarkOcclusionSettings, occlusion)
     app.add_typer(group, name="benchmark")
 
 
@@ -47,4 +49,13 @@ def teacher(settings: BenchmarkTeacherSettings) -> int:
     speed = benchmark_teacher(settings)
     print(machine_line(machine(TEACHER_PACKAGES)))
     print(f"\n{settings.model} {settings.precision}, {teacher_tables(speed)}\n\nevery round: {settings.out}")
+    return 0
+
+
+def occlusion(settings: BenchmarkOcclusionSettings) -> int:
+    """Precision and recall of the occlusion test on generated drives, whose ray-cast truth is known."""
+    counts = benchmark_occlusion(settings)
+    print(f"{occlusion_table(counts)}\n\ncounts: {settings.out}")
+    if settings.picture:
+        print(f"picture: {settings.picture}")
     return 0

@@ -27,6 +27,7 @@ from .settings import ImageSize, JobSettings, Names
 WARM_PASSES = 3
 """Passes over all frames before anything is measured: our reader maps a shard on its second read."""
 MAX_READS = 4000
+BOUND = ("np.memmap", "int8")
 PACKAGES = ("zarr", "safetensors", *OPTIONAL)
 """Packages whose versions matter."""
 Part = Literal["tokens", "frame"]
@@ -138,18 +139,22 @@ def read_table(readings: Sequence[Reading], part: Part) -> str:
 
 
 def goals(readings: Sequence[Reading]) -> list[str]:
-    """Whether int8 tokens, warm and in this process, come as fast as `BASE`, and faster than from any other reader."""
-    near = [reading for reading in readings if (reading.part, reading.state, reading.workers) == ("tokens", "warm", 0)]
+    """Whether int8 tokens, warm and in this process, come as fast as `BASE`, and faster than from any library.
+
+    A map of our own codes has no index to look up and no file to check: it is not one of the readers, but the bound.
+    """
+    near = [item for item in readings if (item.part, item.state, item.workers) == ("tokens", "warm", 0)]
     rates = {(item.source.name, item.source.codec): spread(item.rates)["median"] for item in near}
     own = next((item for item in near if (item.source.name, item.source.codec) == ("clever", "int8")), None)
     if own is None:
         return []
-    ratio = ratios(own.rates, own.base)["median"]
-    ahead = [f"{name} {codec} {rate:,.0f}/s" for (name, codec), rate in rates.items() if rate > rates["clever", "int8"]]
-    return [
+    ratio, rate, bound = ratios(own.rates, own.base)["median"], rates["clever", "int8"], rates.pop(BOUND, None)
+    ahead = [f"{name} {codec} {found:,.0f}/s" for (name, codec), found in rates.items() if found > rate]
+    lines = [
         f"goal int8 >= 1.0 of {' '.join(BASE)}: {'met' if ratio >= 1 else 'missed'}, {ratio:.2f}",
         f"goal first of all readers: {'missed, ahead are ' + ', '.join(ahead) if ahead else 'met'}",
     ]
+    return lines if bound is None else [*lines, f"bound {' '.join(BOUND)}: int8 comes at {rate / bound:.2f} of it"]
 
 
 def missing_readers() -> list[str]:

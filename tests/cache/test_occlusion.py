@@ -1,74 +1,145 @@
-"""The occlusion test against scenes whose answer is known, and its window against brute force."""
+"""The occlusion test against scenes whose answer is known, and against brute force."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clever.cache.frame import Camera, Frame
-from clever.cache.occlusion import _quadrant, hidden
-from clever.cache.projection import project, visible_pairs
+from clever.cache.frame import Camera
+from clever.cache.occlusion import ABSOLUTE, REACH, RELATIVE, SPACING, TRACK, hidden
 
-CAMERA = Camera("c", Path("c.png"), 1600, 900, np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]]), np.eye(4))
-
-
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("left", [False, True])
-@pytest.mark.parametrize(("along", "across"), [(1, 1), (2, 3), (5, 4)])
-def test_quadrant_minimum(up: bool, left: bool, along: int, across: int) -> None:
-    buffer = np.random.default_rng(0).uniform(size=(20, 30))
-    got = _quadrant(buffer, along, across, up, left)
-    for row, column in np.ndindex(buffer.shape):
-        rows = slice(max(0, row - along), row + 1) if up else slice(row, row + along + 1)
-        columns = slice(max(0, column - across), column + 1) if left else slice(column, column + across + 1)
-        assert got[row, column] == buffer[rows, columns].min()
+K = np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]])
+ROOF = (0.0, -0.5, -0.8)
+"""A LiDAR half a metre above the camera and 0.8 m behind it."""
+Box = tuple[float, float, float, float, float]
+"""An upright rectangle that faces the camera: left, right, top, bottom and depth, in metres."""
 
 
-def grid(u: tuple[float, float], v: tuple[float, float], depth: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points every 8 pixels across and every 27 along, as a 32-beam LiDAR sees a wall."""
-    uv = np.stack(np.meshgrid(np.arange(*u, 8.0), np.arange(*v, 27.0)), -1).reshape(-1, 2)
-    return uv, np.full(len(uv), depth)
+def camera(lidar: tuple[float, float, float] = ROOF) -> Camera:
+    """A camera that looks along z, with the LiDAR at a place in its frame."""
+    pose = np.eye(4)
+    pose[:3, 3] = lidar
+    return Camera("c", Path("c.png"), 1600, 900, K, pose)
 
 
-def test_wall_behind_a_car() -> None:
-    """Behind the middle of a near object: hidden. Beside it, at its outline, on it: visible."""
-    car_uv, car_depth = grid((600, 1000), (400, 600), 8)
-    wall_uv, wall_depth = grid((300, 1300), (210, 800), 25)
-    result = hidden(np.concatenate([car_uv, wall_uv]), np.concatenate([car_depth, wall_depth]), CAMERA)
-    assert not result[: len(car_uv)].any()
-    wall = result[len(car_uv) :]
-    inside = ((wall_uv > [640, 430]) & (wall_uv < [960, 570])).all(1)
-    outside = ((wall_uv < [592, 390]) | (wall_uv > [1000, 610])).any(1)
-    assert inside.sum() > 100
-    assert wall[inside].all()
-    assert not wall[outside].any()
+def cast(origin: np.ndarray, ways: np.ndarray, boxes: list[Box]) -> np.ndarray:
+    """(N,) index of the first box that rays from a point hit, -1 for none."""
+    nearest, found = np.full(len(ways), np.inf), np.full(len(ways), -1)
+    for number, (left, right, top, bottom, z) in enumerate(boxes):
+        length = (z - origin[2]) / ways[:, 2]
+        x, y = (origin[:2] + length[:, None] * ways[:, :2]).T
+        hit = (x >= left) & (x <= right) & (y >= top) & (y <= bottom) & (length < nearest)
+        nearest[hit], found[hit] = length[hit], number
+    return found
 
 
-def test_slanted_ground_does_not_hide_itself() -> None:
-    """A road seen at a grazing angle gets farther row by row, with nearer points on one side only."""
-    v = np.arange(500, 890, 27.0)
-    depth_of_row = 1.6 * 1266 / (v - 450)
-    uv = np.stack(np.meshgrid(np.arange(100, 1500, 8.0), v), -1).reshape(-1, 2)
-    depth = np.repeat(depth_of_row, len(np.arange(100, 1500, 8.0)))
-    assert not hidden(uv, depth, CAMERA).any()
+def seen_by_lidar(boxes: list[Box], where: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
+    """Points that a 32-beam LiDAR hits inside the image: pixels, depths, their box, and which are hidden."""
+    azimuth, elevation = np.meshgrid(np.radians(np.arange(-40, 40, 0.33)), np.radians(np.linspace(-30.67, 10.67, 32)))
+    across, down, ahead = np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)
+    ways = np.stack([across, down, ahead], -1).reshape(-1, 3)
+    origin = np.array(where)
+    box = cast(origin, ways, boxes)
+    ways, box = ways[box >= 0], box[box >= 0]
+    depth = np.array([part[4] for part in boxes])[box]
+    points = origin + ((depth - origin[2]) / ways[:, 2])[:, None] * ways
+    image = points @ K.T
+    uv = image[:, :2] / image[:, 2:]
+    inside = ((uv > 1) & (uv < [1599, 899])).all(1)
+    visible = cast(np.zeros(3), points, boxes) == box
+    return uv[inside], depth[inside], box[inside], ~visible[inside]
 
 
-def test_no_points() -> None:
-    assert hidden(np.empty((0, 2)), np.empty(0), CAMERA).shape == (0,)
+CAR = (-2.0, 2.0, -0.1, 1.5, 8.0)
+WALL = (-40.0, 40.0, -20.0, 1.6, 25.0)
 
 
-def test_pairs_leave_hidden_points_out() -> None:
-    """`visible_pairs` keeps what `hidden` keeps, in every camera on its own."""
-    car_uv, car_depth = grid((600, 1000), (400, 600), 8)
-    wall_uv, wall_depth = grid((300, 1300), (210, 800), 25)
-    uv, depth = np.concatenate([car_uv, wall_uv]), np.concatenate([car_depth, wall_depth])
-    rays = np.concatenate([uv, np.ones((len(uv), 1))], 1) @ np.linalg.inv(CAMERA.intrinsics).T
-    cloud = np.concatenate([rays * depth[:, None], np.zeros((len(uv), 1))], 1).astype(np.float32)
-    frame = Frame("f", "s", 0, cloud, np.eye(4), (CAMERA, replace(CAMERA, name="d")))
-    every, seen = visible_pairs(frame), visible_pairs(frame, occlusion="zbuffer")
-    kept = np.flatnonzero(~hidden(*project(cloud[:, :3], CAMERA), CAMERA))
-    assert len(every.point) == 2 * len(uv)
-    assert 0 < len(kept) < len(uv)
-    np.testing.assert_array_equal(seen.point, np.tile(kept, 2))
-    np.testing.assert_array_equal(seen.offsets, [0, len(kept), 2 * len(kept)])
+@pytest.mark.parametrize("lidar", [ROOF, (0.8, 0.0, 0.0), (-0.8, -0.3, -0.2), (0.5, -0.4, 0.3)])
+def test_wall_behind_a_car(lidar: tuple[float, float, float]) -> None:
+    """The LiDAR looks past the car at parts of the wall that the camera does not see: all are found, and no others.
+
+    Points beside the outline by less than the LiDAR's spacing can be told neither way.
+    """
+    uv, depth, box, truth = seen_by_lidar([CAR, WALL], lidar)
+    result = hidden(uv, depth, camera(lidar))
+    assert truth.sum() > 30
+    assert not result[box == 0].any()
+    left, right, top, bottom, z = CAR
+    low, high = K[:2, 2] + K[0, 0] * np.array([(left, top), (right, bottom)]) / z
+    spacing = K[0, 0] * np.radians((0.33, 1.34))
+    inside = np.minimum(uv - low, high - uv).min(1) > 0
+    deep = ((uv - low > spacing) & (high - uv > spacing)).all(1)
+    margin = TRACK * K[0, 0] * np.tan(np.radians(SPACING))
+    near = ((uv > low - margin) & (uv < high + margin)).all(1)
+    assert (truth & deep).sum() > 3
+    assert result[truth & deep].all()
+    assert not result[~near].any()
+    assert result[truth].mean() > 0.5
+    np.testing.assert_array_equal(truth[box == 1], inside[box == 1])
+
+
+def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
+    """The near pole moves 7 degrees against the wall and passes over many points; it hides those behind it alone."""
+    lidar = (0.8, 0.0, 0.0)
+    uv, depth, _, truth = seen_by_lidar([(-0.03, 0.03, -2.0, 1.5, 5.0), WALL], lidar)
+    result = hidden(uv, depth, camera(lidar))
+    pole = 1266 * 0.03 / 5
+    beside = np.abs(uv[:, 0] - 800) > 3 * pole
+    assert (truth & ~beside).sum() > 0
+    assert not result[beside].any()
+
+
+def test_nothing_is_hidden_from_a_camera_in_the_lidars_place() -> None:
+    uv, depth, _, truth = seen_by_lidar([CAR, WALL], (0.0, 0.0, 0.0))
+    assert not truth.any()
+    assert not hidden(uv, depth, camera((0.0, 0.0, 0.0))).any()
+
+
+def test_road_does_not_hide_itself() -> None:
+    """Rings on the ground: nearer ones lie below, and all are shifted in order."""
+    elevation = np.radians(np.linspace(-30.67, -2, 23))
+    distance = (1.6 + 0.5) / -np.tan(elevation)
+    azimuth = np.radians(np.arange(-30, 30, 0.33))
+    x, z = (np.outer(distance, part(azimuth)).ravel() for part in (np.sin, np.cos))
+    points = np.stack([x, np.full(x.size, 1.6), z - 0.8], 1)
+    points = points[points[:, 2] > 1]
+    image = points @ K.T
+    assert not hidden(image[:, :2] / image[:, 2:], image[:, 2], camera()).any()
+
+
+def brute_force(uv: np.ndarray, depth: np.ndarray, view: Camera) -> np.ndarray:
+    """The definition, point by point."""
+    spacing = np.tan(np.radians(SPACING))
+    lidar = view.camera_from_lidar[:3, 3]
+    after = (uv - K[:2, 2]) / K[0, 0] / spacing
+    points = np.column_stack([after * spacing, np.ones(len(uv))]) * depth[:, None] - lidar
+    before = points[:, :2] / points[:, 2:] / spacing
+    result = []
+    for far in range(len(uv)):
+        passed = follows = False
+        for near in range(len(uv)):
+            is_nearer = depth[near] < depth[far] * (1 - RELATIVE) and depth[near] < depth[far] - ABSOLUTE
+            end, start = after[near] - after[far], before[near] - before[far]
+            if not is_nearer or np.linalg.norm(end) > REACH or points[far, 2] <= 0 or points[near, 2] <= 0:
+                continue
+            shift = end - start
+            direction = shift / np.linalg.norm(shift)
+            aside = np.linalg.norm(end - (end @ direction) * direction)
+            passed |= start @ shift <= 0 < end @ shift and aside < TRACK
+            follows |= end @ shift <= 0
+        result.append(passed and follows)
+    return np.array(result)
+
+
+def test_against_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    for lidar in (ROOF, (0.4, -0.3, 0.9)):  # the second lies before some of the points
+        uv, depth = rng.uniform((600, 350), (1000, 550), (300, 2)), rng.uniform(1, 30, 300)
+        expected = brute_force(uv, depth, camera(lidar))
+        assert 20 < expected.sum() < 280
+        np.testing.assert_array_equal(hidden(uv, depth, camera(lidar)), expected)
+
+
+def test_few_points() -> None:
+    assert hidden(np.empty((0, 2)), np.empty(0), camera()).shape == (0,)
+    assert not hidden(np.array([[5.0, 5.0]]), np.array([3.0]), camera()).any()
