@@ -63,6 +63,11 @@ class FeatureCache(Sequence[CachedFrame]):
         path: local folder, or a URL that fsspec understands (``s3://...``).
         teacher: id of a layer or the beginning of one; may be left out when the store has a single teacher.
 
+    Attributes:
+        ids, scenes: frame ids and their scenes.
+        teacher: the layer.
+        calibration: centre and step (C,) float32 of the int8 codecs, or two None.
+
     Raises:
         CleverError: no store there, another schema, an unknown or ambiguous teacher, or no frame in it.
     """
@@ -79,7 +84,7 @@ class FeatureCache(Sequence[CachedFrame]):
         self.teacher = _choose_teacher(root, teacher, self.path)
         group = root[f"teachers/{self.teacher.id}"]
         self._arrays = teacher_arrays(self.teacher, len(self.cameras))
-        self._calibration = _calibration(group)
+        self.calibration = _calibration(group)
         ids, scenes = (layout.row_texts(np.asarray(root[f"frames/{name}"][...])) for name in ("id", "scene"))  # type: ignore[index]
         self._table, status = self._tables(root, group, len(ids))
         self._rows = np.flatnonzero((self._table.status == layout.OK) & (status == layout.OK))
@@ -132,8 +137,8 @@ class FeatureCache(Sequence[CachedFrame]):
             pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
             image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
             tokens=self._read_tokens(row),
-            centre=self._calibration[0],
-            step=self._calibration[1],
+            centre=self.calibration[0],
+            step=self.calibration[1],
         )
 
     def _open(self) -> zarr.Group:

@@ -34,6 +34,7 @@ def job_command(
 
     def command(**flags: Any) -> None:
         config = flags.pop("config")
+        flags = {name: None if value == [] else value for name, value in flags.items()}
         try:
             raise typer.Exit(job(settings.resolve(config, flags)))
         except CleverError as error:
@@ -69,8 +70,15 @@ def _parameter(name: str, field: FieldInfo, positional: bool) -> inspect.Paramet
         annotation = Annotated[bool | None, option]
     else:
         option = typer.Option(flag, help=text, metavar=_metavar(field.annotation), show_default=False)
-        annotation = Annotated[str | None, option]
+        annotation = Annotated[list[str] | None if _several_names(field.annotation) else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _several_names(annotation: Any) -> bool:
+    """Whether a flag may be given several times: for a tuple of strings."""
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0] is str
+    return any(_several_names(part) for part in get_args(annotation) if part is not Ellipsis)
 
 
 def _metavar(annotation: Any) -> str:

@@ -162,12 +162,12 @@ def _pictures(
     cached = cache[cache.index(dataset.frame_ids[number])]
     student = load_student(pretraining.out)
     run_settings = PretrainSettings.resolve(pretraining.out / "settings.yaml", {})
-    untrained = build_step(run_settings, cache.teacher.channels)
+    untrained = build_step(run_settings, [cache])
     head = ProjectionHead(
         student.out_channels, cache.teacher.channels, run_settings.head_layers, run_settings.head_hidden
     )
     load_module(pretraining.out / "head.safetensors", head)
-    networks = {"student": (student, head), "untrained": (untrained.student, untrained.head)}
+    networks = {"student": (student, head), "untrained": (untrained.student, untrained.heads[0])}
     cameras = best_cameras(cache, cached, 3)
     cosines = feature_panels(cached, dataset.frame(number), cameras, networks, out / "features.png")
     cloud_panels(cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png")
@@ -181,7 +181,7 @@ def _page(settings: DemoSettings, result: DemoResult) -> str:
         for name, probe in (("distilled", result.distilled), ("random weights", result.random))
     )
     facts = (
-        f"Teacher: {html.escape(result.pretraining.teacher)}. Student: {html.escape(settings.student)}, "
+        f"Teacher: {html.escape(result.pretraining.teachers[0])}. Student: {html.escape(settings.student)}, "
         f"{settings.voxel_size} m voxels, {result.pretraining.epochs} epochs on {result.pretraining.frames} keyframes."
     )
     pictures = (

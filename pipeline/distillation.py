@@ -1,82 +1,34 @@
 """One step of distillation: a batch of cached frames in, losses out (paper sections 3.2 and 3.4)."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.profiler import record_function
 
-from ..cache import CachedFrame
 from ..cache.sampling import sample_tokens
 from ..student.augment import Augmentation
 from ..student.backbone import Student
+from ..student.draws import Draws
 from ..student.heads import ProjectionHead
-from ..student.losses import Kind, Weighting, distillation_loss
+from ..student.losses import Kind, Weighting, distillation_loss, pair_weights
 from ..student.mix3d import mix3d
-from ..student.occupancy import OccupancyDecoder, Queries, make_queries, occupancy_loss
+from ..student.occupancy import OccupancyHead
 from ..student.points import PointBatch
+from ..student.queries import Queries, make_queries
+from .cached_frames import DistillationBatch, TokenGrid
 from .training import TrainingStep
 
-
-@dataclass(frozen=True, slots=True)
-class DistillationBatch:
-    """Cached frames of one step: B frames of M cameras are V = B * M views.
-
-    Attributes:
-        ids: frame ids.
-        points: (N,) points of all frames, each in its own LiDAR frame.
-        pair_point: (K,) int64, index into `points`.
-        pair_view: (K,) int64, index into the views.
-        pair_uv: (K, 2) float32, normalised pixels.
-        image_size: (V, 2) int64, width and height in pixels.
-        tokens: (V, h, w, C) int8 or float16, as stored.
-        centre, step: (C,) float32 of the int8 codec, or None.
-    """
-
-    ids: list[str]
-    points: PointBatch
-    pair_point: Tensor
-    pair_view: Tensor
-    pair_uv: Tensor
-    image_size: Tensor
-    tokens: Tensor
-    centre: Tensor | None
-    step: Tensor | None
-
-    @classmethod
-    def collate(cls, frames: list[CachedFrame]) -> "DistillationBatch":
-        """Concatenate frames of one cache."""
-        first_point, first_view, points, views = [], [], 0, 0
-        for frame in frames:
-            first_point.append(frame.pair_point + points)
-            first_view.append(frame.pair_camera + views)
-            points += len(frame.points)
-            views += len(frame.tokens)
-        return cls(
-            ids=[frame.id for frame in frames],
-            points=PointBatch.from_clouds([frame.points for frame in frames]),
-            pair_point=torch.cat(first_point),
-            pair_view=torch.cat(first_view),
-            pair_uv=torch.cat([frame.pair_uv for frame in frames]),
-            image_size=torch.cat([frame.image_size for frame in frames]),
-            tokens=torch.cat([frame.tokens for frame in frames]),
-            centre=frames[0].centre,
-            step=frames[0].step,
-        )
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on `device`; tokens stay as stored."""
-        names = ("pair_point", "pair_view", "pair_uv", "image_size", "tokens", "centre", "step")
-        tensors = {name: getattr(self, name) for name in names}
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items() if tensor is not None}
-        return replace(self, points=self.points.to(device), **moved)
+PARTS = ("augment", "voxelise", "student", "gather", "heads", "occupancy")
+"""Names under which a profiler finds the parts of the forward pass."""
 
 
 class DistillationStep(TrainingStep):
-    """Student, projection head and, where it is weighed, the occupancy decoder.
+    """Student, a projection head for each teacher and, where it is weighed, the occupancy task.
 
     Args:
-        occupancy: decoder on the student's features, or None to leave the task out.
+        heads: in the order of the batch's teachers, by the names under which their losses are logged.
+        occupancy: on the student's features, or None to leave the task out.
         occupancy_weight: weight of the occupancy loss beside the distillation loss (Table 2).
         augmentation: None to leave the clouds as they are.
         mix3d: probability that a pair of scenes is mixed.
@@ -86,8 +38,8 @@ class DistillationStep(TrainingStep):
     def __init__(
         self,
         student: Student,
-        head: ProjectionHead,
-        occupancy: OccupancyDecoder | None,
+        heads: Mapping[str, ProjectionHead],
+        occupancy: OccupancyHead | None,
         *,
         loss: Kind,
         weighting: Weighting,
@@ -97,51 +49,77 @@ class DistillationStep(TrainingStep):
         align_corners: bool,
     ) -> None:
         super().__init__()
-        self.student, self.head, self.occupancy = student, head, occupancy
+        self.student, self.occupancy = student, occupancy
+        self.teachers: Sequence[str] = list(heads)
+        self.heads = nn.ModuleList(heads.values())
         self.loss: Kind = loss
         self.weighting: Weighting = weighting
         self.occupancy_weight, self.augmentation = occupancy_weight, augmentation
         self.mix3d, self.align_corners = mix3d, align_corners
 
-    def forward(self, batch: DistillationBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """``loss`` = ``distillation`` + weight * (``occupancy`` + ``intensity``); a batch without pairs has no
-        ``distillation``."""
-        points, queries = self._clouds(batch.points, generator)
-        features, voxel = self.student.voxel_features(points, generator)
-        losses: dict[str, Tensor] = {}
-        total = 0 * features.sum()
-        if len(batch.pair_point):
-            losses["distillation"] = self._distillation(batch, features, voxel)
-            total = total + losses["distillation"]
+    def block_parameters(self) -> list[nn.Parameter]:
+        return self.student.backbone.block_parameters()
+
+    def counts(self, batch: DistillationBatch) -> dict[str, float]:
+        """Camera views with pairs, or pairs, and frames."""
+        views = sum(count > 0 for count in batch.view_pairs)
+        return {
+            "distillation": views if self.weighting == "view" else sum(batch.view_pairs),
+            "frames": len(batch.ids),
+        }
+
+    def forward(self, batch: DistillationBatch, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``loss`` = ``distillation`` + weight * (``occupancy`` + ``intensity``).
+
+        With several teachers ``distillation`` is the mean of theirs, which are ``distillation/<name>`` each.
+        """
+        draws = Draws(batch.points, batch.keys)
+        with record_function("augment"):
+            points, queries = self._clouds(batch.points, draws)
+            mixed = mix3d(points, draws, self.mix3d)
+        with record_function("voxelise"):
+            voxels = self.student.voxels(mixed, draws)
+            # The points of a voxel share one feature, so the heads need run only once for each that a camera sees.
+            # How many those are must be known to the host; asking now, before the network, keeps nothing waiting.
+            seen, slot = voxels.inverse.index_select(0, batch.pair_point).unique(return_inverse=True)
+        with record_function("student"):
+            features = self.student.encode(mixed, voxels, draws)
+        losses = self._distillation(batch, features.index_select(0, seen), slot, totals["distillation"])
+        total = losses["distillation"]
         if self.occupancy is not None and queries is not None:
-            logit, intensity = self.occupancy(features.index_select(0, voxel[queries.source]), queries.offset)
-            parts = occupancy_loss(logit, intensity, queries, points)
-            losses |= {"occupancy": parts.occupancy, "intensity": parts.intensity}
-            total = total + self.occupancy_weight * parts.total
+            # In half precision a line of sight of 50 m would end a quarter of a metre off.
+            with record_function("occupancy"), torch.autocast(features.device.type, enabled=False):
+                parts = self.occupancy(features.float(), voxels.inverse, voxels.representative, queries, points, 1)
+            losses |= {"occupancy": parts.occupancy / totals["frames"], "intensity": parts.intensity / totals["frames"]}
+            total = total + self.occupancy_weight * parts.total / totals["frames"]
         return {"loss": total, **losses}
 
-    def _clouds(self, points: PointBatch, generator: torch.Generator) -> tuple[PointBatch, Queries | None]:
-        """Augmented and mixed points; queries were made where the sensor stands at the origin and moved along."""
+    def _clouds(self, points: PointBatch, draws: Draws) -> tuple[PointBatch, Queries | None]:
+        """Augmented points; queries were made where the sensor stands at the origin and moved along."""
         queries = None
         if self.occupancy is not None:
-            queries = make_queries(points, points.xyz.new_zeros(3), generator)
+            queries = make_queries(points, self.occupancy.task, draws)
         if self.augmentation is not None:
-            scene = points.scene
-            points, matrices = self.augmentation(points, generator)
-            queries = queries and queries.transform(matrices, scene)
-        return mix3d(points, generator, self.mix3d), queries
+            points, matrices = self.augmentation(points, draws)
+            queries = queries and queries.transform(matrices)
+        return points, queries
 
-    def _distillation(self, batch: DistillationBatch, features: Tensor, voxel: Tensor) -> Tensor:
-        # The points of a voxel share one feature, so the head need run only once a voxel.
-        seen, slot = voxel[batch.pair_point].unique(return_inverse=True)
-        predicted = self.head(features.index_select(0, seen)).index_select(0, slot)
-        targets = sample_tokens(
-            batch.tokens,
-            batch.pair_view,
-            batch.pair_uv,
-            batch.image_size,
-            batch.centre,
-            batch.step,
-            self.align_corners,
+    def _distillation(
+        self, batch: DistillationBatch, features: Tensor, slot: Tensor, total: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of features (S, C) of the voxels that cameras see; pair k is at row slot[k]."""
+        weight = pair_weights(batch.view_pairs, self.weighting, total=1).to(features.device, non_blocking=True) / total
+        losses: dict[str, Tensor] = {}
+        for name, head, grid in zip(self.teachers, self.heads, batch.teachers, strict=True):
+            with record_function("gather"):
+                targets = self._targets(batch, grid)
+            with record_function("heads"):
+                predicted = head(features).index_select(0, slot)
+                losses[f"distillation/{name}"] = distillation_loss(predicted, targets, self.loss, weight)
+        mean = torch.stack(list(losses.values())).mean()
+        return {"distillation": mean} | (losses if len(losses) > 1 else {})
+
+    def _targets(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
+        return sample_tokens(
+            grid.tokens, batch.pair_view, batch.pair_uv, batch.image_size, grid.centre, grid.step, self.align_corners
         )
-        return distillation_loss(predicted, targets, batch.pair_view, self.loss, self.weighting)

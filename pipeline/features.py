@@ -108,7 +108,7 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
     student = load_student(settings.checkpoint).to(choose_device(settings.device))
     described = read_meta(settings.checkpoint / WEIGHTS)
     if settings.out not in targets.values():
-        Run.open(settings.out, settings, frozenset({"points"}))
+        Run.open(settings.out, settings, also_ignore=frozenset({"points"}))
     summary = FeaturesSummary([], [], [])
     with Track("features", len(targets), "files") as track:
         for source, out in targets.items():

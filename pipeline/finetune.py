@@ -1,6 +1,7 @@
 """Train a segmenter from labels, on a frozen student (linear probe) or through it, and measure it on others."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,11 +14,13 @@ from ..errors import CleverError
 from ..student.augment import Augmentation
 from ..student.backbone import Student
 from ..student.checkpoint import WEIGHTS, load_student, read_meta
+from ..student.draws import Draws
 from ..student.mix3d import mix3d
 from ..student.points import PointBatch
 from ..student.registry import build_student
 from ..student.segmentation import LinearProbe, segmentation_loss
 from .datasets import IGNORE, LidarDataset, build_dataset
+from .distributed import Team
 from .evaluate import SegmentationResult, measure_segmenter
 from .labelled import (
     BadFrame,
@@ -33,18 +36,29 @@ from .labelled import (
 )
 from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
 from .segmenter import Segmenter, Training
-from .settings import DataRoot, DatasetName, Device, JobSettings, Names
+from .settings import Count, DataRoot, DatasetName, Names
 from .targets import published
-from .training import Losses, Recipe, TrainingStep, choose_device, default_lr, first_and_last, fit, seeded
+from .training import (
+    Job,
+    Losses,
+    Progress,
+    TrainingSettings,
+    TrainingStep,
+    check_parts,
+    choose_device,
+    first_and_last,
+    fit,
+    seeded,
+)
+from .training_log import read_log
 
 FEATURE_BYTES = 4 * 2**30
 """Features of a frozen student that a probe keeps in memory; those beyond are computed anew in every epoch."""
 
-Count = Annotated[int, Field(ge=1)]
 Loss = Literal["ce+lovasz", "ce"]
 
 
-class FinetuneSettings(JobSettings):
+class FinetuneSettings(TrainingSettings):
     """Settings of `clever finetune`."""
 
     checkpoint: Literal["none"] | Path | None = None
@@ -75,12 +89,6 @@ class FinetuneSettings(JobSettings):
     """How they are chosen: drawn uniformly (the paper), every n-th scene (SLidR, ALSO) or every n-th frame."""
     epochs: Count | None = None
     """Passes over the training frames; default: 50 for a probe, 100 for full fine-tuning (the paper, A3)."""
-    batch_size: Count = 16
-    """Frames a step."""
-    lr: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate; default: Table A1's, 1e-3 for a MinkUNet and 2e-3 for a PTv3."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-3
-    """AdamW's."""
     loss: Loss = "ce+lovasz"
     """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
     batch_norm: bool | None = None
@@ -90,14 +98,6 @@ class FinetuneSettings(JobSettings):
     """Augment and mix the clouds; default: in full fine-tuning. A probe without computes every feature once."""
     mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that two augmented frames of a batch are mixed."""
-    workers: Annotated[int, Field(ge=0)] | None = None
-    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
-    device: Device = "auto"
-    """Where to train."""
-    seed: int = 0
-    """Seed of weights, choice of frames, order and augmentation."""
-    out: Path | None = None
-    """Run folder; default: runs/finetune-MODE-STUDENT-TIME. A run that was stopped goes on there."""
 
 
 class FinetuneResult(RunResult):
@@ -133,8 +133,7 @@ class FeatureMemory:
 
     def __call__(self, batch: LabelledBatch) -> Tensor:
         """Features (N, D) of a batch of unaugmented clouds."""
-        counts = torch.bincount(batch.points.scene, minlength=batch.points.size).tolist()
-        clouds = torch.cat([batch.points.xyz, batch.points.intensity[:, None]], 1).split(counts)
+        clouds = torch.cat([batch.points.xyz, batch.points.intensity[:, None]], 1).split(batch.points.counts)
         return torch.cat([self._features(name, cloud) for name, cloud in zip(batch.ids, clouds, strict=True)])
 
     @torch.no_grad()
@@ -170,21 +169,31 @@ class SegmentationStep(TrainingStep):
             self.segmenter.student.eval()
         return self
 
-    def forward(self, batch: LabelledBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        logits = self.segmenter.classifier(self._features(batch, generator))
-        if self.loss == "ce":
-            return {"loss": F.cross_entropy(logits, batch.labels, ignore_index=IGNORE)}
-        return {"loss": segmentation_loss(logits, batch.labels, IGNORE)}
+    def block_parameters(self) -> list[nn.Parameter]:
+        return [] if self.frozen else self.segmenter.student.backbone.block_parameters()
 
-    def _features(self, batch: LabelledBatch, generator: torch.Generator) -> Tensor:
+    def counts(self, batch: LabelledBatch) -> dict[str, float]:
+        """Frames: Lovasz-softmax is no sum over points, so every part of a step weighs as many frames as it has."""
+        return {"frames": len(batch.ids)}
+
+    def forward(self, batch: LabelledBatch, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        logits = self.segmenter.classifier(self._features(batch))
+        if self.loss == "ce":
+            loss = F.cross_entropy(logits.float(), batch.labels, ignore_index=IGNORE)
+        else:
+            loss = segmentation_loss(logits, batch.labels, IGNORE)
+        return {"loss": loss * len(batch.ids) / totals["frames"]}
+
+    def _features(self, batch: LabelledBatch) -> Tensor:
         if self.frozen and self.augmentation is None:
             return self._memory(batch)
-        points = batch.points
+        points, draws = batch.points, None
         if self.augmentation is not None:
-            points, _ = self.augmentation(points, generator)
-            points = mix3d(points, generator, self.mix3d)
+            draws = Draws(points, batch.keys)
+            points, _ = self.augmentation(points, draws)
+            points = mix3d(points, draws, self.mix3d)
         with torch.set_grad_enabled(not self.frozen):
-            return self.segmenter.student(points, generator)
+            return self.segmenter.student(points, draws)
 
 
 def finetune(settings: FinetuneSettings) -> FinetuneResult:
@@ -194,8 +203,9 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         CleverError: no checkpoint, no labelled frames, frames in both parts, another run at ``out``, losses that are
             not finite.
     """
-    device = choose_device(settings.device)
-    student, initialisation, settings = _starting_point(settings)
+    team = Team.join(choose_device(settings.device))
+    student, initialisation, settings = _starting_point(settings, team)
+    check_parts(settings, team, settings.mix3d if settings.augment else 0)
     assert settings.out is not None
     train, val = (
         build_dataset(settings.dataset, settings.data_root, version=settings.version, split=split, sequences=sequences)
@@ -206,9 +216,10 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     )
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    run = Run.open(settings.out, settings)
+    run = Run.open(settings.out, settings, team)
     finished = run.result(FinetuneResult)
     if finished:
+        team.others_leave()
         notice(f"{run.folder} is finished already; nothing to do")
         return finished
     indices, bad = usable(train, chosen, "check labels")
@@ -218,21 +229,22 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         raise CleverError(f"none of the {len(chosen)} training frames can be used; the first: {bad[0].reason}")
     training = _describe(settings, train, indices, student, initialisation)
     segmenter = Segmenter(student, _classifier(settings, student, len(train.class_names)))
-    steps, seconds = _train(settings, segmenter, train, indices, training, run, device)
+    progress = _train(settings, segmenter, train, indices, training, run, team)
+    team.others_leave()
     result = FinetuneResult(
         job="finetune",
         finished=now(),
         seed=settings.seed,
-        seconds=seconds,
+        seconds=progress.seconds,
         versions=versions(),
         student=student.name,
         training=training,
-        losses=first_and_last(run.records()),
-        steps=steps,
+        losses=first_and_last(read_log(run.folder)),
+        steps=progress.step,
         bad=bad,
-        evaluation=measure_segmenter(segmenter, training, val, held_out, settings.val_split, device),
+        evaluation=measure_segmenter(segmenter, training, val, held_out, settings.val_split, team.device),
         published=published(settings.dataset, settings.mode, settings.fraction),
-        device=str(device),
+        device=team.device.type,
         out=run.folder,
     )
     run.finish(result)
@@ -246,41 +258,34 @@ def _train(
     indices: list[int],
     training: Training,
     run: Run,
-    device: torch.device,
-) -> tuple[int, float]:
-    """Train the segmenter; returns steps and seconds."""
+    team: Team,
+) -> Progress:
+    """Train the segmenter."""
     assert settings.epochs is not None
-    assert settings.lr is not None
     frozen = settings.mode == "probe"
     augmentation = Augmentation() if settings.augment else None
     step = SegmentationStep(
         segmenter, frozen=frozen, loss=settings.loss, augmentation=augmentation, mix3d=settings.mix3d
     )
-    recipe = Recipe(
-        settings.epochs,
-        settings.batch_size,
-        settings.lr,
-        settings.weight_decay,
-        settings.seed,
-        settings.workers,
-        device,
+    segmenter.student.recompute = settings.recompute
+    ids = [dataset.frame_ids[index] for index in indices]
+    job = Job(
+        label="finetune",
+        epochs=settings.epochs,
+        step=step,
+        frames=LabelledFrames(dataset, indices),
+        ids=ids,
+        collate=collate_labelled,
+        inputs={
+            "training frames": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+            "student weights": _weights_digest(settings),
+        },
+        export=lambda folder: segmenter.save(folder, training, not (frozen and (folder / WEIGHTS).exists())),
     )
-    frames = "\n".join(dataset.frame_ids[index] for index in indices)
-    progress = fit(
-        step,
-        LabelledFrames(dataset, indices),
-        len(indices),
-        collate_labelled,
-        recipe,
-        run,
-        "finetune",
-        {"training frames": hashlib.sha256(frames.encode()).hexdigest(), "student weights": _weights_digest(settings)},
-        lambda: segmenter.save(run.folder, training, not (frozen and (run.folder / WEIGHTS).exists())),
-    )
-    return progress.step, progress.seconds
+    return fit(job, settings, run, team)
 
 
-def _starting_point(settings: FinetuneSettings) -> tuple[Student, str, FinetuneSettings]:
+def _starting_point(settings: FinetuneSettings, team: Team) -> tuple[Student, str, FinetuneSettings]:
     """The student to start from, where its weights come from in words, and the settings with nothing left open.
 
     Raises:
@@ -305,10 +310,10 @@ def _starting_point(settings: FinetuneSettings) -> tuple[Student, str, FinetuneS
         "student": student.name,
         "voxel_size": student.voxel_size,
         "epochs": settings.epochs or (50 if frozen else 100),
-        "lr": settings.lr or default_lr(student.name),
+        "lr": settings.lr or student.backbone.peak_lr,
         "batch_norm": frozen if settings.batch_norm is None else settings.batch_norm,
         "augment": not frozen if settings.augment is None else settings.augment,
-        "out": settings.out or default_folder(f"finetune-{settings.mode}-{student.name}"),
+        "out": team.agree(settings.out or default_folder(f"finetune-{settings.mode}-{student.name}")),
     }
     return student, initialisation, settings.model_copy(update=opened)
 

@@ -1,8 +1,8 @@
 """Labelled frames: which of them a fraction takes, and how they come in batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
+from .batches import Batch, FrameDraw
 from .datasets import IGNORE, LidarDataset
 from .progress import Track
 from .training import stream
@@ -29,25 +30,20 @@ class BadFrame(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledBatch:
-    """Labelled point clouds of one step.
+class LabelledBatch(Batch):
+    """Labelled point clouds of one step or a part of it.
 
     Attributes:
-        ids: frame ids.
         points: the clouds.
         labels: (N,) int64 training labels, `IGNORE` for none.
     """
 
-    ids: list[str]
     points: PointBatch
     labels: Tensor
 
-    def to(self, device: torch.device) -> Self:
-        return replace(self, points=self.points.to(device), labels=self.labels.to(device, non_blocking=True))
 
-
-class LabelledFrames(Dataset[tuple[str, Tensor, Tensor]]):
-    """Some frames of a dataset as (id, (N, 4) points, (N,) int64 labels)."""
+class LabelledFrames(Dataset[tuple[str, int, Tensor, Tensor]]):
+    """Some frames of a dataset as (id, key, (N, 4) points, (N,) int64 labels)."""
 
     def __init__(self, dataset: LidarDataset, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
@@ -55,16 +51,17 @@ class LabelledFrames(Dataset[tuple[str, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, number: int) -> tuple[str, Tensor, Tensor]:
+    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> tuple[str, int, Tensor, Tensor]:
+        number, key = draw
         index = self.indices[number]
         points, labels = self.dataset.points(index), self.dataset.labels(index)
-        return self.dataset.frame_ids[index], torch.from_numpy(points), torch.from_numpy(labels).long()
+        return self.dataset.frame_ids[index], key, torch.from_numpy(points), torch.from_numpy(labels).long()
 
 
-def collate_labelled(frames: list[tuple[str, Tensor, Tensor]]) -> LabelledBatch:
+def collate_labelled(frames: list[tuple[str, int, Tensor, Tensor]]) -> LabelledBatch:
     """One batch of several labelled frames."""
-    ids, points, labels = zip(*frames, strict=True)
-    return LabelledBatch(list(ids), PointBatch.from_clouds(points), torch.cat(labels))
+    ids, keys, points, labels = zip(*frames, strict=True)
+    return LabelledBatch(list(ids), list(keys), PointBatch.from_clouds(points), torch.cat(labels))
 
 
 def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:

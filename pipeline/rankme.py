@@ -216,10 +216,10 @@ def _sample(
 def _features(student: Student, frame: CachedFrame, points: Tensor, device: torch.device) -> Tensor:
     """Features (len(points), D) float32 on the CPU of some points of a frame."""
     try:
-        features, voxel = student.voxel_features(PointBatch.from_clouds([frame.points]).to(device))
+        features, voxels = student.voxel_features(PointBatch.from_clouds([frame.points]).to(device))
     except CleverError as error:
         raise CleverError(f"frame {frame.id}: {error}") from error
-    picked = features[voxel[points.to(device)]].float().cpu()
+    picked = features[voxels.inverse[points.to(device)]].float().cpu()
     if not picked.isfinite().all():
         raise CleverError(f"frame {frame.id}: the student's features are not finite; its weights are of no use")
     return picked

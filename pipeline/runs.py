@@ -4,34 +4,33 @@
 
     settings.yaml       resolved settings
     log.jsonl           one JSON object a step
-    state.safetensors   model, optimiser and schedule after the last finished epoch; removed when the run is finished
-    student.safetensors, student.json, ...   weights, written at the end or when the user stops the run
+    tensorboard/        the same numbers
+    state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run is finished
+    student.safetensors, student.json, ...   weights at the last checkpoint, in the end the last ones
+    best/               weights after the pass with the lowest mean loss
     result.json         written last: the run is finished
 """
 
 import json
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
 from ..errors import CleverError
 from ..files import atomic_write
+from .distributed import Team
 from .settings import SETTINGS_FILE, JobSettings, save_settings
 
 RUNS = Path("runs")
 RESULT_FILE = "result.json"
-UNRECORDED = frozenset({"out", "workers", "device"})
+UNRECORDED = frozenset({"out", "workers", "device", "save_every", "recompute"})
 """Settings that may differ when a run is taken up again: they say where and with what, not which result."""
-
-Scalars = dict[str, float | int]
 
 
 class RunResult(BaseModel):
@@ -49,10 +48,6 @@ class RunResult(BaseModel):
 
 
 Result = TypeVar("Result", bound=RunResult)
-
-
-class LogSink(Protocol):
-    def __call__(self, record: Scalars) -> None: ...
 
 
 def now() -> str:
@@ -89,12 +84,23 @@ class Run:
         self.state = folder / "state.safetensors"
 
     @classmethod
-    def open(cls, folder: Path, settings: JobSettings, also_ignore: frozenset[str] = frozenset()) -> "Run":
+    def open(
+        cls,
+        folder: Path,
+        settings: JobSettings,
+        team: Team | None = None,
+        also_ignore: frozenset[str] = frozenset(),
+    ) -> "Run":
         """Start a run in `folder`, or take one up that was started with the same settings.
+
+        Of several processes the first one does it and the others wait; all must see the folder.
 
         Raises:
             CleverError: the folder holds something else, or a run with other settings (named with both values).
         """
+        if team and not team.first:
+            team.wait()
+            return cls(folder)
         written = folder / SETTINGS_FILE
         if written.exists():
             differing = settings.differences(type(settings).resolve(written, {}), UNRECORDED | also_ignore)
@@ -106,6 +112,8 @@ class Run:
             raise CleverError(f"{folder} exists and holds no run; choose another --out")
         else:
             save_settings(settings, folder)
+        if team:
+            team.wait()
         return cls(folder)
 
     def result(self, kind: type[Result]) -> Result | None:
@@ -121,29 +129,6 @@ class Run:
         """Write the result of a training run; its training state is no longer needed."""
         self.write_result(result)
         self.state.unlink(missing_ok=True)
-
-    def records(self) -> list[Scalars]:
-        """Every whole line of the log."""
-        path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
-
-    @contextmanager
-    def log(self, steps: int) -> Iterator[LogSink]:
-        """Append to the log, keeping its first `steps` records: later ones are of an epoch that starts again."""
-        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= steps]
-        path = self.folder / "log.jsonl"
-        atomic_write(path, "".join(kept))
-        with path.open("a", encoding="utf-8") as file:
-
-            def write(record: Scalars) -> None:
-                try:
-                    file.write(json.dumps(record) + "\n")
-                    file.flush()
-                except OSError as error:
-                    raise CleverError(f"cannot write {path}: {error.strerror}; free the disk and run again") from error
-
-            yield write
 
 
 def read_result(path: Path, kind: type[Result]) -> Result:

@@ -13,6 +13,7 @@ from ..files import atomic_write
 
 SETTINGS_FILE = "settings.yaml"
 
+Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 DatasetName = Literal["nuscenes", "semantickitti"]
 
@@ -23,6 +24,8 @@ def _names(value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, int) or (isinstance(value, list | tuple) and any(isinstance(item, int) for item in value)):
         raise ValueError("put each name in quotes, as in ['00', '08']")
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [part.strip() for item in value for part in item.split(",") if part.strip()]
     return value
 
 
@@ -42,7 +45,7 @@ ImageSize = Annotated[
 """Height and width in pixels, written ``224x448``."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-"""Scene or sequence names: a list of strings, or one string with commas."""
+"""Names (of scenes, sequences, teachers): a list of strings, or strings with commas."""
 
 
 def _environment_root() -> str | None:
@@ -71,11 +74,17 @@ class JobSettings(BaseModel):
         """
         written = _read_yaml(config) if config else {}
         flags = {name: value for name, value in overrides.items() if value is not None}
+        given = {**written, **flags}
         try:
-            return cls.model_validate({**written, **flags})
+            return cls.model_validate({**cls.defaults(given), **given})
         except ValidationError as error:
             problems = [_explain(cls, detail, config, flags) for detail in error.errors(include_url=False)]
             raise CleverError("; ".join(problems)) from None
+
+    @classmethod
+    def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Values that take the place of the class's defaults where others are given."""
+        return {}
 
     def differences(self, other: Self, ignore: frozenset[str] = frozenset()) -> list[str]:
         """``field: theirs -> ours`` for every field that differs from `other`."""

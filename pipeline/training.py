@@ -1,74 +1,139 @@
-"""What every training job shares: random streams, device, optimiser and schedule, the loop, exact resume.
+"""What every training job shares: its settings, the step it gives, and the loop around it.
 
 A job gives a `TrainingStep` (batch in, losses out) and the frames; `fit` does the rest. Every random number comes from
-a stream named by seed, purpose and position, so a run taken up again after an epoch draws what it would have drawn.
+a stream named by seed, purpose and frame, so a run taken up again at any step draws what it would have drawn.
 """
 
 import hashlib
 import json
 import math
 import os
+import resource
 import signal
+import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CleverError
-from ..files import atomic_write
+from .batches import Batch, FrameOrder, Parts
+from .distributed import Team, share_batch_norm
+from .optimisation import Schedule, make_optimizer, make_schedule
 from .progress import Track
-from .runs import Run, Scalars
+from .runs import Run
+from .settings import Count, Device, JobSettings
+from .training_log import NOT_LOSSES, Scalars, TrainingLog
+from .training_state import Progress, TrainingState
 
-NOT_LOSSES = frozenset({"step", "epoch", "lr", "grad_norm", "frames_per_s"})
-"""What a log record holds beside the losses."""
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-
-class Batch(Protocol):
-    """Frames of one step."""
-
-    @property
-    def ids(self) -> list[str]: ...
-
-    def to(self, device: torch.device) -> Self: ...
+OVERFLOWS = 20
+"""Steps in a row whose float16 gradients may overflow while the scale is being found."""
 
 
-AnyBatch = TypeVar("AnyBatch", bound=Batch)
+class TrainingSettings(JobSettings):
+    """Settings of every training job."""
+
+    batch_size: Count = 16
+    """Frames a step, over all processes and parts."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; default: Table A1's, 1e-3 for a MinkUNet and 2e-3 for a PTv3."""
+    block_lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of PTv3's attention blocks; default: a tenth of --lr, as in Pointcept."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-3
+    """AdamW's."""
+    schedule: Schedule = "onecycle"
+    """One cycle with cosine annealing (Table A1), or linear warm-up and half a cosine (ScaLR)."""
+    warmup: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient norm; default: any."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision; sparse convolutions know no bf16 and stay in fp32 then, and fp16 needs a GPU."""
+    accumulate: Count = 1
+    """Parts in which every process takes its share of a step, one after the other: less memory, and the same step but
+    for batch norms, which see a part at a time."""
+    recompute: bool = False
+    """Activation checkpointing: compute the student's activations again in the backward pass instead of keeping
+    them."""
+    save_every: Count | None = None
+    """Steps between checkpoints; default: a pass over the frames, at most 1000."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
+    device: Device = "auto"
+    """Where to train."""
+    seed: int = 0
+    """Seed of everything random."""
+    out: Path | None = None
+    """Run folder. A run that was stopped goes on there."""
 
 
 class TrainingStep(nn.Module, ABC):
-    """All that is trained in a job, as one module: its forward pass turns a batch into losses."""
+    """All that is trained in a job, as one module: its forward pass turns a batch into losses.
+
+    Losses are shares: sums over the batch divided by totals of the whole step, so that those of parts and processes
+    add up to the losses of the step.
+    """
 
     @abstractmethod
-    def forward(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalar losses by name; ``loss`` is the one to minimise. Random numbers come from `generator` alone."""
+    def counts(self, batch: Any) -> dict[str, float]:
+        """What the losses of a batch on the host are means over (frames, camera views, ...); always the same names."""
+
+    @abstractmethod
+    def forward(self, batch: Any, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Shares of scalar losses by name, always the same names; ``loss`` is the one to minimise.
+
+        Args:
+            batch: on the device.
+            totals: sums of `counts` over all parts and processes of the step, at least 1, on the device.
+        """
 
     def changing(self) -> nn.Module:
         """The part that training changes: what must be saved to take a run up again."""
         return self
 
+    def block_parameters(self) -> list[nn.Parameter]:
+        """Parameters that learn at `TrainingSettings.block_lr`."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How long and how fast to train (Table A1)."""
+class Job:
+    """A training job.
 
+    Attributes:
+        label: shown beside the progress.
+        epochs: passes over the frames.
+        step: the module to train.
+        frames: frames by `FrameDraw`.
+        ids: their ids.
+        collate: makes one batch of a list of frames.
+        inputs: digests of what the run reads; taking a run up with others is an error.
+        export: writes the weights a user loads into a folder.
+        measure: more numbers for the log, every `measure_every` passes and at the end.
+    """
+
+    label: str
     epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    seed: int
-    workers: int | None
-    device: torch.device
+    step: TrainingStep
+    frames: Dataset[Any]
+    ids: Sequence[str]
+    collate: Callable[[list[Any]], Batch]
+    inputs: dict[str, str]
+    export: Callable[[Path], None]
+    measure: Callable[[], Scalars] | None = None
+    measure_every: int = 0
 
 
 def stream(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -96,123 +161,253 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def default_lr(student: str) -> float:
-    """Peak learning rate of Table A1."""
-    return 2e-3 if student.startswith("ptv3") else 1e-3
+def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> Progress:
+    """Train from where `run` stands to the end.
 
-
-def make_optimizer(module: nn.Module, recipe: Recipe, steps: int) -> tuple[Optimizer, LRScheduler]:
-    """AdamW with a one-cycle cosine schedule over `steps` steps (Table A1).
-
-    Table A1 names neither warm-up nor end points: they are those of Pointcept's stock configurations, which the paper
-    builds on (4 % warm-up from a tenth of the peak, down to a thousandth). Short runs get two steps of warm-up.
+    Raises:
+        CleverError: loss or gradient is not finite; the message names the frames of that step.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step under way; the message says how to go on.
     """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    warmup = max(0.04, min(0.3, 2 / steps))
-    schedule = OneCycleLR(
-        optimizer, recipe.lr, total_steps=steps, pct_start=warmup, div_factor=10.0, final_div_factor=100.0
-    )
-    return optimizer, schedule
+    return _Fit(job, settings, run, team).run_all()
 
 
-class EpochBatches(Sampler[list[int]]):
-    """Batches of shuffled frame indices: the order depends on seed and epoch alone; the last batch may be smaller."""
+class _Fit:
+    """One run of `fit`: what belongs together for its duration."""
 
-    def __init__(self, frames: int, batch_size: int, seed: int) -> None:
-        self.frames, self.batch_size, self.seed = frames, batch_size, seed
-        self.epoch = 0
+    def __init__(self, job: Job, settings: TrainingSettings, run: Run, team: Team) -> None:
+        assert settings.lr is not None
+        self.job, self.settings, self.run, self.team = job, settings, run, team
+        self.order = FrameOrder(len(job.ids), job.epochs, settings.batch_size, settings.seed)
+        self.accelerator = _accelerator(settings.precision, team)
+        step = job.step.to(team.device)
+        if team.size > 1:
+            share_batch_norm(step, team.device)
+        optimizer = make_optimizer(
+            step, step.block_parameters(), settings.lr, settings.block_lr or settings.lr / 10, settings.weight_decay
+        )
+        schedule = make_schedule(optimizer, settings.schedule, self.order.steps, settings.warmup)
+        self.state = TrainingState(run.state, step.changing(), optimizer, schedule, self.accelerator.scaler, job.inputs)
+        self.progress = self.state.load()
+        self.step, self.optimizer = self.accelerator.prepare(step, optimizer)
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.save_every = settings.save_every or min(1000, math.ceil(len(job.ids) / settings.batch_size))
+        self.asked = False  # this process got a signal
+        self.stop = False  # all processes know
+        self.overflows = 0
+        self.saved = self.progress.step
 
-    def __len__(self) -> int:
-        return math.ceil(self.frames / self.batch_size)
+    def run_all(self) -> Progress:
+        """Train to the end, or until the user stops the run."""
+        total = self.order.steps * self.settings.batch_size
+        done = self.progress.step * self.settings.batch_size
+        track = Track(self.job.label, total, "frames", done=done) if self.team.first else None
+        log = TrainingLog(self.run.folder, self.progress.step) if self.team.first else None
+        with track or nullcontext(), log or nullcontext(), self._stoppable():
+            self._steps(track, log)
+        if self.stop and self.progress.step < self.order.steps:
+            raise KeyboardInterrupt(
+                f"stopped after step {self.progress.step} of {self.order.steps}; "
+                f"the same command with --out {self.run.folder} goes on"
+            )
+        return self.progress
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.frames, generator=stream(self.seed, "order", self.epoch)).tolist()
-        return (order[start : start + self.batch_size] for start in range(0, self.frames, self.batch_size))
+    def _steps(self, track: Track | None, log: TrainingLog | None) -> None:
+        """Every step that is left. What a step printed is read when the next one has been sent to the device, so that
+        the host never waits for it; before anything is saved it has been read."""
+        self.step.train()
+        batches = iter(self._loader())
+        pending: _Reading | None = None
+        started = time.monotonic()
+        for number in range(self.progress.step, self.order.steps):
+            asked = time.monotonic()
+            parts = [next(batches) for _ in range(self.settings.accumulate)]
+            waited = time.monotonic() - asked
+            reading = self._train_on(parts, number)
+            if pending:
+                self._read(pending, track, log)
+            now = time.monotonic()
+            reading.seconds, reading.waited, started = now - started, waited, now
+            pending = reading
+            if self.stop or self._pauses_after(number):
+                self._read(pending, track, log)
+                pending = None
+                self._pause(number, log)
+            if self.stop:
+                return
+
+    def _pauses_after(self, number: int) -> bool:
+        """Whether step `number` is followed by a checkpoint, by the end of a pass or by the end of the run."""
+        done = number + 1
+        return done % self.save_every == 0 or done == self.order.steps or self.order.ends_epoch(number)
+
+    def _train_on(self, parts: list[Batch], number: int) -> "_Reading":
+        """One step of the optimiser; its losses and gradient norm stay on the device."""
+        team, accelerator = self.team, self.accelerator
+        counts = [self.job.step.counts(part) for part in parts]
+        names = list(counts[0])
+        totals = torch.tensor([sum(count[name] for count in counts) for name in names])
+        totals = team.sum(totals.to(team.device, torch.float32, non_blocking=True))
+        shares = dict(zip(names, totals.clamp(min=1), strict=True))
+        summed: dict[str, Tensor] = {}
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            with nullcontext() if last else accelerator.no_sync(self.step):
+                losses = self._losses(part.to(team.device), shares, number)
+                accelerator.backward(losses["loss"] * team.size)
+            summed = {name: summed.get(name, 0) + loss.detach().float() for name, loss in losses.items()}
+        accelerator.unscale_gradients(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.settings.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
+        rate = self.state.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.schedule.step()
+        stop = totals.new_tensor([float(self.asked)])
+        values = team.sum(torch.cat([torch.stack(list(summed.values())), stop]))
+        return _Reading(number, list(summed), names, _Sent(torch.cat([values, norm.float()[None], totals])), rate)
+
+    def _losses(self, batch: Batch, totals: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+        """The step's losses; what it finds wrong with the batch is told with the frames' ids."""
+        try:
+            return self.step(batch, totals)
+        except CleverError as error:
+            raise CleverError(f"step {number + 1}, frames {', '.join(batch.ids)}: {error}") from error
+
+    def _read(self, reading: "_Reading", track: Track | None, log: TrainingLog | None) -> None:
+        """Take a step's numbers from the device, check them, count them, log them."""
+        read = reading.values.read()
+        counted = dict(zip(reading.counted, read[len(reading.names) + 2 :], strict=True))
+        # A loss is named after what it is a mean over; without a single one there is no such loss in this step.
+        values = {
+            name: value
+            for name, value in zip(reading.names, read, strict=False)
+            if counted.get(name.partition("/")[0], 1) > 0
+        }
+        stop, norm = read[len(reading.names) : len(reading.names) + 2]
+        self._check(values["loss"], norm, reading.number)
+        self.stop = self.stop or stop > 0
+        progress = self.progress
+        progress.step = reading.number + 1
+        progress.seconds += reading.seconds
+        progress.epoch_loss += values["loss"]
+        progress.epoch_steps += 1
+        if log is None or track is None:
+            return
+        log.write(
+            {
+                "step": progress.step,
+                "epoch": self.order.epoch(reading.number) + 1,
+                **values,
+                "lr": reading.rate,
+                "grad_norm": norm,
+                "frames_per_s": self.settings.batch_size / reading.seconds,
+                "data_wait": reading.waited / reading.seconds,
+                "memory_mb": _memory(self.team.device),
+            }
+        )
+        track.advance(self.settings.batch_size, "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+
+    def _check(self, loss: float, norm: float, number: int) -> None:
+        """Raises CleverError for a loss or gradient that is not finite, unless float16 is looking for its scale."""
+        finite = math.isfinite(norm)
+        self.overflows = 0 if finite else self.overflows + 1
+        searching = self.accelerator.scaler is not None and self.overflows < OVERFLOWS
+        if math.isfinite(loss) and (finite or searching):
+            return
+        ids = [self.job.ids[draw.frame] for draw in self.order.batch(number)]
+        raise CleverError(
+            f"loss {loss} and gradient norm {norm} at step {number + 1} in frames {', '.join(ids)}; "
+            f"the checkpoint of step {self.saved} stays in {self.run.folder}; look at these frames or lower --lr"
+        )
+
+    def _pause(self, number: int, log: TrainingLog | None) -> None:
+        """Between two steps, with everything read: end a pass, measure, save."""
+        progress, folder = self.progress, self.run.folder
+        done = number + 1 == self.order.steps
+        if self.order.ends_epoch(number) or done:
+            epoch = self.order.epoch(number) + 1
+            loss = progress.epoch_loss / progress.epoch_steps
+            progress.epoch_loss, progress.epoch_steps = 0.0, 0
+            if loss < progress.best_loss:
+                progress.best_loss, progress.best_epoch = loss, epoch
+                if log:
+                    self.job.export(folder / "best")
+            every = self.job.measure_every
+            if log and self.job.measure and every and (done or epoch % every == 0):
+                log.write({"step": progress.step, "epoch": epoch, **self.job.measure()})
+        if log and (done or self.stop or progress.step % self.save_every == 0):
+            self.job.export(folder)
+            self.state.save(progress)
+        self.saved = progress.step
+        self.team.wait()
+
+    def _loader(self) -> DataLoader[Any]:
+        """Loader with worker processes where a GPU would wait; they are not forked, so open stores are safe."""
+        settings, cuda = self.settings, self.team.device.type == "cuda"
+        workers = settings.workers
+        if workers is None:
+            workers = min(8, (os.cpu_count() or 1) - 1) if cuda else 0
+        return DataLoader(
+            self.job.frames,
+            batch_sampler=Parts(self.order, self.progress.step, settings.accumulate, self.team.rank, self.team.size),
+            collate_fn=self.job.collate,
+            num_workers=workers,
+            multiprocessing_context="forkserver" if workers else None,
+            worker_init_fn=_ignore_interrupt,
+            pin_memory=cuda,
+        )
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM let the step under way end; a second one does not wait."""
+
+        def stop(number: int, _: object) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            # Several processes agree first, or some would wait for those that have stopped.
+            self.asked, self.stop = True, self.team.size == 1
+            if self.team.first:
+                print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
+
+        main = threading.current_thread() is threading.main_thread()
+        caught = (signal.SIGINT, signal.SIGTERM) if main else ()
+        before = {number: signal.signal(number, stop) for number in caught}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @dataclass(slots=True)
-class Progress:
-    """Where a run stands: whole epochs done, steps in them, seconds spent."""
+class _Reading:
+    """What a step leaves on the device: losses by name, the stop flags' sum, the gradient norm, counts by name."""
 
-    epoch: int = 0
-    step: int = 0
+    number: int
+    names: list[str]
+    counted: list[str]
+    values: "_Sent"
+    rate: float
     seconds: float = 0.0
+    waited: float = 0.0
 
 
-def save_state(
-    path: Path,
-    module: nn.Module,
-    optimizer: Optimizer,
-    schedule: LRScheduler,
-    progress: Progress,
-    inputs: dict[str, str],
-) -> None:
-    """Write everything a run needs to go on, as one safetensors file with JSON metadata."""
-    tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
-    content = optimizer.state_dict()
-    for index, moments in content["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-    metadata = {
-        "groups": content["param_groups"],
-        "schedule": schedule.state_dict(),
-        "progress": asdict(progress),
-        "inputs": inputs,
-    }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    atomic_write(path, save(tensors, {"training": json.dumps(metadata)}))
+class _Sent:
+    """Numbers on their way to the host: asked for when they are made, so that reading waits for nothing after them."""
 
+    def __init__(self, values: Tensor) -> None:
+        self._host, self._event = values, None
+        if values.device.type == "cuda":
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
 
-def load_state(
-    path: Path, module: nn.Module, optimizer: Optimizer, schedule: LRScheduler, inputs: dict[str, str]
-) -> Progress:
-    """Put a saved state back; without one, the run starts at its beginning.
-
-    Raises:
-        CleverError: the file is damaged, or the run read other data.
-    """
-    if not path.exists():
-        return Progress()
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CleverError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
-    changed = [name for name in inputs if metadata["inputs"].get(name) != inputs[name]]
-    if changed:
-        raise CleverError(f"the run in {path.parent} read other {', '.join(changed)} than now; choose another --out")
-    moments: dict[int, dict[str, Tensor]] = {}
-    weights: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        part, rest = name.split(".", 1)
-        if part == "model":
-            weights[rest] = tensor
-        else:
-            index, moment = rest.split(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-    module.load_state_dict(weights)
-    optimizer.load_state_dict({"state": moments, "param_groups": metadata["groups"]})
-    schedule.load_state_dict(metadata["schedule"])
-    return Progress(**metadata["progress"])
-
-
-def make_loader(
-    frames: Dataset[Any], batches: EpochBatches, collate: Callable[[list[Any]], AnyBatch], recipe: Recipe
-) -> DataLoader[Any]:
-    """Loader with worker processes where a GPU would wait; they are not forked, so open stores are safe."""
-    workers = recipe.workers
-    if workers is None:
-        workers = min(8, (os.cpu_count() or 1) - 1) if recipe.device.type == "cuda" else 0
-    return DataLoader(
-        frames,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=_ignore_interrupt,
-        persistent_workers=workers > 0,
-    )
+    def read(self) -> list[float]:
+        if self._event:
+            self._event.synchronize()
+        return self._host.tolist()
 
 
 def _ignore_interrupt(_: int) -> None:
@@ -220,97 +415,49 @@ def _ignore_interrupt(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fit(
-    step: TrainingStep,
-    frames: Dataset[Any],
-    count: int,
-    collate: Callable[[list[Any]], AnyBatch],
-    recipe: Recipe,
-    run: Run,
-    label: str,
-    inputs: dict[str, str],
-    export: Callable[[], None],
-) -> Progress:
-    """Train `step` on `count` `frames`, from where `run` stands to the last epoch.
-
-    Args:
-        collate: makes one `Batch` of a list of frames.
-        inputs: digests of what the run reads; taking a run up with others is an error.
-        export: writes the weights a user loads; called at the end, and on Ctrl-C with those of the last whole epoch.
+def _accelerator(precision: str, team: Team) -> "Accelerator":
+    """Mixed precision, loss scaling and data parallelism by accelerate.
 
     Raises:
-        CleverError: loss or gradient is not finite; the message names the frames of that batch.
-        KeyboardInterrupt: with a message that says how to go on.
+        CleverError: float16 without a GPU.
     """
-    step.to(recipe.device)
-    batches = EpochBatches(count, recipe.batch_size, recipe.seed)
-    optimizer, schedule = make_optimizer(step, recipe, len(batches) * recipe.epochs)
-    progress = load_state(run.state, step.changing(), optimizer, schedule, inputs)
-    loader = make_loader(frames, batches, collate, recipe)
-    total = count * recipe.epochs
-    with Track(label, total, "frames", done=progress.epoch * count) as track, run.log(progress.step) as log:
-        try:
-            for epoch in range(progress.epoch, recipe.epochs):
-                batches.epoch = epoch
-                _run_epoch(step, loader, optimizer, schedule, recipe, progress, track, log, run)
-                progress.epoch = epoch + 1
-                save_state(run.state, step.changing(), optimizer, schedule, progress, inputs)
-        except KeyboardInterrupt:
-            progress = load_state(run.state, step.changing(), optimizer, schedule, inputs)
-            if progress.epoch:
-                export()
-            raise KeyboardInterrupt(
-                f"stopped; {progress.epoch} whole epochs are kept: the same command with --out {run.folder} goes on"
-            ) from None
-    export()
-    return progress
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    if precision == "fp16" and team.device.type != "cuda":
+        raise CleverError("--precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    # Its state is global and refuses a second precision in one process; the processes themselves stay as they are.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        cpu=team.device.type == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
 
 
-def _run_epoch(
-    step: TrainingStep,
-    loader: DataLoader[Any],
-    optimizer: Optimizer,
-    schedule: LRScheduler,
-    recipe: Recipe,
-    progress: Progress,
-    track: Track,
-    log: Callable[[Scalars], None],
-    run: Run,
-) -> None:
-    step.train()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    started = time.monotonic()
-    for batch in loader:
-        generator = stream(recipe.seed, "step", progress.step, device=recipe.device)
-        losses = _losses(step, batch.to(recipe.device), generator, progress)
-        optimizer.zero_grad()
-        losses["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(parameters, math.inf)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not math.isfinite(values["loss"]) or not math.isfinite(norm):
-            raise CleverError(
-                f"loss {values['loss']} and gradient norm {float(norm)} at step {progress.step + 1} in frames "
-                f"{', '.join(batch.ids)}; the checkpoint of epoch {progress.epoch} stays in {run.folder}; "
-                "look at these frames or lower --lr"
-            )
-        rate = schedule.get_last_lr()[0]
-        optimizer.step()
-        schedule.step()
-        progress.step += 1
-        finished = time.monotonic()
-        spent, started = finished - started, finished
-        progress.seconds += spent
-        place = {"step": progress.step, "epoch": progress.epoch + 1}
-        log({**place, **values, "lr": rate, "grad_norm": float(norm), "frames_per_s": len(batch.ids) / spent})
-        track.advance(len(batch.ids), "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+def _memory(device: torch.device) -> float:
+    """Peak memory in MB: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def _losses(step: TrainingStep, batch: Any, generator: torch.Generator, progress: Progress) -> dict[str, Tensor]:
-    """The step's losses; what it finds wrong with the batch is told with the frames' ids."""
-    try:
-        return step(batch, generator)
-    except CleverError as error:
-        raise CleverError(f"step {progress.step + 1}, frames {', '.join(batch.ids)}: {error}") from error
+def check_parts(settings: TrainingSettings, team: Team, mix3d: float) -> None:
+    """Whether a step can be cut into parts of one size that keep mixed pairs together.
+
+    Raises:
+        CleverError: it cannot.
+    """
+    parts = team.size * settings.accumulate
+    if parts == 1:
+        return
+    whole = parts * (2 if mix3d else 1)
+    if settings.batch_size % whole:
+        pairs = ", in pairs for Mix3D" if mix3d else ""
+        raise CleverError(
+            f"--batch-size {settings.batch_size} cannot be shared by {team.size} processes x {settings.accumulate} "
+            f"parts{pairs}; choose a multiple of {whole}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +475,9 @@ class Losses:
 
 def first_and_last(records: list[Scalars]) -> Losses:
     """How the losses of a log began and ended: means over a tenth of the steps."""
-    window = max(1, len(records) // 10)
-    return Losses(_means(records[:window]), _means(records[-window:]), window)
+    steps = [record for record in records if "loss" in record]
+    window = max(1, len(steps) // 10)
+    return Losses(_means(steps[:window]), _means(steps[-window:]), window)
 
 
 def _means(records: list[Scalars]) -> dict[str, float]:

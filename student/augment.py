@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .draws import Draws
 from .points import PointBatch
 
 
@@ -15,38 +17,50 @@ class Augmentation:
 
     Attributes:
         rotate_p: probability of a rotation about z by an angle uniform in (-pi, pi).
-        scale: range of the uniform factor.
-        flip_p: probability of a mirrored x, and independently of a mirrored y.
-        jitter_sigma, jitter_clip: metres; noise added to every coordinate is normal, clipped.
+        scale: range of the uniform factor of x, y and z.
+        flip: `each` mirrors x with probability `flip_p` and, independently, y; `one` mirrors, with probability
+            `flip_p`, exactly one of the two, either as likely.
+        jitter_sigma, jitter_clip: metres; noise added to every coordinate is normal, clipped; none where sigma is 0.
     """
 
     rotate_p: float = 0.5
     scale: tuple[float, float] = (0.9, 1.1)
+    flip: Literal["each", "one"] = "each"
     flip_p: float = 0.5
     jitter_sigma: float = 0.005
     jitter_clip: float = 0.02
 
-    def __call__(self, points: PointBatch, generator: torch.Generator) -> tuple[PointBatch, Tensor]:
+    def __call__(self, points: PointBatch, draws: Draws) -> tuple[PointBatch, Tensor]:
         """The augmented batch, points in the same order, and the matrix (S, 3, 3) float32 applied to every scene.
 
         Jitter comes after the matrix. What hangs on the points (occupancy queries) follows by the same matrices.
         """
-        matrices = self._matrices(points.size, generator).to(points.xyz)
-        xyz = (matrices[points.scene] * points.xyz[:, None, :]).sum(-1)
-        noise = torch.randn(len(points), 3, generator=generator, device=generator.device).to(xyz)
-        xyz = xyz + (self.jitter_sigma * noise).clamp(-self.jitter_clip, self.jitter_clip)
+        matrices = self._matrices(draws).float().to(points.xyz.device, non_blocking=True)
+        xyz = (matrices.index_select(0, points.scene) * points.xyz[:, None, :]).sum(-1)
+        if self.jitter_sigma:
+            noise = self.jitter_sigma * draws.normal("jitter", 3)
+            xyz = xyz + noise.clamp(-self.jitter_clip, self.jitter_clip)
         return replace(points, xyz=xyz), matrices
 
-    def _matrices(self, scenes: int, generator: torch.Generator) -> Tensor:
-        draw = torch.rand(5, scenes, generator=generator, device=generator.device, dtype=torch.float64)
-        angle = torch.where(draw[0] < self.rotate_p, math.pi * (2 * draw[1] - 1), 0.0)
+    def _matrices(self, draws: Draws) -> Tensor:
+        """(S, 3, 3) float64 on the CPU: rotation, then scale and flips."""
+        turn, place, size, *mirror = draws.for_scenes("augment", 5).unbind(1)
+        angle = torch.where(turn < self.rotate_p, math.pi * (2 * place - 1), 0.0)
         low, high = self.scale
-        factor = low + (high - low) * draw[2]
-        mirror_x, mirror_y = torch.where(draw[3:] < self.flip_p, -1.0, 1.0)
+        factor = low + (high - low) * size
+        if self.flip == "each":
+            mirror_x, mirror_y = (draw < self.flip_p for draw in mirror)
+        else:
+            mirrored, along_x = mirror[0] < self.flip_p, mirror[1] < 0.5
+            mirror_x, mirror_y = mirrored & along_x, mirrored & ~along_x
+        x, y = (torch.where(flipped, -factor, factor) for flipped in (mirror_x, mirror_y))
         cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        rows = [
-            torch.stack([mirror_x * cosine, -mirror_x * sine, zero], 1),
-            torch.stack([mirror_y * sine, mirror_y * cosine, zero], 1),
-            torch.stack([zero, zero, torch.ones_like(zero)], 1),
-        ]
-        return factor[:, None, None] * torch.stack(rows, 1)
+        rows = [x * cosine, -x * sine, zero, y * sine, y * cosine, zero, zero, zero, factor]
+        return torch.stack(rows, 1).view(-1, 3, 3)
+
+
+PRESETS = {
+    "pointcept": Augmentation(),
+    "scalr": Augmentation(rotate_p=1.0, flip="one", flip_p=2 / 3, jitter_sigma=0.0),
+}
+"""Augmentation as in Pointcept (the paper's framework) and as in ScaLR."""

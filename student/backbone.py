@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CleverError
+from .draws import Draws
 from .points import PointBatch
 from .voxelize import Voxels, voxelize
 
@@ -17,13 +18,29 @@ class Backbone(nn.Module):
     Attributes:
         out_channels: features a voxel.
         halvings: times that it doubles the voxel size.
+        peak_lr: the highest learning rate of its schedule (Table A1).
+        patch: voxels that attend to each other; None where there is no attention.
+        recompute: in training, compute the activations of stages or blocks again for the gradient instead of storing
+            them; saves memory and changes no result.
     """
 
     out_channels: int
     halvings: int
+    peak_lr: float = 1e-3
+    patch: int | None = None
+    recompute: bool = False
 
-    def forward(self, features: Tensor, voxels: Voxels, generator: torch.Generator | None = None) -> Tensor:
-        """(V, IN_CHANNELS) float32 to (V, out_channels), V at least 1; only a `generator` makes anything random."""
+    def block_parameters(self) -> list[nn.Parameter]:
+        """Parameters that train at a tenth of the learning rate."""
+        return []
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether this pass is one to compute again."""
+        return self.recompute and self.training and torch.is_grad_enabled()
+
+    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
+        """(V, IN_CHANNELS) float32 to (V, out_channels), V at least 1; nothing is random without `draws`."""
         raise NotImplementedError
 
 
@@ -34,6 +51,7 @@ class Student(nn.Module):
         name: its name in the registry.
         voxel_size: edge of a voxel in metres.
         out_channels: features a point.
+        patch, recompute: see `Backbone`.
     """
 
     def __init__(self, name: str, backbone: Backbone, voxel_size: float) -> None:
@@ -43,32 +61,54 @@ class Student(nn.Module):
         self.voxel_size = voxel_size
         self.out_channels = backbone.out_channels
 
-    def forward(self, points: PointBatch, generator: torch.Generator | None = None) -> Tensor:
+    @property
+    def patch(self) -> int | None:
+        return self.backbone.patch
+
+    @property
+    def recompute(self) -> bool:
+        return self.backbone.recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self.backbone.recompute = value
+
+    def forward(self, points: PointBatch, draws: Draws | None = None) -> Tensor:
         """Features (N, out_channels).
 
-        Without a generator nothing is random. With one (training) a random point stands for each voxel, and the
-        backbone draws what it draws in training.
+        Without draws nothing is random. With them (training) a random point stands for each voxel, and the backbone
+        draws what it draws in training.
 
         Raises:
             CleverError: points that are not finite or too far apart (see `voxelize`), or, in training, a batch that
                 is a single voxel at the coarsest level, which has no batch statistics.
         """
-        features, inverse = self.voxel_features(points, generator)
+        features, voxels = self.voxel_features(points, draws)
         # Not features[inverse]: on several CPU threads its gradient adds up in no fixed order.
-        return features.index_select(0, inverse)
+        return features.index_select(0, voxels.inverse)
 
-    def voxel_features(self, points: PointBatch, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Features (V, out_channels) of the occupied voxels and (N,) int64, the voxel of every point.
+    def voxel_features(self, points: PointBatch, draws: Draws | None = None) -> tuple[Tensor, Voxels]:
+        """The occupied voxels and their features (V, out_channels).
 
         Points of a voxel share its feature: what comes after costs less on voxels. Raises as `forward`.
         """
-        if not len(points):
-            return points.xyz.new_zeros(0, self.out_channels), points.scene
-        voxels = voxelize(points, self.voxel_size, generator)
-        if self.training and max(voxels.shape) <= 2**self.backbone.halvings and len(points.scene.unique()) == 1:
+        voxels = self.voxels(points, draws)
+        return self.encode(points, voxels, draws), voxels
+
+    def voxels(self, points: PointBatch, draws: Draws | None = None) -> Voxels:
+        """The occupied voxels; raises as `forward`."""
+        voxels = voxelize(points, self.voxel_size, draws)
+        scenes = sum(count > 0 for count in points.counts)
+        if self.training and max(voxels.shape) <= 2**self.backbone.halvings and scenes == 1:
             raise CleverError(
                 f"the batch, {max(voxels.shape)} voxels wide, fits into a single voxel of the coarsest level; "
                 "leave this scan out or use smaller voxels"
             )
-        features = torch.cat([points.xyz, points.intensity[:, None]], 1)[voxels.representative]
-        return self.backbone(features, voxels, generator), voxels.inverse
+        return voxels
+
+    def encode(self, points: PointBatch, voxels: Voxels, draws: Draws | None = None) -> Tensor:
+        """Features (V, out_channels) of voxels that `voxels` made of `points`."""
+        if not len(voxels.coords):
+            return points.xyz.new_zeros(0, self.out_channels)
+        features = torch.cat([points.xyz, points.intensity[:, None]], 1).index_select(0, voxels.representative)
+        return self.backbone(features, voxels, draws)

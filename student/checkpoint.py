@@ -30,7 +30,12 @@ def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> 
     Raises:
         CleverError: the folder cannot be written.
     """
-    described = {"student": student.name, "voxel_size": student.voxel_size, "meta": meta}
+    described = {
+        "student": student.name,
+        "voxel_size": student.voxel_size,
+        "patch": student.patch,
+        "meta": meta,
+    }
     save_module(Path(folder) / WEIGHTS, student, described)
     atomic_write(Path(folder) / DESCRIPTION, json.dumps(described, indent=2) + "\n")
 
@@ -45,7 +50,7 @@ def load_student(folder: Path | str) -> Student:
     described = read_meta(path)
     if not {"student", "voxel_size"} <= described.keys():
         raise CleverError(f"{path} holds no student; give the output folder of a pre-training or fine-tuning run")
-    student = build_student(described["student"], described["voxel_size"])
+    student = build_student(described["student"], described["voxel_size"], described.get("patch"))
     load_module(path, student)
     return student.eval()
 

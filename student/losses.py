@@ -1,11 +1,10 @@
 """Distillation losses between point and pixel features (paper section 3.2, equation 1)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
-
-from ..errors import CleverError
 
 Kind = Literal["l2", "mse", "cosine"]
 Weighting = Literal["view", "pair"]
@@ -37,31 +36,35 @@ def pair_distances(student: Tensor, teacher: Tensor, kind: Kind = "l2") -> Tenso
     raise ValueError(f"unknown distillation loss {kind}; known: l2, mse, cosine")
 
 
-def distillation_loss(
-    student: Tensor,
-    teacher: Tensor,
-    camera_view: Tensor | None = None,
-    kind: Kind = "l2",
-    weighting: Weighting = "view",
-) -> Tensor:
-    """Mean distance between projected student features and teacher features, a scalar.
+def distillation_loss(student: Tensor, teacher: Tensor, kind: Kind = "l2", weight: Tensor | None = None) -> Tensor:
+    """Weighted sum of the distances between projected student features and teacher features, a scalar.
 
     Args:
-        student, teacher: (K, C), one row for every visible (point, camera) pair.
-        camera_view: (K,) int64, which (scene, camera) image every pair belongs to; None where they are all one view.
+        student, teacher: (K, C), one row for every visible (point, camera) pair; without a row the loss is zero.
         kind: see `pair_distances`.
-        weighting: `view` averages each camera view over the points visible in it and then the views (equation 1,
-            "applied to each camera view"); `pair` averages all pairs at once, as ScaLR does.
-
-    Raises:
-        CleverError: there is not a single pair.
+        weight: (K,) float32, see `pair_weights`; None for the mean.
     """
     if not len(student):
-        raise CleverError("no point of this batch is visible in any camera, so there is nothing to distil")
-    if weighting not in ("view", "pair"):
-        raise ValueError(f"unknown weighting {weighting}; known: view, pair")
+        return 0 * student.float().sum()
     distances = pair_distances(student, teacher, kind)
-    if weighting == "pair" or camera_view is None:
-        return distances.mean()
-    _, view, count = torch.unique(camera_view, return_inverse=True, return_counts=True)
-    return (distances / count[view]).sum() / len(count)
+    return distances.mean() if weight is None else (distances * weight).sum()
+
+
+def pair_weights(view_pairs: Sequence[int], weighting: Weighting = "view", total: float | None = None) -> Tensor:
+    """Weights (K,) float32, on the CPU, of pairs sorted by camera view, from the number of pairs of every view.
+
+    `view` averages each camera view over the points visible in it and then the views that have any (equation 1,
+    "applied to each camera view"); `pair` averages all pairs at once, as ScaLR does. `total` is the number of such
+    views, or of pairs, of the whole step where this batch is but a part of it; without it the weights sum to one.
+    """
+    counts = torch.tensor([count for count in view_pairs if count], dtype=torch.int64)
+    pairs = sum(view_pairs)
+    if weighting == "view":
+        each = 1 / counts.double()
+        denominator = len(counts) if total is None else total
+    elif weighting == "pair":
+        each = torch.ones(len(counts), dtype=torch.float64)
+        denominator = pairs if total is None else total
+    else:
+        raise ValueError(f"unknown weighting {weighting}; known: view, pair")
+    return (each / denominator).float().repeat_interleave(counts, output_size=pairs)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import IN_CHANNELS, Backbone
+from .draws import Draws
+from .recompute import recompute
 from .sparse import DownConv, SparseTensor, SubmanifoldConv, UpConv, sparse_tensor
 from .voxelize import Voxels
 
@@ -97,17 +99,29 @@ class MinkUNet(Backbone):
         self.out_channels = width
         self.apply(_initialise)
 
-    def forward(self, features: Tensor, voxels: Voxels, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
         """(V, IN_CHANNELS) to (V, out_channels); nothing here is random."""
         x = self.stem(sparse_tensor(features, voxels.coords, voxels.shape, voxels.scenes, self.halvings))
         skips = []
         for down, blocks in zip(self.down, self.encoder, strict=True):
             skips.append(x.features)
-            x = blocks(down(x))
+            x = self._stage(blocks, down(x))
         for up, blocks in zip(self.up, self.decoder, strict=True):
             x = up(x)
-            x = blocks(x.replace_feature(torch.cat([x.features, skips.pop()], 1)))
+            x = self._stage(blocks, x.replace_feature(torch.cat([x.features, skips.pop()], 1)))
         return x.features
+
+    def _stage(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
+        if not self.recomputes:
+            return blocks(x)
+
+        def run(features: Tensor) -> Tensor:
+            out = blocks(x.replace_feature(features))
+            x.indice_dict = out.indice_dict  # index pairs are found once
+            return out.features
+
+        features = recompute(blocks, run, x.features)
+        return x.replace_feature(features)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,19 +4,26 @@ from dataclasses import replace
 
 import torch
 
+from .draws import Draws
 from .points import PointBatch
 
 
-def mix3d(points: PointBatch, generator: torch.Generator, p: float = 0.8) -> PointBatch:
+def mix3d(points: PointBatch, draws: Draws, p: float = 0.8) -> PointBatch:
     """Merge scenes 0 and 1, 2 and 3, ... of the batch, each pair with probability `p`; an odd last one stays alone.
 
-    Both clouds keep their place, sensor on sensor. Points keep their order, so that indices into the batch (pairs,
-    labels, query sources) stay valid; only `scene` and `size` change. Mix before voxelising, after augmentation, so
-    that each scene has its own; what belongs to one scene (camera views, occupancy queries) is made before.
+    The first scene of a pair decides. Both clouds keep their place, sensor on sensor. Points keep their order, so that
+    indices into the batch (pairs, labels, query sources) stay valid; only `scene` and `counts` change. Mix before
+    voxelising, after augmentation, so that each scene has its own; what belongs to one scene (camera views, occupancy
+    queries) is made before.
     """
-    pairs = points.size // 2
-    merged = torch.rand(pairs, generator=generator, device=generator.device) < p
-    starts = torch.ones(points.size, dtype=torch.bool, device=generator.device)
-    starts[1 : 2 * pairs : 2] = ~merged
-    scene = (starts.cumsum(0) - 1).to(points.scene.device)
-    return replace(points, scene=scene[points.scene], size=int(starts.sum()))
+    draw = draws.for_scenes("mix3d", 1)[::2, 0].tolist()
+    counts: list[int] = []
+    mixed: list[int] = []
+    for scene, count in enumerate(points.counts):
+        if scene % 2 and draw[scene // 2] < p:
+            counts[-1] += count
+        else:
+            counts.append(count)
+        mixed.append(len(counts) - 1)
+    scene_of = torch.tensor(mixed, dtype=torch.int64).to(points.scene.device, non_blocking=True)
+    return replace(points, scene=scene_of.index_select(0, points.scene), counts=tuple(counts))

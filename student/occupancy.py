@@ -1,98 +1,25 @@
 """The auxiliary task: is a point in space empty or filled, and how bright is it (paper section 3.4, after ALSO).
 
-Three parts, so that one may be replaced without the others: where to ask (`make_queries`), which features answer
-(the caller: here the feature of the query's source point), and the answer itself (`OccupancyDecoder` and its loss).
+Three parts, so that one may be replaced without the others: where to ask (`queries`), which features answer
+(`OccupancyHead`), and the answer itself (`OccupancyDecoder` and its loss). `OccupancyTask` says which form of each.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import CleverError
+from .neighbours import nearest_within
 from .points import PointBatch
-
-FRONT, BEHIND, SIGHT = 0, 1, 2
-"""Kinds of query: just before the surface (empty), just behind it (filled), on the line of sight (empty)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """Places in space whose occupancy is known, each seen from a surface point.
-
-    Attributes:
-        source: (Q,) int64, the surface point in the batch; stays valid while the order of points does.
-        offset: (Q, 3) float32, metres, from the source point to the query, in the frame of the batch's points.
-        kind: (Q,) int64, `FRONT`, `BEHIND` or `SIGHT`.
-    """
-
-    source: Tensor
-    offset: Tensor
-    kind: Tensor
-
-    @property
-    def occupied(self) -> Tensor:
-        """(Q,) bool."""
-        return self.kind == BEHIND
-
-    def transform(self, matrices: Tensor, scene: Tensor) -> "Queries":
-        """The same queries after points of scene s moved by `matrices[s]` (S, 3, 3); `scene` (N,) as it was then."""
-        moved = (matrices[scene[self.source]] * self.offset[:, None, :]).sum(-1)
-        return replace(self, offset=moved)
-
-
-def make_queries(
-    points: PointBatch,
-    sensor_origin: Tensor,
-    generator: torch.Generator,
-    delta: float = 0.1,
-    distance: Literal["uniform", "fixed"] = "uniform",
-    share: float = 2048 / 16384,
-) -> Queries:
-    """Three queries for each of some surface points p: in front and behind along the ray, and on the line of sight.
-
-    Make them from points as the sensor measured them, since the line of sight ends at the sensor: before
-    augmentation (then `Queries.transform`) and before scenes are mixed (nothing to do: sources stay valid).
-
-    Args:
-        points: in the sensor's frame.
-        sensor_origin: (3,) or (S, 3), where the rays start, metres; zero for a cloud in its LiDAR's own frame.
-        generator: draws source points and distances.
-        delta: metres; front and behind lie this far from p (`fixed`: the paper's "small distance") or at a uniform
-            share of it (`uniform`: ALSO's 0.1 m * U(0, 1)).
-        share: of the points of each scene that become sources, rounded up; ALSO takes 2,048 of 16,384. Points
-            within `delta` of the sensor are never taken: their front query would lie behind it.
-
-    Returns:
-        All front queries, then all behind, then all sight; none for a scene without points.
-    """
-    ray = points.xyz - sensor_origin.to(points.xyz).expand(points.size, 3)[points.scene]
-    length = torch.linalg.vector_norm(ray, dim=1)
-    source = _draw_sources(points, length > delta, share, generator)
-    ray, direction = ray[source], ray[source] / length[source, None]
-    draw = torch.rand(3, len(source), 1, generator=generator, device=generator.device).to(ray)
-    front, behind = delta * (1 - draw[:2]) if distance == "uniform" else torch.full_like(draw[:2], delta)
-    offset = torch.cat([-front * direction, behind * direction, (draw[2] - 1) * ray])
-    kind = torch.tensor([FRONT, BEHIND, SIGHT], device=source.device).repeat_interleave(len(source))
-    return Queries(source.repeat(3), offset, kind)
-
-
-def _draw_sources(points: PointBatch, usable: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Indices of ceil(share * usable points) random usable points of every scene."""
-    index = usable.nonzero().squeeze(1)
-    order = torch.randperm(len(index), generator=generator, device=generator.device).to(index.device)
-    scene, by_scene = torch.sort(points.scene[index[order]], stable=True)
-    rank = torch.arange(len(scene), device=scene.device) - torch.searchsorted(scene, scene)
-    wanted = torch.ceil(share * torch.bincount(scene, minlength=points.size).double())
-    return index[order[by_scene[rank < wanted[scene]]]]
+from .queries import SIGHT, OccupancyTask, Queries
 
 
 class OccupancyDecoder(nn.Module):
     """Reads occupancy and intensity at a query from a point's feature and the query's place relative to that point.
 
-    Four linear layers of 128 channels with ReLU between them, as ALSO's (50,178 parameters for 128-d features).
+    Four linear layers with ReLU between them: 131 -> 128 -> 128 -> 128 -> 2, ALSO's 50,178 parameters, for 128-d
+    features. ALSO's code has no ReLU before the last layer, which makes its last two layers a single linear map.
     """
 
     def __init__(self, in_channels: int, hidden: int = 128) -> None:
@@ -108,33 +35,111 @@ class OccupancyDecoder(nn.Module):
         )
 
     def forward(self, features: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Occupancy logit (Q,) and intensity (Q,) from features (Q, C) and offsets (Q, 3) in metres."""
-        logit, intensity = self.layers(torch.cat([features, offset.to(features.dtype)], 1)).unbind(1)
+        """Occupancy logit (...) and intensity (...) from features (..., C) and offsets (..., 3) in metres."""
+        logit, intensity = self.layers(torch.cat([features, offset.to(features.dtype)], -1)).unbind(-1)
         return logit, intensity
 
 
 class OccupancyLoss(NamedTuple):
-    """Scalars: `total` = `occupancy` + weight * `intensity`."""
+    """Scalars: `total` = `occupancy` + `intensity_weight` * `intensity`."""
 
     total: Tensor
     occupancy: Tensor
     intensity: Tensor
 
 
+class OccupancyHead(nn.Module):
+    """The whole task on top of a student's features: a decoder, and the features that it reads for every query.
+
+    With aggregation `radius` the supports are the occupied voxels: where the point that stands for one lies, and the
+    voxel's feature. ALSO's are the points that its network takes, which are one a voxel as well. Only supports of the
+    query's own scene answer, also where Mix3D has laid another scene over it: the place was seen empty or filled in
+    its own scene, and a surface of the other one there would contradict that.
+
+    Args:
+        in_channels: C, the student's.
+        task: which form.
+    """
+
+    def __init__(self, in_channels: int, task: OccupancyTask) -> None:
+        super().__init__()
+        self.task = task
+        self.decoder = OccupancyDecoder(in_channels, task.hidden)
+
+    def forward(
+        self,
+        features: Tensor,
+        voxel: Tensor,
+        representative: Tensor,
+        queries: Queries,
+        points: PointBatch,
+        scenes_total: int | None = None,
+    ) -> OccupancyLoss:
+        """The loss of `occupancy_loss`.
+
+        Args:
+            features: (V, C) of the occupied voxels.
+            voxel: (N,) int64, the voxel of every point.
+            representative: (V,) int64, the point that stands for every voxel.
+            queries: in the frame of `points`.
+            points: augmented but not mixed: scenes as loaded, places as the network saw them.
+            scenes_total: see `occupancy_loss`.
+        """
+        if self.task.aggregation == "source":
+            index, offset = voxel[queries.source][:, None], queries.offset[:, None]
+            weight = queries.weight[:, None]
+        else:
+            index, offset, weight = self._neighbourhood(representative, queries, points)
+        # Not features[index]: on several CPU threads its gradient adds up in no fixed order.
+        answering = features.index_select(0, index.flatten()).unflatten(0, index.shape)
+        logit, intensity = self.decoder(answering, offset)
+        return occupancy_loss(logit, intensity, weight, queries, points, self.task, scenes_total)
+
+    def _neighbourhood(
+        self, representative: Tensor, queries: Queries, points: PointBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of K supports a query: voxel (Q, K), offset from it to the query (Q, K, 3) metres, and weight (Q, K)."""
+        place = points.xyz[queries.source] + queries.offset
+        supports, scene = points.xyz[representative], points.scene[representative]
+        index, found = nearest_within(
+            place, queries.counts, supports, scene, points.counts, self.task.radius, self.task.max_neighbours
+        )
+        offset = torch.where(found[:, :, None], place[:, None] - supports[index], 0)
+        return index, offset, queries.weight[:, None] * found
+
+
 def occupancy_loss(
-    logit: Tensor, intensity: Tensor, queries: Queries, points: PointBatch, intensity_weight: float = 1.0
+    logit: Tensor,
+    intensity: Tensor,
+    weight: Tensor,
+    queries: Queries,
+    points: PointBatch,
+    task: OccupancyTask,
+    scenes_total: int | None = None,
 ) -> OccupancyLoss:
-    """Binary cross-entropy of occupancy plus `intensity_weight` (lambda) times the squared error of intensity.
+    """Binary cross-entropy of occupancy plus lambda times the error of intensity, each the mean over scenes of the
+    mean over all answers to a scene's queries.
 
     The intensity to predict is that of the source point. Sight queries lie in free space, where nothing reflects, so
-    they take no part in it.
+    they take no part in it. A scene without an answer of weight counts as zero. ALSO takes one mean over all answers
+    of the batch instead; here every scene weighs the same, however many supports it has.
 
-    Raises:
-        CleverError: there is not a single query.
+    Args:
+        logit, intensity, weight: (Q, K), of K answers to every query; `weight` is 1 or 0.
+        scenes_total: number of scenes to divide by. The losses of parts of a batch add up to that of the whole if
+            each is given the number of scenes in the whole; None: those of this batch.
     """
-    if not len(logit):
-        raise CleverError("no point of this batch can serve as an occupancy query: its scenes are empty")
-    occupancy = F.binary_cross_entropy_with_logits(logit.float(), queries.occupied.float())
-    near = queries.kind != SIGHT
-    error = F.mse_loss(intensity.float()[near], points.intensity[queries.source[near]])
-    return OccupancyLoss(occupancy + intensity_weight * error, occupancy, error)
+    scenes = len(queries.counts) if scenes_total is None else scenes_total
+    filled = queries.occupied.float()[:, None].expand_as(logit)
+    entropy = F.binary_cross_entropy_with_logits(logit.float(), filled, reduction="none")
+    actual = points.intensity[queries.source][:, None].expand_as(intensity)
+    error = (F.mse_loss if task.intensity == "mse" else F.l1_loss)(intensity.float(), actual, reduction="none")
+    occupancy = _sum_of_scene_means(entropy, weight, queries.counts) / scenes
+    near = (queries.kind != SIGHT)[:, None]
+    brightness = _sum_of_scene_means(error, weight * near, queries.counts) / scenes
+    return OccupancyLoss(occupancy + task.intensity_weight * brightness, occupancy, brightness)
+
+
+def _sum_of_scene_means(value: Tensor, weight: Tensor, counts: tuple[int, ...]) -> Tensor:
+    parts = zip((value * weight).sum(1).split(counts), weight.sum(1).split(counts), strict=True)
+    return torch.stack([part.sum() / weights.sum().clamp(min=1) for part, weights in parts]).sum()

@@ -1,6 +1,7 @@
 """PointTransformer V3: attention within patches of voxels serialised along space-filling curves (Wu et al. 2024)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from ..errors import CleverError
 from .backbone import IN_CHANNELS, Backbone
+from .draws import Draws
+from .recompute import recompute
 from .serialize import DEPTH, ORDERS, encode
 from .sparse import SparseTensor, SubmanifoldConv, sparse_tensor
 from .voxelize import Voxels
@@ -49,13 +52,13 @@ class _Level:
     result of their own patch. A scene smaller than a patch is one short patch, whose empty places are masked.
 
     Attributes:
-        sparse: coordinates for convolution; it gathers the index pairs that they share.
+        sparse: coordinates for convolution; its features are placeholders, its index pairs are found once and kept.
         members: (orders, P, patch) int64, the voxel at every place of every patch.
         place: (orders, V) int64, the place in the flattened patches where a voxel's result stands.
         mask: (P, 1, 1, patch) bool, False at empty places; None where there are none.
         parent: (V,) int64, the voxel of twice the size that holds each; None at the coarsest level.
         by_parent: (V,) int64, voxels sorted by parent.
-        children: voxels in each parent.
+        children: (parents,) int64, voxels in each parent.
     """
 
     sparse: SparseTensor
@@ -70,6 +73,8 @@ class _Level:
 def _levels(voxels: Voxels, count: int, patch: int) -> list[_Level]:
     """`count` levels, each of twice the voxel size of the one before.
 
+    The host waits for the device once, for the number of voxels of every scene at every level.
+
     Raises:
         CleverError: more voxels along an axis than a code can tell apart.
     """
@@ -79,48 +84,85 @@ def _levels(voxels: Voxels, count: int, patch: int) -> list[_Level]:
         )
     coords, shape = voxels.coords, voxels.shape
     codes = torch.stack([encode(coords, order) for order in ORDERS])
+    counts = _voxels_per_scene(codes[0], voxels.scenes, count).tolist()
     levels = []
     for number in range(count):
         order = torch.argsort(codes, dim=1)
-        members, place, mask = _patches(order, torch.bincount(coords[:, 0], minlength=voxels.scenes), patch)
-        level = _Level(sparse_tensor(coords.float(), coords, shape, voxels.scenes, 0), members, place, mask)
+        level = _Level(
+            sparse_tensor(coords.float(), coords, shape, voxels.scenes, 0), *_patches(order, counts[number], patch)
+        )
         levels.append(level)
         if number == count - 1:
             break
-        _, level.parent, children = torch.unique(codes[0] >> 3, return_inverse=True, return_counts=True)
-        level.by_parent, level.children = order[0], children
-        heads = order[0][children.cumsum(0) - children]
-        codes = codes[:, heads] >> 3
-        coords = torch.cat([coords[heads, :1], coords[heads, 1:] >> 1], 1).contiguous()
+        heads = _pool(level, codes[0], order[0], sum(counts[number + 1]))
+        codes = codes.index_select(1, heads) >> 3
+        coords = coords.index_select(0, heads)
+        coords = torch.cat([coords[:, :1], coords[:, 1:] >> 1], 1)
         shape = (-(-shape[0] // 2), -(-shape[1] // 2), -(-shape[2] // 2))
     return levels
 
 
-def _patches(order: Tensor, counts: Tensor, patch: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Members, places and mask (see `_Level`) of voxels in serialised `order` (orders, V), scene after scene."""
-    patch = min(patch, int(counts.max()))
-    first = counts.cumsum(0) - counts
-    patches = -(-counts // patch)
-    scene = torch.repeat_interleave(torch.arange(len(counts), device=order.device), patches)
-    number = torch.arange(len(scene), device=order.device) - (patches.cumsum(0) - patches)[scene]
-    start = first[scene] + torch.minimum(number * patch, (counts[scene] - patch).clamp(min=0))
-    slot = torch.arange(patch, device=order.device)
-    filled = slot < counts[scene, None]
-    rank = torch.where(filled, start[:, None] + slot, first[scene, None])
-    own = torch.zeros_like(order[0])
-    # Patches overlap only backwards: later ones must not take over what an earlier one owns.
-    owned = filled & (start[:, None] + slot >= (first[scene] + number * patch)[:, None])
-    flat = torch.arange(rank.numel(), device=order.device).view_as(rank)
-    own[rank[owned]] = flat[owned]
+def _voxels_per_scene(code: Tensor, scenes: int, levels: int) -> Tensor:
+    """(levels, scenes) int64 from the codes (V,) of the finest level: a voxel is a code with 3 bits a level cut off."""
+    code = code.sort().values
+    cut = code >> 3 * torch.arange(levels, device=code.device)[:, None]
+    begins = torch.ones_like(cut)
+    begins[:, 1:] = cut.diff(dim=1) != 0
+    return begins.new_zeros(levels, scenes).index_add_(1, code >> 3 * DEPTH, begins)
+
+
+def _pool(level: _Level, code: Tensor, order: Tensor, parents: int) -> Tensor:
+    """Set parents from the voxels' z codes (V,) and the order (V,) of these; one child (parents,) of each."""
+    line = code.index_select(0, order) >> 3
+    begins = torch.zeros_like(line)
+    begins[1:] = line.diff() != 0
+    number = begins.cumsum(0)
+    first = torch.searchsorted(number, torch.arange(parents + 1, device=line.device))
+    level.parent = torch.empty_like(order).scatter_(0, order, number)
+    level.by_parent, level.children = order, first.diff()
+    return order.index_select(0, first[:-1])
+
+
+def _patches(order: Tensor, counts: list[int], patch: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Members, places and mask (see `_Level`) of voxels in serialised `order` (orders, V), `counts` in each scene."""
+    patch = min(patch, max(counts))
+    size = torch.tensor(counts, dtype=torch.int64)
+    patches = -(-size // patch)
+    # For every scene: its voxels, its first voxel, its first patch, where its last patch starts.
+    table = torch.stack(
+        [size, size.cumsum(0) - size, patches.cumsum(0) - patches, (size - patch).clamp(min=0), patches]
+    )
+    table = table.to(order.device, non_blocking=True)
+    number_of_patches = sum(-(-count // patch) for count in counts)
+    size, first, before, last, _ = _repeat(table, table[4], number_of_patches)
+    number = torch.arange(number_of_patches, device=order.device) - before
+    rank = torch.minimum(number * patch, last)[:, None] + torch.arange(patch, device=order.device)
+    filled = rank < size[:, None]
+    members = order[:, first[:, None] + torch.where(filled, rank, 0)]
+
+    _, first, before, last, _ = _repeat(table, table[0], order.shape[1])
+    rank = torch.arange(order.shape[1], device=order.device) - first
+    number = rank // patch
+    own = (before + number) * patch + rank - torch.minimum(number * patch, last)
     place = torch.empty_like(order).scatter_(1, order, own.expand_as(order))
-    return order[:, rank], place, None if bool(filled.all()) else filled[:, None, None, :]
+    short = any(0 < count < patch for count in counts)
+    return members, place, filled[:, None, None, :] if short else None
+
+
+def _repeat(table: Tensor, counts: Tensor, total: int) -> Tensor:
+    """Column i of the table (rows, S) `counts[i]` times, `total` in all."""
+    return table.repeat_interleave(counts, dim=1, output_size=total)
 
 
 class _Block(nn.Module):
-    """Conditional positional encoding, attention within patches, and an MLP, each added to its input."""
+    """Conditional positional encoding, attention within patches, and an MLP, each added to its input.
 
-    def __init__(self, channels: int, heads: int, drop_path: float) -> None:
+    `name` tells the random numbers of blocks apart.
+    """
+
+    def __init__(self, name: str, channels: int, heads: int, drop_path: float) -> None:
         super().__init__()
+        self.name = name
         self.heads = heads
         self.drop_path = drop_path
         self.position_conv = SubmanifoldConv(channels, channels, 3, "blocks", bias=True)
@@ -132,11 +174,12 @@ class _Block(nn.Module):
             nn.LayerNorm(channels), nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
 
-    def forward(self, x: Tensor, level: _Level, curve: int, generator: torch.Generator | None) -> Tensor:
-        level.sparse = self.position_conv(level.sparse.replace_feature(x))
-        x = x + self.position(level.sparse.features)
-        x = x + self._drop(self._attention(self.attention_norm(x), level, curve), generator)
-        return x + self._drop(self.mlp(x), generator)
+    def forward(self, x: Tensor, level: _Level, curve: int, draws: Draws | None) -> Tensor:
+        position = self.position_conv(level.sparse.replace_feature(x))
+        level.sparse.indice_dict = position.indice_dict
+        x = x + self.position(position.features)
+        x = x + self._drop(self._attention(self.attention_norm(x), level, curve), "attention", draws)
+        return x + self._drop(self.mlp(x), "mlp", draws)
 
     def _attention(self, x: Tensor, level: _Level, curve: int) -> Tensor:
         members = level.members[curve]
@@ -145,11 +188,12 @@ class _Block(nn.Module):
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=level.mask)
         return self.projection(out.transpose(1, 2).reshape(-1, x.shape[1]).index_select(0, level.place[curve]))
 
-    def _drop(self, branch: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _drop(self, branch: Tensor, kind: str, draws: Draws | None) -> Tensor:
         """Drop the branch at random voxels (not whole scenes), as Pointcept does."""
-        if not self.training or generator is None or not self.drop_path:
+        if not self.training or draws is None or not self.drop_path:
             return branch
-        draw = torch.rand(len(branch), 1, generator=generator, device=generator.device).to(branch.device)
+        generator = draws.generator(f"drop {self.name} {kind}", branch.device)
+        draw = torch.rand(len(branch), 1, generator=generator, device=branch.device)
         return branch * ((draw >= self.drop_path) / (1 - self.drop_path)).to(branch.dtype)
 
 
@@ -191,9 +235,11 @@ class _Up(nn.Module):
 class PointTransformerV3(Backbone):
     """U-Net of attention blocks; block i of a stage follows curve i of that stage.
 
-    The four curves come in a random order at every stage where a generator is given (training), in the order of
-    `ORDERS` otherwise.
+    The four curves come in a random order at every stage where draws are given (training), in the order of `ORDERS`
+    otherwise.
     """
+
+    peak_lr = 2e-3
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -204,53 +250,58 @@ class PointTransformerV3(Backbone):
         self.stem = nn.Sequential(*_activate(width))
         self.down, self.encoder, self.up, self.decoder = (nn.ModuleList() for _ in range(4))
         rates = iter(torch.linspace(0, layout.drop_path, sum(depth for _, depth, _ in layout.encoder)).tolist())
-        for channels, depth, heads in layout.encoder:
-            if len(self.encoder):
+        for number, (channels, depth, heads) in enumerate(layout.encoder):
+            if number:
                 self.down.append(_Down(width, channels))
-            self.encoder.append(_blocks(channels, heads, [next(rates) for _ in range(depth)]))
+            self.encoder.append(_blocks(f"encoder {number}", channels, heads, [next(rates) for _ in range(depth)]))
             width = channels
         rates = iter(torch.linspace(layout.drop_path, 0, sum(depth for _, depth, _ in layout.decoder)).tolist())
-        for (channels, depth, heads), (skip, _, _) in zip(layout.decoder, layout.encoder[-2::-1], strict=True):
+        skips = [channels for channels, _, _ in layout.encoder[-2::-1]]
+        for number, (skip, (channels, depth, heads)) in enumerate(zip(skips, layout.decoder, strict=True)):
             self.up.append(_Up(width, skip, channels))
-            self.decoder.append(_blocks(channels, heads, [next(rates) for _ in range(depth)]))
+            self.decoder.append(_blocks(f"decoder {number}", channels, heads, [next(rates) for _ in range(depth)]))
             width = channels
         self.out_channels = width
 
-    def forward(self, features: Tensor, voxels: Voxels, generator: torch.Generator | None = None) -> Tensor:
+    def block_parameters(self) -> list[nn.Parameter]:
+        """Those of the attention blocks, as Pointcept trains them: 2e-4 of 2e-3."""
+        return [*self.encoder.parameters(), *self.decoder.parameters()]
+
+    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
         """(V, IN_CHANNELS) to (V, out_channels)."""
+        assert self.patch is not None
         levels = _levels(voxels, len(self.encoder), self.patch)
-        curves = [_curves(generator) for _ in levels]
-        levels[0].sparse = self.stem_conv(levels[0].sparse.replace_feature(features))
-        x = self.stem(levels[0].sparse.features)
+        curves = [_curves(number, draws) for number in range(len(levels))]
+        x = self.stem(self.stem_conv(levels[0].sparse.replace_feature(features)).features)
         skips = []
         for number, blocks in enumerate(self.encoder):
             if number:
                 x = self.down[number - 1](x, levels[number - 1])
-            x = _run(blocks, x, levels[number], curves[number], generator)
+            x = self._run(blocks, x, levels[number], curves[number], draws)
             skips.append(x)
         skips.pop()
         for up, blocks in zip(self.up, self.decoder, strict=True):
             number = len(skips) - 1
             x = up(x, skips.pop(), levels[number])
-            x = _run(blocks, x, levels[number], curves[number], generator)
+            x = self._run(blocks, x, levels[number], curves[number], draws)
+        return x
+
+    def _run(self, blocks: nn.Module, x: Tensor, level: _Level, curves: list[int], draws: Draws | None) -> Tensor:
+        assert isinstance(blocks, nn.ModuleList)
+        for number, block in enumerate(blocks):
+            run = partial(block, level=level, curve=curves[number % len(curves)], draws=draws)
+            x = recompute(block, run, x) if self.recomputes else run(x)
         return x
 
 
-def _blocks(channels: int, heads: int, drop_path: list[float]) -> nn.ModuleList:
-    return nn.ModuleList(_Block(channels, heads, rate) for rate in drop_path)
+def _blocks(stage: str, channels: int, heads: int, drop_path: list[float]) -> nn.ModuleList:
+    return nn.ModuleList(_Block(f"{stage} {number}", channels, heads, rate) for number, rate in enumerate(drop_path))
 
 
-def _run(blocks: nn.Module, x: Tensor, level: _Level, curves: list[int], generator: torch.Generator | None) -> Tensor:
-    assert isinstance(blocks, nn.ModuleList)
-    for number, block in enumerate(blocks):
-        x = block(x, level, curves[number % len(curves)], generator)
-    return x
-
-
-def _curves(generator: torch.Generator | None) -> list[int]:
-    if generator is None:
+def _curves(stage: int, draws: Draws | None) -> list[int]:
+    if draws is None:
         return list(range(len(ORDERS)))
-    return torch.randperm(len(ORDERS), generator=generator, device=generator.device).tolist()
+    return torch.randperm(len(ORDERS), generator=draws.generator(f"curves {stage}")).tolist()
 
 
 def build(name: str) -> PointTransformerV3:

@@ -16,15 +16,26 @@ STUDENTS = {
 """Name of every student: the module here that builds it (imported only when it is asked for)."""
 
 
-def build_student(name: str, voxel_size: float) -> Student:
-    """The student of that name with fresh weights from torch's global generator; `voxel_size` in metres.
+def build_student(name: str, voxel_size: float, patch: int | None = None) -> Student:
+    """The student of that name with fresh weights from torch's global generator.
+
+    Args:
+        name: one of `STUDENTS`.
+        voxel_size: metres.
+        patch: voxels that attend to each other, for students that have attention; None for their own default.
 
     Raises:
-        CleverError: unknown name, or a voxel size that is not positive.
+        CleverError: unknown name, a voxel size or patch that is not positive, or a patch for a student without.
     """
     if name not in STUDENTS:
         raise CleverError(f"unknown student {name}; known: {', '.join(STUDENTS)}")
     if not voxel_size > 0:
         raise CleverError(f"voxel size {voxel_size} m; it must be positive")
     backbone = import_module(f".{STUDENTS[name]}", __package__).build(name)
+    if patch is not None:
+        if backbone.patch is None:
+            raise CleverError(f"student {name} has no attention, so there is no patch to set; leave it out")
+        if patch < 1:
+            raise CleverError(f"patch of {patch} voxels; it must be positive")
+        backbone.patch = patch
     return Student(name, backbone, voxel_size)

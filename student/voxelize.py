@@ -1,11 +1,13 @@
 """Points to voxels and back."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import CleverError
+from .draws import Draws
 from .points import PointBatch
 
 MAX_EXTENT = 2**16
@@ -32,12 +34,13 @@ class Voxels:
     representative: Tensor
 
 
-def voxelize(points: PointBatch, size: float, generator: torch.Generator | None = None) -> Voxels:
+def voxelize(points: PointBatch, size: float, draws: Draws | None = None) -> Voxels:
     """Group points into cubes of `size` metres, on the points' own device.
 
     A point lies in voxel floor(xyz / size), divided in float64 (float32 puts points near a face on the wrong side).
-    A voxel is represented by a point drawn uniformly among its own where a generator is given (training), by its
-    first in the order of the batch otherwise.
+    A voxel is represented by a point drawn uniformly among its own where `draws` are given (training), by its first
+    in the order of the batch otherwise. The host waits for the device twice: for the scenes' extents and for the
+    number of voxels.
 
     Raises:
         CleverError: a point is not finite, or a scene spans more than `MAX_EXTENT` voxels along an axis.
@@ -48,27 +51,27 @@ def voxelize(points: PointBatch, size: float, generator: torch.Generator | None 
     scene = points.scene[:, None].expand(-1, 3)
     lowest.scatter_reduce_(0, scene, cells, "amin")
     highest.scatter_reduce_(0, scene, cells, "amax")
-    shape = _shape(highest - lowest, size)
-    x, y, z = (cells - lowest[points.scene]).long().unbind(1)
+    shape = _shape((highest - lowest).tolist(), size)
+    x, y, z = (cells - lowest.index_select(0, points.scene)).long().unbind(1)
     code = ((points.scene * shape[0] + x) * shape[1] + y) * shape[2] + z
     unique, inverse = torch.unique(code, return_inverse=True)
-    return Voxels(
-        _decode(unique, shape), shape, points.size, inverse, _representatives(inverse, len(unique), generator)
-    )
+    return Voxels(_decode(unique, shape), shape, points.size, inverse, _representatives(inverse, len(unique), draws))
 
 
-def _shape(span: Tensor, size: float) -> tuple[int, int, int]:
-    """Grid that holds scenes of `span` (S, 3) voxels: -inf for a scene without points, NaN for points without place."""
-    widest = torch.where(span.isnan(), torch.inf, span).amax(1).tolist()
-    for scene, extent in enumerate(widest):
-        if extent == torch.inf:
+def _shape(spans: list[list[float]], size: float) -> tuple[int, int, int]:
+    """Grid that holds scenes of `spans` voxels along each axis.
+
+    A scene without points spans -inf voxels, one with points that are not finite inf or NaN.
+    """
+    for scene, span in enumerate(spans):
+        if not all(extent < math.inf for extent in span):
             raise CleverError(f"scene {scene} of the batch has points that are not finite; remove them from the cloud")
-        if extent >= MAX_EXTENT:
+        if max(span) >= MAX_EXTENT:
             raise CleverError(
-                f"scene {scene} of the batch spans {extent * size:.0f} m, more than {MAX_EXTENT} voxels of {size} m; "
-                "remove its farthest points or use larger voxels"
+                f"scene {scene} of the batch spans {max(span) * size:.0f} m, more than {MAX_EXTENT} voxels of {size} m;"
+                " remove its farthest points or use larger voxels"
             )
-    x, y, z = span.amax(0).clamp(min=0).long().add(1).tolist() if len(span) else (1, 1, 1)
+    x, y, z = (int(max(extents)) + 1 for extents in zip([0.0] * 3, *spans, strict=True))
     return x, y, z
 
 
@@ -80,14 +83,9 @@ def _decode(code: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return torch.stack([code, *reversed(columns)], 1).int()
 
 
-def _representatives(inverse: Tensor, voxels: int, generator: torch.Generator | None) -> Tensor:
-    count = len(inverse)
-    if generator is None:
-        priority = torch.arange(count, device=inverse.device)
-        point_of = priority
-    else:
-        point_of = torch.randperm(count, generator=generator, device=generator.device).to(inverse.device)
-        priority = torch.empty_like(point_of)
-        priority[point_of] = torch.arange(count, device=inverse.device)
-    first = inverse.new_full((voxels,), count).scatter_reduce_(0, inverse, priority, "amin")
-    return point_of[first]
+def _representatives(inverse: Tensor, voxels: int, draws: Draws | None) -> Tensor:
+    """(voxels,) int64: of every voxel the point that comes first, in the order of the batch or in a random one."""
+    place = torch.arange(len(inverse), device=inverse.device)
+    order = place if draws is None else draws.order("voxel")
+    first = inverse.new_full((voxels,), len(inverse))
+    return order[first.scatter_reduce_(0, inverse[order], place, "amin")]

@@ -6,15 +6,20 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pyquaternion import Quaternion
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 KITTI_RAW_IDS = (0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80, 81, 99,
                  252, 253, 254, 255, 256, 257, 258, 259)  # fmt: skip
@@ -31,6 +36,11 @@ NUSCENES_YAW = {
     "CAM_FRONT_RIGHT": -55,
 }
 NUSCENES_SIZE = (160, 90)
+SIZED_BY_VALUES = {
+    "_local_scalar_dense", "_unique", "_unique2", "bincount", "equal", "is_nonzero", "masked_select", "multinomial",
+    "nonzero", "unique_consecutive", "unique_dim", "unique_dim_consecutive",
+}  # fmt: skip
+INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 EMPTY_TABLES = ("attribute", "visibility", "instance", "sample_annotation")
 
 
@@ -211,3 +221,112 @@ def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
 def nuscenes_root(write_nuscenes: Callable[..., Path]) -> Path:
     """v1.0-mini with scene-0061 (3 keyframes, train) and scene-0103 (2 keyframes, val), labelled."""
     return write_nuscenes({"scene-0061": 3, "scene-0103": 2})
+
+
+class _Device(TorchDispatchMode):
+    """Which tensors would lie on a GPU, and the operations on them that the host would wait for.
+
+    A tensor's place is that of its storage: on the device, on the host (unless noted), or `either`, where it was made
+    on the device of another tensor. What is computed from a tensor on the device lies there too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+        self._places: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is used twice
+
+    def put(self, value: Any, place: str) -> Any:
+        for tensor in _tensors(value):
+            storage = tensor.untyped_storage()
+            self._places[storage._cdata] = place, storage
+        return value
+
+    def places(self, value: Any) -> set[str]:
+        """Of all the tensors in `value`; a number of the host is at home anywhere."""
+        found = set()
+        for tensor in _tensors(value):
+            default = "host" if tensor.ndim else "either"
+            found.add(self._places.get(tensor.untyped_storage()._cdata, (default,))[0])
+        return found
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        places = self.places((args, kwargs))
+        if "device" in places and _is_wait(func.overloadpacket.__name__, args, kwargs):
+            self.waits.append(func.overloadpacket.__name__)
+        out = func(*args, **kwargs)
+        if "device" in places or places == {"either"}:
+            self.put(out, "device" if "device" in places else "either")
+        return out
+
+
+class _Transfers(TorchFunctionMode):
+    """Copies between host and device. On a machine without a GPU they do nothing, so only the calls tell.
+
+    The host is called "cpu"; a torch.device is that of another tensor.
+    """
+
+    def __init__(self, device: _Device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name, places = getattr(func, "__name__", ""), self.device.places((args, kwargs))
+        given = [value for value in (*args, *kwargs.values()) if isinstance(value, str | torch.device)]
+        to_host = name in ("tolist", "numpy", "cpu") or "cpu" in given
+        to_device = any(isinstance(value, torch.device) for value in given)
+        if to_host and "device" in places:
+            self.device.waits.append(name)
+            out = func(*args, **kwargs)
+            return self.device.put(out.clone(), "host") if isinstance(out, Tensor) else out
+        if name in ("tensor", "as_tensor", "new_tensor") and (to_device or "device" in places):
+            self.device.waits.append(name)
+        if name == "to" and "device" not in self.device.places(args[:1]) and (to_device or "device" in places):
+            if not kwargs.get("non_blocking"):
+                self.device.waits.append(name)
+            return self.device.put(func(*args, **kwargs).clone(), "device")
+        assert name == "copy_" or not {"host", "device"} <= places, f"{name} mixes tensors of host and device"
+        out = func(*args, **kwargs)
+        return self.device.put(out, "either") if to_device and "device" not in places else out
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from (*value.parameters(), *value.buffers())
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+    elif dataclasses.is_dataclass(value):
+        yield from _tensors([getattr(value, field.name) for field in dataclasses.fields(value)])
+
+
+def _is_wait(name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
+    if name in INDEXED:
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    return name in SIZED_BY_VALUES
+
+
+@pytest.fixture
+def host_reads() -> Callable[..., list[str]]:
+    """Runs a function and names whatever in it would make the host wait for a GPU, in order; none is needed for it.
+
+    After the function come the tensors that would lie on the GPU, or modules, dataclasses and containers of them. Where
+    the tensors lie that the function makes is told by what they are made from, not by their size: the host may read
+    its own at will, large or small, and mixing them with those of the GPU fails. Operations inside spconv are not seen.
+    """
+
+    def run(function: Callable[[], object], *on_device: object) -> list[str]:
+        device = _Device()
+        device.put(on_device, "device")
+        with device, _Transfers(device):
+            function()
+        return device.waits
+
+    return run

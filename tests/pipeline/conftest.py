@@ -1,16 +1,24 @@
-"""A labelled dataset in memory, for the jobs that train and measure."""
+"""A labelled dataset in memory and a small feature cache on disk, for the jobs that train and measure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from clever.cache.frame import Frame
+from clever.cache.codec import Statistics, calibrate, encode
+from clever.cache.frame import Camera, Frame
+from clever.cache.projection import Correspondences
+from clever.cache.store import Store
+from clever.cache.writer import GridShard, PointShard
 from clever.errors import FrameError
 from clever.pipeline.datasets import IGNORE
+
+SIZES = ((64, 32), (40, 40))
+"""Of the two cameras of `make_cache`."""
 
 
 @pytest.fixture(autouse=True)
@@ -74,5 +82,72 @@ def make_labelled() -> Callable[..., LabelledDataset]:
             labels[::10] = IGNORE
             truth[name] = None if name in unlabelled else labels
         return LabelledDataset(clouds, truth, frozenset(broken))
+
+    return make
+
+
+def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Frame, Correspondences]:
+    """A street of a floor and a wall; the left camera sees a third of its points, the right one a half."""
+    floor = rng.uniform([-6, -6, -1.5, 0], [6, 6, -1.4, 0.3], (120, 4))
+    wall = rng.uniform([-6, 5, -1.5, 0.5], [6, 5.2, 2, 1], (80, 4))
+    points = np.concatenate([floor, wall]).astype(np.float32)
+    cameras = tuple(
+        Camera(name, Path(f"{name}.png"), *size, np.eye(3), np.eye(4))
+        for name, size in zip(("left", "right"), SIZES, strict=True)
+    )
+    frame = Frame(f"frame-{number}", f"scene-{number // 2}", number, points, np.eye(4), cameras)
+    counts = [66, 100] if paired else [0, 0]
+    seen = [np.sort(rng.choice(len(points), count, replace=False)) for count in counts]
+    place = (points[:, :2] + 6) / 12.5
+    uv = np.concatenate([1 + place[index] * (np.array(size) - 3) for index, size in zip(seen, SIZES, strict=True)])
+    return frame, Correspondences(np.concatenate(seen).astype(np.uint32), uv, np.cumsum([0, *counts]))
+
+
+def _add_second(store: Store, frames: int, lacking: tuple[int, ...]) -> None:
+    info = store.add_teacher("other-2x2", "drawn too", (2, 2), 8, "int8", "grid", {"model": "other"})
+    features = torch.randn(2, 2, 2, 8, generator=torch.Generator().manual_seed(1))
+    calibration = calibrate([Statistics.of(features)], "int8")
+    assert calibration
+    store.set_calibration(info, calibration)
+    grid = GridShard(store, info, 0)
+    for number in range(frames):
+        if number in lacking:
+            grid.fail(number, "no image")
+        else:
+            grid.add(number, encode(features, "int8", calibration)[0].numpy(), None)
+    grid.commit()
+
+
+@pytest.fixture
+def make_cache(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a store of five frames; `unpaired` have no pairs, `broken` have NaN tokens.
+
+    A second teacher, of 8 channels and int8, has all frames but those in `lacking`.
+    """
+
+    def make(
+        unpaired: tuple[int, ...] = (),
+        broken: tuple[int, ...] = (),
+        name: str = "toy.zarr",
+        second: bool = False,
+        lacking: tuple[int, ...] = (),
+    ) -> Path:
+        rng = np.random.default_rng(3)
+        store = Store.open_or_create(tmp_path / name, {"dataset": "toy", "cameras": ["left", "right"]})
+        made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
+        store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
+        info = store.add_teacher("toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"})
+        points, grid = PointShard(store, 0), GridShard(store, info, 0)
+        features = 1 + rng.normal(size=(2, 3, 5, 6))
+        for number, (frame, pairs) in enumerate(made):
+            points.add(number, frame, pairs)
+            tokens = np.full_like(features, np.nan) if number in broken else features
+            grid.add(number, tokens.astype(np.float16), None)
+        points.commit()
+        grid.commit()
+        if second:
+            _add_second(store, len(made), lacking)
+        store.finalise()
+        return tmp_path / name
 
     return make

@@ -1,8 +1,10 @@
 """Pre-training on a small store written frame by frame: resume, determinism, isolation, bad numbers."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,66 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clever.cache import FeatureCache
-from clever.cache.frame import Camera, Frame
-from clever.cache.projection import Correspondences
 from clever.cache.sampling import sample_tokens
-from clever.cache.store import Store
-from clever.cache.writer import GridShard, PointShard
 from clever.errors import CleverError
-from clever.pipeline.distillation import DistillationBatch, DistillationStep
+from clever.pipeline.batches import FrameDraw
+from clever.pipeline.cached_frames import DistillationBatch, PairedFrames
+from clever.pipeline.distillation import DistillationStep
 from clever.pipeline.pretrain import PretrainSettings, build_step, pretrain
 from clever.student.augment import Augmentation
+from clever.student.draws import Draws
 
-SIZES = ((64, 32), (40, 40))
 WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
-
-
-def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Frame, Correspondences]:
-    """A street of a floor and a wall; the left camera sees a third of its points, the right one a half."""
-    floor = rng.uniform([-6, -6, -1.5, 0], [6, 6, -1.4, 0.3], (120, 4))
-    wall = rng.uniform([-6, 5, -1.5, 0.5], [6, 5.2, 2, 1], (80, 4))
-    points = np.concatenate([floor, wall]).astype(np.float32)
-    cameras = tuple(
-        Camera(name, Path(f"{name}.png"), *size, np.eye(3), np.eye(4))
-        for name, size in zip(("left", "right"), SIZES, strict=True)
-    )
-    frame = Frame(f"frame-{number}", f"scene-{number // 2}", number, points, np.eye(4), cameras)
-    counts = [66, 100] if paired else [0, 0]
-    seen = [np.sort(rng.choice(len(points), count, replace=False)) for count in counts]
-    place = (points[:, :2] + 6) / 12.5
-    uv = np.concatenate([1 + place[index] * (np.array(size) - 3) for index, size in zip(seen, SIZES, strict=True)])
-    return frame, Correspondences(np.concatenate(seen).astype(np.uint32), uv, np.cumsum([0, *counts]))
-
-
-@pytest.fixture
-def make_cache(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a store of five frames; `unpaired` have no pairs, `broken` have NaN tokens."""
-
-    def make(unpaired: tuple[int, ...] = (), broken: tuple[int, ...] = (), name: str = "toy.zarr") -> Path:
-        rng = np.random.default_rng(3)
-        store = Store.open_or_create(tmp_path / name, {"dataset": "toy", "cameras": ["left", "right"]})
-        made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
-        store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
-        info = store.add_teacher("toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"})
-        points, grid = PointShard(store, 0), GridShard(store, info, 0)
-        features = 1 + rng.normal(size=(2, 3, 5, 6))
-        for number, (frame, pairs) in enumerate(made):
-            points.add(number, frame, pairs)
-            tokens = np.full_like(features, np.nan) if number in broken else features
-            grid.add(number, tokens.astype(np.float16), None)
-        points.commit()
-        grid.commit()
-        store.finalise()
-        return tmp_path / name
-
-    return make
 
 
 def toy_settings(cache: Path, out: Path, **changes: Any) -> PretrainSettings:
     given = {"cache": cache, "out": out, "student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5}
-    given |= {"epochs": 3, "batch_size": 3, "device": "cpu", "seed": 5, **changes}
+    given |= {"epochs": 3, "batch_size": 3, "device": "cpu", "seed": 5, "rankme_every": 0, **changes}
     return PretrainSettings.resolve(None, given)
 
 
@@ -80,7 +40,8 @@ def bits(folder: Path) -> list[bytes]:
 def records(folder: Path) -> list[dict[str, float]]:
     """The log without what depends on the clock."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "frames_per_s"} for line in lines]
+    clock = ("frames_per_s", "data_wait", "memory_mb")
+    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
 
 
 def test_the_loss_falls_and_the_result_says_what_was_done(make_cache: Callable[..., Path], tmp_path: Path) -> None:
@@ -88,15 +49,15 @@ def test_the_loss_falls_and_the_result_says_what_was_done(make_cache: Callable[.
     assert result.losses.last["distillation"] < 0.8 * result.losses.first["distillation"]
     assert result.losses.last["occupancy"] < result.losses.first["occupancy"]
     log = records(tmp_path / "run")
-    assert (result.steps, result.losses.window, len(log)) == (30, 3, 30)
-    assert result.losses.first["loss"] == pytest.approx(np.mean([line["loss"] for line in log[:3]]))
+    assert (result.steps, result.losses.window, len(log)) == (25, 2, 25)
+    assert result.losses.first["loss"] == pytest.approx(np.mean([line["loss"] for line in log[:2]]))
     for line in log:
         parts = line["distillation"] + 0.05 * (line["occupancy"] + line["intensity"])
         assert line["loss"] == pytest.approx(parts, rel=1e-5)
     assert max(line["lr"] for line in log) == pytest.approx(0.01)
     assert log[0]["lr"] == pytest.approx(0.001)
     assert log[-1]["lr"] == pytest.approx(1e-5)
-    assert (result.teacher, result.dataset, result.seed, result.frames) == ("drawn at random", "toy", 5, 5)
+    assert (result.teachers, result.dataset, result.seed, result.frames) == (["drawn at random"], "toy", 5, 5)
     assert not (tmp_path / "run/state.safetensors").exists()
 
 
@@ -104,20 +65,20 @@ def test_every_epoch_sees_every_frame_once_in_another_order(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    streams: list[int] = []
+    keys: list[int] = []
     forward = DistillationStep.forward
 
-    def spy(step: DistillationStep, batch: DistillationBatch, generator: torch.Generator) -> Any:
+    def spy(step: DistillationStep, batch: DistillationBatch, totals: Any) -> Any:
         seen.extend(batch.ids)
-        streams.append(generator.initial_seed())
-        return forward(step, batch, generator)
+        keys.extend(batch.keys)
+        return forward(step, batch, totals)
 
     monkeypatch.setattr(DistillationStep, "forward", spy)
     pretrain(toy_settings(make_cache(), tmp_path / "run"))
     epochs = [seen[start : start + 5] for start in range(0, 15, 5)]
     assert [sorted(epoch) for epoch in epochs] == [[f"frame-{number}" for number in range(5)]] * 3
     assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert len(set(streams)) == len(streams) == 6
+    assert len(set(keys)) == len(keys) == len(seen) == 15
 
 
 def test_a_seed_decides_every_bit_and_workers_none(make_cache: Callable[..., Path], tmp_path: Path) -> None:
@@ -129,28 +90,137 @@ def test_a_seed_decides_every_bit_and_workers_none(make_cache: Callable[..., Pat
     assert records(tmp_path / "a")[0]["loss"] != records(tmp_path / "c")[0]["loss"]
 
 
-@pytest.mark.parametrize("stop_after", [1, 5])
-def test_stopped_and_taken_up_again_equals_uninterrupted(
-    make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+class Killed(BaseException):
+    """Ends a run on the spot, as a signal that cannot be caught would."""
+
+
+@pytest.mark.parametrize(("killed_at", "save_every"), [(1, 1), (2, None), (3, 2), (4, 2), (4, None), (5, 1)])
+def test_killed_at_any_step_and_taken_up_again_equals_uninterrupted(
+    make_cache: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_at: int,
+    save_every: int | None,
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
-    def interrupted(step: DistillationStep, batch: DistillationBatch, generator: torch.Generator) -> Any:
+    def kill(step: DistillationStep, *given: Any) -> Any:
         nonlocal steps
         steps += 1
-        if steps > stop_after:
-            raise KeyboardInterrupt
-        return forward(step, batch, generator)
+        if steps == killed_at:
+            raise Killed
+        return forward(step, *given)
 
-    monkeypatch.setattr(DistillationStep, "forward", interrupted)
-    with pytest.raises(KeyboardInterrupt, match=f"stopped; {stop_after // 2} whole epochs are kept: .*--out"):
-        pretrain(toy_settings(cache, tmp_path / "stopped"))
+    monkeypatch.setattr(DistillationStep, "forward", kill)
+    with pytest.raises(Killed):
+        pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every))
     monkeypatch.setattr(DistillationStep, "forward", forward)
-    assert (tmp_path / "stopped/student.safetensors").exists() == (stop_after > 1)
-    pretrain(toy_settings(cache, tmp_path / "stopped"))
+    pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every))
+    pretrain(toy_settings(cache, tmp_path / "whole"))
+    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
+    assert bits(tmp_path / "killed/best") == bits(tmp_path / "whole/best")
+    assert records(tmp_path / "killed") == records(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_step_end_and_keeps_it(
+    make_cache: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    cache, forward, steps = make_cache(), DistillationStep.forward, 0
+
+    def interrupt(step: DistillationStep, *given: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            signal.raise_signal(number)
+        return forward(step, *given)
+
+    monkeypatch.setattr(DistillationStep, "forward", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 5; the same command with --out .* goes on"):
+        pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "stopping after this step" in capsys.readouterr().err
+    assert len(records(tmp_path / "stopped")) == 3
+    assert (tmp_path / "stopped/student.safetensors").exists()
+    pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
+    assert steps == 5
     pretrain(toy_settings(cache, tmp_path / "whole"))
     assert bits(tmp_path / "stopped") == bits(tmp_path / "whole")
     assert records(tmp_path / "stopped") == records(tmp_path / "whole")
+
+
+def command(cache: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "clever", "pretrain", "--cache", str(cache), "--out", str(out), "--student", "minkunet-tiny", "--device", "cpu",
+        "--head-hidden", "16", "--voxel-size", "0.5", "--batch-size", "4", "--seed", "5", "--epochs", "8",
+        "--rankme-every", "0", *more,
+    ]  # fmt: skip
+
+
+def test_a_killed_process_leaves_a_run_that_goes_on(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+    cache, out = make_cache(), tmp_path / "killed"
+    settings = ["--save-every", "3", "--epochs", "60"]
+    process = subprocess.Popen(command(cache, out, *settings), stderr=subprocess.DEVNULL)
+    while not (out / "log.jsonl").exists() or len((out / "log.jsonl").read_text().splitlines()) < 8:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (out / "result.json").exists()
+    given = {"epochs": 60, "batch_size": 4}
+    for name in ("killed", "whole"):
+        pretrain(toy_settings(cache, tmp_path / name, **given))
+    assert bits(out) == bits(tmp_path / "whole")
+    assert [line["step"] for line in records(out)] == list(range(1, 76))
+
+
+def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+    """Started as a user would; draws, losses, batch statistics and gradients are those of the whole batch."""
+    cache = make_cache()
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    for name, starter in (("one", []), ("two", launch)):
+        done = subprocess.run([*starter, *command(cache, tmp_path / name)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("minkunet-tiny distilled") == 1
+    one, two = records(tmp_path / "one"), records(tmp_path / "two")
+    assert len(one) == len(two) == 10
+    assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
+    for ours, theirs in zip(two, one, strict=True):
+        for name in ("loss", "distillation", "occupancy", "intensity"):
+            assert ours[name] == pytest.approx(theirs[name], rel=2e-3)
+    first = [load_file(tmp_path / name / "student.safetensors") for name in ("one", "two")]
+    apart = torch.cat([(first[0][name] - first[1][name]).abs().flatten().float() for name in first[0]])
+    assert apart.median() < 1e-5
+    assert json.loads((tmp_path / "two/result.json").read_text())["processes"] == 2
+
+
+def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+    """Losses and gradients of two parts are those of the whole where nothing is normalised over the batch."""
+    cache = FeatureCache(make_cache(unpaired=(1,)))
+    frames = PairedFrames([cache])
+    settings = toy_settings(tmp_path, tmp_path, augmentation="none", mix3d=0)
+    draws = [FrameDraw(number, 100 + number) for number in (0, 1, 2, 4)]
+    found = []
+    for parts in ([draws], [draws[:2], draws[2:]]):
+        step = build_step(settings, [cache]).eval()
+        batches = [DistillationBatch.collate([frames[draw] for draw in part]) for part in parts]
+        counts = [step.counts(batch) for batch in batches]
+        totals = {name: torch.tensor(float(sum(count[name] for count in counts))) for name in counts[0]}
+        losses = [step(batch, totals) for batch in batches]
+        sum(loss["loss"] for loss in losses).backward()
+        gradients = torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
+        found.append(({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients))
+    (whole, gradients), (split, shared) = found
+    assert split == pytest.approx(whole, rel=1e-6)
+    torch.testing.assert_close(shared, gradients, atol=1e-7, rtol=1e-4)
+    assert totals["distillation"] == 6
+    with pytest.raises(CleverError, match=r"--batch-size 6 cannot be shared by 1 processes x 2 parts, in pairs for"):
+        pretrain(toy_settings(Path(cache.path), tmp_path / "run", batch_size=6, accumulate=2))
 
 
 def test_a_finished_run_is_left_alone(
@@ -169,7 +239,7 @@ def test_another_run_at_out_is_an_error_with_the_differing_fields(
 ) -> None:
     cache = make_cache()
     pretrain(toy_settings(cache, tmp_path / "run"))
-    with pytest.raises(CleverError, match=r"other settings \(epochs: 3 -> 5, lr: 0.001 -> 0.5\)"):
+    with pytest.raises(CleverError, match=r"other settings \(lr: 0.001 -> 0.5, epochs: 3 -> 5\)"):
         pretrain(toy_settings(cache, tmp_path / "run", epochs=5, lr=0.5))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
@@ -184,12 +254,12 @@ def test_a_grown_cache_is_not_mixed_into_a_run(
     settings = toy_settings(cache, tmp_path / "run")
     forward, calls = DistillationStep.forward, 0
 
-    def stop(step: DistillationStep, batch: DistillationBatch, generator: torch.Generator) -> Any:
+    def stop(step: DistillationStep, *given: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 4:
             raise KeyboardInterrupt
-        return forward(step, batch, generator)
+        return forward(step, *given)
 
     monkeypatch.setattr(DistillationStep, "forward", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -244,12 +314,15 @@ def test_a_cache_without_pairs_is_refused(make_cache: Callable[..., Path], tmp_p
 def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     """Against a loop over frames and cameras: indices of points, views and image sizes are shifted rightly."""
     cache = FeatureCache(make_cache())
-    settings = toy_settings(tmp_path, tmp_path, occupancy_weight=0, augment=False, mix3d=0, voxel_size=0.001)
-    step = build_step(settings, cache.teacher.channels).eval()
+    settings = toy_settings(tmp_path, tmp_path, occupancy_weight=0, augmentation="none", mix3d=0, voxel_size=0.001)
+    step = build_step(settings, [cache]).eval()
     frames = cache[0:3]
-    batch = DistillationBatch.collate(frames)
+    paired = PairedFrames([cache])
+    batch = DistillationBatch.collate([paired[number, 7] for number in range(3)])
+    totals = {name: torch.tensor(float(count)) for name, count in step.counts(batch).items()}
+    assert totals == {"distillation": 6, "frames": 3}
     with torch.no_grad():
-        found = step(batch, torch.Generator().manual_seed(0))
+        found = step(batch, totals)
         features = step.student(batch.points)  # every point has a voxel of its own, so there is nothing to draw
         views, first = [], 0
         for frame in frames:
@@ -260,7 +333,7 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
                 target = sample_tokens(
                     frame.tokens, frame.pair_camera[chosen], frame.pair_uv[chosen], frame.image_size, None, None
                 )
-                ours = torch.nn.functional.normalize(step.head(own[frame.pair_point[chosen]]))
+                ours = torch.nn.functional.normalize(step.heads[0](own[frame.pair_point[chosen]]))
                 views.append((ours - torch.nn.functional.normalize(target)).norm(dim=1).mean())
     torch.testing.assert_close(found["loss"], torch.stack(views).mean())
     assert set(found) == {"loss", "distillation"}
@@ -269,10 +342,11 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
 def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     """Queries are made before clouds are turned, scaled and mixed, and follow them."""
     cache = FeatureCache(make_cache())
-    step = build_step(toy_settings(tmp_path, tmp_path, mix3d=1), cache.teacher.channels)
+    step = build_step(toy_settings(tmp_path, tmp_path, mix3d=1), [cache])
     step.augmentation = Augmentation(rotate_p=1, jitter_sigma=0)
-    points, queries = step._clouds(DistillationBatch.collate(cache[0:4]).points, torch.Generator().manual_seed(1))
-    assert points.size == 2
+    batch = DistillationBatch.collate([PairedFrames([cache])[number, number] for number in range(4)])
+    points, queries = step._clouds(batch.points, Draws(batch.points, batch.keys))
+    assert points.size == 4
     assert queries is not None
     source = points.xyz[queries.source]
     place = source + queries.offset

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,8 +57,9 @@ def student() -> Student:
 class Echo(torch.nn.Module):
     """Stands for a student: a point's feature is the point."""
 
-    def voxel_features(self, points: PointBatch) -> tuple[Tensor, Tensor]:
-        return torch.cat([points.xyz, points.intensity[:, None]], 1), torch.arange(len(points))
+    def voxel_features(self, points: PointBatch) -> tuple[Tensor, SimpleNamespace]:
+        voxels = SimpleNamespace(inverse=torch.arange(len(points)))
+        return torch.cat([points.xyz, points.intensity[:, None]], 1), voxels
 
 
 def test_all_rows_give_the_ranks_of_all_features(frames: list[CachedFrame], student: Student) -> None:

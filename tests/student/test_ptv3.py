@@ -8,8 +8,19 @@ import pytest
 import torch
 
 from clever.errors import CleverError
+from clever.student.draws import Draws
 from clever.student.points import PointBatch
-from clever.student.ptv3 import Layout, PointTransformerV3, _Block, _Down, _levels, _patches
+from clever.student.ptv3 import (
+    LAYOUTS,
+    Layout,
+    PointTransformerV3,
+    _Block,
+    _curves,
+    _Down,
+    _levels,
+    _patches,
+    _voxels_per_scene,
+)
 from clever.student.serialize import DEPTH, ORDERS, encode
 from clever.student.voxelize import Voxels, voxelize
 
@@ -102,7 +113,7 @@ def test_patches_equal_brute_force(counts: list[int]):
         parts.append(torch.stack([torch.randperm(count, generator=generator) + first for _ in range(2)]))
         first += count
     order = torch.cat(parts, 1)
-    members, place, mask = _patches(order, torch.tensor(counts), patch)
+    members, place, mask = _patches(order, counts, patch)
     width = members.shape[2]
     assert width == min(patch, max(counts))
     valid = torch.ones(members.shape[1:], dtype=torch.bool) if mask is None else mask[:, 0, 0]
@@ -126,7 +137,7 @@ def test_attention_equals_softmax_over_the_patch(make_batch: Make):
     voxels = voxelize(make_batch(150, 0, 20, 90), 0.5)
     (level,) = _levels(voxels, 1, 32)
     assert level.mask is not None
-    block = _Block(16, 2, 0.0).double()
+    block = _Block("a", 16, 2, 0.0).double()
     x = torch.randn(len(voxels.coords), 16).double()
     for curve, order in enumerate(ORDERS):
         found = block._attention(x, level, curve)
@@ -179,31 +190,77 @@ def test_neither_padding_nor_other_scenes_change_a_result(make_batch: Make):
     together, beside_far = run(points), run(far)
     for scene in (0, 1, 3, 5):
         mask = points.scene == scene
-        alone = run(PointBatch(points.xyz[mask], points.intensity[mask], points.scene[mask] * 0, 1))
+        alone = run(PointBatch(points.xyz[mask], points.intensity[mask], points.scene[mask] * 0, (int(mask.sum()),)))
         torch.testing.assert_close(together[mask], alone, atol=1e-9, rtol=1e-9)
         torch.testing.assert_close(beside_far[mask], alone, atol=1e-9, rtol=1e-9)
 
 
-def test_orders_are_shuffled_only_with_a_generator(make_batch: Make):
+def test_orders_are_shuffled_only_with_draws(make_batch: Make):
     torch.manual_seed(0)
     network = PointTransformerV3(SMALL).eval()
-    voxels = voxelize(make_batch(600), 0.5)
+    points = make_batch(600)
+    voxels = voxelize(points, 0.5)
     features = torch.randn(len(voxels.coords), 4)
-    results = [network(features, voxels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    results = [network(features, voxels, Draws(points, [key])) for key in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert not torch.allclose(results[0], results[2], atol=1e-5)
     assert torch.equal(network(features, voxels), network(features, voxels))
+    curves = torch.tensor([_curves(stage, Draws(points, [key])) for key in range(100) for stage in range(5)])
+    assert curves.sort(1).values.tolist() == [[0, 1, 2, 3]] * 500
+    counts = torch.unique(curves, dim=0, return_counts=True)[1]
+    assert len(counts) == 24
+    assert ((counts - 500 / 24) ** 2 / (500 / 24)).sum() < 23 + 5 * 46**0.5
 
 
-def test_dropped_branches_keep_their_mean():
-    block = _Block(16, 2, 0.3)
+def test_dropped_branches_keep_their_mean(make_batch: Make):
+    points = make_batch(10)
+    draws = Draws(points, [0])
+    block, other = _Block("a", 16, 2, 0.3), _Block("b", 16, 2, 0.3)
     branch = torch.ones(20_000, 3)
-    kept = block._drop(branch, torch.Generator().manual_seed(0))
+    kept = block._drop(branch, "mlp", draws)
     assert set(kept.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
     assert torch.equal(kept[:, 0], kept[:, 2])
     assert kept.mean().item() == pytest.approx(1.0, abs=0.03)
-    assert torch.equal(block._drop(branch, None), branch)
-    assert torch.equal(block.eval()._drop(branch, torch.Generator()), branch)
+    assert torch.equal(block._drop(branch, "mlp", draws), kept)  # as the recomputation needs it
+    for drawn in (
+        block._drop(branch, "attention", draws),
+        other._drop(branch, "mlp", draws),
+        block._drop(branch, "mlp", Draws(points, [1])),
+    ):
+        assert (drawn == kept)[:, 0].double().mean().item() == pytest.approx(0.7**2 + 0.3**2, abs=0.02)
+    assert torch.equal(block._drop(branch, "mlp", None), branch)
+    assert torch.equal(block.eval()._drop(branch, "mlp", draws), branch)
+
+
+def test_blocks_draw_apart():
+    names = [module.name for module in PointTransformerV3(LAYOUTS["ptv3"]).modules() if isinstance(module, _Block)]
+    assert len(set(names)) == len(names) == 22
+
+
+def test_levels_halve_every_scene_by_itself(make_batch: Make):
+    points = make_batch(300, 0, 1, 150, extent=6.0)
+    voxels = voxelize(points, 0.25)
+    levels = _levels(voxels, 5, 32)
+    cells = voxels.coords
+    counts = _voxels_per_scene(encode(voxels.coords, "z"), 4, 5)
+    for number, level in enumerate(levels):
+        found = level.sparse.indices
+        assert torch.equal(torch.unique(found, dim=0), torch.unique(cells, dim=0))
+        assert len(found) == len(torch.unique(cells, dim=0))
+        assert counts[number].tolist() == torch.bincount(found[:, 0], minlength=4).tolist()
+        assert level.sparse.spatial_shape == [-(-extent // 2**number) for extent in voxels.shape]
+        coarser = torch.cat([found[:, :1], found[:, 1:] >> 1], 1)
+        if number == 4:
+            assert level.parent is level.children is level.by_parent is None
+            break
+        assert level.parent is not None
+        assert level.children is not None
+        assert level.by_parent is not None
+        assert torch.equal(levels[number + 1].sparse.indices[level.parent], coarser)
+        assert torch.equal(level.children, torch.bincount(level.parent))
+        assert level.by_parent.sort().values.tolist() == list(range(len(found)))
+        assert level.parent[level.by_parent].diff().min() >= 0
+        cells = torch.unique(coarser, dim=0)
 
 
 def test_drop_rates_grow_to_the_deepest_block_and_fall_again():

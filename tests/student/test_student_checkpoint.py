@@ -40,6 +40,24 @@ def test_round_trip(trained: Student, make_batch: Make, tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["student.json", "student.safetensors"]
 
 
+def test_patch_comes_back(make_batch: Make, tmp_path: Path):
+    torch.manual_seed(0)
+    student = build_student("ptv3-tiny", 0.25, 32)
+    save_student(tmp_path, student, META)
+    loaded = load_student(tmp_path)
+    assert loaded.patch == 32
+    points = make_batch(300)
+    assert torch.equal(loaded(points), student.eval()(points))
+    assert not torch.allclose(build_student("ptv3-tiny", 0.25).eval()(points), loaded(points), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "patch"), [("ptv3-tiny", 128), ("minkunet-tiny", None)])
+def test_files_from_before_the_patch_was_an_option(tmp_path: Path, name: str, patch: int | None):
+    described = {"student": name, "voxel_size": 0.25, "meta": META}
+    save_module(tmp_path / "student.safetensors", build_student(name, 0.25), described)
+    assert load_student(tmp_path).patch == patch
+
+
 def test_weights_open_with_safetensors_alone(trained: Student, tmp_path: Path):
     save_student(tmp_path, trained, META)
     weights = load_file(tmp_path / "student.safetensors")

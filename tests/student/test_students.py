@@ -9,6 +9,7 @@ from torch import nn
 
 from clever.errors import CleverError
 from clever.student.backbone import Backbone, Student
+from clever.student.draws import Draws
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.sparse import SubmanifoldConv
@@ -97,11 +98,11 @@ def test_same_seed_same_bits(make_batch: Make, name: str):
     def train() -> list[torch.Tensor]:
         torch.manual_seed(0)
         student = build_student(name, 0.5)
-        generator = torch.Generator().manual_seed(1)
+        points = make_batch(1500, extent=6.0)
         optimizer = torch.optim.AdamW(student.parameters(), 1e-3)
-        for _ in range(2):
+        for step in range(2):
             optimizer.zero_grad()
-            student(make_batch(1500, extent=6.0), generator).square().sum().backward()
+            student(points, Draws(points, [step])).square().sum().backward()
             optimizer.step()
         return [parameter.detach() for parameter in student.parameters()]
 
@@ -118,7 +119,7 @@ class _Table(Backbone):
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(30_000, 64))
 
-    def forward(self, features: torch.Tensor, voxels: Voxels, generator: torch.Generator | None = None) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, voxels: Voxels, draws: Draws | None = None) -> torch.Tensor:
         return self.rows[: len(features)]
 
 
@@ -157,16 +158,18 @@ def test_a_student_built_on_the_cpu_gives_the_same_on_cuda(tiny: Student, make_b
     found = tiny.to("cuda")(points.to("cuda")).cpu()
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     with torch.autocast("cuda", torch.bfloat16):
-        tiny.train()(points.to("cuda"), torch.Generator("cuda").manual_seed(0)).square().mean().backward()
+        moved = points.to("cuda")
+        tiny.train()(moved, Draws(moved, [1, 2, 3])).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in tiny.parameters())
 
 
-def test_generator_draws_other_representatives(tiny: Student, make_batch: Make):
+def test_draws_choose_other_representatives(tiny: Student, make_batch: Make):
     tiny.eval()
     points = make_batch(2000, extent=1.0)
-    first, again, other = (tiny(points, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (tiny(points, Draws(points, [key])) for key in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert not torch.equal(first, tiny(points))
 
 
 def test_one_point_and_no_points(tiny: Student, make_batch: Make):
@@ -176,8 +179,9 @@ def test_one_point_and_no_points(tiny: Student, make_batch: Make):
 
 
 def test_batch_within_one_coarse_voxel_cannot_train(tiny: Student, make_batch: Make):
-    with pytest.raises(CleverError, match="fits into a single voxel of the coarsest level"):
-        tiny(make_batch(0, 50, extent=0.9))
+    for points in (make_batch(0, 50, extent=0.9), make_batch(50, 0, extent=0.9), make_batch(1)):
+        with pytest.raises(CleverError, match="fits into a single voxel of the coarsest level"):
+            tiny(points)
     assert tiny(make_batch(50, 50, extent=1.9)).isfinite().all()  # two voxels
 
 
@@ -186,3 +190,39 @@ def test_unknown_student_names_the_known():
         build_student("minkunet35", 0.05)
     with pytest.raises(CleverError, match="must be positive"):
         build_student("minkunet34", 0.0)
+
+
+def test_peak_learning_rates():
+    assert build_student("minkunet-tiny", 0.25).backbone.peak_lr == 1e-3
+    assert build_student("ptv3-tiny", 0.25).backbone.peak_lr == 2e-3
+
+
+def test_attention_blocks_train_slower(make_batch: Make):
+    assert build_student("minkunet-tiny", 0.25).backbone.block_parameters() == []
+    student = build_student("ptv3", 0.25)
+    inside = {id(parameter) for parameter in student.backbone.block_parameters()}
+    outside = [name for name, parameter in student.named_parameters() if id(parameter) not in inside]
+    assert {name.split(".")[1] for name in outside} == {"stem_conv", "stem", "down", "up"}
+    # A block of c channels: convolution 27 c^2 + c, position c^2 + c, qkv 3 c^2 + 3 c, projection c^2 + c, MLP
+    # 8 c^2 + 5 c, three layer norms of 2 c.
+    widths = [32] * 2 + [64] * 2 + [128] * 2 + [256] * 6 + [512] * 2 + [256] * 2 + [128] * 2 + [64] * 4
+    expected = sum(40 * width**2 + 17 * width for width in widths)
+    assert sum(parameter.numel() for parameter in student.backbone.block_parameters()) == expected
+
+
+def test_patch_is_an_option_of_students_that_have_one(make_batch: Make):
+    students = []
+    for patch in (None, 128, 16, 10_000):
+        torch.manual_seed(0)
+        students.append(build_student("ptv3-tiny", 0.25, patch).eval())
+    assert [student.patch for student in students] == [128, 128, 16, 10_000]
+    points = make_batch(600)
+    default, same, smaller, larger = (student(points) for student in students)
+    assert torch.equal(default, same)
+    for other in (smaller, larger):
+        assert not torch.allclose(default, other, atol=1e-4)
+    assert build_student("minkunet-tiny", 0.25).patch is None
+    with pytest.raises(CleverError, match="student minkunet-tiny has no attention, so there is no patch to set"):
+        build_student("minkunet-tiny", 0.25, 128)
+    with pytest.raises(CleverError, match="patch of 0 voxels; it must be positive"):
+        build_student("ptv3-tiny", 0.25, 0)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from clever.errors import CleverError
+from clever.student.draws import Draws
+from clever.student.mix3d import mix3d
 from clever.student.points import PointBatch
 from clever.student.voxelize import MAX_EXTENT, voxelize
 
@@ -42,21 +44,40 @@ def test_voxels_equal_brute_force(make_batch: Make, counts: tuple[int, ...]):
     assert voxels.shape == tuple((voxels.coords[:, 1:].amax(0) + 1).tolist())
 
 
-def test_random_representatives_are_uniform_and_seeded(make_batch: Make):
+def test_random_representatives_are_uniform(make_batch: Make):
     points = make_batch(60, extent=0.5)
     members = list(brute_force(points, 0.5).values())
     counts = np.zeros(len(points))
     rounds = 2000
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(rounds):
-        voxels = voxelize(points, 0.5, generator)
+    for seed in range(rounds):
+        voxels = voxelize(points, 0.5, Draws(points, [seed]))
         assert torch.equal(voxels.inverse[voxels.representative], torch.arange(len(voxels.coords)))
         counts[voxels.representative.numpy()] += 1
     for group in members:
         share = 1 / len(group)
         assert np.abs(counts[group] / rounds - share).max() < 5 * np.sqrt(share * (1 - share) / rounds) + 1e-12
-    first, second = (voxelize(points, 0.5, torch.Generator().manual_seed(7)).representative for _ in range(2))
-    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_the_point_drawn_first_stands_for_its_voxel(make_batch: Make, p: float):
+    points = make_batch(200, 0, 300, 50, extent=2.0)
+    draws = Draws(points, [1, 2, 3, 4])
+    mixed = mix3d(points, draws, p)
+    voxels = voxelize(mixed, 0.5, draws)
+    place = torch.empty(len(points), dtype=torch.int64)
+    place[draws.order("voxel")] = torch.arange(len(points))
+    expected = [min(group, key=place.tolist().__getitem__) for _, group in sorted(brute_force(mixed, 0.5).items())]
+    assert voxels.representative.tolist() == expected
+
+
+def test_representatives_of_a_scene_do_not_depend_on_the_batch(make_batch: Make):
+    both = make_batch(200, 300, extent=1.0)
+    alone = PointBatch(both.xyz[200:], both.intensity[200:], both.scene[200:] - 1, (300,))
+    together, single = voxelize(both, 0.25, Draws(both, [1, 2])), voxelize(alone, 0.25, Draws(alone, [2]))
+    second = together.coords[:, 0] == 1
+    assert torch.equal(together.representative[second] - 200, single.representative)
+    assert not torch.equal(single.representative, voxelize(alone, 0.25, Draws(alone, [3])).representative)
+    assert not torch.equal(single.representative, voxelize(alone, 0.25).representative)
 
 
 def test_a_scene_depends_neither_on_the_batch_nor_on_a_shift_by_whole_voxels(make_batch: Make):
@@ -109,3 +130,8 @@ def test_real_keyframe(keyframe: PointBatch):
     expected, inverse = np.unique(cells, axis=0, return_inverse=True)
     assert np.array_equal(voxels.coords[:, 1:].numpy(), expected - cells.min(0))
     assert np.array_equal(voxels.inverse.numpy(), inverse.ravel())
+
+
+def test_no_scene_at_all():
+    voxels = voxelize(PointBatch(torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ()), 0.1)
+    assert (len(voxels.coords), voxels.shape, voxels.scenes) == (0, (1, 1, 1), 0)

@@ -1,0 +1,105 @@
+"""The nearest support points around places in space, for all scenes of a batch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_DISTANCES = 2**24
+"""Distances worked out at once on a device: 64 MiB each for four tensors of them."""
+
+
+class Neighbours(NamedTuple):
+    """Slots for the supports of every query, nearest first.
+
+    Attributes:
+        support: (Q, K) int64; in an empty slot any.
+        found: (Q, K) bool, False for an empty slot.
+    """
+
+    support: Tensor
+    found: Tensor
+
+
+@torch.no_grad()
+def nearest_within(
+    queries: Tensor,
+    counts: Sequence[int],
+    supports: Tensor,
+    scene: Tensor,
+    most: Sequence[int],
+    radius: float,
+    slots: int,
+) -> Neighbours:
+    """The nearest supports, at most `slots`, closer than `radius` to a query and of its scene. Exact.
+
+    On the CPU by scipy's k-d tree. On another device by all distances within a scene, some queries at a time: more
+    work, but nothing is read back from the device.
+
+    Args:
+        queries: (Q, 3) float32, metres, those of scene 0 first, then of scene 1, ...
+        counts: queries of every scene.
+        supports: (V, 3) float32, metres, in any order.
+        scene: (V,) int64, the scene of every support.
+        most: an upper bound of the supports of every scene, its points, say.
+        radius: metres.
+        slots: K.
+    """
+    parts = queries.split(list(counts))
+    if queries.device.type == "cpu":
+        found = [_by_tree(part, supports, scene == number, radius, slots) for number, part in enumerate(parts)]
+    else:
+        found = _by_distances(parts, supports, scene, most, radius, slots)
+    support, inside = zip(*found, strict=True)
+    return Neighbours(torch.cat(support), torch.cat(inside))
+
+
+def _by_tree(queries: Tensor, supports: Tensor, own: Tensor, radius: float, slots: int) -> tuple[Tensor, Tensor]:
+    from scipy.spatial import KDTree  # heavy, and only this form of the task needs it
+
+    own = own.nonzero().squeeze(1)
+    if not len(own):
+        return _nothing(queries, slots)
+    tree = KDTree(supports[own].numpy())
+    # One more than wanted: for a single neighbour the tree would leave out the second axis.
+    distance, slot = tree.query(queries.numpy(), slots + 1, distance_upper_bound=radius)
+    support = own[torch.as_tensor(slot)[:, :slots].clamp(max=len(own) - 1)]
+    return support, torch.as_tensor(distance)[:, :slots] < radius
+
+
+def _by_distances(
+    queries: Sequence[Tensor], supports: Tensor, scene: Tensor, most: Sequence[int], radius: float, slots: int
+) -> list[tuple[Tensor, Tensor]]:
+    order = torch.argsort(scene, stable=True)
+    # How many supports a scene has is known to the device alone, so its places are masked, not sliced.
+    bound = torch.searchsorted(scene[order], torch.arange(len(queries) + 1, device=scene.device))
+    found = []
+    for number, part in enumerate(queries):
+        if not len(part):
+            found.append(_nothing(part, slots))
+            continue
+        place = bound[number] + torch.arange(min(most[number], len(supports)), device=scene.device)
+        own = order[place.clamp(max=len(order) - 1)]
+        none = place >= bound[number + 1]
+        for chunk in part.split(max(1, _DISTANCES // len(own))):
+            squared = _squared_distances(chunk, supports[own]).masked_fill(none, torch.inf)
+            nearest, slot = squared.topk(min(slots, len(own)), largest=False)
+            empty = (0, slots - nearest.shape[1])
+            found.append((F.pad(own[slot], empty), F.pad(nearest < radius**2, empty)))
+    return found
+
+
+def _nothing(queries: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    support = torch.zeros(len(queries), slots, dtype=torch.int64, device=queries.device)
+    return support, support.bool()
+
+
+def _squared_distances(queries: Tensor, supports: Tensor) -> Tensor:
+    """(Q, V) from differences: by a matrix product metres would be lost to rounding far from the sensor."""
+    total = queries.new_zeros(len(queries), len(supports))
+    for axis in range(3):
+        difference = queries[:, None, axis] - supports[None, :, axis]
+        total.addcmul_(difference, difference)
+    return total
