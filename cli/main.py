@@ -18,6 +18,7 @@ VERBS = {
     "cache-teacher": "Run the image teacher once over every camera frame; store features, points and pairs.",
     "cache": "Look at a feature cache, check it, repair it, copy it.",
     "pretrain": "Distil a teacher's cached features into a LiDAR student.",
+    "ablate": "A table of ablations from one cache: combinations of settings, several seeds, mean and spread.",
     "finetune": "Train a linear probe or the whole student with labels, then evaluate it.",
     "evaluate": "Evaluate a fine-tuned student: mIoU and IoU by class.",
     "rankme": "Measure a student without labels: RankMe and matrix rank of its features.",

@@ -1,0 +1,201 @@
+"""A table of ablations from one cache: every combination of some settings, several seeds, mean and spread."""
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from ..errors import CleverError
+from ..files import atomic_write
+from .benchmark import markdown_table
+from .finetune import FinetuneResult, FinetuneSettings, finetune
+from .pretrain import PretrainResult, PretrainSettings, pretrain
+from .runs import notice
+from .settings import JobSettings
+
+UNTRAINED = "random weights"
+TABLE = "table.md"
+RESULTS = "table.json"
+COLUMNS = {
+    "distillation loss": ("distillation", 4),
+    "RankMe": ("rankme", 2),
+    "RankMe, centred": ("rankme_centred", 2),
+    "matrix rank": ("matrix_rank", 1),
+    "probe mIoU %": ("miou", 2),
+}
+"""Columns of the table: the field of `Measured`, and its decimal places."""
+
+
+def _numbers(value: object) -> object:
+    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class AblateSettings(JobSettings):
+    """Settings of `clever ablate`."""
+
+    pretrain: Path
+    """YAML file with the settings of `clever pretrain` that all runs share."""
+    probe: Path | None = None
+    """YAML file with those of `clever finetune` for the probe of each run; default: no probe."""
+    vary: tuple[str, ...] = ()
+    """A setting of `clever pretrain` and its values, as in head=linear,mlp; given several times, every combination."""
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = (0, 1, 2)
+    """Seeds of each combination, with commas."""
+    out: Path
+    """Folder of the runs and the table. What is finished there is not done again."""
+
+
+class Measured(BaseModel):
+    """One run of one row.
+
+    Attributes:
+        row: the varied settings, or `UNTRAINED`.
+        seed: its seed.
+        distillation: mean distillation loss over the last tenth of the steps.
+        rankme, rankme_centred, matrix_rank: of the last weights.
+        miou: of the probe, in percent.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    seed: int
+    distillation: float | None = None
+    rankme: float | None = None
+    rankme_centred: float | None = None
+    matrix_rank: int | None = None
+    miou: float | None = None
+
+
+class AblateResult(BaseModel):
+    """All runs, and how they were made."""
+
+    protocol: list[str]
+    runs: list[Measured]
+
+    def table(self) -> str:
+        """Mean ± standard deviation over the seeds of each row, as Markdown."""
+        header = ["", "runs", *COLUMNS]
+        lines = []
+        for row in dict.fromkeys(run.row for run in self.runs):
+            runs = [run for run in self.runs if run.row == row]
+            figures = [_mean([getattr(run, name) for run in runs], places) for name, places in COLUMNS.values()]
+            lines.append([row, str(len(runs)), *figures])
+        return markdown_table(header, lines)
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), "", "mean ± sample standard deviation over seeds", *self.protocol])
+
+
+def ablate(settings: AblateSettings) -> AblateResult:
+    """Pre-train every combination with every seed, probe each, and write the table after every run.
+
+    Raises:
+        CleverError: an unknown setting or value; what `pretrain` and `finetune` raise.
+    """
+    rows = combinations(settings.vary)
+    for row in rows:  # so that a wrong value shows before hours of training
+        _pretraining(settings, row, settings.seeds[0])
+    result = AblateResult(protocol=[], runs=[])
+    for seed in settings.seeds:
+        if settings.probe:
+            probe = _probe(settings, UNTRAINED, seed, None, _pretraining(settings, rows[0], seed))
+            result.runs.append(Measured(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou))
+        for row in rows:
+            notice(f"{name_of(row)}, seed {seed}")
+            training = _pretraining(settings, row, seed)
+            run = pretrain(training)
+            probe = _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
+            result.runs.append(_measured(name_of(row), seed, run, probe))
+            result.protocol = _protocol(run, probe)
+            atomic_write(settings.out / RESULTS, result.model_dump_json(indent=1))
+            atomic_write(settings.out / TABLE, f"{result}\n")
+    return result
+
+
+def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
+    """``["a=1,2", "b=x"]`` to every combination of values.
+
+    Raises:
+        CleverError: something else than ``name=value,...``, or a name that is given twice.
+    """
+    names, values = [], []
+    for text in vary:
+        name, equals, listed = text.partition("=")
+        parts = [part.strip() for part in listed.split(",") if part.strip()]
+        name = name.strip().replace("-", "_")
+        if not equals or not name or not parts:
+            raise CleverError(f"--vary {text}: should be a setting and its values, as in head=linear,mlp")
+        if name in names or name in ("seed", "out"):
+            raise CleverError(f"--vary {text}: {name} is given elsewhere already")
+        names.append(name)
+        values.append(parts)
+    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+
+def name_of(row: dict[str, str]) -> str:
+    """``head=mlp occupancy_weight=0``."""
+    return " ".join(f"{name}={value}" for name, value in row.items()) or "as given"
+
+
+def _pretraining(settings: AblateSettings, row: dict[str, str], seed: int) -> PretrainSettings:
+    out = settings.out / "runs" / f"{_folder(name_of(row))}-seed{seed}"
+    return PretrainSettings.resolve(settings.pretrain, {**row, "seed": seed, "out": out})
+
+
+def _probe(
+    settings: AblateSettings, row: str, seed: int, checkpoint: Path | None, training: PretrainSettings
+) -> FinetuneResult:
+    given: dict[str, Any] = {"seed": seed, "out": settings.out / "probes" / f"{_folder(row)}-seed{seed}"}
+    if checkpoint:
+        given["checkpoint"] = checkpoint
+    else:
+        given |= {"checkpoint": "none", "student": training.student, "voxel_size": training.voxel_size}
+    return finetune(FinetuneSettings.resolve(settings.probe, given))
+
+
+def _folder(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in name)
+
+
+def _measured(row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None) -> Measured:
+    ranks = run.ranks
+    return Measured(
+        row=row,
+        seed=seed,
+        distillation=run.losses.last.get("distillation"),
+        rankme=ranks and ranks.uncentred.rankme,
+        rankme_centred=ranks and ranks.centred.rankme,
+        matrix_rank=ranks and ranks.uncentred.matrix_rank,
+        miou=100 * probe.evaluation.miou if probe else None,
+    )
+
+
+def _protocol(run: PretrainResult, probe: FinetuneResult | None) -> list[str]:
+    """What the runs have in common, in words; they are of the last run, whose seed and folder are left out."""
+    lines = [
+        f"pre-training: {run.student}, {run.dataset}, {run.frames} frames, {run.epochs} epochs, {run.steps} steps, "
+        f"recipe {run.recipe}, {run.precision}, teacher {' and '.join(run.teachers)}; loss is the mean over the last "
+        f"{run.losses.window} steps"
+    ]
+    if run.ranks:
+        lines.append(f"ranks: backbone features of {run.ranks.rows} points of {run.ranks.frames} training frames")
+    if probe:
+        training, scans = probe.training, probe.evaluation.frames
+        details = training.details.removesuffix(f", seed {probe.seed}")
+        lines.append(
+            f"probe: {training.head}, {training.dataset} {training.frames} -> {scans} scans, {details}, no TTA, "
+            "all points"
+        )
+    return lines
+
+
+def _mean(values: Sequence[float | None], places: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    spread = f" ± {statistics.stdev(known):.{places}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.{places}f}{spread}"
