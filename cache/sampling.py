@@ -24,11 +24,11 @@ def grid_coordinates(uv: Tensor, image_size: Tensor, grid: tuple[int, int], alig
     Returns:
         (K, 2) float32: x and y in tokens, not yet limited to the grid.
     """
-    size = image_size.to(uv.dtype)
-    tokens = torch.tensor([grid[1], grid[0]], dtype=uv.dtype, device=uv.device)
+    # Numbers of the host, axis by axis: a tensor of them would have to wait for the device.
+    axes = zip(uv.unbind(1), image_size.to(uv.dtype).unbind(1), reversed(grid), strict=True)
     if align_corners:
-        return (uv * size - 0.5) * (tokens - 1) / (size - 1)
-    return uv * tokens - 0.5
+        return torch.stack([(place * size - 0.5) * (tokens - 1) / (size - 1) for place, size, tokens in axes], 1)
+    return torch.stack([place * tokens - 0.5 for place, _, tokens in axes], 1)
 
 
 def sample_tokens(

@@ -14,6 +14,9 @@ from ..pipeline.benchmark_read import (
     missing_readers,
     read_table,
 )
+from ..pipeline.benchmark_step import PACKAGES as STEP_PACKAGES
+from ..pipeline.benchmark_step import BenchmarkStepSettings, benchmark_step
+from ..pipeline.benchmark_step_report import step_tables
 from ..pipeline.benchmark_teacher import PACKAGES as TEACHER_PACKAGES
 from ..pipeline.benchmark_teacher import BenchmarkTeacherSettings, benchmark_teacher, teacher_tables
 from .command import job_command
@@ -24,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure speed and quality on this machine.", no_args_is_help=True)
     job_command(group, "read", BenchmarkReadSettings, read)
     job_command(group, "teacher", BenchmarkTeacherSettings, teacher)
+    job_command(group, "step", BenchmarkStepSettings, step)
     job_command(group, "occlusion", BenchmarkOcclusionSettings, occlusion)
     app.add_typer(group, name="benchmark")
 
@@ -49,6 +53,14 @@ def teacher(settings: BenchmarkTeacherSettings) -> int:
     speed = benchmark_teacher(settings)
     print(machine_line(machine(TEACHER_PACKAGES)))
     print(f"\n{settings.model} {settings.precision}, {teacher_tables(speed)}\n\nevery round: {settings.out}")
+    return 0
+
+
+def step(settings: BenchmarkStepSettings) -> int:
+    """A whole training step over its bare network, its parts and its memory, and what the cache saves in it."""
+    speeds = benchmark_step(settings)
+    print(machine_line(machine(STEP_PACKAGES)))
+    print(f"\n{step_tables(speeds)}\n\nevery round: {settings.out}")
     return 0
 
 

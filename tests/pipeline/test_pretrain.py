@@ -354,3 +354,18 @@ def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..
     farther = (place * source).sum(1) > (source * source).sum(1)
     assert torch.equal(farther, queries.occupied)
     assert len(queries.source) == 3 * 4 * 25
+
+
+def test_a_step_waits_for_the_device_where_the_number_of_voxels_is_needed(
+    make_cache: Callable[..., Path], tmp_path: Path, host_reads: Callable[..., list[str]]
+) -> None:
+    """Twice while voxelising (extents and number of voxels), once for the voxels that cameras see; nowhere later."""
+    cache = FeatureCache(make_cache())
+    step = build_step(toy_settings(tmp_path, tmp_path), [cache])
+    batch = DistillationBatch.collate([PairedFrames([cache])[number, number] for number in range(4)])
+    totals = {name: torch.tensor(float(count)) for name, count in step.counts(batch).items()}
+
+    def train() -> None:
+        step(batch, totals)["loss"].backward()
+
+    assert host_reads(train, batch, step, totals) == ["tolist", "_unique2", "_unique2"]
