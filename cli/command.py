@@ -44,7 +44,9 @@ def job_command(
             raise typer.Exit(130) from None
 
     config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings; flags win.")]
-    parameters = [_parameter(name, field, name == argument) for name, field in settings.model_fields.items()]
+    # What a job has to itself before what it shares with others.
+    names = sorted(settings.model_fields, key=lambda name: name not in settings.__annotations__)
+    parameters = [_parameter(name, settings.model_fields[name], name == argument) for name in names]
     parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app.command(name, help=inspect.getdoc(job))(command)

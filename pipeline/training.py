@@ -38,6 +38,10 @@ from .training_state import Progress, TrainingState
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+REPEATED = 3.0
+"""Seconds within which several processes take a second signal for the first."""
+INTERRUPTED = 130
+"""Exit code of a process that a signal has stopped."""
 OVERFLOWS = 20
 """Steps in a row whose float16 gradients may overflow while the scale is being found."""
 
@@ -205,6 +209,8 @@ class _Fit:
         with track or nullcontext(), log or nullcontext(), self._stoppable():
             self._steps(track, log)
         if self.stop and self.progress.step < self.order.steps:
+            if not self.team.first:
+                raise SystemExit(INTERRUPTED)
             raise KeyboardInterrupt(
                 f"stopped after step {self.progress.step} of {self.order.steps}; "
                 f"the same command with --out {self.run.folder} goes on"
@@ -361,9 +367,14 @@ class _Fit:
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM let the step under way end; a second one does not wait."""
+        first = 0.0
 
         def stop(number: int, _: object) -> None:
-            if self.asked:
+            nonlocal first
+            # A launcher passes on what the terminal has told every process already.
+            again = self.asked and (self.team.size == 1 or time.monotonic() - first > REPEATED)
+            first = first or time.monotonic()
+            if again:
                 raise KeyboardInterrupt
             # Several processes agree first, or some would wait for those that have stopped.
             self.asked, self.stop = True, self.team.size == 1
