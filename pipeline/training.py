@@ -251,9 +251,9 @@ class _Fit:
         team, accelerator = self.team, self.accelerator
         counts = [self.job.step.counts(part) for part in parts]
         names = list(counts[0])
-        totals = torch.tensor([sum(count[name] for count in counts) for name in names])
-        totals = team.sum(totals.to(team.device, torch.float32, non_blocking=True))
-        shares = dict(zip(names, totals.clamp(min=1), strict=True))
+        told = torch.tensor([float(self.asked), *(float(sum(count[name] for count in counts)) for name in names)])
+        totals = team.sum(told.to(team.device, non_blocking=True))
+        shares = dict(zip(names, totals[1:].clamp(min=1), strict=True))
         summed: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
@@ -269,9 +269,8 @@ class _Fit:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.schedule.step()
-        stop = totals.new_tensor([float(self.asked)])
-        values = team.sum(torch.cat([torch.stack(list(summed.values())), stop]))
-        return _Reading(number, list(summed), names, _Sent(torch.cat([values, norm.float()[None], totals])), rate)
+        values = team.sum(torch.stack(list(summed.values())))
+        return _Reading(number, list(summed), names, _Sent(torch.cat([norm.float()[None], totals, values])), rate)
 
     def _losses(self, batch: Batch, totals: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
         """The step's losses; what it finds wrong with the batch is told with the frames' ids."""
@@ -282,15 +281,11 @@ class _Fit:
 
     def _read(self, reading: "_Reading", track: Track | None, log: TrainingLog | None) -> None:
         """Take a step's numbers from the device, check them, count them, log them."""
-        read = reading.values.read()
-        counted = dict(zip(reading.counted, read[len(reading.names) + 2 :], strict=True))
+        norm, stop, *rest = reading.values.read()
+        counted = dict(zip(reading.counted, rest, strict=False))
+        losses = dict(zip(reading.names, rest[len(counted) :], strict=True))
         # A loss is named after what it is a mean over; without a single one there is no such loss in this step.
-        values = {
-            name: value
-            for name, value in zip(reading.names, read, strict=False)
-            if counted.get(name.partition("/")[0], 1) > 0
-        }
-        stop, norm = read[len(reading.names) : len(reading.names) + 2]
+        values = {name: value for name, value in losses.items() if counted.get(name.partition("/")[0], 1) > 0}
         self._check(values["loss"], norm, reading.number)
         self.stop = self.stop or stop > 0
         progress = self.progress
@@ -393,7 +388,7 @@ class _Fit:
 
 @dataclass(slots=True)
 class _Reading:
-    """What a step leaves on the device: losses by name, the stop flags' sum, the gradient norm, counts by name."""
+    """What a step leaves on the device: gradient norm, number of processes asked to stop, counts and losses by name."""
 
     number: int
     names: list[str]
