@@ -30,7 +30,7 @@ from .batches import Batch, FrameOrder, Parts
 from .distributed import Team, share_batch_norm
 from .optimisation import Schedule, make_optimizer, make_schedule
 from .progress import Track
-from .runs import Run
+from .runs import Run, notice
 from .settings import Count, Device, JobSettings
 from .training_log import NOT_LOSSES, Scalars, TrainingLog
 from .training_state import Progress, TrainingState
@@ -195,6 +195,8 @@ class _Fit:
         self.step, self.optimizer = self.accelerator.prepare(step, optimizer)
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.save_every = settings.save_every or min(1000, math.ceil(len(job.ids) / settings.batch_size))
+        if settings.batch_size > len(job.ids) and team.first:
+            notice(f"a batch of {settings.batch_size} holds each of the {len(job.ids)} frames more than once")
         self.asked = False  # this process got a signal
         self.stop = False  # all processes know
         self.overflows = 0

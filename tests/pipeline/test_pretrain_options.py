@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -132,6 +133,19 @@ def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(make_cache: MakeCa
     assert rough[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)
     with pytest.raises(CleverError, match="--precision fp16 needs a GPU; use bf16 or fp32 on a CPU"):
         pretrain(settings(cache, tmp_path / "fp16", precision="fp16"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_draws_and_learns_what_a_cpu_does(make_cache: MakeCache, tmp_path: Path, precision: str) -> None:
+    cache = make_cache()
+    pretrain(settings(cache, tmp_path / "cpu", device="cpu"))
+    result = pretrain(settings(cache, tmp_path / "gpu", device="cuda", precision=precision))
+    assert result.device == "cuda"
+    ours, theirs = log(tmp_path / "gpu"), log(tmp_path / "cpu")
+    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=1e-4 if precision == "fp32" else 0.02)
+    assert ours[-1]["loss"] == pytest.approx(theirs[-1]["loss"], rel=0.1)
 
 
 def test_clipping_and_recomputing(make_cache: MakeCache, tmp_path: Path) -> None:
