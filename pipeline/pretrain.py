@@ -18,7 +18,7 @@ from ..student.checkpoint import save_module, save_student
 from ..student.heads import ProjectionHead
 from ..student.losses import Kind, Weighting
 from ..student.occupancy import OccupancyHead
-from ..student.queries import ALSO, PAPER, OccupancyTask
+from ..student.queries import ALSO, PAPER, Distance, OccupancyTask
 from ..student.registry import build_student
 from .cached_frames import DistillationBatch, PairedFrames, View
 from .distillation import DistillationStep
@@ -76,7 +76,9 @@ class PretrainSettings(TrainingSettings):
     occupancy_points: Count | None = None
     """Source points of queries a frame; default: an eighth of its points (paper), 2048 (also)."""
     occupancy_delta: Annotated[float, Field(gt=0)] = 0.1
-    """Metres in front of and behind a point within which queries are drawn."""
+    """Metres from a point to its queries in front and behind."""
+    occupancy_distance: Distance = "uniform"
+    """Whether they lie anywhere up to there (ALSO) or exactly there."""
     occupancy_radius: Annotated[float, Field(gt=0)] = 1.0
     """Metres around a query from which features answer (also)."""
     voxel_size: Annotated[float, Field(gt=0)] = 0.05
@@ -288,6 +290,7 @@ def occupancy_task(settings: PretrainSettings) -> OccupancyTask:
         preset,
         count=settings.occupancy_points or preset.count,
         delta=settings.occupancy_delta,
+        distance=settings.occupancy_distance,
         radius=settings.occupancy_radius,
     )
 

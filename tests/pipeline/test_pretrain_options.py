@@ -60,9 +60,10 @@ def test_settings_of_the_occupancy_task() -> None:
     plain = occupancy_task(PretrainSettings(cache=Path("x")))
     assert (plain.aggregation, plain.queries, plain.intensity, plain.count) == ("source", "triple", "mse", None)
     given = {"occupancy": "also", "occupancy_points": 99, "occupancy_delta": 0.3, "occupancy_radius": 2}
+    given |= {"occupancy_distance": "fixed"}
     also = occupancy_task(PretrainSettings.resolve(None, {"cache": "x", **given}))
     assert (also.aggregation, also.queries, also.intensity, also.count) == ("radius", "thirds", "l1", 99)
-    assert (also.delta, also.radius) == (0.3, 2)
+    assert (also.delta, also.radius, also.distance) == (0.3, 2, "fixed")
     assert occupancy_task(PretrainSettings.resolve(None, {"cache": "x", "occupancy": "also"})).count == 2048
 
 
