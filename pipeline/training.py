@@ -350,13 +350,13 @@ class _Fit:
         settings, cuda = self.settings, self.team.device.type == "cuda"
         workers = settings.workers
         if workers is None:
-            workers = min(8, (os.cpu_count() or 1) - 1) if cuda else 0
+            workers = min(8, (os.cpu_count() or 1) // self.team.size - 1) if cuda else 0
         return DataLoader(
             self.job.frames,
             batch_sampler=Parts(self.order, self.progress.step, settings.accumulate, self.team.rank, self.team.size),
             collate_fn=self.job.collate,
-            num_workers=workers,
-            multiprocessing_context="forkserver" if workers else None,
+            num_workers=max(0, workers),
+            multiprocessing_context="forkserver" if workers > 0 else None,
             worker_init_fn=_ignore_interrupt,
             pin_memory=cuda,
         )
