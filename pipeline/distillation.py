@@ -75,7 +75,7 @@ class DistillationStep(TrainingStep):
         """
         draws = Draws(batch.points, batch.keys)
         with record_function("augment"):
-            points, queries = self._clouds(batch.points, draws)
+            points, queries = self.clouds(batch.points, draws)
             mixed = mix3d(points, draws, self.mix3d)
         with record_function("voxelise"):
             voxels = self.student.voxels(mixed, draws)
@@ -94,7 +94,7 @@ class DistillationStep(TrainingStep):
             total = total + self.occupancy_weight * parts.total / totals["frames"]
         return {"loss": total, **losses}
 
-    def _clouds(self, points: PointBatch, draws: Draws) -> tuple[PointBatch, Queries | None]:
+    def clouds(self, points: PointBatch, draws: Draws) -> tuple[PointBatch, Queries | None]:
         """Augmented points; queries were made where the sensor stands at the origin and moved along."""
         queries = None
         if self.occupancy is not None:
@@ -112,14 +112,15 @@ class DistillationStep(TrainingStep):
         losses: dict[str, Tensor] = {}
         for name, head, grid in zip(self.teachers, self.heads, batch.teachers, strict=True):
             with record_function("gather"):
-                targets = self._targets(batch, grid)
+                targets = self.targets_of(batch, grid)
             with record_function("heads"):
                 predicted = head(features).index_select(0, slot)
                 losses[f"distillation/{name}"] = distillation_loss(predicted, targets, self.loss, weight)
         mean = torch.stack(list(losses.values())).mean()
         return {"distillation": mean} | (losses if len(losses) > 1 else {})
 
-    def _targets(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
+    def targets_of(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
+        """A teacher's feature (K, C) float32 of every pair."""
         return sample_tokens(
             grid.tokens, batch.pair_view, batch.pair_uv, batch.image_size, grid.centre, grid.step, self.align_corners
         )

@@ -172,11 +172,11 @@ def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> Progress:
         CleverError: loss or gradient is not finite; the message names the frames of that step.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after the step under way; the message says how to go on.
     """
-    return _Fit(job, settings, run, team).run_all()
+    return Fit(job, settings, run, team).run_all()
 
 
-class _Fit:
-    """One run of `fit`: what belongs together for its duration."""
+class Fit:
+    """A training run, for its duration: `run_all` is `fit`, `train_on` and `read` are its single steps."""
 
     def __init__(self, job: Job, settings: TrainingSettings, run: Run, team: Team) -> None:
         assert settings.lr is not None
@@ -210,6 +210,8 @@ class _Fit:
         log = TrainingLog(self.run.folder, self.progress.step) if self.team.first else None
         with track or nullcontext(), log or nullcontext(), self._stoppable():
             self._steps(track, log)
+        # Model and optimiser hang in cycles by which a job with several runs would grow.
+        self.accelerator.free_memory()
         if self.stop and self.progress.step < self.order.steps:
             if not self.team.first:
                 raise SystemExit(INTERRUPTED)
@@ -224,20 +226,20 @@ class _Fit:
         the host never waits for it; before anything is saved it has been read."""
         self.step.train()
         batches = iter(self._loader())
-        pending: _Reading | None = None
+        pending: Reading | None = None
         started = time.monotonic()
         for number in range(self.progress.step, self.order.steps):
             asked = time.monotonic()
             parts = [next(batches) for _ in range(self.settings.accumulate)]
             waited = time.monotonic() - asked
-            reading = self._train_on(parts, number)
+            reading = self.train_on(parts, number)
             if pending:
-                self._read(pending, track, log)
+                self.read(pending, track, log)
             now = time.monotonic()
             reading.seconds, reading.waited, started = now - started, waited, now
             pending = reading
             if self.stop or self._pauses_after(number):
-                self._read(pending, track, log)
+                self.read(pending, track, log)
                 pending = None
                 self._pause(number, log)
             if self.stop:
@@ -248,8 +250,11 @@ class _Fit:
         done = number + 1
         return done % self.save_every == 0 or done == self.order.steps or self.order.ends_epoch(number)
 
-    def _train_on(self, parts: list[Batch], number: int) -> "_Reading":
-        """One step of the optimiser; its losses and gradient norm stay on the device."""
+    def train_on(self, parts: list[Batch], number: int) -> "Reading":
+        """One step of the optimiser, step `number` from 0, on this process's parts of the batch (on the host).
+
+        Its losses and gradient norm stay on the device until `read`.
+        """
         team, accelerator = self.team, self.accelerator
         counts = [self.job.step.counts(part) for part in parts]
         names = list(counts[0])
@@ -272,7 +277,7 @@ class _Fit:
         self.optimizer.zero_grad()
         self.state.schedule.step()
         values = team.sum(torch.stack(list(summed.values())))
-        return _Reading(number, list(summed), names, _Sent(torch.cat([norm.float()[None], totals, values])), rate)
+        return Reading(number, list(summed), names, _Sent(torch.cat([norm.float()[None], totals, values])), rate)
 
     def _losses(self, batch: Batch, totals: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
         """The step's losses; what it finds wrong with the batch is told with the frames' ids."""
@@ -281,7 +286,7 @@ class _Fit:
         except CleverError as error:
             raise CleverError(f"step {number + 1}, frames {', '.join(batch.ids)}: {error}") from error
 
-    def _read(self, reading: "_Reading", track: Track | None, log: TrainingLog | None) -> None:
+    def read(self, reading: "Reading", track: Track | None, log: TrainingLog | None) -> None:
         """Take a step's numbers from the device, check them, count them, log them."""
         norm, stop, *rest = reading.values.read()
         counted = dict(zip(reading.counted, rest, strict=False))
@@ -389,7 +394,7 @@ class _Fit:
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """What a step leaves on the device: gradient norm, number of processes asked to stop, counts and losses by name."""
 
     number: int

@@ -345,7 +345,7 @@ def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..
     step = build_step(toy_settings(tmp_path, tmp_path, mix3d=1), [cache])
     step.augmentation = Augmentation(rotate_p=1, jitter_sigma=0)
     batch = DistillationBatch.collate([PairedFrames([cache])[number, number] for number in range(4)])
-    points, queries = step._clouds(batch.points, Draws(batch.points, batch.keys))
+    points, queries = step.clouds(batch.points, Draws(batch.points, batch.keys))
     assert points.size == 4
     assert queries is not None
     source = points.xyz[queries.source]
