@@ -110,9 +110,12 @@ def benchmark_step(settings: BenchmarkStepSettings) -> list[StudentSpeed]:
     teachers = _teachers(settings, device)
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         store = _store(settings, Path(name))
-        speeds = [_measured(settings, student, store, teachers, device) for student in settings.students]
-    results = {"threads": torch.get_num_threads(), "students": [speed.to_json() for speed in speeds]}
-    write_report(settings.out, "step", settings.model_dump(mode="json"), machine(PACKAGES), results)
+        speeds: list[StudentSpeed] = []
+        for student in settings.students:
+            speeds.append(_measured(settings, student, store, teachers, device))
+            results = {"threads": torch.get_num_threads(), "students": [speed.to_json() for speed in speeds]}
+            # After each of them: what took hours shall not be lost with the next one.
+            write_report(settings.out, "step", settings.model_dump(mode="json"), machine(PACKAGES), results)
     return speeds
 
 

@@ -136,6 +136,12 @@ def step_tables(speeds: Sequence[StudentSpeed]) -> str:
         head + (", activations recomputed" if first.recompute else ""),
         _sides_table(speeds),
         EXPLAINED,
+        _goal(
+            speeds,
+            f"full <= {SPEED_GOAL} of network",
+            lambda speed: speed.ratio("full", "network")["median"],
+            SPEED_GOAL,
+        ),
         _goal(speeds, f"full <= {SPEED_GOAL} of bare", lambda speed: speed.ratio("full", "bare")["median"], SPEED_GOAL),
     ]
     if first.profiles:

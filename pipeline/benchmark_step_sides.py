@@ -208,7 +208,10 @@ class Sides:
         ]
         loss = torch.stack(losses).mean()
         if step.occupancy is not None and prepared.queries is not None:
-            parts = step.occupancy(features, voxels.inverse, voxels.representative, prepared.queries, prepared.points)
+            with torch.autocast(features.device.type, enabled=False):
+                parts = step.occupancy(
+                    features.float(), voxels.inverse, voxels.representative, prepared.queries, prepared.points
+                )
             loss = loss + step.occupancy_weight * parts.total
         return loss
 

@@ -61,12 +61,21 @@ def test_all_sides_run_the_backbone_on_the_same_voxels(make_sides: Callable[...,
         assert torch.equal(other[3], features)
 
 
-@pytest.mark.parametrize("changes", [{}, {"second": True, "occupancy": "also"}, {"occupancy_weight": 0.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"second": True, "occupancy": "also"},
+        {"occupancy_weight": 0.0},
+        {"student": "ptv3-tiny", "precision": "bf16", "occupancy_weight": 10.0},
+    ],
+)
 def test_the_network_has_the_loss_of_the_step(make_sides: Callable[..., Sides], changes: dict[str, Any]) -> None:
     sides = make_sides(**changes)
     with sides.by_hand():
         batch = sides.batch(0)
-        loss = sides._network_loss(sides.prepare(batch)).item()
+        with sides.fit.accelerator.autocast():
+            loss = sides._network_loss(sides.prepare(batch)).item()
         sides.of("full", batch, None)()
     assert read_log(sides.fit.run.folder)[0]["loss"] == pytest.approx(loss, rel=1e-6)
 
@@ -204,6 +213,7 @@ def test_tables_and_goals() -> None:
     text = step_tables([slow, quick])
     lines = text.splitlines()
     assert "cpu, fp32, 2 frames a step, 3 rounds" in lines
+    assert "goal full <= 1.05 of network: missed, 2.000 (a)" in lines
     assert "goal full <= 1.05 of bare: missed, 4.000 (a)" in lines
     assert "goal full <= 1.05 of bare: met, 1.050 (b)" in lines
     assert "goal waiting for data < 1%: missed, 1.00% (a)" in lines
