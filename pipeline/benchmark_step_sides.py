@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,15 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..student.backbone import Backbone
-from ..student.draws import Draws
-from ..student.losses import distillation_loss, pair_weights
-from ..student.mix3d import mix3d
-from ..student.points import PointBatch
-from ..student.queries import Queries
-from ..student.voxelize import Voxels
 from .batches import FrameDraw
 from .cached_frames import DistillationBatch, PairedFrame, PairedFrames
-from .distillation import DistillationStep
+from .distillation import DistillationStep, Prepared
 from .distributed import Team
 from .pretrain import PretrainSettings, build_step, open_teachers
 from .progress import Track
@@ -37,30 +30,6 @@ from .training_log import TrainingLog, read_log
 
 Side = Literal["full", "network", "bare"]
 SIDES: tuple[Side, ...] = ("full", "network", "bare")
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What the networks of a step are given, on the device.
-
-    Attributes:
-        points, queries: augmented.
-        voxels, inputs: of the mixed points, and their features (V, 4).
-        seen, slot: voxels that cameras see; pair k lies in voxel seen[slot[k]].
-        weight, targets: of every pair, targets by teacher.
-        pull: (V, C) random, the gradient that `bare` sends back.
-    """
-
-    draws: Draws
-    points: PointBatch
-    queries: Queries | None
-    voxels: Voxels
-    inputs: Tensor
-    seen: Tensor
-    slot: Tensor
-    weight: Tensor
-    targets: tuple[Tensor, ...]
-    pull: Tensor
 
 
 class Sides:
@@ -124,40 +93,28 @@ class Sides:
         if side == "full":
             return lambda: self._full(batch, count)
         assert prepared is not None
-        loss = self._network_loss if side == "network" else self._bare_loss
+        totals = {name: torch.tensor(value, device=self.device) for name, value in self.step.counts(batch).items()}
+        pull = torch.randn(
+            len(prepared.voxels.coords), self.backbone.out_channels, generator=self._generator, device=self.device
+        )
+
+        def loss() -> Tensor:
+            if side == "network":
+                return self.step.losses(prepared, totals)["loss"]
+            return (self.step.student.encode(prepared.mixed, prepared.voxels, prepared.draws) * pull).sum()
 
         def run() -> None:
             for _ in range(count):
                 with self.fit.accelerator.autocast():
-                    value = loss(prepared)
+                    value = loss()
                 self.fit.accelerator.backward(value)
                 self.fit.optimizer.zero_grad()
 
         return run
 
-    @torch.no_grad()
     def prepare(self, batch: DistillationBatch) -> Prepared:
-        """What `DistillationStep.forward` makes of a batch before its networks run."""
-        step, batch = self.step, batch.to(self.device)
-        draws = Draws(batch.points, batch.keys)
-        points, queries = step.clouds(batch.points, draws)
-        mixed = mix3d(points, draws, step.mix3d)
-        voxels = step.student.voxels(mixed, draws)
-        seen, slot = voxels.inverse.index_select(0, batch.pair_point).unique(return_inverse=True)
-        return Prepared(
-            draws=draws,
-            points=points,
-            queries=queries,
-            voxels=voxels,
-            inputs=torch.cat([mixed.xyz, mixed.intensity[:, None]], 1).index_select(0, voxels.representative),
-            seen=seen,
-            slot=slot,
-            weight=pair_weights(batch.view_pairs, step.weighting).to(self.device),
-            targets=tuple(step.targets_of(batch, grid) for grid in batch.teachers),
-            pull=torch.randn(
-                len(voxels.coords), self.backbone.out_channels, generator=self._generator, device=self.device
-            ),
-        )
+        """What the step's networks are given."""
+        return self.step.prepare(batch.to(self.device))
 
     def train_on(self, batch: DistillationBatch) -> Reading:
         """One step of the training loop; its numbers are still to be read."""
@@ -193,27 +150,6 @@ class Sides:
             pending = reading
         if pending:
             self.read(pending)
-
-    def _bare_loss(self, prepared: Prepared) -> Tensor:
-        return (self.backbone(prepared.inputs, prepared.voxels, prepared.draws) * prepared.pull).sum()
-
-    def _network_loss(self, prepared: Prepared) -> Tensor:
-        """The step's own loss."""
-        step, voxels = self.step, prepared.voxels
-        features = self.backbone(prepared.inputs, voxels, prepared.draws)
-        seen = features.index_select(0, prepared.seen)
-        losses = [
-            distillation_loss(head(seen).index_select(0, prepared.slot), targets, step.loss, prepared.weight)
-            for head, targets in zip(step.heads, prepared.targets, strict=True)
-        ]
-        loss = torch.stack(losses).mean()
-        if step.occupancy is not None and prepared.queries is not None:
-            with torch.autocast(features.device.type, enabled=False):
-                parts = step.occupancy(
-                    features.float(), voxels.inverse, voxels.representative, prepared.queries, prepared.points
-                )
-            loss = loss + step.occupancy_weight * parts.total
-        return loss
 
 
 class _Repeated(Dataset[PairedFrame]):

@@ -1,6 +1,7 @@
 """One step of distillation: a batch of cached frames in, losses out (paper sections 3.2 and 3.4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,38 @@ from ..student.mix3d import mix3d
 from ..student.occupancy import OccupancyHead
 from ..student.points import PointBatch
 from ..student.queries import Queries, make_queries
+from ..student.voxelize import Voxels
 from .cached_frames import DistillationBatch, TokenGrid
 from .training import TrainingStep
 
-PARTS = ("augment", "voxelise", "student", "gather", "heads", "occupancy")
+PARTS = ("augment", "voxelise", "gather", "student", "heads", "occupancy")
 """Names under which a profiler finds the parts of the forward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the networks of a step are given: a batch after all that has no weights. Q queries, K pairs, S voxels seen.
+
+    Attributes:
+        draws: of the batch.
+        points, queries: augmented; scenes as loaded.
+        mixed: the same points after Mix3D.
+        voxels: of `mixed`.
+        seen: (S,) int64, the voxels that cameras see.
+        slot: (K,) int64, the place of every pair's voxel in `seen`.
+        weight: (K,) float32, of every pair; those of a batch add up to its number of views, or of pairs.
+        targets: the teachers' features (K, C) float32 of every pair.
+    """
+
+    draws: Draws
+    points: PointBatch
+    queries: Queries | None
+    mixed: PointBatch
+    voxels: Voxels
+    seen: Tensor
+    slot: Tensor
+    weight: Tensor
+    targets: tuple[Tensor, ...]
 
 
 class DistillationStep(TrainingStep):
@@ -73,6 +101,11 @@ class DistillationStep(TrainingStep):
 
         With several teachers ``distillation`` is the mean of theirs, which are ``distillation/<name>`` each.
         """
+        return self.losses(self.prepare(batch), totals)
+
+    @torch.no_grad()
+    def prepare(self, batch: DistillationBatch) -> Prepared:
+        """Draw, augment, mix, voxelise and gather, on the batch's device."""
         draws = Draws(batch.points, batch.keys)
         with record_function("augment"):
             points, queries = self.clouds(batch.points, draws)
@@ -82,14 +115,25 @@ class DistillationStep(TrainingStep):
             # The points of a voxel share one feature, so the heads need run only once for each that a camera sees.
             # How many those are must be known to the host; asking now, before the network, keeps nothing waiting.
             seen, slot = voxels.inverse.index_select(0, batch.pair_point).unique(return_inverse=True)
+        with record_function("gather"):
+            weight = pair_weights(batch.view_pairs, self.weighting, total=1).to(slot.device, non_blocking=True)
+            targets = tuple(self._targets(batch, grid) for grid in batch.teachers)
+        return Prepared(draws, points, queries, mixed, voxels, seen, slot, weight, targets)
+
+    def losses(self, prepared: Prepared, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the networks; see `forward`."""
+        voxels = prepared.voxels
         with record_function("student"):
-            features = self.student.encode(mixed, voxels, draws)
-        losses = self._distillation(batch, features.index_select(0, seen), slot, totals["distillation"])
+            features = self.student.encode(prepared.mixed, voxels, prepared.draws)
+        with record_function("heads"):
+            losses = self._distillation(prepared, features.index_select(0, prepared.seen), totals["distillation"])
         total = losses["distillation"]
-        if self.occupancy is not None and queries is not None:
+        if self.occupancy is not None and prepared.queries is not None:
             # In half precision a line of sight of 50 m would end a quarter of a metre off.
             with record_function("occupancy"), torch.autocast(features.device.type, enabled=False):
-                parts = self.occupancy(features.float(), voxels.inverse, voxels.representative, queries, points, 1)
+                parts = self.occupancy(
+                    features.float(), voxels.inverse, voxels.representative, prepared.queries, prepared.points, 1
+                )
             losses |= {"occupancy": parts.occupancy / totals["frames"], "intensity": parts.intensity / totals["frames"]}
             total = total + self.occupancy_weight * parts.total / totals["frames"]
         return {"loss": total, **losses}
@@ -104,22 +148,17 @@ class DistillationStep(TrainingStep):
             queries = queries and queries.transform(matrices)
         return points, queries
 
-    def _distillation(
-        self, batch: DistillationBatch, features: Tensor, slot: Tensor, total: Tensor
-    ) -> dict[str, Tensor]:
-        """Losses of features (S, C) of the voxels that cameras see; pair k is at row slot[k]."""
-        weight = pair_weights(batch.view_pairs, self.weighting, total=1).to(features.device, non_blocking=True) / total
+    def _distillation(self, prepared: Prepared, features: Tensor, total: Tensor) -> dict[str, Tensor]:
+        """Losses of features (S, C) of the voxels that cameras see."""
+        weight = prepared.weight / total
         losses: dict[str, Tensor] = {}
-        for name, head, grid in zip(self.teachers, self.heads, batch.teachers, strict=True):
-            with record_function("gather"):
-                targets = self.targets_of(batch, grid)
-            with record_function("heads"):
-                predicted = head(features).index_select(0, slot)
-                losses[f"distillation/{name}"] = distillation_loss(predicted, targets, self.loss, weight)
+        for name, head, targets in zip(self.teachers, self.heads, prepared.targets, strict=True):
+            predicted = head(features).index_select(0, prepared.slot)
+            losses[f"distillation/{name}"] = distillation_loss(predicted, targets, self.loss, weight)
         mean = torch.stack(list(losses.values())).mean()
         return {"distillation": mean} | (losses if len(losses) > 1 else {})
 
-    def targets_of(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
+    def _targets(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
         """A teacher's feature (K, C) float32 of every pair."""
         return sample_tokens(
             grid.tokens, batch.pair_view, batch.pair_uv, batch.image_size, grid.centre, grid.step, self.align_corners
