@@ -80,7 +80,7 @@ class TrainingSettings(JobSettings):
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None
-    """Run folder. A run that was stopped goes on there."""
+    """Run folder; default: runs/JOB-STUDENT-TIME. A run that was stopped goes on there."""
 
 
 class TrainingStep(nn.Module, ABC):
