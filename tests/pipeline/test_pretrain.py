@@ -94,13 +94,24 @@ class Killed(BaseException):
     """Ends a run on the spot, as a signal that cannot be caught would."""
 
 
-@pytest.mark.parametrize(("killed_at", "save_every"), [(1, 1), (2, None), (3, 2), (4, 2), (4, None), (5, 1)])
+@pytest.mark.parametrize(
+    ("killed_at", "save_every", "student"),
+    [
+        (1, 1, "minkunet-tiny"),
+        (2, None, "minkunet-tiny"),
+        (3, 2, "minkunet-tiny"),
+        (4, 2, "ptv3-tiny"),
+        (4, None, "minkunet-tiny"),
+        (5, 1, "minkunet-tiny"),
+    ],
+)
 def test_killed_at_any_step_and_taken_up_again_equals_uninterrupted(
     make_cache: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     killed_at: int,
     save_every: int | None,
+    student: str,
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
@@ -113,10 +124,10 @@ def test_killed_at_any_step_and_taken_up_again_equals_uninterrupted(
 
     monkeypatch.setattr(DistillationStep, "forward", kill)
     with pytest.raises(Killed):
-        pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every))
+        pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every, student=student))
     monkeypatch.setattr(DistillationStep, "forward", forward)
-    pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every))
-    pretrain(toy_settings(cache, tmp_path / "whole"))
+    pretrain(toy_settings(cache, tmp_path / "killed", save_every=save_every, student=student))
+    pretrain(toy_settings(cache, tmp_path / "whole", student=student))
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     assert bits(tmp_path / "killed/best") == bits(tmp_path / "whole/best")
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
