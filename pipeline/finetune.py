@@ -44,7 +44,7 @@ from .training import (
     Progress,
     TrainingSettings,
     TrainingStep,
-    check_parts,
+    check_step,
     choose_device,
     first_and_last,
     fit,
@@ -205,7 +205,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     """
     team = Team.join(choose_device(settings.device))
     student, initialisation, settings = _starting_point(settings, team)
-    check_parts(settings, team, settings.mix3d if settings.augment else 0)
+    check_step(settings, team, settings.mix3d if settings.augment else 0)
     assert settings.out is not None
     train, val = (
         build_dataset(settings.dataset, settings.data_root, version=settings.version, split=split, sequences=sequences)

@@ -31,7 +31,7 @@ from .training import (
     Losses,
     Progress,
     TrainingSettings,
-    check_parts,
+    check_step,
     choose_device,
     first_and_last,
     fit,
@@ -165,7 +165,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         KeyboardInterrupt: the user stopped the run; its state is kept.
     """
     team = Team.join(choose_device(settings.device))
-    check_parts(settings, team, settings.mix3d)
+    check_step(settings, team, settings.mix3d)
     caches = open_teachers(settings)
     step = build_step(settings, caches)
     peak = step.student.backbone.peak_lr

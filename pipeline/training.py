@@ -429,16 +429,10 @@ def _ignore_interrupt(_: int) -> None:
 
 
 def _accelerator(precision: str, team: Team) -> "Accelerator":
-    """Mixed precision, loss scaling and data parallelism by accelerate.
-
-    Raises:
-        CleverError: float16 without a GPU.
-    """
+    """Mixed precision, loss scaling and data parallelism by accelerate."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
-    if precision == "fp16" and team.device.type != "cuda":
-        raise CleverError("--precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     # Its state is global and refuses a second precision in one process; the processes themselves stay as they are.
     AcceleratorState._reset_state()
     return Accelerator(
@@ -455,12 +449,14 @@ def _memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def check_parts(settings: TrainingSettings, team: Team, mix3d: float) -> None:
-    """Whether a step can be cut into parts of one size that keep mixed pairs together.
+def check_step(settings: TrainingSettings, team: Team, mix3d: float) -> None:
+    """Whether a step can be computed here, and cut into parts of one size that keep mixed pairs together.
 
     Raises:
         CleverError: it cannot.
     """
+    if settings.precision == "fp16" and team.device.type != "cuda":
+        raise CleverError("--precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     parts = team.size * settings.accumulate
     if parts == 1:
         return

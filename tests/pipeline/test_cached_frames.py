@@ -97,7 +97,7 @@ def test_several_teachers_teach_at_once_and_each_has_its_head(make_cache: MakeCa
     def losses(step: DistillationStep, caches: list[FeatureCache]) -> dict[str, float]:
         batch = DistillationBatch.collate([PairedFrames(caches)[number, number] for number in range(4)])
         totals = {name: torch.tensor(float(count)) for name, count in step.counts(batch).items()}
-        return {name: float(loss) for name, loss in step(batch, totals).items()}
+        return {name: float(loss.detach()) for name, loss in step(batch, totals).items()}
 
     together = losses(step, caches)
     alone = [losses(build_step(both, [cache]), [cache])["distillation"] for cache in caches]

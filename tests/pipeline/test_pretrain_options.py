@@ -134,6 +134,7 @@ def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(make_cache: MakeCa
     assert rough[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)
     with pytest.raises(CleverError, match="--precision fp16 needs a GPU; use bf16 or fp32 on a CPU"):
         pretrain(settings(cache, tmp_path / "fp16", precision="fp16"))
+    assert not (tmp_path / "fp16").exists()
 
 
 @pytest.mark.gpu
