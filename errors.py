@@ -2,7 +2,8 @@
 
 
 class CleverError(Exception):
-    """A problem the user can fix. The command line prints its message alone, without a traceback."""
+    """A problem the user can fix. The command line prints its message alone, without a
+    traceback."""
 
 
 class FrameError(CleverError):

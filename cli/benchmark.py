@@ -4,21 +4,20 @@ import sys
 
 import typer
 
-from ..pipeline.benchmark import machine, machine_line
-from ..pipeline.benchmark_occlusion import BenchmarkOcclusionSettings, benchmark_occlusion, occlusion_table
-from ..pipeline.benchmark_read import (
-    PACKAGES,
+from ..pipeline.benchmarks.occlusion import benchmark_occlusion, occlusion_table
+from ..pipeline.benchmarks.read import PACKAGES, benchmark_read, goals, missing_readers, read_table
+from ..pipeline.benchmarks.report import machine, machine_line
+from ..pipeline.benchmarks.step import PACKAGES as STEP_PACKAGES
+from ..pipeline.benchmarks.step import benchmark_step
+from ..pipeline.benchmarks.step_report import step_tables
+from ..pipeline.benchmarks.teacher import PACKAGES as TEACHER_PACKAGES
+from ..pipeline.benchmarks.teacher import benchmark_teacher, teacher_tables
+from ..pipeline.settings.benchmarks import (
+    BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
-    benchmark_read,
-    goals,
-    missing_readers,
-    read_table,
+    BenchmarkStepSettings,
+    BenchmarkTeacherSettings,
 )
-from ..pipeline.benchmark_step import PACKAGES as STEP_PACKAGES
-from ..pipeline.benchmark_step import BenchmarkStepSettings, benchmark_step
-from ..pipeline.benchmark_step_report import step_tables
-from ..pipeline.benchmark_teacher import PACKAGES as TEACHER_PACKAGES
-from ..pipeline.benchmark_teacher import BenchmarkTeacherSettings, benchmark_teacher, teacher_tables
 from .command import job_command
 
 
@@ -33,12 +32,17 @@ def register(app: typer.Typer) -> None:
 
 
 def read(settings: BenchmarkReadSettings) -> int:
-    """Frames/s of our reader and of others on the same frames, warm and cold, with and without loader workers.
+    """Frames/s of our reader and of others on the same frames, warm and cold, with and without
+    loader workers.
 
-    Every number is a ratio to np.memmap on float16 in the same round: median [quartiles] (median frames/s).
+    Every number is a ratio to np.memmap on float16 in the same round: median [quartiles] (median
+    frames/s).
     """
     for name in missing_readers():
-        print(f"{name} is not installed and left out; pip install 'clever-distiller[bench]'", file=sys.stderr)
+        print(
+            f"{name} is not installed and left out; pip install 'clever-distiller[bench]'",
+            file=sys.stderr,
+        )
     readings = benchmark_read(settings)
     print(machine_line(machine(PACKAGES)))
     print(f"\nA frame's tokens\n\n{read_table(readings, 'tokens')}")
@@ -49,15 +53,20 @@ def read(settings: BenchmarkReadSettings) -> int:
 
 
 def teacher(settings: BenchmarkTeacherSettings) -> int:
-    """Images/s of cache-teacher, from files to store, over those of the bare network, and its peak memory."""
+    """Images/s of cache-teacher, from files to store, over those of the bare network, and its peak
+    memory."""
     speed = benchmark_teacher(settings)
     print(machine_line(machine(TEACHER_PACKAGES)))
-    print(f"\n{settings.model} {settings.precision}, {teacher_tables(speed)}\n\nevery round: {settings.out}")
+    print(
+        f"\n{settings.model} {settings.precision}, {teacher_tables(speed)}\n\nevery round: "
+        f"{settings.out}"
+    )
     return 0
 
 
 def step(settings: BenchmarkStepSettings) -> int:
-    """A whole training step over its bare network, its parts and its memory, and what the cache saves in it."""
+    """A whole training step over its bare network, its parts and its memory, and what the cache
+    saves in it."""
     speeds = benchmark_step(settings)
     print(machine_line(machine(STEP_PACKAGES)))
     print(f"\n{step_tables(speeds)}\n\nevery round: {settings.out}")
@@ -65,7 +74,8 @@ def step(settings: BenchmarkStepSettings) -> int:
 
 
 def occlusion(settings: BenchmarkOcclusionSettings) -> int:
-    """Precision and recall of the occlusion test on generated drives, whose ray-cast truth is known."""
+    """Precision and recall of the occlusion test on generated drives, whose ray-cast truth is
+    known."""
     counts = benchmark_occlusion(settings)
     print(f"{occlusion_table(counts)}\n\ncounts: {settings.out}")
     if settings.picture:

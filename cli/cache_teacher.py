@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from ..pipeline.cache_teacher import CacheSummary, CacheTeacherSettings, cache_teacher
-from ..pipeline.plan import plan
+from ..pipeline.cache_teacher import CacheSummary, cache_teacher
+from ..pipeline.settings.cache_teacher import CacheTeacherSettings
+from ..pipeline.stage_one.plan import plan
 from .command import BAD_FRAMES, job_command
 
 FAITHFUL = 0.999
@@ -20,10 +21,12 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: CacheTeacherSettings) -> int:
-    """Stage one: run the image teacher once over every camera frame and store features, points and pairs.
+    """Stage one: run the image teacher once over every camera frame and store features, points and
+    pairs.
 
-    Only what is missing is computed: the same command again goes on where it was stopped, another --model adds a
-    layer to the same store. Exit code 3: finished, but some frames were bad and were skipped.
+    Only what is missing is computed: the same command again goes on where it was stopped, another
+    --model adds a layer to the same store. Exit code 3: finished, but some frames were bad and were
+    skipped.
     """
     if settings.plan:
         print(plan(settings) or f"nothing to do: {settings.store} has all frames asked for")
@@ -39,15 +42,21 @@ def print_summary(summary: CacheSummary) -> None:
         print(f"nothing to do: {summary.path} is complete for these {summary.wanted} frames")
     else:
         rate = summary.images / max(summary.seconds, 1e-9)
-        done = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s ({rate:.2f} images/s)"
-        print(f"{summary.path}: {done}")
+        work = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s"
+        print(f"{summary.path}: {work} ({rate:.2f} images/s)")
     print(f"teacher {summary.teacher.id}: {summary.teacher.description}")
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {reason}")
     if len(summary.failed) > LISTED:
-        print(f"skipped {len(summary.failed) - LISTED} more: `clever cache info {summary.path}` lists them")
+        print(
+            f"skipped {len(summary.failed) - LISTED} more: `clever cache info {summary.path}` "
+            "lists them"
+        )
     if summary.failed:
-        print(f"{len(summary.failed)} of {summary.wanted} frames skipped; repair them and add --retry-failed")
+        print(
+            f"{len(summary.failed)} of {summary.wanted} frames skipped; repair them and add "
+            "--retry-failed"
+        )
     for warning in warnings(summary):
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -56,11 +65,15 @@ def warnings(summary: CacheSummary) -> list[str]:
     """What is stored but may not be what the user wants."""
     found = []
     if summary.unseen:
-        found.append(f"{summary.unseen} of {summary.wanted} frames have no point that a camera sees: stored, no pairs")
+        found.append(
+            f"{summary.unseen} of {summary.wanted} frames have no point that a camera sees: "
+            "stored, no pairs"
+        )
     fidelity, codec = summary.fidelity, summary.teacher.codec
     if fidelity.tokens and fidelity.mean < FAITHFUL:
         found.append(
-            f"features stored as {codec} have a mean cosine of {fidelity.mean:.5f} to their originals, "
+            f"features stored as {codec} have a mean cosine of {fidelity.mean:.5f} to their "
+            "originals, "
             f"below {FAITHFUL}; take another --codec (fp16 is closest)"
         )
     return found

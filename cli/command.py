@@ -1,4 +1,5 @@
-"""One way to make a command of a job: its settings class declares names, types, defaults and help once."""
+"""One way to make a command of a job: its settings class declares names, types, defaults and help
+once."""
 
 import inspect
 import sys
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
-from ..pipeline.settings import JobSettings
+from ..pipeline.settings.base import JobSettings
 
 Settings = TypeVar("Settings", bound=JobSettings)
 
@@ -21,11 +22,17 @@ BAD_FRAMES = 3
 
 
 def job_command(
-    app: typer.Typer, name: str, settings: type[Settings], job: Callable[[Settings], int], argument: str = ""
+    app: typer.Typer,
+    name: str,
+    settings: type[Settings],
+    job: Callable[[Settings], int],
+    argument: str = "",
 ) -> None:
-    """Add command `name`: flags from the fields of `settings`, `--config`, then `job` with the resolved settings.
+    """Add command `name`: flags from the fields of `settings`, `--config`, then `job` with the
+    resolved settings.
 
-    Flags win over the YAML file given by `--config`; types and ranges are checked by the settings class alone.
+    Flags win over the YAML file given by `--config`; types and ranges are checked by the settings
+    class alone.
 
     Args:
         job: runs the job, prints its result and returns the exit code.
@@ -40,14 +47,21 @@ def job_command(
         except CleverError as error:
             fail(error)
         except KeyboardInterrupt as error:
-            typer.echo(str(error) or "stopped; what was finished is kept: the same command goes on", err=True)
+            typer.echo(
+                str(error) or "stopped; what was finished is kept: the same command goes on",
+                err=True,
+            )
             raise typer.Exit(130) from None
 
-    config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings; flags win.")]
+    config = Annotated[
+        Path | None, typer.Option("--config", help="YAML file with settings; flags win.")
+    ]
     # What a job has to itself before what it shares with others.
     names = sorted(settings.model_fields, key=lambda name: name not in settings.__annotations__)
     parameters = [_parameter(name, settings.model_fields[name], name == argument) for name in names]
-    parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config))
+    parameters.append(
+        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config)
+    )
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app.command(name, help=inspect.getdoc(job))(command)
 
@@ -62,7 +76,9 @@ def _parameter(name: str, field: FieldInfo, positional: bool) -> inspect.Paramet
     flag = "--" + (field.alias or name).replace("_", "-")
     text = " ".join((field.description or "").split())
     if field.default not in (None, PydanticUndefined):
-        default = "x".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        default = (
+            "x".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        )
         text = f"{text} [default: {default}]"
     if positional:
         annotation: Any = Annotated[str, typer.Argument(help=text, metavar=name.upper())]
@@ -71,9 +87,15 @@ def _parameter(name: str, field: FieldInfo, positional: bool) -> inspect.Paramet
         option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text, show_default=False)
         annotation = Annotated[bool | None, option]
     else:
-        option = typer.Option(flag, help=text, metavar=_metavar(field.annotation), show_default=False)
-        annotation = Annotated[list[str] | None if _several_names(field.annotation) else str | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        option = typer.Option(
+            flag, help=text, metavar=_metavar(field.annotation), show_default=False
+        )
+        annotation = Annotated[
+            list[str] | None if _several_names(field.annotation) else str | None, option
+        ]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
 
 
 def _several_names(annotation: Any) -> bool:
@@ -91,7 +113,9 @@ def _metavar(annotation: Any) -> str:
     if origin is Annotated:
         return _metavar(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return "|".join(dict.fromkeys(_metavar(part) for part in get_args(annotation) if part is not type(None)))
+        return "|".join(
+            dict.fromkeys(_metavar(part) for part in get_args(annotation) if part is not type(None))
+        )
     if origin is tuple:
         return "HxW" if get_args(annotation) == (int, int) else "A,B,..."
     return {int: "N", float: "X", str: "TEXT", Path: "PATH"}.get(annotation, "TEXT")

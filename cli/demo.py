@@ -2,7 +2,8 @@
 
 import typer
 
-from ..pipeline.demo import DemoSettings, demo
+from ..pipeline.demo import demo
+from ..pipeline.settings.demo import DemoSettings
 from .command import job_command
 
 
@@ -12,10 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: DemoSettings) -> int:
-    """The whole way without any download but packages: makes drives, caches, distils, probes, draws.
+    """The whole way without any download but packages: makes drives, caches, distils, probes,
+    draws.
 
-    The drives are generated and the teacher is a supervised EfficientNet-Lite0: the numbers show that everything
-    works, not how good the method is.
+    The drives are generated and the teacher is a supervised EfficientNet-Lite0: the numbers show
+    that everything works, not how good the method is.
     """
     result = demo(settings)
     for name, probe in (("distilled", result.distilled), ("random weights", result.random)):

@@ -2,7 +2,8 @@
 
 import typer
 
-from ..pipeline.evaluate import EvaluateSettings, evaluate
+from ..pipeline.evaluate import evaluate
+from ..pipeline.settings.evaluate import EvaluateSettings
 from .command import job_command
 
 

@@ -15,10 +15,10 @@ app = typer.Typer(
 )
 
 VERBS = {
-    "cache-teacher": "Run the image teacher once over every camera frame; store features, points and pairs.",
+    "cache-teacher": "Run the image teacher once over all camera frames; store features and pairs.",
     "cache": "Look at a feature cache, check it, repair it, copy it.",
     "pretrain": "Distil a teacher's cached features into a LiDAR student.",
-    "ablate": "A table of ablations from one cache: combinations of settings, several seeds, mean and spread.",
+    "ablate": "A table of ablations from one cache: settings x seeds, mean and spread.",
     "finetune": "Train a linear probe or the whole student with labels, then evaluate it.",
     "evaluate": "Evaluate a fine-tuned student: mIoU and IoU by class.",
     "rankme": "Measure a student without labels: RankMe and matrix rank of its features.",
@@ -27,13 +27,15 @@ VERBS = {
     "benchmark": "Measure speed and quality on this machine.",
     "demo": "The whole way on generated drives: cache, pre-train, probe, pictures.",
 }
-"""Commands and the line that `clever --help` shows; each lives in the module of its name and registers itself."""
+"""Commands and the line that `clever --help` shows; each lives in the module of its name and
+registers itself."""
 
 
 def main() -> None:
     """Entry point of the console script."""
-    # Before torch is imported: threads that spin while they wait make a training step five to ten times slower as soon
-    # as another process wants the cores, and gain nothing measurable when none does.
+    # Before torch is imported: threads that spin while they wait make a training step five to ten
+    # times slower as soon as another process wants the cores, and gain nothing measurable when none
+    # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     if wanted in VERBS:

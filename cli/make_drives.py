@@ -2,7 +2,8 @@
 
 import typer
 
-from ..pipeline.drives.make import MakeDrivesSettings, make_drives
+from ..pipeline.drives.make import make_drives
+from ..pipeline.settings.make_drives import MakeDrivesSettings
 from .command import job_command
 
 
@@ -12,9 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: MakeDrivesSettings) -> int:
-    """Generate street drives in the nuScenes format: six cameras, a 32-beam LiDAR, lidarseg labels and boxes.
+    """Generate street drives in the nuScenes format: six cameras, a 32-beam LiDAR, lidarseg labels
+    and boxes.
 
-    The unmodified nuscenes-devkit opens them; geometry is exact, the same seed gives the same bytes.
+    The unmodified nuscenes-devkit opens them; geometry is exact, the same seed gives the same
+    bytes.
     """
     print(make_drives(settings))
     return 0

@@ -2,7 +2,8 @@
 
 import typer
 
-from ..pipeline.rankme import RankmeSettings, rankme
+from ..pipeline.rankme import rankme
+from ..pipeline.settings.rankme import RankmeSettings
 from .command import job_command
 
 
@@ -12,10 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: RankmeSettings) -> int:
-    """Measure a student without labels: RankMe and matrix rank of its backbone features, before any head.
+    """Measure a student without labels: RankMe and matrix rank of its backbone features, before any
+    head.
 
-    Reads the point clouds of a feature cache. --checkpoint none --student NAME measures random weights: the row to
-    compare with.
+    Reads the point clouds of a feature cache. --checkpoint none --student NAME measures random
+    weights: the row to compare with.
     """
     result = rankme(settings)
     print(result.model_dump_json(indent=2) if settings.as_json else result)

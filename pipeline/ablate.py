@@ -1,20 +1,23 @@
-"""A table of ablations from one cache: every combination of some settings, several seeds, mean and spread."""
+"""A table of ablations from one cache: every combination of some settings, several seeds, mean and
+spread."""
 
 import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from ..errors import CleverError
 from ..files import atomic_write
-from .benchmark import markdown_table
-from .finetune import FinetuneResult, FinetuneSettings, finetune
-from .pretrain import PretrainResult, PretrainSettings, pretrain
+from .finetune import FinetuneResult, finetune
+from .pretrain import PretrainResult, pretrain
 from .runs import notice
-from .settings import JobSettings
+from .settings.ablate import AblateSettings
+from .settings.finetune import FinetuneSettings
+from .settings.pretrain import PretrainSettings
+from .tables import markdown_table
 
 UNTRAINED = "random weights"
 TABLE = "table.md"
@@ -27,25 +30,6 @@ COLUMNS = {
     "probe mIoU %": ("miou", 2),
 }
 """Columns of the table: the field of `Measured`, and its decimal places."""
-
-
-def _numbers(value: object) -> object:
-    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-class AblateSettings(JobSettings):
-    """Settings of `clever ablate`."""
-
-    pretrain: Path
-    """YAML file with the settings of `clever pretrain` that all runs share."""
-    probe: Path | None = None
-    """YAML file with those of `clever finetune` for the probe of each run; default: no probe."""
-    vary: tuple[str, ...] = ()
-    """A setting of `clever pretrain` and its values, as in head=linear,mlp; given several times, every combination."""
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = (0, 1, 2)
-    """Seeds of each combination, with commas."""
-    out: Path
-    """Folder of the runs and the table. What is finished there is not done again."""
 
 
 class Measured(BaseModel):
@@ -82,12 +66,17 @@ class AblateResult(BaseModel):
         lines = []
         for row in dict.fromkeys(run.row for run in self.runs):
             runs = [run for run in self.runs if run.row == row]
-            figures = [_mean([getattr(run, name) for run in runs], places) for name, places in COLUMNS.values()]
+            figures = [
+                _mean([getattr(run, name) for run in runs], places)
+                for name, places in COLUMNS.values()
+            ]
             lines.append([row, str(len(runs)), *figures])
         return markdown_table(header, lines)
 
     def __str__(self) -> str:
-        return "\n".join([self.table(), "", "mean ± sample standard deviation over seeds", *self.protocol])
+        return "\n".join(
+            [self.table(), "", "mean ± sample standard deviation over seeds", *self.protocol]
+        )
 
 
 def ablate(settings: AblateSettings) -> AblateResult:
@@ -108,7 +97,9 @@ def ablate(settings: AblateSettings) -> AblateResult:
             notice(f"{name_of(row)}, seed {seed}")
             training = _pretraining(settings, row, seed)
             run = pretrain(training)
-            probe = _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
+            probe = (
+                _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
+            )
             result.runs.append(_measured(name_of(row), seed, run, probe))
             result.protocol = _protocol(run, probe)
             atomic_write(settings.out / RESULTS, result.model_dump_json(indent=1))
@@ -128,7 +119,9 @@ def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
         parts = [part.strip() for part in listed.split(",") if part.strip()]
         name = name.strip().replace("-", "_")
         if not equals or not name or not parts:
-            raise CleverError(f"--vary {text}: should be a setting and its values, as in head=linear,mlp")
+            raise CleverError(
+                f"--vary {text}: should be a setting and its values, as in head=linear,mlp"
+            )
         if name in names or name in ("seed", "out"):
             raise CleverError(f"--vary {text}: {name} is given elsewhere already")
         names.append(name)
@@ -147,13 +140,24 @@ def _pretraining(settings: AblateSettings, row: dict[str, str], seed: int) -> Pr
 
 
 def _probe(
-    settings: AblateSettings, row: str, seed: int, checkpoint: Path | None, training: PretrainSettings
+    settings: AblateSettings,
+    row: str,
+    seed: int,
+    checkpoint: Path | None,
+    training: PretrainSettings,
 ) -> FinetuneResult:
-    given: dict[str, Any] = {"seed": seed, "out": settings.out / "probes" / f"{_folder(row)}-seed{seed}"}
+    given: dict[str, Any] = {
+        "seed": seed,
+        "out": settings.out / "probes" / f"{_folder(row)}-seed{seed}",
+    }
     if checkpoint:
         given["checkpoint"] = checkpoint
     else:
-        given |= {"checkpoint": "none", "student": training.student, "voxel_size": training.voxel_size}
+        given |= {
+            "checkpoint": "none",
+            "student": training.student,
+            "voxel_size": training.voxel_size,
+        }
     return finetune(FinetuneSettings.resolve(settings.probe, given))
 
 
@@ -175,19 +179,26 @@ def _measured(row: str, seed: int, run: PretrainResult, probe: FinetuneResult | 
 
 
 def _protocol(run: PretrainResult, probe: FinetuneResult | None) -> list[str]:
-    """What the runs have in common, in words; they are of the last run, whose seed and folder are left out."""
+    """What the runs have in common, in words; they are of the last run, whose seed and folder are
+    left out."""
     lines = [
-        f"pre-training: {run.student}, {run.dataset}, {run.frames} frames, {run.epochs} epochs, {run.steps} steps, "
-        f"recipe {run.recipe}, {run.precision}, teacher {' and '.join(run.teachers)}; loss is the mean over the last "
+        f"pre-training: {run.student}, {run.dataset}, {run.frames} frames, {run.epochs} epochs, "
+        f"{run.steps} steps, "
+        f"recipe {run.recipe}, {run.precision}, teacher {' and '.join(run.teachers)}; loss is the "
+        "mean over the last "
         f"{run.losses.window} steps"
     ]
     if run.ranks:
-        lines.append(f"ranks: backbone features of {run.ranks.rows} points of {run.ranks.frames} training frames")
+        lines.append(
+            f"ranks: backbone features of {run.ranks.rows} points of {run.ranks.frames} training "
+            "frames"
+        )
     if probe:
         training, scans = probe.training, probe.evaluation.frames
         details = training.details.removesuffix(f", seed {probe.seed}")
         lines.append(
-            f"probe: {training.head}, {training.dataset} {training.frames} -> {scans} scans, {details}, no TTA, "
+            f"probe: {training.head}, {training.dataset} {training.frames} -> {scans} scans, "
+            f"{details}, no TTA, "
             "all points"
         )
     return lines

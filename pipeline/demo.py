@@ -5,52 +5,26 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from ..cache import FeatureCache
 from ..student.checkpoint import load_module, load_student
 from ..student.heads import ProjectionHead
-from .cache_teacher import CacheTeacherSettings, cache_teacher
+from .cache_teacher import cache_teacher
 from .datasets import build_dataset
-from .drives.make import MakeDrivesSettings, make_drives
-from .finetune import FinetuneResult, FinetuneSettings, finetune
-from .pictures import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
-from .pretrain import PretrainResult, PretrainSettings, build_step, pretrain
+from .drives.make import make_drives
+from .finetune import FinetuneResult, finetune
+from .pictures.panels import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
+from .pretrain import PretrainResult, build_step, pretrain
 from .runs import notice
-from .settings import Device, JobSettings
-
-Count = Annotated[int, Field(ge=1)]
-
+from .settings.cache_teacher import CacheTeacherSettings
+from .settings.demo import DemoSettings
+from .settings.finetune import FinetuneSettings
+from .settings.make_drives import MakeDrivesSettings
+from .settings.pretrain import PretrainSettings
 
 LEARNING_RATE, PROBE_LEARNING_RATE = 3e-3, 1e-2
-"""Above Table A1's, because the demo takes a hundred steps where the paper takes a hundred thousand."""
-
-
-class DemoSettings(JobSettings):
-    """Settings of `clever demo`; the defaults suit two CPU cores."""
-
-    out: Path = Path("demo")
-    """Folder of the drives, the cache, the runs and the page of pictures."""
-    scenes: Annotated[int, Field(ge=2)] = 4
-    """Drives; about a quarter of them, at least one, are held out to evaluate on."""
-    keyframes: Count = 6
-    """Keyframes a drive."""
-    epochs: Count = 16
-    """Epochs of pre-training."""
-    probe_epochs: Count = 30
-    """Epochs of each linear probe."""
-    student: str = "minkunet-tiny"
-    """LiDAR network."""
-    voxel_size: Annotated[float, Field(gt=0)] = 0.2
-    """Metres."""
-    head_hidden: Count = 512
-    """Hidden width of the projection head."""
-    device: Device = "auto"
-    """Where networks run."""
-    seed: int = 0
-    """Seed of the drives and of every run."""
+"""Above Table A1's, because the demo takes a hundred steps where the paper takes a hundred
+thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +48,8 @@ class DemoResult:
 
 
 def demo(settings: DemoSettings) -> DemoResult:
-    """Run every stage below ``settings.out``; stages that are finished there already are not run again.
+    """Run every stage below ``settings.out``; stages that are finished there already are not run
+    again.
 
     Raises:
         CleverError: what a stage raises, among others an ``out`` of other settings.
@@ -85,15 +60,24 @@ def demo(settings: DemoSettings) -> DemoResult:
     if not drives.exists():
         notice(f"1/5 making {settings.scenes} drives of {settings.keyframes} keyframes: {drives}")
         make_drives(
-            MakeDrivesSettings(out=drives, scenes=settings.scenes, keyframes=settings.keyframes, seed=settings.seed)
+            MakeDrivesSettings(
+                out=drives, scenes=settings.scenes, keyframes=settings.keyframes, seed=settings.seed
+            )
         )
     notice("2/5 caching EfficientNet-Lite0 features of every camera image")
     store = out / "cache.zarr"
     common = {"dataset": "nuscenes", "data_root": drives, "version": "v1.0-mini"}
-    # The training drives come first in the store, so that pre-training can leave the held-out ones alone.
+    # The training drives come first in the store, so that pre-training can leave the held-out ones
+    # alone.
     summaries = [
         cache_teacher(
-            CacheTeacherSettings(**common, model="efficientnet_lite0", split=split, cache=store, device=settings.device)
+            CacheTeacherSettings(
+                **common,
+                model="efficientnet_lite0",
+                split=split,
+                cache=store,
+                device=settings.device,
+            )
         )
         for split in ("train", "val")
     ]
@@ -117,7 +101,9 @@ def demo(settings: DemoSettings) -> DemoResult:
     distilled = _probe(settings, drives, out / "probe-distilled", pretraining.out)
     random = _probe(settings, drives, out / "probe-random", None)
     notice("5/5 pictures")
-    cosine = _pictures(settings, store, drives, pretraining, {"distilled": distilled, "random weights": random})
+    cosine = _pictures(
+        settings, store, drives, pretraining, {"distilled": distilled, "random weights": random}
+    )
     page = out / "index.html"
     seconds = time.monotonic() - started
     result = DemoResult(page, pretraining, distilled, random, cosine, seconds)
@@ -125,8 +111,14 @@ def demo(settings: DemoSettings) -> DemoResult:
     return result
 
 
-def _probe(settings: DemoSettings, drives: Path, out: Path, checkpoint: Path | None) -> FinetuneResult:
-    start = {"checkpoint": checkpoint} if checkpoint else {"checkpoint": "none", "student": settings.student}
+def _probe(
+    settings: DemoSettings, drives: Path, out: Path, checkpoint: Path | None
+) -> FinetuneResult:
+    start = (
+        {"checkpoint": checkpoint}
+        if checkpoint
+        else {"checkpoint": "none", "student": settings.student}
+    )
     return finetune(
         FinetuneSettings.model_validate(
             {
@@ -148,14 +140,26 @@ def _probe(settings: DemoSettings, drives: Path, out: Path, checkpoint: Path | N
 
 
 def _pictures(
-    settings: DemoSettings, store: Path, drives: Path, pretraining: PretrainResult, probes: dict[str, FinetuneResult]
+    settings: DemoSettings,
+    store: Path,
+    drives: Path,
+    pretraining: PretrainResult,
+    probes: dict[str, FinetuneResult],
 ) -> float:
     """Write every picture below ``out``; returns the cosine to the teacher on a held-out frame."""
     out = settings.out
-    records = [json.loads(line) for line in (pretraining.out / "log.jsonl").read_text().splitlines()]
-    loss_curve(records, f"distillation, {pretraining.frames} frames, seed {pretraining.seed}", out / "loss.png")
+    records = [
+        json.loads(line) for line in (pretraining.out / "log.jsonl").read_text().splitlines()
+    ]
+    loss_curve(
+        records,
+        f"distillation, {pretraining.frames} frames, seed {pretraining.seed}",
+        out / "loss.png",
+    )
     protocol = probes["distilled"].evaluation.protocol
-    iou_bars({name: probe.evaluation.iou for name, probe in probes.items()}, protocol, out / "iou.png")
+    iou_bars(
+        {name: probe.evaluation.iou for name, probe in probes.items()}, protocol, out / "iou.png"
+    )
     cache = FeatureCache(store)
     dataset = build_dataset("nuscenes", drives, version="v1.0-mini", split="val")
     number = len(dataset) // 2
@@ -164,13 +168,18 @@ def _pictures(
     run_settings = PretrainSettings.resolve(pretraining.out / "settings.yaml", {})
     untrained = build_step(run_settings, [cache])
     head = ProjectionHead(
-        student.out_channels, cache.teacher.channels, run_settings.head_layers, run_settings.head_hidden
+        student.out_channels,
+        cache.teacher.channels,
+        run_settings.head_layers,
+        run_settings.head_hidden,
     )
     load_module(pretraining.out / "head.safetensors", head)
     networks = {"student": (student, head), "untrained": (untrained.student, untrained.heads[0])}
     cameras = best_cameras(cache, cached, 3)
     cosines = feature_panels(cached, dataset.frame(number), cameras, networks, out / "features.png")
-    cloud_panels(cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png")
+    cloud_panels(
+        cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png"
+    )
     return cosines["student"]
 
 
@@ -181,24 +190,32 @@ def _page(settings: DemoSettings, result: DemoResult) -> str:
         for name, probe in (("distilled", result.distilled), ("random weights", result.random))
     )
     facts = (
-        f"Teacher: {html.escape(result.pretraining.teachers[0])}. Student: {html.escape(settings.student)}, "
-        f"{settings.voxel_size} m voxels, {result.pretraining.epochs} epochs on {result.pretraining.frames} keyframes."
+        f"Teacher: {html.escape(result.pretraining.teachers[0])}. Student: "
+        f"{html.escape(settings.student)}, "
+        f"{settings.voxel_size} m voxels, {result.pretraining.epochs} epochs on "
+        f"{result.pretraining.frames} keyframes."
     )
     pictures = (
-        ("features.png", "A held-out keyframe: camera image, the teacher's features, and what the student predicts "
-         "from the LiDAR points alone, trained and untrained. Colours: three principal directions of the teacher's "
-         "features at the points, the same in all panels."),
+        (
+            "features.png",
+            "A held-out keyframe: camera image, the teacher's features, and what the student "
+            "predicts from the LiDAR points alone, trained and untrained. Colours: three principal "
+            "directions of the teacher's features at the points, the same in all panels.",
+        ),
         ("cloud.png", "The same sweep from above, coloured by the backbone's own features."),
         ("iou.png", "IoU by class of a linear probe on the held-out drives."),
         ("loss.png", "Losses of the distillation."),
-    )  # fmt: skip
+    )
     figures = "".join(
-        f'<figure><img src="{name}" alt=""><figcaption>{text}</figcaption></figure>' for name, text in pictures
+        f'<figure><img src="{name}" alt=""><figcaption>{text}</figcaption></figure>'
+        for name, text in pictures
     )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>clever demo</title><style>"
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
-        "img{max-width:100%}figure{margin:2em 0}figcaption{color:#555}td{padding:.2em 1.5em .2em 0}</style>"
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 "
+        "1em;color:#222}"
+        "img{max-width:100%}figure{margin:2em 0}figcaption{color:#555}td{padding:.2em 1.5em .2em "
+        "0}</style>"
         f"<h1>clever demo</h1><p>{facts}</p><table>{rows}</table>"
         f"<p>mIoU, {html.escape(result.distilled.evaluation.protocol)}.</p>{figures}</html>\n"
     )

@@ -1,48 +1,27 @@
-"""Semantic segmentation on a labelled split: one confusion matrix over all points, mIoU and IoU by class."""
+"""Semantic segmentation on a labelled split: one confusion matrix over all points, mIoU and IoU by
+class."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
+from ..student.segmenter import Segmenter, Training
 from .datasets import IGNORE, LidarDataset, build_dataset
-from .labelled import BadFrame, describe, labelled_indices, scenes_of
+from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
-from .segmenter import Segmenter, Training
-from .settings import DataRoot, DatasetName, Device, JobSettings, Names
-from .training import choose_device
+from .settings.evaluate import EvaluateSettings
+from .steps.labelled import BadFrame, describe, labelled_indices, scenes_of
 
-RULE = "one confusion matrix over all labelled points; mIoU over the classes that occur in labels or predictions"
-
-
-class EvaluateSettings(JobSettings):
-    """Settings of `clever evaluate`."""
-
-    checkpoint: Path
-    """Folder of a fine-tuning run."""
-    dataset: DatasetName | None = None
-    """Kind of dataset; default: the fine-tuning run's."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
-    version: str | None = None
-    """nuScenes only: folder of tables; default: the fine-tuning run's."""
-    split: str = "val"
-    """Official split."""
-    sequences: Names | None = None
-    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """First N labelled frames only."""
-    device: Device = "auto"
-    """Where the network runs."""
-    out: Path | None = None
-    """Folder for the result; default: evaluate-DATASET-SPLIT in the checkpoint."""
+RULE = (
+    "one confusion matrix over all labelled points; "
+    "mIoU over the classes that occur in labels or predictions"
+)
 
 
 class SegmentationResult(BaseModel):
@@ -75,15 +54,22 @@ class SegmentationResult(BaseModel):
     def __str__(self) -> str:
         width = max(map(len, self.iou))
         classes = [
-            f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}" for name, value in self.iou.items()
+            f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}"
+            for name, value in self.iou.items()
         ]
         lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({self.rule}; - is none)"]
-        lines.append(f"{self.points} labelled points of {self.frames} frames, {self.unlabelled} without labels")
-        return "\n".join(lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad])
+        lines.append(
+            f"{self.points} labelled points of {self.frames} frames, {self.unlabelled} without "
+            "labels"
+        )
+        return "\n".join(
+            lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]
+        )
 
 
 def intersection_over_union(confusion: Tensor) -> Tensor:
-    """IoU by class, (K,) float64, of a confusion matrix (K, K) of counts; NaN for a class that does not occur."""
+    """IoU by class, (K,) float64, of a confusion matrix (K, K) of counts; NaN for a class that does
+    not occur."""
     counts = confusion.double()
     hits = counts.diag()
     return hits / (counts.sum(0) + counts.sum(1) - hits)
@@ -96,7 +82,8 @@ def measure(
     device: torch.device,
     protocol: str,
 ) -> SegmentationResult:
-    """Predict every point of the frames at `indices`, one frame at a time, and compare with the labels.
+    """Predict every point of the frames at `indices`, one frame at a time, and compare with the
+    labels.
 
     Args:
         predict: logits (N, K) of a cloud, in evaluation mode.
@@ -119,7 +106,9 @@ def measure(
             track.advance()
     confusion = metric.compute().cpu() if len(bad) < len(indices) else torch.zeros(classes, classes)
     if not confusion.any():
-        raise CleverError(f"none of {len(indices)} frames could be measured; the first: {_why(bad)}")
+        raise CleverError(
+            f"none of {len(indices)} frames could be measured; the first: {_why(bad)}"
+        )
     iou = intersection_over_union(confusion)
     return SegmentationResult(
         protocol=protocol,
@@ -140,7 +129,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     """Measure a fine-tuned checkpoint on a labelled split and write the result beside it.
 
     Raises:
-        CleverError: no checkpoint, other classes than it was trained for, no labelled frame that can be read.
+        CleverError: no checkpoint, other classes than it was trained for, no labelled frame that
+            can be read.
     """
     segmenter, training = Segmenter.load(settings.checkpoint)
     name = settings.dataset or training.dataset
@@ -153,10 +143,17 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     )
     assert settings.out is not None
     dataset = build_dataset(
-        name, settings.data_root, version=settings.version, split=settings.split, sequences=settings.sequences
+        name,
+        settings.data_root,
+        version=settings.version,
+        split=settings.split,
+        sequences=settings.sequences,
     )
     if tuple(dataset.class_names) != training.class_names:
-        raise CleverError(f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of {name}")
+        raise CleverError(
+            f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of "
+            f"{name}"
+        )
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
     run = Run.open(settings.out, settings)
     device = choose_device(settings.device)
@@ -174,10 +171,17 @@ def measure_segmenter(
     split: str,
     device: torch.device,
 ) -> SegmentationResult:
-    """`measure` a segmenter under its own protocol, which says where scenes of its training are measured on."""
+    """`measure` a segmenter under its own protocol, which says where scenes of its training are
+    measured on."""
     measured = describe(dataset, indices, split)
-    seen = set(training.scenes) & set(scenes_of(dataset, indices)) if dataset.name == training.dataset else set()
-    protocol = training.protocol(f"{measured[:-1]}, {len(seen)} of its scenes seen in training)" if seen else measured)
+    seen = (
+        set(training.scenes) & set(scenes_of(dataset, indices))
+        if dataset.name == training.dataset
+        else set()
+    )
+    protocol = training.protocol(
+        f"{measured[:-1]}, {len(seen)} of its scenes seen in training)" if seen else measured
+    )
     return measure(segmenter.to(device).eval(), dataset, indices, device, protocol)
 
 

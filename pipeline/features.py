@@ -5,61 +5,30 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
 
 from ..errors import CleverError
 from ..files import atomic_write
-from ..student.backbone import Student
 from ..student.checkpoint import WEIGHTS, load_student, read_meta
 from ..student.points import PointBatch
-from .labelled import BadFrame
-from .point_clouds import InputFormat, PointCloud, read_cloud, suffix
+from ..student.student import Student
+from .datasets.point_clouds import PointCloud, read_cloud, suffix
+from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
-from .settings import Device, JobSettings
-from .training import choose_device
+from .settings.features import FeaturesSettings
+from .steps.labelled import BadFrame
 
 FEATURES = "features"
 """Name of the array in a safetensors file."""
 DARK = 0.1
-"""Where the brightest point is below this share of full intensity, the user is asked to look at the scale."""
-
-
-def _origin(value: object) -> object:
-    """Accept ``"1,2,3"``."""
-    return value.split(",") if isinstance(value, str) else value
-
-
-class FeaturesSettings(JobSettings):
-    """Settings of `clever features`."""
-
-    points: tuple[Path, ...] = ()
-    """LiDAR files."""
-    checkpoint: Path
-    """Run folder with a student."""
-    out: Path
-    """FILE.safetensors or FILE.npy for one file; else a folder, one output for every input."""
-    input_format: InputFormat = "auto"
-    """Layout of the files; auto: by ending: .pcd.bin nuScenes, .bin KITTI, .pcd, .ply, .las and .laz."""
-    intensity_scale: Annotated[float, Field(gt=0)] | None = None
-    """Stored value of full intensity; default: KITTI 1, nuScenes 255, LAS 65535, PCD and PLY by type: uint8 255,
-    uint16 65535, for floats it has to be given."""
-    intensity_field: str | None = None
-    """PCD and PLY only: field with the intensity; none: zeros; default: intensity, reflectivity and the like."""
-    origin: Annotated[tuple[float, float, float], BeforeValidator(_origin)] | None = None
-    """Position X,Y,Z of the sensor in the files' frame, metres; default: 0,0,0."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """Type of the features."""
-    output_format: Literal["safetensors", "npy"] | None = None
-    """Default: the ending of --out, else safetensors."""
-    device: Device = "auto"
-    """Where the network runs."""
+"""Where the brightest point is below this share of full intensity, the user is asked to look at the
+scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +43,14 @@ class Written:
     """What was read as what, and how intensity was scaled."""
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.points} points, {self.intensity} -> {self.out} ({self.points} x {self.channels})"
+        shape = f"{self.points} x {self.channels}"
+        return f"{self.source}: {self.points} points, {self.intensity} -> {self.out} ({shape})"
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturesSummary:
-    """What `clever features` did: outputs written, inputs whose output was there already, inputs it could not use."""
+    """What `clever features` did: outputs written, inputs whose output was there already, inputs it
+    could not use."""
 
     written: list[Written]
     kept: list[Path]
@@ -96,13 +67,13 @@ class FeaturesSummary:
 def features(settings: FeaturesSettings) -> FeaturesSummary:
     """Write a feature for every point of every file.
 
-    A folder holds the outputs of one set of settings. There an output that is newer than its points and the weights
-    is kept, so that the same command goes on where it was stopped; a file that cannot be used is reported and left
-    out. A single output must not exist.
+    A folder holds the outputs of one set of settings. There an output that is newer than its points
+    and the weights is kept, so that the same command goes on where it was stopped; a file that
+    cannot be used is reported and left out. A single output must not exist.
 
     Raises:
-        CleverError: no files, no checkpoint, an output that exists or belongs to other settings, two files that would
-            get the same output, or no usable file.
+        CleverError: no files, no checkpoint, an output that exists or belongs to other settings,
+            two files that would get the same output, or no usable file.
     """
     targets = _targets(settings)
     student = load_student(settings.checkpoint).to(choose_device(settings.device))
@@ -124,7 +95,9 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
                 notice(f"skipped {error}")
             track.advance()
     if len(summary.bad) == len(targets):
-        raise CleverError(f"none of {len(targets)} files could be used; the first: {summary.bad[0].reason}")
+        raise CleverError(
+            f"none of {len(targets)} files could be used; the first: {summary.bad[0].reason}"
+        )
     return summary
 
 
@@ -137,7 +110,12 @@ def point_features(student: Student, points: NDArray[np.float32]) -> NDArray[np.
     valid = np.isfinite(points).all(1)
     device = next(student.parameters()).device
     with torch.inference_mode():
-        found = student(PointBatch.from_clouds([torch.from_numpy(points[valid])]).to(device)).float().cpu().numpy()
+        found = (
+            student(PointBatch.from_clouds([torch.from_numpy(points[valid])]).to(device))
+            .float()
+            .cpu()
+            .numpy()
+        )
     if not np.isfinite(found).all():
         raise CleverError("the student's features are not finite; its weights are of no use")
     rows = np.full((len(points), student.out_channels), np.nan, np.float32)
@@ -148,32 +126,49 @@ def point_features(student: Student, points: NDArray[np.float32]) -> NDArray[np.
 def _targets(settings: FeaturesSettings) -> dict[Path, Path]:
     """Output of every input."""
     if not settings.points:
-        raise CleverError("no point files given; name one or more: clever features FILE... --checkpoint RUN --out OUT")
+        raise CleverError(
+            "no point files given; name one or more: clever features FILE... --checkpoint RUN "
+            "--out OUT"
+        )
     ending = settings.out.suffix.lower().removeprefix(".")
     if ending in ("safetensors", "npy") and not settings.out.is_dir():
         first, *more = settings.points
         if more:
-            raise CleverError(f"--out {settings.out} is one file for {len(settings.points)} inputs; give a folder")
+            raise CleverError(
+                f"--out {settings.out} is one file for {len(settings.points)} inputs; give a folder"
+            )
         if settings.output_format not in (None, ending):
-            raise CleverError(f"--out {settings.out} is no {settings.output_format} file; leave --output-format out")
+            raise CleverError(
+                f"--out {settings.out} is no {settings.output_format} file; leave --output-format "
+                "out"
+            )
         if settings.out.exists():
             raise CleverError(f"{settings.out} exists; remove it or choose another --out")
         return {first: settings.out}
     ending = settings.output_format or "safetensors"
-    names = {path: f"{path.name[: len(path.name) - len(suffix(path))]}.{ending}" for path in settings.points}
+    names = {
+        path: f"{path.name[: len(path.name) - len(suffix(path))]}.{ending}"
+        for path in settings.points
+    }
     name, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
         both = [str(path) for path in names if names[path] == name][:2]
-        raise CleverError(f"{' and '.join(both)} would both become {name}; write them into different folders")
+        raise CleverError(
+            f"{' and '.join(both)} would both become {name}; write them into different folders"
+        )
     return {path: settings.out / name for path, name in names.items()}
 
 
 def _up_to_date(out: Path, *made_of: Path) -> bool:
     """Whether `out` is there and newer than all that it is made of."""
-    return out.exists() and all(path.exists() and path.stat().st_mtime < out.stat().st_mtime for path in made_of)
+    return out.exists() and all(
+        path.exists() and path.stat().st_mtime < out.stat().st_mtime for path in made_of
+    )
 
 
-def _write(student: Student, described: dict[str, Any], source: Path, out: Path, settings: FeaturesSettings) -> Written:
+def _write(
+    student: Student, described: dict[str, Any], source: Path, out: Path, settings: FeaturesSettings
+) -> Written:
     cloud = read_cloud(source, settings.input_format, settings.intensity_field)
     points = cloud.points(settings.intensity_scale, settings.origin or (0.0, 0.0, 0.0))
     intensity = _scaling(cloud, points, settings.intensity_scale)
@@ -201,10 +196,14 @@ def _scaling(cloud: PointCloud, points: NDArray[np.float32], scale: float | None
     high = np.nanmax(points[:, 3])
     lost = int(np.isnan(points[:, 3]).sum())
     if lost:
-        notice(f"{cloud.path}: {lost} of {len(points)} points are not finite (no return); their features are NaN")
+        notice(
+            f"{cloud.path}: {lost} of {len(points)} points are not finite (no return); their "
+            "features are NaN"
+        )
     if 0 < high < DARK:
         notice(
-            f"{cloud.path}: the brightest point has {high:.3g} of full intensity; if the file's full intensity is not "
+            f"{cloud.path}: the brightest point has {high:.3g} of full intensity; if the file's "
+            "full intensity is not "
             f"{full:g}, give it with --intensity-scale"
         )
     return f"{cloud.layout}, intensity / {full:g} = {np.nanmin(points[:, 3]):.3g} to {high:.3g}"

@@ -1,4 +1,5 @@
-"""Progress with rate and time left: a live bar on a terminal, one line every few seconds elsewhere."""
+"""Progress with rate and time left: a live bar on a terminal, one line every few seconds
+elsewhere."""
 
 import sys
 import time
@@ -23,7 +24,9 @@ class Track:
         done: units that an earlier run finished; they do not count in the rate.
     """
 
-    def __init__(self, label: str, total: int, unit: str = "frames", done: int = 0, every: float = 10.0) -> None:
+    def __init__(
+        self, label: str, total: int, unit: str = "frames", done: int = 0, every: float = 10.0
+    ) -> None:
         self.label, self.total, self.unit, self.every = label, total, unit, every
         self.done = self._first = done
         self._started = self._printed = time.monotonic()
@@ -45,7 +48,9 @@ class Track:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
         elif kind is None and self.done > self._first:
@@ -60,7 +65,12 @@ class Track:
         self.done += count
         self._note = note or self._note
         if self._bar:
-            self._bar.update(self._task, completed=self.done, rate=f"{self.rate():.2f} {self.unit}/s", note=self._note)
+            self._bar.update(
+                self._task,
+                completed=self.done,
+                rate=f"{self.rate():.2f} {self.unit}/s",
+                note=self._note,
+            )
         elif time.monotonic() - self._printed >= self.every:
             self._print()
 

@@ -1,67 +1,37 @@
-"""RankMe and matrix rank of a student's backbone features: quality without labels (paper section 3.3, Tables 1, 3)."""
+"""RankMe and matrix rank of a student's backbone features: quality without labels (paper section
+3.3, Tables 1, 3)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..cache import CachedFrame, FeatureCache
 from ..errors import CleverError
-from ..student.backbone import Student
 from ..student.checkpoint import WEIGHTS, load_student, read_meta
 from ..student.points import PointBatch
-from ..student.rankme import EPSILON, FeatureRank, feature_rank
+from ..student.rank import EPSILON, FeatureRank, feature_rank
 from ..student.registry import build_student
+from ..student.student import Student
+from .device import choose_device
 from .progress import Track
-from .settings import Device, JobSettings
-from .training import choose_device, seeded, stream
+from .settings.rankme import FRAMES, ROWS, RankmeSettings
+from .training.seeds import seeded, stream
 
-ROWS = 25_600
-"""Rows in the original (Garrido et al. 2023)."""
-FRAMES = 256
-"""Frames that the rows are spread over by default: 100 rows of each."""
-RULE = f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular values s, p not renormalised"
-
-
-class RankmeSettings(JobSettings):
-    """Settings of `clever rankme`."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    checkpoint: Literal["none"] | Path
-    """Run folder with a student; none: random weights."""
-    cache: Path
-    """Feature cache; only its point clouds are used."""
-    teacher: str | None = None
-    """Layer of the cache whose frames are used, or the beginning of its name; default: the only one."""
-    student: str | None = None
-    """For --checkpoint none: LiDAR network; default: minkunet34."""
-    voxel_size: Annotated[float, Field(gt=0)] | None = None
-    """For --checkpoint none: metres; default: 0.05."""
-    rows: Annotated[int, Field(ge=2)] = ROWS
-    """Points whose features are the rows of the matrix."""
-    frames: Annotated[int, Field(ge=1)] = FRAMES
-    """Frames that the rows are drawn from, in equal shares."""
-    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Singular values above this share of the largest count for the matrix rank; default: max(rows,
-    channels) * 2^-23, the rounding of float32."""
-    device: Device = "auto"
-    """Where the network runs; the singular values are always found on the CPU, in float64."""
-    seed: int = 0
-    """Seed of the choice of frames and points and, for --checkpoint none, of the weights."""
-    as_json: Annotated[bool, Field(alias="json")] = False
-    """Print JSON instead of text."""
+RULE = (
+    f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular values s, "
+    "p not renormalised"
+)
 
 
 class Ranks(BaseModel):
     """Ranks of the features of a sample of points.
 
     Attributes:
-        rows, channels: shape of the matrix; `rows` is smaller than asked for where frames have too few points.
+        rows, channels: shape of the matrix; `rows` is smaller than asked for where frames have too
+            few points.
         frames: frames that the rows are of.
         seed: seed of the sample.
         tolerance: relative tolerance of the matrix ranks.
@@ -109,8 +79,10 @@ class RankmeResult(BaseModel):
         plain, centred = ranks.uncentred, ranks.centred
         return (
             f"{self.student}, {self.voxel_size:g} m voxels, {self.weights}\n"
-            f"backbone features of {ranks.rows} points x {ranks.channels} channels, drawn uniformly from "
-            f"{ranks.frames} of {self.cached_frames} frames of {self.dataset} ({self.cache}), seed {ranks.seed}\n"
+            f"backbone features of {ranks.rows} points x {ranks.channels} channels, drawn "
+            "uniformly from "
+            f"{ranks.frames} of {self.cached_frames} frames of {self.dataset} ({self.cache}), seed "
+            f"{ranks.seed}\n"
             f"{'':13}{'un-centred':>10}{'centred':>10}\n"
             f"{'RankMe':13}{plain.rankme:10.3f}{centred.rankme:10.3f}   {self.rule}\n"
             f"{'matrix rank':13}{plain.matrix_rank:10}{centred.matrix_rank:10}   "
@@ -122,7 +94,8 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     """Measure a checkpoint, or random weights.
 
     Raises:
-        CleverError: no such cache or checkpoint, or one of another student than asked for; what `student_ranks` raises.
+        CleverError: no such cache or checkpoint, or one of another student than asked for; what
+            `student_ranks` raises.
     """
     device = choose_device(settings.device)
     cache = FeatureCache(settings.cache, settings.teacher)
@@ -160,16 +133,18 @@ def student_ranks(
     tolerance: float | None = None,
     track: Track | None = None,
 ) -> Ranks:
-    """RankMe and matrix rank of the features before any head, of whole clouds without augmentation, in float32.
+    """RankMe and matrix rank of the features before any head, of whole clouds without augmentation,
+    in float32.
 
-    The sample depends on the seed and the cache alone, so a training job can call this every few epochs and compare.
-    The student comes back as it was (mode, gradients) and no global random number is drawn.
+    The sample depends on the seed and the cache alone, so a training job can call this every few
+    epochs and compare. The student comes back as it was (mode, gradients) and no global random
+    number is drawn.
 
     Args:
         student: on `device`.
         cache: frames; at most `frames` of them are read, chosen uniformly.
-        rows: points, chosen uniformly within each of these frames in equal shares; a frame with fewer points leaves
-            the rest of its share to the frames after it.
+        rows: points, chosen uniformly within each of these frames in equal shares; a frame with
+            fewer points leaves the rest of its share to the frames after it.
         tolerance: see `feature_rank`.
 
     Raises:
@@ -198,14 +173,20 @@ def _sample(
     track: Track | None,
 ) -> tuple[Tensor, int]:
     """Features (rows, D) float32 on the CPU, and the number of frames that they are of."""
-    chosen = torch.randperm(len(cache), generator=stream(seed, "rankme frames"))[:frames].sort().values.tolist()
+    chosen = (
+        torch.randperm(len(cache), generator=stream(seed, "rankme frames"))[:frames]
+        .sort()
+        .values.tolist()
+    )
     parts: list[Tensor] = []
     missing = rows
     with _measuring(student, device):
         for number, index in enumerate(chosen):
             frame = cache[index]
             share = -(-missing // (len(chosen) - number))
-            order = torch.randperm(len(frame.points), generator=stream(seed, "rankme points", frame.id))
+            order = torch.randperm(
+                len(frame.points), generator=stream(seed, "rankme points", frame.id)
+            )
             parts.append(_features(student, frame, order[:share], device))
             missing -= len(parts[-1])
             if track:
@@ -221,13 +202,16 @@ def _features(student: Student, frame: CachedFrame, points: Tensor, device: torc
         raise CleverError(f"frame {frame.id}: {error}") from error
     picked = features[voxels.inverse[points.to(device)]].float().cpu()
     if not picked.isfinite().all():
-        raise CleverError(f"frame {frame.id}: the student's features are not finite; its weights are of no use")
+        raise CleverError(
+            f"frame {frame.id}: the student's features are not finite; its weights are of no use"
+        )
     return picked
 
 
 @contextmanager
 def _measuring(student: Student, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients and mixed precision; every module's own mode comes back afterwards."""
+    """Evaluation mode without gradients and mixed precision; every module's own mode comes back
+    afterwards."""
     modes = [(module, module.training) for module in student.modules()]
     student.eval()
     try:
@@ -245,10 +229,17 @@ def _student(settings: RankmeSettings) -> tuple[Student, str]:
             student = build_student(settings.student or "minkunet34", settings.voxel_size or 0.05)
         return student, f"random initialisation, seed {settings.seed}"
     student = load_student(settings.checkpoint)
-    if settings.student not in (None, student.name) or settings.voxel_size not in (None, student.voxel_size):
+    if settings.student not in (None, student.name) or settings.voxel_size not in (
+        None,
+        student.voxel_size,
+    ):
         raise CleverError(
-            f"{settings.checkpoint} is a {student.name} with voxels of {student.voxel_size} m; leave --student and "
+            f"{settings.checkpoint} is a {student.name} with voxels of {student.voxel_size} m; "
+            "leave --student and "
             "--voxel-size out"
         )
     origin = read_meta(settings.checkpoint / WEIGHTS)["meta"].get("origin")
-    return student, f"from {settings.checkpoint} ({origin})" if origin else f"from {settings.checkpoint}"
+    return (
+        student,
+        f"from {settings.checkpoint} ({origin})" if origin else f"from {settings.checkpoint}",
+    )

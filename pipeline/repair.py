@@ -1,46 +1,33 @@
-"""Repair: recompute exactly the damaged shards, write everything else that is damaged from the rest of the store."""
+"""Repair: recompute exactly the damaged shards, write everything else that is damaged from the rest
+of the store."""
 
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from ..cache.commits import Commit, FrameRecord, read_commit, write_commit
-from ..cache.layer_state import LayerState
-from ..cache.layers import TeacherInfo, differences, layer_arrays
-from ..cache.layout import SHARD_ROWS
-from ..cache.lock import writer_lock
-from ..cache.mend import mend
-from ..cache.problems import Problem
-from ..cache.shards import ShardFile
-from ..cache.store import Store
+from ..cache.care.layer_state import LayerState
+from ..cache.care.mend import mend
+from ..cache.care.problems import Problem
+from ..cache.care.verify import Verification
+from ..cache.store.layers import TeacherInfo, differences, layer_arrays
+from ..cache.store.layout import SHARD_ROWS
+from ..cache.store.lock import writer_lock
+from ..cache.store.records import Commit, FrameRecord, read_commit, write_commit
+from ..cache.store.shards import ShardFile
+from ..cache.store.store import Store
+from ..cache.store.writer import PointShard
 from ..cache.teacher import load_teacher
-from ..cache.verify import Verification
-from ..cache.writer import PointShard
 from ..errors import CleverError, FrameError
-from .cache_teacher import CacheTeacherSettings, build_stage, teacher_settings
 from .datasets import LidarDataset
+from .device import choose_device
 from .progress import Track
-from .settings import Device
-from .stage_one import StageOne, read_frame
-from .training import choose_device
-from .verify import SourceSettings, open_source, run_verification
-
-
-class RepairSettings(SourceSettings):
-    """Settings of `clever cache repair`."""
-
-    weights: str | None = None
-    """Where the weights of the damaged layer's teacher lie now: hub or a file; default: where they were."""
-    batch_images: Annotated[int, Field(ge=1)] | None = None
-    """Images in one teacher call; the same as when the cache was made gives the same bytes."""
-    decoders: Annotated[int, Field(ge=1)] | None = None
-    """Threads that read and resize images; default: the number of cores, at most 16."""
-    device: Device = "auto"
-    """Where the teacher runs."""
+from .settings.cache_teacher import CacheTeacherSettings
+from .settings.care import RepairSettings
+from .stage_one.fill import StageOne
+from .stage_one.frames import read_frame
+from .stage_one.request import build_stage, teacher_settings
+from .verify import open_source, run_verification
 
 
 @dataclass(slots=True)
@@ -52,7 +39,8 @@ class RepairSummary:
         found: every problem before.
         left: every problem after.
         recomputed: (layer, shard) of every shard that was written again.
-        changed: ids of frames, by layer, whose bytes are not those that their records promised before.
+        changed: ids of frames, by layer, whose bytes are not those that their records promised
+            before.
         skipped: (layer, frame id, reason) of the frames in these shards that cannot be had again.
     """
 
@@ -65,11 +53,13 @@ class RepairSummary:
 
 
 def repair(settings: RepairSettings) -> RepairSummary:
-    """Verify a store and put right what is wrong; a shard is given up for recomputing only when it can be recomputed.
+    """Verify a store and put right what is wrong; a shard is given up for recomputing only when it
+    can be recomputed.
 
     Raises:
-        CleverError: another process writes to the store; damaged shards and no dataset, a dataset that lacks their
-            frames, or another teacher than the layer's (the differing fields are named).
+        CleverError: another process writes to the store; damaged shards and no dataset, a dataset
+            that lacks their frames, or another teacher than the layer's (the differing fields are
+            named).
     """
     with writer_lock(settings.path):
         verification = Verification(settings.path)
@@ -95,14 +85,18 @@ class _Redo:
         shards: its damaged shards.
 
     Raises:
-        CleverError: the dataset or the teacher is not at hand, or not the one that the layer was made with.
+        CleverError: the dataset or the teacher is not at hand, or not the one that the layer was
+            made with.
     """
 
-    def __init__(self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]) -> None:
+    def __init__(
+        self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]
+    ) -> None:
         self.layer, self.shards = layer, shards
         if settings.data_root is None:
             raise CleverError(
-                f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the dataset: give "
+                f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the "
+                "dataset: give "
                 "--data-root; what can be mended without it is mended"
             )
         self.store = Store(settings.path)
@@ -111,11 +105,14 @@ class _Redo:
         self.stage = _stage(settings, self.store, layer.info, self.dataset) if layer.info else None
 
     def run(self, summary: RepairSummary) -> None:
-        """Recompute the shards, after making sure that no frame which is stored now would be lost."""
+        """Recompute the shards, after making sure that no frame which is stored now would be
+        lost."""
         for shard in self.shards:
             for row in self._stored_rows(shard):
                 self._try(row)
-        with Track(f"repairing {self.layer.name}", sum(map(len, map(self.store.shard_rows, self.shards)))) as track:
+        with Track(
+            f"repairing {self.layer.name}", sum(map(len, map(self.store.shard_rows, self.shards)))
+        ) as track:
             if self.stage:
                 self.stage.strict = False
                 self.stage.run(set(), set(self.shards), track.advance)
@@ -133,12 +130,15 @@ class _Redo:
         self.store.refresh(name)
 
     def _stored_rows(self, shard: int) -> list[int]:
-        """The rows whose bytes are there now, damaged or not; none where the shard's file or index is lost."""
+        """The rows whose bytes are there now, damaged or not; none where the shard's file or index
+        is lost."""
         array = layer_arrays(self.layer.info, len(self.store.cameras))[0]
         try:
             file = ShardFile(self.store.path / array.key(shard, 0), array.inner_chunks)
             rows = self.store.shard_rows(shard)
-            return [row for row in rows if file.chunks(row % SHARD_ROWS * array.blocks, array.blocks)]
+            return [
+                row for row in rows if file.chunks(row % SHARD_ROWS * array.blocks, array.blocks)
+            ]
         except CleverError:
             return []
 
@@ -151,7 +151,8 @@ class _Redo:
         except FrameError as error:
             shard = row // SHARD_ROWS
             raise CleverError(
-                f"shard {shard} of {self.layer.name} is left as it is, because {error}; restore it and repair again"
+                f"shard {shard} of {self.layer.name} is left as it is, because {error}; restore it "
+                "and repair again"
             ) from error
 
     def _write_points(self, shard: int) -> int:
@@ -166,29 +167,42 @@ class _Redo:
         return len(rows)
 
 
-def _stage(settings: RepairSettings, store: Store, info: TeacherInfo, dataset: LidarDataset) -> StageOne:
+def _stage(
+    settings: RepairSettings, store: Store, info: TeacherInfo, dataset: LidarDataset
+) -> StageOne:
     """Stage one with the teacher that made a layer; it stops at the first bad frame."""
     if info.reencoded_from or not info.request:
         raise CleverError(
             f"{info.id} is damaged and was not made from images here, so it cannot be recomputed: "
             "drop it with `clever cache drop-teacher` and copy it again"
         )
-    made = {name: info.request[name] for name in CacheTeacherSettings.model_fields if name in info.request}
-    given = {name: getattr(settings, name) for name in ("data_root", "batch_images", "decoders", "device")}
+    made = {
+        name: info.request[name]
+        for name in CacheTeacherSettings.model_fields
+        if name in info.request
+    }
+    given = {
+        name: getattr(settings, name)
+        for name in ("data_root", "batch_images", "decoders", "device")
+    }
     weights = {"weights": settings.weights} if settings.weights else {}
-    wanted = CacheTeacherSettings(**{**made, **given, **weights, "dataset": store.base["dataset"], "strict": True})
+    wanted = CacheTeacherSettings(
+        **{**made, **given, **weights, "dataset": store.base["dataset"], "strict": True}
+    )
     teacher = load_teacher(teacher_settings(wanted), choose_device(settings.device))
     stored = {name: info.fingerprint.get(name) for name in teacher.fingerprint}
     if stored != teacher.fingerprint:
         raise CleverError(
-            f"{info.id} is damaged and this teacher is another one: {differences(stored, teacher.fingerprint)}; "
+            f"{info.id} is damaged and this teacher is another one: "
+            f"{differences(stored, teacher.fingerprint)}; "
             "give the weights that it was made with by --weights"
         )
     return build_stage(wanted, store, info, dataset, teacher)
 
 
 def _keep_times(store: Store, before: Commit) -> list[str]:
-    """Give frames that failed again the time of their first failure; returns the frames whose bytes have changed."""
+    """Give frames that failed again the time of their first failure; returns the frames whose bytes
+    have changed."""
     after = read_commit(store.path, before.layer, before.shard)
     known = {record.row: record for record in before.frames}
     frames = [_with_time(record, known) for record in after.frames]
@@ -199,4 +213,8 @@ def _keep_times(store: Store, before: Commit) -> list[str]:
 
 def _with_time(record: FrameRecord, known: Mapping[int, FrameRecord]) -> FrameRecord:
     before = known[record.row]
-    return replace(record, time=before.time) if record.reason and record.reason == before.reason else record
+    return (
+        replace(record, time=before.time)
+        if record.reason and record.reason == before.reason
+        else record
+    )

@@ -1,13 +1,14 @@
-"""The folder of one training run: settings, log, training state and result, each written whole or not at all.
+"""The folder of one training run: settings, log, training state and result, each written whole or
+not at all.
 
 ::
 
     settings.yaml       resolved settings
     log.jsonl           one JSON object a step
     tensorboard/        the same numbers
-    state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run is finished
-    student.safetensors, student.json, ...   weights at the last checkpoint, in the end the last ones
-    best/               weights after the pass with the lowest mean loss
+    state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run
+    is finished student.safetensors, student.json, ...   weights at the last checkpoint, in the end
+    the last ones best/               weights after the pass with the lowest mean loss
     result.json         written last: the run is finished
 """
 
@@ -24,13 +25,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .. import __version__
 from ..errors import CleverError
 from ..files import atomic_write
-from .distributed import Team
-from .settings import SETTINGS_FILE, JobSettings, save_settings
+from .settings.base import SETTINGS_FILE, JobSettings, save_settings
+from .team import Team
 
 RUNS = Path("runs")
 RESULT_FILE = "result.json"
 UNRECORDED = frozenset({"out", "workers", "device", "save_every", "recompute"})
-"""Settings that may differ when a run is taken up again: they say where and with what, not which result."""
+"""Settings that may differ when a run is taken up again: they say where and with what, not which
+result."""
 
 
 class RunResult(BaseModel):
@@ -96,17 +98,21 @@ class Run:
         Of several processes the first one does it and the others wait; all must see the folder.
 
         Raises:
-            CleverError: the folder holds something else, or a run with other settings (named with both values).
+            CleverError: the folder holds something else, or a run with other settings (named with
+                both values).
         """
         if team and not team.first:
             team.wait()
             return cls(folder)
         written = folder / SETTINGS_FILE
         if written.exists():
-            differing = settings.differences(type(settings).resolve(written, {}), UNRECORDED | also_ignore)
+            differing = settings.differences(
+                type(settings).resolve(written, {}), UNRECORDED | also_ignore
+            )
             if differing:
                 raise CleverError(
-                    f"{folder} holds a run with other settings ({', '.join(differing)}); choose another --out"
+                    f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
+                    "another --out"
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CleverError(f"{folder} exists and holds no run; choose another --out")
@@ -140,7 +146,9 @@ def read_result(path: Path, kind: type[Result]) -> Result:
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        raise CleverError(f"cannot read {path}: {type(error).__name__}; was it written by another version?") from error
+        raise CleverError(
+            f"cannot read {path}: {type(error).__name__}; was it written by another version?"
+        ) from error
 
 
 def newest_run(job: str, root: Path = RUNS) -> Path:
@@ -159,5 +167,8 @@ def newest_run(job: str, root: Path = RUNS) -> Path:
         if content.get("job") == job:
             finished.append((content["finished"], path.parent))
     if not finished:
-        raise CleverError(f"no finished {job} run under {root}; run `clever {job}` first or name one with --checkpoint")
+        raise CleverError(
+            f"no finished {job} run under {root}; run `clever {job}` first or name one with "
+            "--checkpoint"
+        )
     return max(finished)[1]

@@ -1,62 +1,29 @@
-"""Verification of a store, with a sample of its points and pairs derived again where the dataset is at hand."""
+"""Verification of a store, with a sample of its points and pairs derived again where the dataset is
+at hand."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
 
-from ..cache.commits import FrameRecord, read_commit
-from ..cache.layer_state import LayerState
-from ..cache.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, quantise_uv
-from ..cache.lock import refuse_writer
-from ..cache.problems import Problem
-from ..cache.rows import ShardRows
-from ..cache.store import Store
-from ..cache.verify import Verification
+from ..cache.care.layer_state import LayerState
+from ..cache.care.problems import Problem
+from ..cache.care.verify import Verification
+from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, quantise_uv
+from ..cache.store.lock import refuse_writer
+from ..cache.store.records import FrameRecord, read_commit
+from ..cache.store.rows import ShardRows
+from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, build_dataset
 from .progress import Track
-from .settings import DataRoot, DatasetName, JobSettings, Names
-from .stage_one import read_frame
+from .settings.care import SourceSettings, VerifySettings
+from .stage_one.frames import read_frame
 
 POSE_TOLERANCE = 1e-9
 """Poses are composed in float64; the last bits depend on the machine."""
-
-
-class SourceSettings(JobSettings):
-    """A store and the dataset that it was made from."""
-
-    path: Path
-    """Folder of the store."""
-    dataset: DatasetName | None = None
-    """Kind of dataset; default: the one that the store names."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
-    version: str | None = None
-    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
-    split: Literal["train", "val", "test", "all"] = "all"
-    """Official split."""
-    sequences: Names | None = None
-    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
-
-
-class VerifySettings(SourceSettings):
-    """Settings of `clever cache verify`."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    dataset_free: bool = False
-    """Check the store alone, even where CLEVER_DATA_ROOT names a dataset."""
-    sample: Annotated[int, Field(ge=0)] = 16
-    """Frames whose points and pairs are derived from the dataset again."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the sample."""
-    as_json: Annotated[bool, Field(alias="json")] = False
-    """Print JSON instead of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +57,12 @@ def verify(settings: VerifySettings) -> VerifySummary:
     started = time.monotonic()
     verification = Verification(settings.path)
     dataset = None
-    if settings.data_root is not None and not settings.dataset_free and settings.sample and verification.base:
+    if (
+        settings.data_root is not None
+        and not settings.dataset_free
+        and settings.sample
+        and verification.base
+    ):
         dataset = open_source(settings, verification.base)  # before the long part: it may not open
     problems = run_verification(verification)
     compared, skipped = [], []
@@ -99,7 +71,9 @@ def verify(settings: VerifySettings) -> VerifySummary:
     elif dataset:
         compared, skipped, more = _derive_again(settings, dataset)
         problems += more
-    return VerifySummary(settings.path, problems, verification.bytes, time.monotonic() - started, compared, skipped)
+    return VerifySummary(
+        settings.path, problems, verification.bytes, time.monotonic() - started, compared, skipped
+    )
 
 
 def run_verification(verification: Verification) -> list[Problem]:
@@ -126,18 +100,26 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
     if name != made_from:
         raise CleverError(f"{settings.path} was made from {made_from}, not from {name}")
     dataset = build_dataset(
-        name, settings.data_root, version=settings.version, split=settings.split, sequences=settings.sequences
+        name,
+        settings.data_root,
+        version=settings.version,
+        split=settings.split,
+        sequences=settings.sequences,
     )
     if set(dataset.frame_ids).isdisjoint(points.content["ids"]):
         raise CleverError(
-            f"{settings.data_root} has no frame of {settings.path}; give the --data-root, --version, --split or "
+            f"{settings.data_root} has no frame of {settings.path}; give the --data-root, "
+            "--version, --split or "
             "--sequences that it was made from"
         )
     return dataset
 
 
-def _derive_again(settings: VerifySettings, dataset: LidarDataset) -> tuple[list[str], list[str], list[Problem]]:
-    """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left out, problems."""
+def _derive_again(
+    settings: VerifySettings, dataset: LidarDataset
+) -> tuple[list[str], list[str], list[Problem]]:
+    """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left
+    out, problems."""
     store = Store(settings.path)
     index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
     records = {record.row: record for commit in store.commits("points") for record in commit.frames}
@@ -156,14 +138,20 @@ def _derive_again(settings: VerifySettings, dataset: LidarDataset) -> tuple[list
     return compared, skipped, problems
 
 
-def _compare(store: Store, record: FrameRecord, dataset: LidarDataset, index: Mapping[str, int]) -> list[Problem]:
+def _compare(
+    store: Store, record: FrameRecord, dataset: LidarDataset, index: Mapping[str, int]
+) -> list[Problem]:
     frame, pairs = read_frame(store, dataset, index, record.row)
     size = np.array([(camera.width, camera.height) for camera in frame.cameras])
     shard = record.row // SHARD_ROWS
     stored = ShardRows(store.path, read_commit(store.path, "points", shard))
     points, point, uv = (
         stored.entries(array, record.row, count)
-        for array, count in ((POINTS, record.points), (PAIR_POINT, record.offsets[-1]), (PAIR_UV, record.offsets[-1]))
+        for array, count in (
+            (POINTS, record.points),
+            (PAIR_POINT, record.offsets[-1]),
+            (PAIR_UV, record.offsets[-1]),
+        )
     )
     same_pairs = record.offsets == pairs.offsets.tolist() and np.array_equal(point, pairs.point)
     if same_pairs:
@@ -175,13 +163,15 @@ def _compare(store: Store, record: FrameRecord, dataset: LidarDataset, index: Ma
         PAIR_POINT: ("pairs", same_pairs),
         PAIR_UV: (
             "timestamp, pose or image sizes",
-            (record.timestamp, record.image_size) == (frame.timestamp, size.tolist()) and pose < POSE_TOLERANCE,
+            (record.timestamp, record.image_size) == (frame.timestamp, size.tolist())
+            and pose < POSE_TOLERANCE,
         ),
     }
     return [
         Problem(
             array.key(shard, 0),
-            f"{what} differ from the dataset's; the cache was made from other data or by another version",
+            f"{what} differ from the dataset's; the cache was made from other data or by another "
+            "version",
             "none",
             "points",
             shard,

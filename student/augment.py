@@ -13,14 +13,16 @@ from .points import PointBatch
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Random rotation, scale, flip and jitter, drawn anew for every scene; the defaults are Pointcept's.
+    """Random rotation, scale, flip and jitter, drawn anew for every scene; the defaults are
+    Pointcept's.
 
     Attributes:
         rotate_p: probability of a rotation about z by an angle uniform in (-pi, pi).
         scale: range of the uniform factor of x, y and z.
-        flip: `each` mirrors x with probability `flip_p` and, independently, y; `one` mirrors, with probability
-            `flip_p`, exactly one of the two, either as likely.
-        jitter_sigma, jitter_clip: metres; noise added to every coordinate is normal, clipped; none where sigma is 0.
+        flip: `each` mirrors x with probability `flip_p` and, independently, y; `one` mirrors, with
+            probability `flip_p`, exactly one of the two, either as likely.
+        jitter_sigma, jitter_clip: metres; noise added to every coordinate is normal, clipped; none
+            where sigma is 0.
     """
 
     rotate_p: float = 0.5
@@ -31,9 +33,11 @@ class Augmentation:
     jitter_clip: float = 0.02
 
     def __call__(self, points: PointBatch, draws: Draws) -> tuple[PointBatch, Tensor]:
-        """The augmented batch, points in the same order, and the matrix (S, 3, 3) float32 applied to every scene.
+        """The augmented batch, points in the same order, and the matrix (S, 3, 3) float32 applied
+        to every scene.
 
-        Jitter comes after the matrix. What hangs on the points (occupancy queries) follows by the same matrices.
+        Jitter comes after the matrix. What hangs on the points (occupancy queries) follows by the
+        same matrices.
         """
         matrices = self._matrices(draws).float().to(points.xyz.device, non_blocking=True)
         xyz = (matrices.index_select(0, points.scene) * points.xyz[:, None, :]).sum(-1)

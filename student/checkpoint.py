@@ -1,7 +1,9 @@
-"""Checkpoints without pickle: safetensors, with all that is needed to rebuild the network in the file's header.
+"""Checkpoints without pickle: safetensors, with all that is needed to rebuild the network in the
+file's header.
 
-Each file is written in one atomic step and carries the SHA-256 of its weights, so a reader sees a whole checkpoint or
-an error. `student.json` repeats the header for people and other programs; nothing here reads it.
+Each file is written in one atomic step and carries the SHA-256 of its weights, so a reader sees a
+whole checkpoint or an error. `student.json` repeats the header for people and other programs;
+nothing here reads it.
 """
 
 import hashlib
@@ -16,8 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import CleverError
 from ..files import atomic_write
-from .backbone import Student
 from .registry import build_student
+from .student import Student
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
@@ -25,7 +27,8 @@ _HEADER = "clever"
 
 
 def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> None:
-    """Write `student.safetensors` and `student.json` into `folder`; `meta` is anything JSON can hold.
+    """Write `student.safetensors` and `student.json` into `folder`; `meta` is anything JSON can
+    hold.
 
     Raises:
         CleverError: the folder cannot be written.
@@ -49,7 +52,9 @@ def load_student(folder: Path | str) -> Student:
     path = Path(folder) / WEIGHTS
     described = read_meta(path)
     if not {"student", "voxel_size"} <= described.keys():
-        raise CleverError(f"{path} holds no student; give the output folder of a pre-training or fine-tuning run")
+        raise CleverError(
+            f"{path} holds no student; give the output folder of a pre-training or fine-tuning run"
+        )
     student = build_student(described["student"], described["voxel_size"], described.get("patch"))
     load_module(path, student)
     return student.eval()
@@ -61,7 +66,9 @@ def save_module(path: Path | str, module: nn.Module, meta: dict[str, Any]) -> No
     Raises:
         CleverError: the file cannot be written.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
     header = json.dumps({"meta": meta, "sha256": _checksum(state)})
     atomic_write(Path(path), safetensors.torch.save(state, {_HEADER: header}))
 
@@ -74,12 +81,19 @@ def load_module(path: Path | str, module: nn.Module) -> dict[str, Any]:
     """
     header, state = _read(Path(path))
     if _checksum(state) != header["sha256"]:
-        raise CleverError(f"{path} is damaged: its weights do not match their checksum; restore it or train again")
+        raise CleverError(
+            f"{path} is damaged: its weights do not match their checksum; restore it or train again"
+        )
     own = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    different = [name for name in own.keys() | state.keys() if name not in state or state[name].shape != own.get(name)]
+    different = [
+        name
+        for name in own.keys() | state.keys()
+        if name not in state or state[name].shape != own.get(name)
+    ]
     if different:
         raise CleverError(
-            f"{path} holds weights of another architecture: {len(different)} of {len(own)} tensors differ, "
+            f"{path} holds weights of another architecture: {len(different)} of {len(own)} tensors "
+            "differ, "
             f"e.g. {min(different)}; load it into the network it was saved from"
         )
     module.load_state_dict(state)
@@ -103,7 +117,9 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
             header = json.loads((file.metadata() or {})[_HEADER])
             return header, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CleverError(f"{path} is damaged or no checkpoint of this program; restore it or train again") from error
+        raise CleverError(
+            f"{path} is damaged or no checkpoint of this program; restore it or train again"
+        ) from error
 
 
 def _checksum(state: dict[str, Tensor]) -> str:

@@ -1,7 +1,8 @@
 """Random numbers of one training step, keyed by scene.
 
-What a scene draws depends on its key and the purpose alone: neither on the rest of the batch, nor on the device, nor on
-how many processes share the batch. A run can therefore be taken up at any step without saving a generator's state.
+What a scene draws depends on its key and the purpose alone: neither on the rest of the batch, nor
+on the device, nor on how many processes share the batch. A run can therefore be taken up at any
+step without saving a generator's state.
 """
 
 import hashlib
@@ -22,8 +23,8 @@ _BITS = 24
 class Draws:
     """Streams of random numbers for the scenes of a batch and for their points.
 
-    Make it for the batch as it was loaded. Points keep their streams while their order does, whatever becomes of their
-    coordinates and scenes.
+    Make it for the batch as it was loaded. Points keep their streams while their order does,
+    whatever becomes of their coordinates and scenes.
 
     Args:
         points: the batch, on any device.
@@ -43,12 +44,16 @@ class Draws:
         self.points = _hash(stream + _signed(_ODD) * (1 + number))
 
     def for_scenes(self, purpose: str, columns: int) -> Tensor:
-        """Uniform numbers (S, columns) float64 in [0, 1), on the CPU, where what follows costs no synchronisation."""
+        """Uniform numbers (S, columns) float64 in [0, 1), on the CPU, where what follows costs no
+        synchronisation."""
         return _uniform(self.scenes, purpose, columns).double()
 
     def for_points(self, purpose: str, columns: int, index: Tensor | None = None) -> Tensor:
-        """Uniform numbers (N, columns) float32 in [0, 1) on the points' device; only those of `index` (Q,) if given."""
-        return _uniform(self.points if index is None else self.points.index_select(0, index), purpose, columns)
+        """Uniform numbers (N, columns) float32 in [0, 1) on the points' device; only those of
+        `index` (Q,) if given."""
+        return _uniform(
+            self.points if index is None else self.points.index_select(0, index), purpose, columns
+        )
 
     def normal(self, purpose: str, columns: int) -> Tensor:
         """Standard normal numbers (N, columns) float32 on the points' device, by Box and Muller."""
@@ -59,7 +64,8 @@ class Draws:
         return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :columns]
 
     def order(self, purpose: str) -> Tensor:
-        """A random permutation (N,) int64 of the points; any part of them is permuted as it would be alone."""
+        """A random permutation (N,) int64 of the points; any part of them is permuted as it would
+        be alone."""
         return torch.argsort(_hash(self.points ^ _number(purpose)), stable=True)
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -84,7 +90,8 @@ def _uniform(streams: Tensor, purpose: str, columns: int) -> Tensor:
 
 
 def _hash(value: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele et al. 2014): every bit of the result depends on every bit of int64 `value`."""
+    """SplitMix64's finaliser (Steele et al. 2014): every bit of the result depends on every bit of
+    int64 `value`."""
     for shift, factor in _MIX:
         value = (value ^ _shift(value, shift)) * _signed(factor)
     return value ^ _shift(value, 31)

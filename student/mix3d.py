@@ -9,12 +9,13 @@ from .points import PointBatch
 
 
 def mix3d(points: PointBatch, draws: Draws, p: float = 0.8) -> PointBatch:
-    """Merge scenes 0 and 1, 2 and 3, ... of the batch, each pair with probability `p`; an odd last one stays alone.
+    """Merge scenes 0 and 1, 2 and 3, ... of the batch, each pair with probability `p`; an odd last
+    one stays alone.
 
-    The first scene of a pair decides. Both clouds keep their place, sensor on sensor. Points keep their order, so that
-    indices into the batch (pairs, labels, query sources) stay valid; only `scene` and `counts` change. Mix before
-    voxelising, after augmentation, so that each scene has its own; what belongs to one scene (camera views, occupancy
-    queries) is made before.
+    The first scene of a pair decides. Both clouds keep their place, sensor on sensor. Points keep
+    their order, so that indices into the batch (pairs, labels, query sources) stay valid; only
+    `scene` and `counts` change. Mix before voxelising, after augmentation, so that each scene has
+    its own; what belongs to one scene (camera views, occupancy queries) is made before.
     """
     draw = draws.for_scenes("mix3d", 1)[::2, 0].tolist()
     counts: list[int] = []

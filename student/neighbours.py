@@ -33,10 +33,11 @@ def nearest_within(
     radius: float,
     slots: int,
 ) -> Neighbours:
-    """The nearest supports, at most `slots`, closer than `radius` to a query and of its scene. Exact.
+    """The nearest supports, at most `slots`, closer than `radius` to a query and of its scene.
+    Exact.
 
-    On the CPU by scipy's k-d tree. On another device by all distances within a scene, some queries at a time: more
-    work, but nothing is read back from the device.
+    On the CPU by scipy's k-d tree. On another device by all distances within a scene, some queries
+    at a time: more work, but nothing is read back from the device.
 
     Args:
         queries: (Q, 3) float32, metres, those of scene 0 first, then of scene 1, ...
@@ -49,14 +50,19 @@ def nearest_within(
     """
     parts = queries.split(list(counts))
     if queries.device.type == "cpu":
-        found = [_by_tree(part, supports, scene == number, radius, slots) for number, part in enumerate(parts)]
+        found = [
+            _by_tree(part, supports, scene == number, radius, slots)
+            for number, part in enumerate(parts)
+        ]
     else:
         found = _by_distances(parts, supports, scene, most, radius, slots)
     support, inside = zip(*found, strict=True)
     return Neighbours(torch.cat(support), torch.cat(inside))
 
 
-def _by_tree(queries: Tensor, supports: Tensor, own: Tensor, radius: float, slots: int) -> tuple[Tensor, Tensor]:
+def _by_tree(
+    queries: Tensor, supports: Tensor, own: Tensor, radius: float, slots: int
+) -> tuple[Tensor, Tensor]:
     from scipy.spatial import KDTree  # heavy, and only this form of the task needs it
 
     own = own.nonzero().squeeze(1)
@@ -70,10 +76,16 @@ def _by_tree(queries: Tensor, supports: Tensor, own: Tensor, radius: float, slot
 
 
 def _by_distances(
-    queries: Sequence[Tensor], supports: Tensor, scene: Tensor, most: Sequence[int], radius: float, slots: int
+    queries: Sequence[Tensor],
+    supports: Tensor,
+    scene: Tensor,
+    most: Sequence[int],
+    radius: float,
+    slots: int,
 ) -> list[tuple[Tensor, Tensor]]:
     order = torch.argsort(scene, stable=True)
-    # How many supports a scene has is known to the device alone, so its places are masked, not sliced.
+    # How many supports a scene has is known to the device alone, so its places are masked, not
+    # sliced.
     bound = torch.searchsorted(scene[order], torch.arange(len(queries) + 1, device=scene.device))
     found = []
     for number, part in enumerate(queries):
@@ -97,7 +109,8 @@ def _nothing(queries: Tensor, slots: int) -> tuple[Tensor, Tensor]:
 
 
 def _squared_distances(queries: Tensor, supports: Tensor) -> Tensor:
-    """(Q, V) from differences: by a matrix product metres would be lost to rounding far from the sensor."""
+    """(Q, V) from differences: by a matrix product metres would be lost to rounding far from the
+    sensor."""
     total = queries.new_zeros(len(queries), len(supports))
     for axis in range(3):
         difference = queries[:, None, axis] - supports[None, :, axis]

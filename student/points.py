@@ -15,7 +15,8 @@ class PointBatch:
         xyz: (N, 3) float32, metres.
         intensity: (N,) float32 in [0, 1].
         scene: (N,) int64, index of the scene in the batch, ascending.
-        counts: points of every scene, known to the host so that no step need ask the device; a scene may have none.
+        counts: points of every scene, known to the host so that no step need ask the device; a
+            scene may have none.
     """
 
     xyz: Tensor
@@ -25,7 +26,8 @@ class PointBatch:
 
     @classmethod
     def from_clouds(cls, clouds: Sequence[Tensor]) -> "PointBatch":
-        """Concatenate clouds of shape (N_i, 4) float32: x, y, z in metres and intensity in [0, 1]."""
+        """Concatenate clouds of shape (N_i, 4) float32: x, y, z in metres and intensity in [0,
+        1]."""
         counts = tuple(len(cloud) for cloud in clouds)
         flat = torch.cat(list(clouds))
         scene = scene_index(counts).to(flat.device, non_blocking=True)

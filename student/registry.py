@@ -3,15 +3,15 @@
 from importlib import import_module
 
 from ..errors import CleverError
-from .backbone import Student
+from .student import Student
 
 STUDENTS = {
-    "minkunet34": "minkunet",
-    "minkunet18": "minkunet",
-    "minkunet-tiny": "minkunet",
-    "ptv3": "ptv3",
-    "ptv3-256": "ptv3",
-    "ptv3-tiny": "ptv3",
+    "minkunet34": "backbones.minkunet",
+    "minkunet18": "backbones.minkunet",
+    "minkunet-tiny": "backbones.minkunet",
+    "ptv3": "backbones.ptv3",
+    "ptv3-256": "backbones.ptv3",
+    "ptv3-tiny": "backbones.ptv3",
 }
 """Name of every student: the module here that builds it (imported only when it is asked for)."""
 
@@ -22,10 +22,12 @@ def build_student(name: str, voxel_size: float, patch: int | None = None) -> Stu
     Args:
         name: one of `STUDENTS`.
         voxel_size: metres.
-        patch: voxels that attend to each other, for students that have attention; None for their own default.
+        patch: voxels that attend to each other, for students that have attention; None for their
+            own default.
 
     Raises:
-        CleverError: unknown name, a voxel size or patch that is not positive, or a patch for a student without.
+        CleverError: unknown name, a voxel size or patch that is not positive, or a patch for a
+            student without.
     """
     if name not in STUDENTS:
         raise CleverError(f"unknown student {name}; known: {', '.join(STUDENTS)}")
@@ -34,7 +36,9 @@ def build_student(name: str, voxel_size: float, patch: int | None = None) -> Stu
     backbone = import_module(f".{STUDENTS[name]}", __package__).build(name)
     if patch is not None:
         if backbone.patch is None:
-            raise CleverError(f"student {name} has no attention, so there is no patch to set; leave it out")
+            raise CleverError(
+                f"student {name} has no attention, so there is no patch to set; leave it out"
+            )
         if patch < 1:
             raise CleverError(f"patch of {patch} voxels; it must be positive")
         backbone.patch = patch

@@ -10,7 +10,8 @@ from ..errors import CleverError
 class LinearProbe(nn.Module):
     """One linear layer on point features.
 
-    `batch_norm` puts a batch norm before it and starts the layer at zero, as ScaLR does; by default neither.
+    `batch_norm` puts a batch norm before it and starts the layer at zero, as ScaLR does; by default
+    neither.
     """
 
     def __init__(self, in_channels: int, classes: int, batch_norm: bool = False) -> None:
@@ -27,7 +28,8 @@ class LinearProbe(nn.Module):
 
 
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Lovasz-softmax loss (Berman et al. 2018): the convex surrogate of 1 - IoU, averaged over classes present.
+    """Lovasz-softmax loss (Berman et al. 2018): the convex surrogate of 1 - IoU, averaged over
+    classes present.
 
     Args:
         probabilities: (P, C), rows sum to one.
@@ -58,5 +60,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tens
     known = labels != ignore
     logits, labels = logits[known].float(), labels[known]
     if not len(labels):
-        raise CleverError(f"no point of this batch carries a label (all are {ignore}); leave such scans out")
+        raise CleverError(
+            f"no point of this batch carries a label (all are {ignore}); leave such scans out"
+        )
     return F.cross_entropy(logits, labels) + lovasz_softmax(logits.softmax(1), labels)

@@ -11,7 +11,8 @@ from .draws import Draws
 from .points import PointBatch
 
 MAX_EXTENT = 2**16
-"""Most voxels a scene may span along an axis: 3.3 km at 0.05 m; also the depth of serialised codes (16 bits)."""
+"""Most voxels a scene may span along an axis: 3.3 km at 0.05 m; also the depth of serialised codes
+(16 bits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,9 @@ class Voxels:
     """The occupied voxels of a batch.
 
     Attributes:
-        coords: (V, 4) int32: scene, x, y, z; sorted, unique, and counted in each scene from its own lowest voxel, so
-            that a scene's voxels depend neither on the rest of the batch nor on a shift by whole voxels.
+        coords: (V, 4) int32: scene, x, y, z; sorted, unique, and counted in each scene from its own
+            lowest voxel, so that a scene's voxels depend neither on the rest of the batch nor on a
+            shift by whole voxels.
         shape: voxels along x, y and z that hold every scene.
         scenes: number of scenes; a scene may have no voxels.
         inverse: (N,) int64, the voxel of every point.
@@ -37,13 +39,14 @@ class Voxels:
 def voxelize(points: PointBatch, size: float, draws: Draws | None = None) -> Voxels:
     """Group points into cubes of `size` metres, on the points' own device.
 
-    A point lies in voxel floor(xyz / size), divided in float64 (float32 puts points near a face on the wrong side).
-    A voxel is represented by a point drawn uniformly among its own where `draws` are given (training), by its first
-    in the order of the batch otherwise. The host waits for the device twice: for the scenes' extents and for the
-    number of voxels.
+    A point lies in voxel floor(xyz / size), divided in float64 (float32 puts points near a face on
+    the wrong side). A voxel is represented by a point drawn uniformly among its own where `draws`
+    are given (training), by its first in the order of the batch otherwise. The host waits for the
+    device twice: for the scenes' extents and for the number of voxels.
 
     Raises:
-        CleverError: a point is not finite, or a scene spans more than `MAX_EXTENT` voxels along an axis.
+        CleverError: a point is not finite, or a scene spans more than `MAX_EXTENT` voxels along an
+            axis.
     """
     cells = torch.floor(points.xyz.double() / size)
     lowest = cells.new_full((points.size, 3), torch.inf)
@@ -55,7 +58,13 @@ def voxelize(points: PointBatch, size: float, draws: Draws | None = None) -> Vox
     x, y, z = (cells - lowest.index_select(0, points.scene)).long().unbind(1)
     code = ((points.scene * shape[0] + x) * shape[1] + y) * shape[2] + z
     unique, inverse = torch.unique(code, return_inverse=True)
-    return Voxels(_decode(unique, shape), shape, points.size, inverse, _representatives(inverse, len(unique), draws))
+    return Voxels(
+        _decode(unique, shape),
+        shape,
+        points.size,
+        inverse,
+        _representatives(inverse, len(unique), draws),
+    )
 
 
 def _shape(spans: list[list[float]], size: float) -> tuple[int, int, int]:
@@ -65,10 +74,14 @@ def _shape(spans: list[list[float]], size: float) -> tuple[int, int, int]:
     """
     for scene, span in enumerate(spans):
         if not all(extent < math.inf for extent in span):
-            raise CleverError(f"scene {scene} of the batch has points that are not finite; remove them from the cloud")
+            raise CleverError(
+                f"scene {scene} of the batch has points that are not finite; remove them from the "
+                "cloud"
+            )
         if max(span) >= MAX_EXTENT:
             raise CleverError(
-                f"scene {scene} of the batch spans {max(span) * size:.0f} m, more than {MAX_EXTENT} voxels of {size} m;"
+                f"scene {scene} of the batch spans {max(span) * size:.0f} m, more than "
+                f"{MAX_EXTENT} voxels of {size} m;"
                 " remove its farthest points or use larger voxels"
             )
     x, y, z = (int(max(extents)) + 1 for extents in zip([0.0] * 3, *spans, strict=True))
@@ -84,7 +97,8 @@ def _decode(code: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _representatives(inverse: Tensor, voxels: int, draws: Draws | None) -> Tensor:
-    """(voxels,) int64: of every voxel the point that comes first, in the order of the batch or in a random one."""
+    """(voxels,) int64: of every voxel the point that comes first, in the order of the batch or in a
+    random one."""
     place = torch.arange(len(inverse), device=inverse.device)
     order = place if draws is None else draws.order("voxel")
     first = inverse.new_full((voxels,), len(inverse))

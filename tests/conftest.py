@@ -1,8 +1,10 @@
-"""Tiny datasets in their official layouts, written from a seed, and the real frames where they are at hand."""
+"""Tiny datasets in their official layouts, written from a seed, and the real frames where they are
+at hand."""
 
 import os
 
-# Threads that wait for each other in a spin make small networks ten times slower on a machine that is busy otherwise.
+# Threads that wait for each other in a spin make small networks ten times slower on a machine that
+# is busy otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -21,7 +23,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-KITTI_RAW_IDS = (0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80, 81, 99,
+KITTI_RAW_IDS = (0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70,
+71, 72, 80, 81, 99,
                  252, 253, 254, 255, 256, 257, 258, 259)  # fmt: skip
 KITTI_CALIBRATION = """P0: 72 0 60 0 0 72 20 0 0 0 1 0
 P2: 72 0 60 4.5 0 72 20 0.2 0 0 1 0.003
@@ -37,7 +40,8 @@ NUSCENES_YAW = {
 }
 NUSCENES_SIZE = (160, 90)
 SIZED_BY_VALUES = {
-    "_local_scalar_dense", "_unique", "_unique2", "bincount", "equal", "is_nonzero", "masked_select", "multinomial",
+    "_local_scalar_dense", "_unique", "_unique2", "bincount", "equal", "is_nonzero",
+    "masked_select", "multinomial",
     "nonzero", "unique_consecutive", "unique_dim", "unique_dim_consecutive",
 }  # fmt: skip
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
@@ -72,7 +76,8 @@ def _kitti_pose(number: int) -> np.ndarray:
 
 @pytest.fixture
 def write_kitti(tmp_path: Path) -> Callable[..., Path]:
-    """Writes sequences (name to number of frames) in the KITTI odometry layout; returns the root."""
+    """Writes sequences (name to number of frames) in the KITTI odometry layout; returns the
+    root."""
 
     def write(
         sequences: Mapping[str, int],
@@ -90,9 +95,13 @@ def write_kitti(tmp_path: Path) -> Callable[..., Path]:
             for part in ("velodyne", "labels"):
                 (place / part).mkdir(parents=True)
             (place / "calib.txt").write_text(KITTI_CALIBRATION)
-            (place / "times.txt").write_text("".join(f"{0.2 * number:.6e}\n" for number in range(frames)))
+            (place / "times.txt").write_text(
+                "".join(f"{0.2 * number:.6e}\n" for number in range(frames))
+            )
             if poses:
-                np.savetxt(place / "poses.txt", [_kitti_pose(number).ravel() for number in range(frames)])
+                np.savetxt(
+                    place / "poses.txt", [_kitti_pose(number).ravel() for number in range(frames)]
+                )
             for number in range(frames):
                 _cloud(rng, points).tofile(place / "velodyne" / f"{number:06}.bin")
                 if labels:  # an instance id fills the upper 16 bits
@@ -122,14 +131,20 @@ def _sensor_tables() -> dict[str, list[dict[str, Any]]]:
     intrinsics = [[126.0, 0, width / 2 + 1.5], [0, 126.0, height / 2 - 2.5], [0, 0, 1]]
     sensors = [{"token": "LIDAR_TOP", "channel": "LIDAR_TOP", "modality": "lidar"}]
     facing = Quaternion(axis=(0, 0, 1), degrees=-90)
-    calibrated = [{"translation": [0.9, 0, 1.8], "rotation": list(facing.elements), "camera_intrinsic": []}]
+    calibrated = [
+        {"translation": [0.9, 0, 1.8], "rotation": list(facing.elements), "camera_intrinsic": []}
+    ]
     for channel, yaw in NUSCENES_YAW.items():
         sensors.append({"token": channel, "channel": channel, "modality": "camera"})
         turn = Quaternion(axis=(0, 0, 1), degrees=yaw)
         rotation = turn * Quaternion(0.5, -0.5, 0.5, -0.5)
         place = turn.rotate(np.array([0.8, 0, 0])) + np.array([0.7, 0, 1.5])
         calibrated.append(
-            {"translation": place.tolist(), "rotation": list(rotation.elements), "camera_intrinsic": intrinsics}
+            {
+                "translation": place.tolist(),
+                "rotation": list(rotation.elements),
+                "camera_intrinsic": intrinsics,
+            }
         )
     for sensor, calibration in zip(sensors, calibrated, strict=True):
         calibration.update(token=f"calibrated-{sensor['channel']}", sensor_token=sensor["token"])
@@ -137,24 +152,33 @@ def _sensor_tables() -> dict[str, list[dict[str, Any]]]:
 
 
 def _add_keyframe(
-    tables: dict[str, list[dict[str, Any]]], root: Path, version: str, scene: str, number: int, labels: bool,
+    tables: dict[str, list[dict[str, Any]]], root: Path, version: str, scene: str, number: int,
+    labels: bool,
     points: int, rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """Append the rows of one keyframe and write its files."""
     key = f"{scene}-{number}"
     start = int(scene.split("-")[1]) * 10_000_000 + number * 500_000
-    tables["sample"].append({"token": key, "timestamp": start, "scene_token": scene, "prev": "", "next": ""})
+    tables["sample"].append(
+        {"token": key, "timestamp": start, "scene_token": scene, "prev": "", "next": ""}
+    )
     for position, channel in enumerate(("LIDAR_TOP", *NUSCENES_YAW)):
         lidar = channel == "LIDAR_TOP"
         timestamp = start if lidar else start + 10_000 * (position - 5)
         token, file = f"{key}-{channel}", f"samples/{channel}/{key}.{'pcd.bin' if lidar else 'jpg'}"
         translation, rotation = _ego_pose((timestamp - start) / 1e6 + number / 2)
         tables["ego_pose"].append(
-            {"token": token, "timestamp": timestamp, "translation": translation, "rotation": rotation}
+            {
+                "token": token,
+                "timestamp": timestamp,
+                "translation": translation,
+                "rotation": rotation,
+            }
         )
         tables["sample_data"].append({
             "token": token, "sample_token": key, "ego_pose_token": token, "timestamp": timestamp,
-            "calibrated_sensor_token": f"calibrated-{channel}", "is_key_frame": True, "filename": file,
+            "calibrated_sensor_token": f"calibrated-{channel}", "is_key_frame": True,
+            "filename": file,
             "width": 0 if lidar else NUSCENES_SIZE[0], "height": 0 if lidar else NUSCENES_SIZE[1],
             "fileformat": "pcd" if lidar else "jpg", "prev": "", "next": "",
         })  # fmt: skip
@@ -177,7 +201,8 @@ def _add_keyframe(
 def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
     """Writes scenes (name to number of keyframes) in the nuScenes schema; returns the root.
 
-    Keyframe n of ``scene-0061`` has the sample token ``scene-0061-n``; the car moves between the seven timestamps.
+    Keyframe n of ``scene-0061`` has the sample token ``scene-0061-n``; the car moves between the
+    seven timestamps.
     """
     from nuscenes.utils.color_map import get_colormap
 
@@ -193,13 +218,25 @@ def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         rng, root = np.random.default_rng(seed), tmp_path / folder
         names = enumerate(get_colormap())
-        tables: dict[str, list[dict[str, Any]]] = {name: [] for name in EMPTY_TABLES} | _sensor_tables()
-        tables |= {"sample": [], "sample_data": [], "ego_pose": []} | ({"lidarseg": []} if labels else {})
-        tables["category"] = [{"token": name, "name": name, "index": index, "description": ""} for index, name in names]
-        tables["log"] = [{"token": "log", "logfile": "log", "vehicle": "", "date_captured": "", "location": ""}]
-        tables["map"] = [{"token": "map", "log_tokens": ["log"], "category": "", "filename": "maps/blank.png"}]
+        tables: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in EMPTY_TABLES
+        } | _sensor_tables()
+        tables |= {"sample": [], "sample_data": [], "ego_pose": []} | (
+            {"lidarseg": []} if labels else {}
+        )
+        tables["category"] = [
+            {"token": name, "name": name, "index": index, "description": ""}
+            for index, name in names
+        ]
+        tables["log"] = [
+            {"token": "log", "logfile": "log", "vehicle": "", "date_captured": "", "location": ""}
+        ]
+        tables["map"] = [
+            {"token": "map", "log_tokens": ["log"], "category": "", "filename": "maps/blank.png"}
+        ]
         tables["scene"] = [
-            {"token": name, "name": name, "log_token": "log", "nbr_samples": frames, "description": "",
+            {"token": name, "name": name, "log_token": "log", "nbr_samples": frames,
+            "description": "",
              "first_sample_token": f"{name}-0", "last_sample_token": f"{name}-{frames - 1}"}
             for name, frames in scenes.items()
         ]  # fmt: skip
@@ -219,21 +256,25 @@ def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def nuscenes_root(write_nuscenes: Callable[..., Path]) -> Path:
-    """v1.0-mini with scene-0061 (3 keyframes, train) and scene-0103 (2 keyframes, val), labelled."""
+    """v1.0-mini with scene-0061 (3 keyframes, train) and scene-0103 (2 keyframes, val),
+    labelled."""
     return write_nuscenes({"scene-0061": 3, "scene-0103": 2})
 
 
 class _Device(TorchDispatchMode):
     """Which tensors would lie on a GPU, and the operations on them that the host would wait for.
 
-    A tensor's place is that of its storage: on the device, on the host (unless noted), or `either`, where it was made
-    on the device of another tensor. What is computed from a tensor on the device lies there too.
+    A tensor's place is that of its storage: on the device, on the host (unless noted), or `either`,
+    where it was made on the device of another tensor. What is computed from a tensor on the device
+    lies there too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
-        self._places: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is used twice
+        self._places: dict[
+            int, tuple[str, torch.UntypedStorage]
+        ] = {}  # held, so that no address is used twice
 
     def put(self, value: Any, place: str) -> Any:
         for tensor in _tensors(value):
@@ -261,7 +302,8 @@ class _Device(TorchDispatchMode):
 
 
 class _Transfers(TorchFunctionMode):
-    """Copies between host and device. On a machine without a GPU they do nothing, so only the calls tell.
+    """Copies between host and device. On a machine without a GPU they do nothing, so only the calls
+    tell.
 
     The host is called "cpu"; a torch.device is that of another tensor.
     """
@@ -273,7 +315,9 @@ class _Transfers(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, places = getattr(func, "__name__", ""), self.device.places((args, kwargs))
-        given = [value for value in (*args, *kwargs.values()) if isinstance(value, str | torch.device)]
+        given = [
+            value for value in (*args, *kwargs.values()) if isinstance(value, str | torch.device)
+        ]
         to_host = name in ("tolist", "numpy", "cpu") or "cpu" in given
         to_device = any(isinstance(value, torch.device) for value in given)
         if to_host and "device" in places:
@@ -282,11 +326,17 @@ class _Transfers(TorchFunctionMode):
             return self.device.put(out.clone(), "host") if isinstance(out, Tensor) else out
         if name in ("tensor", "as_tensor", "new_tensor") and (to_device or "device" in places):
             self.device.waits.append(name)
-        if name == "to" and "device" not in self.device.places(args[:1]) and (to_device or "device" in places):
+        if (
+            name == "to"
+            and "device" not in self.device.places(args[:1])
+            and (to_device or "device" in places)
+        ):
             if not kwargs.get("non_blocking"):
                 self.device.waits.append(name)
             return self.device.put(func(*args, **kwargs).clone(), "device")
-        assert name == "copy_" or not {"host", "device"} <= places, f"{name} mixes tensors of host and device"
+        assert name == "copy_" or not {"host", "device"} <= places, (
+            f"{name} mixes tensors of host and device"
+        )
         out = func(*args, **kwargs)
         return self.device.put(out, "either") if to_device and "device" not in places else out
 
@@ -307,7 +357,9 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 def _is_wait(name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
     if name in INDEXED:
-        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        return any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
     if name == "repeat_interleave":
         return kwargs.get("output_size") is None
     return name in SIZED_BY_VALUES
@@ -315,11 +367,13 @@ def _is_wait(name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
 
 @pytest.fixture
 def host_reads() -> Callable[..., list[str]]:
-    """Runs a function and names whatever in it would make the host wait for a GPU, in order; none is needed for it.
+    """Runs a function and names whatever in it would make the host wait for a GPU, in order; none
+    is needed for it.
 
-    After the function come the tensors that would lie on the GPU, or modules, dataclasses and containers of them. Where
-    the tensors lie that the function makes is told by what they are made from, not by their size: the host may read
-    its own at will, large or small, and mixing them with those of the GPU fails. Operations inside spconv are not seen.
+    After the function come the tensors that would lie on the GPU, or modules, dataclasses and
+    containers of them. Where the tensors lie that the function makes is told by what they are made
+    from, not by their size: the host may read its own at will, large or small, and mixing them with
+    those of the GPU fails. Operations inside spconv are not seen.
     """
 
     def run(function: Callable[[], object], *on_device: object) -> list[str]:

@@ -13,7 +13,8 @@ IGNORE = 255
 
 
 class LidarDataset(Protocol):
-    """Camera and LiDAR keyframes in a fixed order; loading is lazy and may run in several threads or processes."""
+    """Camera and LiDAR keyframes in a fixed order; loading is lazy and may run in several threads
+    or processes."""
 
     name: str
     """``nuscenes``, ``semantickitti``, ..."""
@@ -41,5 +42,6 @@ class LidarDataset(Protocol):
         ...
 
     def labels(self, index: int) -> NDArray[np.uint8]:
-        """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of another length."""
+        """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of
+        another length."""
         ...

@@ -19,7 +19,14 @@ from .point_files import count_points, label_table, read_labels, read_sweep
 if TYPE_CHECKING:
     from nuscenes import NuScenes
 
-CAMERAS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
+CAMERAS = (
+    "CAM_FRONT_LEFT",
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_RIGHT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+)
 _RAW_IDS = {
     "barrier": (9,),
     "bicycle": (14,),
@@ -40,7 +47,8 @@ _RAW_IDS = {
 }
 CLASSES = tuple(_RAW_IDS)
 _TABLE = label_table(
-    dict.fromkeys(range(32), IGNORE) | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
+    dict.fromkeys(range(32), IGNORE)
+    | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
 )
 _COLUMNS = 5
 
@@ -65,29 +73,35 @@ class _Keyframe:
 
 
 class NuScenesDataset:
-    """Keyframes of six cameras and a 32-beam LiDAR, in the order of the split's scenes, then of time.
+    """Keyframes of six cameras and a 32-beam LiDAR, in the order of the split's scenes, then of
+    time.
 
     Format, under ``root``:
 
-    - ``<version>/*.json``: the tables of the nuScenes schema, with ``lidarseg.json`` where there are labels;
+    - ``<version>/*.json``: the tables of the nuScenes schema, with ``lidarseg.json`` where there
+      are labels;
     - ``samples/LIDAR_TOP/*.pcd.bin``: float32 x, y, z in metres, intensity 0-255, ring (dropped);
     - ``samples/CAM_*/*.jpg``: images; their sizes come from the ``sample_data`` table;
     - ``lidarseg/<version>/*_lidarseg.bin``: uint8, one of 32 raw categories a point;
-    - ``<version>/splits.json``, optional: ``{"train": [scene names], "val": [...]}`` instead of the official splits.
+    - ``<version>/splits.json``, optional: ``{"train": [scene names], "val": [...]}`` instead of the
+      official splits.
 
     Classes: the 16 of the lidarseg challenge (`CLASSES`); the other raw categories are ignored.
-    LiDAR points at the LiDAR's timestamp go into each camera at the camera's own timestamp through both ego poses.
+    LiDAR points at the LiDAR's timestamp go into each camera at the camera's own timestamp through
+    both ego poses.
 
-    The tables are read once, here; what the keyframes need of them is kept (2 kB a keyframe), so that the dataset
-    is cheap to pickle and to fork.
+    The tables are read once, here; what the keyframes need of them is kept (2 kB a keyframe), so
+    that the dataset is cheap to pickle and to fork.
 
     Args:
         root: dataset folder.
-        version: ``v1.0-mini``, ``v1.0-trainval``, ``v1.0-test`` or another folder of tables; None: see `find_version`.
+        version: ``v1.0-mini``, ``v1.0-trainval``, ``v1.0-test`` or another folder of tables; None:
+            see `find_version`.
         split: ``train``, ``val``, ``test`` or ``all`` (every scene of the version, by name).
 
     Raises:
-        CleverError: tables missing, damaged or inconsistent; unknown split; no scene of the split is there.
+        CleverError: tables missing, damaged or inconsistent; unknown split; no scene of the split
+            is there.
     """
 
     name: str = "nuscenes"
@@ -134,7 +148,10 @@ class NuScenesDataset:
     def labels(self, index: int) -> NDArray[np.uint8]:
         keyframe = self._keyframes[index]
         if keyframe.labels is None:
-            raise FrameError(keyframe.token, "lidarseg.json lists no labels for this keyframe; choose a labelled split")
+            raise FrameError(
+                keyframe.token,
+                "lidarseg.json lists no labels for this keyframe; choose a labelled split",
+            )
         count = count_points(keyframe.token, self._root / keyframe.sweep, _COLUMNS)
         return read_labels(keyframe.token, self._root / keyframe.labels, "u1", _TABLE, count)
 
@@ -142,11 +159,18 @@ class NuScenesDataset:
         image = self._root / keyframe.images[m]
         if not image.is_file():
             raise FrameError(keyframe.token, f"no image {image}; restore it")
-        return Camera(CAMERAS[m], image, *keyframe.sizes[m], keyframe.intrinsics[m], keyframe.camera_from_lidar[m])
+        return Camera(
+            CAMERAS[m],
+            image,
+            *keyframe.sizes[m],
+            keyframe.intrinsics[m],
+            keyframe.camera_from_lidar[m],
+        )
 
 
 def find_version(root: Path) -> str:
-    """The folder of tables to take when none is named: ``v1.0-trainval`` where it is there, else the only one.
+    """The folder of tables to take when none is named: ``v1.0-trainval`` where it is there, else
+    the only one.
 
     Raises:
         CleverError: no ``v1.0-*`` folder with tables, or several.
@@ -156,7 +180,10 @@ def find_version(root: Path) -> str:
         return "v1.0-trainval"
     if len(there) != 1:
         found = ", ".join(there) or "no v1.0-* folder with tables"
-        raise CleverError(f"{root} holds {found}; " + ("choose one with --version" if there else "pass --data-root"))
+        raise CleverError(
+            f"{root} holds {found}; "
+            + ("choose one with --version" if there else "pass --data-root")
+        )
     return there[0]
 
 
@@ -165,17 +192,30 @@ def _load_tables(root: Path, version: str) -> "NuScenes":
 
     folder = root / version
     if not folder.is_dir():
-        there = ", ".join(sorted(path.parent.name for path in root.glob("*/scene.json"))) or "no tables"
-        raise CleverError(f"{root} has no folder {version} (it holds {there}); pass another --version or --data-root")
+        there = (
+            ", ".join(sorted(path.parent.name for path in root.glob("*/scene.json"))) or "no tables"
+        )
+        raise CleverError(
+            f"{root} has no folder {version} (it holds {there}); pass another --version or "
+            "--data-root"
+        )
     try:
         return NuScenes(version, str(root), verbose=False)
     except OSError as error:
-        raise CleverError(f"nuScenes needs {error.filename}: {error.strerror}; restore it") from error
+        raise CleverError(
+            f"nuScenes needs {error.filename}: {error.strerror}; restore it"
+        ) from error
     except json.JSONDecodeError as error:
-        damaged = next((path for path in folder.glob("*.json") if path.read_text() == error.doc), folder)
-        raise CleverError(f"{damaged} is no JSON ({error.msg}, line {error.lineno}); restore it") from error
+        damaged = next(
+            (path for path in folder.glob("*.json") if path.read_text() == error.doc), folder
+        )
+        raise CleverError(
+            f"{damaged} is no JSON ({error.msg}, line {error.lineno}); restore it"
+        ) from error
     except AssertionError as error:
-        raise CleverError(f"nuscenes-devkit refuses {folder}: {error}; restore the dataset") from error
+        raise CleverError(
+            f"nuscenes-devkit refuses {folder}: {error}; restore the dataset"
+        ) from error
     except KeyError as error:
         raise CleverError(f"the tables in {folder} lack {error}; restore them") from error
 
@@ -191,12 +231,15 @@ def _scene_names(devkit: "NuScenes", folder: Path, split: str) -> list[str]:
     names = [name for name in splits[split] if name in there]
     if not names:
         held = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
-        raise CleverError(f"{folder} has no scene of split {split!r}: it holds {held}; choose --split all")
+        raise CleverError(
+            f"{folder} has no scene of split {split!r}: it holds {held}; choose --split all"
+        )
     return names
 
 
 def _splits(folder: Path, there: list[str]) -> dict[str, list[str]]:
-    """Scene names by split: those of splits.json where it is there, else the official ones of this version."""
+    """Scene names by split: those of splits.json where it is there, else the official ones of this
+    version."""
     if (folder / "splits.json").is_file():
         return _own_splits(folder / "splits.json", there)
     from nuscenes.utils.splits import create_splits_scenes
@@ -213,10 +256,14 @@ def _own_splits(path: Path, there: list[str]) -> dict[str, list[str]]:
     try:
         splits = {str(split): list(names) for split, names in json.loads(path.read_text()).items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise CleverError(f"{path} must map split names to lists of scene names; restore or remove it") from error
+        raise CleverError(
+            f"{path} must map split names to lists of scene names; restore or remove it"
+        ) from error
     unknown = [str(name) for names in splits.values() for name in names if name not in there]
     if unknown:
-        raise CleverError(f"{path} names scenes that scene.json lacks: {', '.join(unknown)}; correct it")
+        raise CleverError(
+            f"{path} names scenes that scene.json lacks: {', '.join(unknown)}; correct it"
+        )
     return splits
 
 
@@ -236,10 +283,14 @@ def _extract(devkit: "NuScenes", scenes: list[str]) -> list[_Keyframe]:
     def keyframe(sample: dict[str, Any]) -> _Keyframe:
         missing = {"LIDAR_TOP", *CAMERAS} - sample["data"].keys()
         if missing:
-            raise CleverError(f"sample_data.json has no {min(missing)} of keyframe {sample['token']}; restore it")
+            raise CleverError(
+                f"sample_data.json has no {min(missing)} of keyframe {sample['token']}; restore it"
+            )
         lidar = devkit.get("sample_data", sample["data"]["LIDAR_TOP"])
         images = [devkit.get("sample_data", sample["data"][channel]) for channel in CAMERAS]
-        sensors = [devkit.get("calibrated_sensor", image["calibrated_sensor_token"]) for image in images]
+        sensors = [
+            devkit.get("calibrated_sensor", image["calibrated_sensor_token"]) for image in images
+        ]
         global_from_lidar = global_from_sensor(lidar)
         global_from_camera = np.stack([global_from_sensor(image) for image in images])
         return _Keyframe(
@@ -250,7 +301,9 @@ def _extract(devkit: "NuScenes", scenes: list[str]) -> list[_Keyframe]:
             labels=labels.get(lidar["token"]),
             images=tuple(image["filename"] for image in images),
             sizes=tuple((image["width"], image["height"]) for image in images),
-            intrinsics=np.array([sensor["camera_intrinsic"] for sensor in sensors], float).reshape(len(CAMERAS), 3, 3),
+            intrinsics=np.array([sensor["camera_intrinsic"] for sensor in sensors], float).reshape(
+                len(CAMERAS), 3, 3
+            ),
             camera_from_lidar=np.linalg.inv(global_from_camera) @ global_from_lidar,
             global_from_lidar=global_from_lidar,
         )

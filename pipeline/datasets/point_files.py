@@ -1,4 +1,5 @@
-"""Point and label files: flat little-endian arrays with one row a point, as nuScenes and KITTI both write them."""
+"""Point and label files: flat little-endian arrays with one row a point, as nuScenes and KITTI both
+write them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ def _read(frame: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FrameError(frame, f"cannot read {path}: {error.strerror}; restore the file") from error
+        raise FrameError(
+            frame, f"cannot read {path}: {error.strerror}; restore the file"
+        ) from error
 
 
 def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArray[np.float32]:
@@ -30,14 +33,17 @@ def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArra
         (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
 
     Raises:
-        FrameError: missing, empty, of the wrong length, not finite, or an intensity outside [0, brightest].
+        FrameError: missing, empty, of the wrong length, not finite, or an intensity outside [0,
+            brightest].
     """
     data = _read(frame, path)
     if not data:
         raise FrameError(frame, f"sweep {path} is empty; restore the file")
     if len(data) % (4 * columns):
         raise FrameError(
-            frame, f"sweep {path} has {len(data)} bytes, no multiple of {4 * columns} a point; restore the file"
+            frame,
+            f"sweep {path} has {len(data)} bytes, no multiple of {4 * columns} a point; restore "
+            "the file",
         )
     points = np.frombuffer(data, "<f4").reshape(-1, columns)[:, :4].copy()
     if not np.isfinite(points).all():
@@ -58,17 +64,22 @@ def count_points(frame: str, path: Path, columns: int) -> int:
     try:
         return path.stat().st_size // (4 * columns)
     except OSError as error:
-        raise FrameError(frame, f"cannot read {path}: {error.strerror}; restore the file") from error
+        raise FrameError(
+            frame, f"cannot read {path}: {error.strerror}; restore the file"
+        ) from error
 
 
 def label_table(training: Mapping[int, int]) -> NDArray[np.int16]:
-    """(65536,) int16 from a map of raw id to training label; -1 at ids that the map does not know."""
+    """(65536,) int16 from a map of raw id to training label; -1 at ids that the map does not
+    know."""
     table = np.full(1 << 16, _UNKNOWN, np.int16)
     table[list(training.keys())] = list(training.values())
     return table
 
 
-def read_labels(frame: str, path: Path, dtype: str, table: NDArray[np.int16], points: int) -> NDArray[np.uint8]:
+def read_labels(
+    frame: str, path: Path, dtype: str, table: NDArray[np.int16], points: int
+) -> NDArray[np.uint8]:
     """Read raw label ids, whose lower 16 bits name the class, and map them through `table`.
 
     Args:
@@ -85,11 +96,15 @@ def read_labels(frame: str, path: Path, dtype: str, table: NDArray[np.int16], po
     size = np.dtype(dtype).itemsize
     if len(data) != points * size:
         raise FrameError(
-            frame, f"{path} holds {len(data) / size:g} labels but the sweep has {points} points; restore the pair"
+            frame,
+            f"{path} holds {len(data) / size:g} labels but the sweep has {points} points; restore "
+            "the pair",
         )
     raw = np.frombuffer(data, dtype).astype(np.int64) & 0xFFFF
     labels = table[raw]
     if (labels == _UNKNOWN).any():
         unknown = sorted({int(value) for value in raw[labels == _UNKNOWN]})
-        raise FrameError(frame, f"{path} holds unknown label ids {unknown[:8]}; it is of another label set")
+        raise FrameError(
+            frame, f"{path} holds unknown label ids {unknown[:8]}; it is of another label set"
+        )
     return labels.astype(np.uint8)

@@ -40,7 +40,8 @@ _RAW_IDS = {
 CLASSES = tuple(_RAW_IDS)
 _UNLABELLED = (0, 1, 52, 99)
 _TABLE = label_table(
-    dict.fromkeys(_UNLABELLED, IGNORE) | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
+    dict.fromkeys(_UNLABELLED, IGNORE)
+    | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
 )
 _COLUMNS = 4
 
@@ -59,15 +60,19 @@ class SemanticKittiDataset:
 
     Format, under ``root`` or ``root/sequences``, one folder a sequence, any number as its name:
 
-    - ``velodyne/NNNNNN.bin``: float32 x, y, z in metres (x forward, y left, z up), reflectance in [0, 1];
-    - ``image_2/NNNNNN.png``: rectified colour images of any size; may be missing, then `frame` raises;
-    - ``calib.txt``: ``P2`` (3x4 projection of camera 2) and ``Tr`` (3x4, velodyne to rectified camera 0); only
-      `frame` needs it;
+    - ``velodyne/NNNNNN.bin``: float32 x, y, z in metres (x forward, y left, z up), reflectance in
+      [0, 1];
+    - ``image_2/NNNNNN.png``: rectified colour images of any size; may be missing, then `frame`
+      raises;
+    - ``calib.txt``: ``P2`` (3x4 projection of camera 2) and ``Tr`` (3x4, velodyne to rectified
+      camera 0); only `frame` needs it;
     - ``labels/NNNNNN.label``: uint32, class in the lower 16 bits; may be missing;
     - ``times.txt``: seconds, one line a frame number; without it frames lie 0.1 s apart;
-    - ``poses.txt``: 3x4 world <- camera 0, one line a frame number; without it the pose is the identity.
+    - ``poses.txt``: 3x4 world <- camera 0, one line a frame number; without it the pose is the
+      identity.
 
-    Classes: the 19 of the benchmark (`CLASSES`); moving and static objects share a class; unlabelled, outlier,
+    Classes: the 19 of the benchmark (`CLASSES`); moving and static objects share a class;
+        unlabelled, outlier,
     other-structure and other-object are ignored. Splits: train 00-07, 09, 10; val 08.
 
     Args:
@@ -76,18 +81,23 @@ class SemanticKittiDataset:
         split: ``train``, ``val`` or ``all`` (every sequence folder there is).
 
     Raises:
-        CleverError: unknown split, a sequence that is not there or holds no sweeps, a malformed times.txt or poses.txt.
+        CleverError: unknown split, a sequence that is not there or holds no sweeps, a malformed
+            times.txt or poses.txt.
     """
 
     name: str = "semantickitti"
     cameras: tuple[str, ...] = ("image_2",)
     class_names: tuple[str, ...] = CLASSES
 
-    def __init__(self, root: Path | str, sequences: Sequence[str] | None = None, split: str = "train") -> None:
+    def __init__(
+        self, root: Path | str, sequences: Sequence[str] | None = None, split: str = "train"
+    ) -> None:
         folders = _sequence_folders(Path(root))
         chosen = _choose(folders, sequences, split, Path(root))
         self._sequences = {name: _open_sequence(folders[name]) for name in chosen}
-        self.frame_ids: Sequence[str] = [f"{name}/{stem}" for name in chosen for stem in _frame_numbers(folders[name])]
+        self.frame_ids: Sequence[str] = [
+            f"{name}/{stem}" for name in chosen for stem in _frame_numbers(folders[name])
+        ]
         self.scenes: Sequence[str] = [frame_id.split("/")[0] for frame_id in self.frame_ids]
 
     def __len__(self) -> int:
@@ -96,12 +106,17 @@ class SemanticKittiDataset:
     def frame(self, index: int) -> Frame:
         frame_id = self.frame_ids[index]
         sequence, number = self._locate(index)
-        intrinsics, camera_from_lidar, camera0_from_lidar = _read_calibration(frame_id, sequence.folder / "calib.txt")
+        intrinsics, camera_from_lidar, camera0_from_lidar = _read_calibration(
+            frame_id, sequence.folder / "calib.txt"
+        )
         image = sequence.folder / "image_2" / f"{number}.png"
         width, height = _image_size(frame_id, image)
         pose = np.eye(4)
         if sequence.poses is not None:
-            pose = _square(_row(frame_id, sequence.poses, sequence.folder / "poses.txt", number)) @ camera0_from_lidar
+            pose = (
+                _square(_row(frame_id, sequence.poses, sequence.folder / "poses.txt", number))
+                @ camera0_from_lidar
+            )
         seconds = int(number) / 10
         if sequence.times is not None:
             seconds = float(_row(frame_id, sequence.times, sequence.folder / "times.txt", number))
@@ -116,7 +131,9 @@ class SemanticKittiDataset:
 
     def points(self, index: int) -> NDArray[np.float32]:
         sequence, number = self._locate(index)
-        return read_sweep(self.frame_ids[index], sequence.folder / "velodyne" / f"{number}.bin", _COLUMNS, 1.0)
+        return read_sweep(
+            self.frame_ids[index], sequence.folder / "velodyne" / f"{number}.bin", _COLUMNS, 1.0
+        )
 
     def has_labels(self, index: int) -> bool:
         return self._label_file(index).is_file()
@@ -141,17 +158,23 @@ def _sequence_folders(root: Path) -> dict[str, Path]:
     parent = root / "sequences" if (root / "sequences").is_dir() else root
     folders = {path.parent.name: path.parent for path in sorted(parent.glob("*/velodyne"))}
     if not folders:
-        raise CleverError(f"{parent} holds no KITTI sequence (NN/velodyne/*.bin); pass another --data-root")
+        raise CleverError(
+            f"{parent} holds no KITTI sequence (NN/velodyne/*.bin); pass another --data-root"
+        )
     return folders
 
 
-def _choose(folders: dict[str, Path], sequences: Sequence[str] | None, split: str, root: Path) -> list[str]:
+def _choose(
+    folders: dict[str, Path], sequences: Sequence[str] | None, split: str, root: Path
+) -> list[str]:
     there = f"{root} holds sequences {', '.join(folders)}"
     if sequences:
         chosen = list(dict.fromkeys(str(number).zfill(2) for number in sequences))
         missing = [number for number in chosen if number not in folders]
         if missing:
-            raise CleverError(f"no sequence {', '.join(missing)}: {there}; choose among them with --sequences")
+            raise CleverError(
+                f"no sequence {', '.join(missing)}: {there}; choose among them with --sequences"
+            )
     elif split == "all":
         chosen = list(folders)
     elif split in SPLITS:
@@ -159,17 +182,24 @@ def _choose(folders: dict[str, Path], sequences: Sequence[str] | None, split: st
     else:
         raise CleverError(f"semantickitti has no split {split!r}; choose train, val or all")
     if not chosen:
-        raise CleverError(f"no sequence of split {split!r}: {there}; choose with --sequences or --split all")
+        raise CleverError(
+            f"no sequence of split {split!r}: {there}; choose with --sequences or --split all"
+        )
     return chosen
 
 
 def _frame_numbers(folder: Path) -> list[str]:
     numbers = sorted(path.stem for path in (folder / "velodyne").glob("*.bin"))
     if not numbers:
-        raise CleverError(f"{folder / 'velodyne'} holds no .bin file; restore it or leave the sequence out")
+        raise CleverError(
+            f"{folder / 'velodyne'} holds no .bin file; restore it or leave the sequence out"
+        )
     for number in numbers:
         if not number.isdecimal():
-            raise CleverError(f"{folder / 'velodyne' / number}.bin: the name is no frame number; rename or remove it")
+            raise CleverError(
+                f"{folder / 'velodyne' / number}.bin: the name is no frame number; rename or "
+                "remove it"
+            )
     return numbers
 
 
@@ -187,7 +217,9 @@ def _read_rows(path: Path, columns: int) -> NDArray[np.float64] | None:
     if not path.is_file():
         return None
     try:
-        rows = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], np.float64)
+        rows = np.array(
+            [line.split() for line in path.read_text().splitlines() if line.strip()], np.float64
+        )
     except ValueError as error:
         raise CleverError(f"{path} is no table of numbers; restore or remove it") from error
     if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
@@ -197,7 +229,9 @@ def _read_rows(path: Path, columns: int) -> NDArray[np.float64] | None:
 
 def _row(frame: str, rows: NDArray[np.float64], path: Path, number: str) -> NDArray[np.float64]:
     if int(number) >= len(rows):
-        raise FrameError(frame, f"{path} has {len(rows)} lines, none for this frame; restore or remove it")
+        raise FrameError(
+            frame, f"{path} has {len(rows)} lines, none for this frame; restore or remove it"
+        )
     return rows[int(number)]
 
 
@@ -206,23 +240,42 @@ def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
 
 
-def _read_calibration(frame: str, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _read_calibration(
+    frame: str, path: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Intrinsics (3, 3) of camera 2, camera 2 <- LiDAR (4, 4) and camera 0 <- LiDAR (4, 4).
 
-    P2 = K [I | t] is taken apart exactly: its last column is K t, the offset of camera 2 from camera 0.
+    P2 = K [I | t] is taken apart exactly: its last column is K t, the offset of camera 2 from
+    camera 0.
     """
     try:
         lines = [line.partition(":") for line in path.read_text().splitlines()]
-        entries = {key.strip(): np.array(values.split(), np.float64) for key, _, values in lines if values}
-        projection, camera0_from_lidar = entries["P2"].reshape(3, 4), _square(entries["Tr"].reshape(3, 4))
+        entries = {
+            key.strip(): np.array(values.split(), np.float64) for key, _, values in lines if values
+        }
+        projection, camera0_from_lidar = (
+            entries["P2"].reshape(3, 4),
+            _square(entries["Tr"].reshape(3, 4)),
+        )
     except OSError as error:
-        raise FrameError(frame, f"cannot read calibration {path}: {error.strerror}; restore the file") from error
+        raise FrameError(
+            frame, f"cannot read calibration {path}: {error.strerror}; restore the file"
+        ) from error
     except (KeyError, ValueError) as error:
-        raise FrameError(frame, f"calibration {path} lacks P2 or Tr with 12 numbers; restore the file") from error
+        raise FrameError(
+            frame, f"calibration {path} lacks P2 or Tr with 12 numbers; restore the file"
+        ) from error
     intrinsics = np.ascontiguousarray(projection[:, :3])
     finite = np.isfinite(projection).all() and np.isfinite(camera0_from_lidar).all()
-    if not finite or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0 or intrinsics[2].tolist() != [0, 0, 1]:
-        raise FrameError(frame, f"calibration {path}: P2 or Tr is no camera matrix; restore the file")
+    if (
+        not finite
+        or intrinsics[0, 0] <= 0
+        or intrinsics[1, 1] <= 0
+        or intrinsics[2].tolist() != [0, 0, 1]
+    ):
+        raise FrameError(
+            frame, f"calibration {path}: P2 or Tr is no camera matrix; restore the file"
+        )
     camera2_from_camera0 = np.eye(4)
     camera2_from_camera0[:3, 3] = np.linalg.solve(intrinsics, projection[:, 3])
     return intrinsics, camera2_from_camera0 @ camera0_from_lidar, camera0_from_lidar
@@ -233,6 +286,8 @@ def _image_size(frame: str, path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except FileNotFoundError as error:
-        raise FrameError(frame, f"no image {path}; restore it, or leave this sequence out") from error
+        raise FrameError(
+            frame, f"no image {path}; restore it, or leave this sequence out"
+        ) from error
     except OSError as error:
         raise FrameError(frame, f"cannot read image {path}; restore the file") from error

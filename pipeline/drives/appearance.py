@@ -39,12 +39,25 @@ class Shading:
         flat = hits.solid.reshape(-1)
         order = np.argsort(flat, kind="stable")
         solids, starts = np.unique(flat[order], return_index=True)
-        x, y, z = (np.broadcast_to(part, rays.shape).reshape(-1)[order] for part in (rays.x, rays.y, rays.z))
+        x, y, z = (
+            np.broadcast_to(part, rays.shape).reshape(-1)[order]
+            for part in (rays.x, rays.y, rays.z)
+        )
         s = hits.inverse.reshape(-1)[order]
-        return cls(order, np.append(starts, len(flat)), solids, x, y, z, np.where(s > 0, 1 / np.where(s > 0, s, 1), 0))
+        return cls(
+            order,
+            np.append(starts, len(flat)),
+            solids,
+            x,
+            y,
+            z,
+            np.where(s > 0, 1 / np.where(s > 0, s, 1), 0),
+        )
 
 
-def skins(world: World, placed: Placed, rays: Rays, shading: Shading, pixel: float) -> tuple[Skin, Floats]:
+def skins(
+    world: World, placed: Placed, rays: Rays, shading: Shading, pixel: float
+) -> tuple[Skin, Floats]:
     """Appearance, world normals (3, N) of all hits, in the order of `shading`.
 
     `pixel` is the angle in radians between neighbouring rays.
@@ -62,7 +75,11 @@ def skins(world: World, placed: Placed, rays: Rays, shading: Shading, pixel: flo
             piece, normal = _ground(world, rays, shading, part, footprint)
         else:
             piece, normal = _solid(placed, solid, rays, shading, part, footprint[part])
-        skin.albedo[:, part], skin.gloss[part], skin.reflectance[part] = piece.albedo, piece.gloss, piece.reflectance
+        skin.albedo[:, part], skin.gloss[part], skin.reflectance[part] = (
+            piece.albedo,
+            piece.gloss,
+            piece.reflectance,
+        )
         normals[:, part] = normal
     return skin, normals
 
@@ -88,9 +105,13 @@ def points_of(matrix: Pose, shading: Shading, part: slice | NDArray[np.int64]) -
     return [a * x + b * y + (c * z + d) for a, b, c, d in matrix[:3].tolist()]
 
 
-def _ground(world: World, rays: Rays, shading: Shading, part: slice, footprint: Floats) -> tuple[Skin, Floats]:
+def _ground(
+    world: World, rays: Rays, shading: Shading, part: slice, footprint: Floats
+) -> tuple[Skin, Floats]:
     x, y, z = points_of(rays.pose, shading, part)
-    slant = np.maximum((rays.pose[2, 3] - z).astype(x.dtype) / np.maximum(shading.t[part], 1e-3), 0.02)
+    slant = np.maximum(
+        (rays.pose[2, 3] - z).astype(x.dtype) / np.maximum(shading.t[part], 1e-3), 0.02
+    )
     footprint[part] = footprint[part] / np.sqrt(slant)
     skin, face = ground_texture(world.street, x, y, z, footprint[part], world.light.seed)
     normal = np.zeros((3, len(x)), x.dtype)

@@ -9,8 +9,15 @@ Pose = NDArray[np.float64]
 
 def quaternion(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> NDArray[np.float64]:
     """(4,) unit quaternion of rotations about z, then the new y, then the new x, in radians."""
-    (cz, cy, cx), (sz, sy, sx) = np.cos([yaw / 2, pitch / 2, roll / 2]), np.sin([yaw / 2, pitch / 2, roll / 2])
-    about_z, about_y, about_x = np.array([cz, 0, 0, sz]), np.array([cy, 0, sy, 0]), np.array([cx, sx, 0, 0])
+    (cz, cy, cx), (sz, sy, sx) = (
+        np.cos([yaw / 2, pitch / 2, roll / 2]),
+        np.sin([yaw / 2, pitch / 2, roll / 2]),
+    )
+    about_z, about_y, about_x = (
+        np.array([cz, 0, 0, sz]),
+        np.array([cy, 0, sy, 0]),
+        np.array([cx, sx, 0, 0]),
+    )
     return multiply(multiply(about_z, about_y), about_x)
 
 

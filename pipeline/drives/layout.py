@@ -18,7 +18,8 @@ _MARGIN = 95.0
 
 
 def draw_world(seed: int, scene: int, duration: float) -> World:
-    """The world of scene number `scene` for a drive of `duration` seconds; the same for the same arguments."""
+    """The world of scene number `scene` for a drive of `duration` seconds; the same for the same
+    arguments."""
     rng = np.random.default_rng([seed, scene])
     speed = Speed(float(rng.uniform(5, 9)), float(rng.uniform(-2, 2)), float(rng.uniform(7, 12)))
     end = speed.distance(duration) + _MARGIN
@@ -32,8 +33,13 @@ def draw_world(seed: int, scene: int, duration: float) -> World:
         _walkers(plan, side)
     _side_streets(plan)
     _traffic(plan, lane)
-    place = pose(quaternion(plan.any_turn()), (float(rng.uniform(300, 900)), float(rng.uniform(300, 900)), 0.0))
-    return World(street, _numbered(plan.things), Ego(street, lane, speed), draw_light(rng, scene), place)
+    place = pose(
+        quaternion(plan.any_turn()),
+        (float(rng.uniform(300, 900)), float(rng.uniform(300, 900)), 0.0),
+    )
+    return World(
+        street, _numbered(plan.things), Ego(street, lane, speed), draw_light(rng, scene), place
+    )
 
 
 def _numbered(things: list[Thing]) -> tuple[Thing, ...]:
@@ -62,7 +68,8 @@ def _draw_street(rng: np.random.Generator, end: float) -> Street:
 
 @dataclass(slots=True)
 class _Plan:
-    """A scene in the making: its random numbers, its street from s = `start` to `end`, what stands there so far."""
+    """A scene in the making: its random numbers, its street from s = `start` to `end`, what stands
+    there so far."""
 
     rng: np.random.Generator
     street: Street
@@ -85,12 +92,14 @@ class _Plan:
 
     @staticmethod
     def driving(side: int) -> float:
-        """Heading of the traffic on a side of the street: with s on the right (-1), against it on the left."""
+        """Heading of the traffic on a side of the street: with s on the right (-1), against it on
+        the left."""
         return 0.0 if side < 0 else np.pi
 
     @staticmethod
     def facing(side: int) -> float:
-        """Turn that makes the -y side of something that stands on a side of the street look at the street."""
+        """Turn that makes the -y side of something that stands on a side of the street look at the
+        street."""
         return np.pi if side < 0 else 0.0
 
     def where(self, s: float, d: float, turn: float) -> Pose:
@@ -101,10 +110,13 @@ class _Plan:
 
     def clear(self, s: float, gap: float) -> bool:
         """Whether s is at least `gap` metres from every side street's kerb."""
-        return all(abs(s - centre) >= self.street.side_half + gap for centre in self.street.crossings)
+        return all(
+            abs(s - centre) >= self.street.side_half + gap for centre in self.street.crossings
+        )
 
     def steps(self, low: float, high: float, gap: float = 0.0) -> Iterator[float]:
-        """Places along the street at random spacings between `low` and `high`, clear of side streets."""
+        """Places along the street at random spacings between `low` and `high`, clear of side
+        streets."""
         s = self.start + float(self.rng.uniform(0, high))
         while s < self.end:
             if self.clear(s, gap):
@@ -113,10 +125,13 @@ class _Plan:
 
 
 def _kerbside(plan: _Plan, side: int) -> None:
-    """Parked vehicles; on one stretch a site closed off by barriers and cones instead, and near it a large vehicle."""
+    """Parked vehicles; on one stretch a site closed off by barriers and cones instead, and near it
+    a large vehicle."""
     rng, street = plan.rng, plan.street
     d = side * (street.half_width - street.parking / 2)
-    site = float(rng.uniform(8, plan.end - _MARGIN + 12)) if side < 0 else float(rng.uniform(-25, 5))
+    site = (
+        float(rng.uniform(8, plan.end - _MARGIN + 12)) if side < 0 else float(rng.uniform(-25, 5))
+    )
     while not plan.clear(site, 14):
         site += 3
     _site(plan, site, d, side)
@@ -137,13 +152,20 @@ def _site(plan: _Plan, site: float, d: float, side: int) -> None:
     rng, edge = plan.rng, d - side * 0.7
     for index in range(int(rng.integers(4, 7))):
         turn = np.pi / 2 + float(rng.normal(0, 0.03))
-        plan.put(models.barrier(index), site + (index - 2.5) * 2.1, edge + float(rng.normal(0, 0.04)), turn)
+        plan.put(
+            models.barrier(index),
+            site + (index - 2.5) * 2.1,
+            edge + float(rng.normal(0, 0.04)),
+            turn,
+        )
     for index in range(int(rng.integers(6, 10))):
         s = site - 7.5 - index * 1.1 if index % 2 else site + 7 + index * 0.9
         plan.put(models.cone(), s, edge + side * (0.4 + 0.06 * index))
     for _ in range(2):
         worker = models.pedestrian(rng, models.WORKER, walking=False)
-        plan.put(worker, site + float(rng.uniform(-4, 4)), d + side * 0.4, plan.any_turn(), "standing")
+        plan.put(
+            worker, site + float(rng.uniform(-4, 4)), d + side * 0.4, plan.any_turn(), "standing"
+        )
 
 
 def _furniture(plan: _Plan, side: int) -> None:
@@ -160,7 +182,13 @@ def _furniture(plan: _Plan, side: int) -> None:
     for s in plan.steps(16, 40, 6):
         kind = models.BICYCLE if rng.random() < 0.6 else models.MOTORCYCLE
         turn = float(rng.normal(0, 0.5))
-        plan.put(models.two_wheeler(rng, kind), s, side * (half + street.verge + 0.6), turn, "without_rider")
+        plan.put(
+            models.two_wheeler(rng, kind),
+            s,
+            side * (half + street.verge + 0.6),
+            turn,
+            "without_rider",
+        )
     spacing, d = ((7, 13), street.verge * 0.55) if street.verge else ((12, 20), 0.8)
     for s in plan.steps(*spacing, 4):
         plan.put(scenery.tree(rng), s, side * (half + d), plan.any_turn())
@@ -194,10 +222,19 @@ def _garden(plan: _Plan, s: float, length: float, side: int, edge: float, depth:
     if choice < 0.35:
         plan.put(scenery.hedge(rng, length * 0.7), s + length / 2, side * (edge + 0.6))
     elif choice < 0.6:
-        plan.put(scenery.fence(length * 0.8, float(rng.uniform(0, 99))), s + length / 2, side * (edge + 0.4))
+        plan.put(
+            scenery.fence(length * 0.8, float(rng.uniform(0, 99))),
+            s + length / 2,
+            side * (edge + 0.4),
+        )
     for _ in range(int(rng.integers(1, 4))):
         plant = scenery.tree(rng) if depth > 4 and rng.random() < 0.35 else scenery.bush(rng)
-        plan.put(plant, s + length * float(rng.uniform(0.1, 0.9)), side * (edge + depth * 0.55), plan.any_turn())
+        plan.put(
+            plant,
+            s + length * float(rng.uniform(0.1, 0.9)),
+            side * (edge + depth * 0.55),
+            plan.any_turn(),
+        )
 
 
 def _park(plan: _Plan, s: float, length: float, side: int, edge: float) -> None:
@@ -214,7 +251,9 @@ def _walkers(plan: _Plan, side: int) -> None:
     for s in plan.steps(4, 14, 5):
         d = side * float(rng.uniform(inner + 1.2, inner + street.pavement - 0.5))
         walking, direction = rng.random() < 0.7, int(rng.choice([-1, 1]))
-        person = models.pedestrian(rng, models.CHILD if rng.random() < 0.12 else models.ADULT, walking)
+        person = models.pedestrian(
+            rng, models.CHILD if rng.random() < 0.12 else models.ADULT, walking
+        )
         if walking:
             plan.send(person, s, d, direction, Speed(float(rng.uniform(0.7, 1.5))))
         else:
@@ -231,13 +270,20 @@ def _side_streets(plan: _Plan) -> None:
             signal = centre + side * (plan.street.side_half + 3.2)
             plan.put(scenery.traffic_light(), signal, side * (half + 1.0), plan.driving(side))
             if rng.random() < 0.7:
-                plan.put(models.car(rng), centre - side * 1.8, side * (half + 7.0), -side * np.pi / 2, "stopped")
+                plan.put(
+                    models.car(rng),
+                    centre - side * 1.8,
+                    side * (half + 7.0),
+                    -side * np.pi / 2,
+                    "stopped",
+                )
             house = scenery.building(rng, 26, 10, float(rng.uniform(8, 15)))
             plan.put(house, centre, side * (half + 62), plan.facing(side))
 
 
 def _traffic(plan: _Plan, lane: float) -> None:
-    """Cars before and behind at the ego's own speed, others passing and oncoming; gaps keep them apart."""
+    """Cars before and behind at the ego's own speed, others passing and oncoming; gaps keep them
+    apart."""
     rng, street = plan.rng, plan.street
     rate = 1 - lane * street.curvature
     along = Speed(plan.speed.mean * rate, plan.speed.swing * rate, plan.speed.period)

@@ -33,13 +33,19 @@ class Sweep:
 
 
 def scan(
-    world: World, lidar: LidarModel, world_from_ego: Pose, time: float, noise: float, rng: np.random.Generator
+    world: World,
+    lidar: LidarModel,
+    world_from_ego: Pose,
+    time: float,
+    noise: float,
+    rng: np.random.Generator,
 ) -> Sweep:
     """The sweep taken at one instant.
 
     Args:
         time: seconds since the scene's start.
-        noise: standard deviation of the range in metres, along the ray and cut at `NOISE_LIMIT` times itself.
+        noise: standard deviation of the range in metres, along the ray and cut at `NOISE_LIMIT`
+            times itself.
     """
     placed, rays = world.at(time), lidar.rays(world_from_ego)
     hits = cast(rays, placed, world.street)
@@ -47,7 +53,9 @@ def scan(
     shading = Shading.of(rays, hits)
     skin, normals = skins(world, placed, rays, shading, 2 * np.pi / lidar.azimuths)
     reflectance, gloss, facing = (np.empty(labels.size) for _ in range(3))
-    view = np.stack([a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3]])
+    view = np.stack(
+        [a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3]]
+    )
     reflectance[shading.order], gloss[shading.order] = skin.reflectance, skin.gloss
     facing[shading.order] = np.abs((view * normals).sum(axis=0))
     draws = rng.random((2, labels.size))
@@ -59,7 +67,10 @@ def scan(
     speckle = np.exp(0.12 * rng.standard_normal(labels.size))
     intensity = np.floor(np.clip(reflectance * (0.25 + 0.75 * facing) * speckle, 0, 255))
     ring = np.broadcast_to(np.arange(rays.shape[0])[:, None], rays.shape).reshape(-1)
-    x, y, z = (np.broadcast_to(part, rays.shape).reshape(-1) * (distance + error) for part in (rays.x, rays.y, rays.z))
+    x, y, z = (
+        np.broadcast_to(part, rays.shape).reshape(-1) * (distance + error)
+        for part in (rays.x, rays.y, rays.z)
+    )
     firing = np.arange(labels.size).reshape(rays.shape).T.reshape(-1)
     chosen = firing[keep[firing]]
     points = np.stack([x, y, z, intensity, ring], axis=1)[chosen].astype(np.float32)
@@ -67,9 +78,13 @@ def scan(
 
 
 def points_in_box(
-    points: NDArray[np.floating], world_from_thing: Pose, low: NDArray[np.float64], high: NDArray[np.float64]
+    points: NDArray[np.floating],
+    world_from_thing: Pose,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """(N,) whether points (N, 3) of the world frame lie in a box given in a thing's frame, borders included."""
+    """(N,) whether points (N, 3) of the world frame lie in a box given in a thing's frame, borders
+    included."""
     inverse = np.linalg.inv(world_from_thing)
     local = transform(inverse, points)
     return ((local >= low) & (local <= high)).all(axis=1)

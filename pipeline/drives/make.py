@@ -14,49 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, field_validator
 
 from ...errors import CleverError
 from ...files import atomic_write, fsync_folder
 from ..progress import Track
-from ..settings import JobSettings
+from ..settings.make_drives import MakeDrivesSettings
 from .record import Recipe, Recording, record_keyframe
 from .schema import CATEGORIES, VERSION
 from .tables import sweep_token, write_tables
 from .truth import RECIPE_FILE, recipe_text
-
-
-class MakeDrivesSettings(JobSettings):
-    """Settings of `make-drives`."""
-
-    out: Path
-    """Folder to write; must not exist or be empty."""
-    scenes: int = Field(default=4, ge=1, le=9999)
-    """Number of scenes, each another street; about a quarter of them, at least one of two, is held out as `val`."""
-    keyframes: int = Field(default=10, ge=1, le=80)
-    """Keyframes a scene, two a second."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of everything; the same settings give the same bytes."""
-    image_width: int = Field(default=800, ge=64, le=3200)
-    """Image width in pixels, a multiple of 16; the aspect is 16:9."""
-    azimuths: int = Field(default=1080, ge=90, le=4320)
-    """LiDAR firings a turn."""
-    range_noise: float = Field(default=0.02, ge=0, le=0.1)
-    """Standard deviation of LiDAR ranges in metres."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; one a core unless given."""
-
-    @field_validator("image_width")
-    @classmethod
-    def _sixteenths(cls, value: int) -> int:
-        if value % 16:
-            raise ValueError("should be a multiple of 16")
-        return value
-
-    @property
-    def recipe(self) -> Recipe:
-        """What decides the contents."""
-        return Recipe(self.seed, self.keyframes, self.image_width, self.azimuths, self.range_noise)
 
 
 @dataclass(frozen=True)
@@ -79,18 +45,24 @@ class DrivesSummary:
     classes: dict[str, int]
 
     def __str__(self) -> str:
-        shares = ", ".join(f"{name} {count / self.points:.1%}" for name, count in self.classes.items())
+        shares = ", ".join(
+            f"{name} {count / self.points:.1%}" for name, count in self.classes.items()
+        )
         return (
-            f"{self.root}: {len(self.train) + len(self.val)} scenes ({len(self.train)} train, {len(self.val)} val), "
-            f"{self.keyframes} keyframes, {6 * self.keyframes} images, {self.points} points, {self.boxes} boxes\n"
+            f"{self.root}: {len(self.train) + len(self.val)} scenes ({len(self.train)} train, "
+            f"{len(self.val)} val), "
+            f"{self.keyframes} keyframes, {6 * self.keyframes} images, {self.points} points, "
+            f"{self.boxes} boxes\n"
             f"points: {shares}"
         )
 
 
 def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
-    """Generate the scenes of `settings` into ``settings.out``; nothing stands there before all of it is complete.
+    """Generate the scenes of `settings` into ``settings.out``; nothing stands there before all of
+    it is complete.
 
-    With more than one worker, call it under ``if __name__ == "__main__":``, since workers import the main module.
+    With more than one worker, call it under ``if __name__ == "__main__":``, since workers import
+    the main module.
 
     Raises:
         CleverError: the folder holds something or cannot be written.
@@ -105,31 +77,49 @@ def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
     try:
         part.chmod(0o755)
         recordings = sorted(_record(settings, part), key=lambda item: (item.scene, item.keyframe))
+        recipe = recipe_of(settings)
         train, val = split_scenes(settings.scenes)
         _write_map(part)
-        write_tables(settings.recipe, recordings, part, train, val)
-        atomic_write(part / VERSION / RECIPE_FILE, recipe_text(settings.recipe, settings.scenes))
+        write_tables(recipe, recordings, part, train, val)
+        atomic_write(part / VERSION / RECIPE_FILE, recipe_text(recipe, settings.scenes))
         part.replace(out)
         fsync_folder(out.parent)
     except OSError as error:
-        raise CleverError(f"cannot write {out}: {error.strerror}; choose another --out or free the disk") from error
+        raise CleverError(
+            f"cannot write {out}: {error.strerror}; choose another --out or free the disk"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return _summary(out, train, val, recordings)
+
+
+def recipe_of(settings: MakeDrivesSettings) -> Recipe:
+    """What decides the contents of the drives."""
+    return Recipe(
+        settings.seed,
+        settings.keyframes,
+        settings.image_width,
+        settings.azimuths,
+        settings.range_noise,
+    )
 
 
 def _refuse_occupied(out: Path) -> None:
     try:
         occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
-        raise CleverError(f"cannot look into {out}: {error.strerror}; choose another --out") from error
+        raise CleverError(
+            f"cannot look into {out}: {error.strerror}; choose another --out"
+        ) from error
     if occupied:
-        raise CleverError(f"{out} exists and is not an empty folder; choose another --out or remove it")
+        raise CleverError(
+            f"{out} exists and is not an empty folder; choose another --out or remove it"
+        )
 
 
 def _record(settings: MakeDrivesSettings, root: Path) -> Iterator[Recording]:
     """Record all keyframes, in this process or in several, in any order."""
-    recipe = settings.recipe
+    recipe = recipe_of(settings)
     tasks = [
         (recipe, scene, keyframe, root, sweep_token(recipe, scene, keyframe))
         for scene in range(1, settings.scenes + 1)
@@ -147,7 +137,9 @@ def _record(settings: MakeDrivesSettings, root: Path) -> Iterator[Recording]:
             workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
         )
         try:
-            futures: list[Future[Recording]] = [pool.submit(record_keyframe, *task) for task in tasks]
+            futures: list[Future[Recording]] = [
+                pool.submit(record_keyframe, *task) for task in tasks
+            ]
             for future in as_completed(futures):
                 yield future.result()
                 track.advance()
@@ -175,7 +167,9 @@ def _write_map(root: Path) -> None:
     atomic_write(root / "maps" / "blank.png", buffer.getvalue())
 
 
-def _summary(out: Path, train: tuple[str, ...], val: tuple[str, ...], recordings: list[Recording]) -> DrivesSummary:
+def _summary(
+    out: Path, train: tuple[str, ...], val: tuple[str, ...], recordings: list[Recording]
+) -> DrivesSummary:
     counts = np.sum([recording.counts for recording in recordings], axis=0)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -counts[index])
     classes = {CATEGORIES[index]: int(counts[index]) for index in order}

@@ -1,4 +1,5 @@
-"""Things that stand or move in a street, built from solids; frames: x forward, y left, z up, origin on the ground."""
+"""Things that stand or move in a street, built from solids; frames: x forward, y left, z up, origin
+on the ground."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,8 @@ RUBBER, METAL = srgb(34, 34, 36), srgb(120, 124, 126)
 
 @dataclass(frozen=True)
 class Model:
-    """Solids of a thing and its raw nuScenes category; `boxed` things are annotated with a 3D box."""
+    """Solids of a thing and its raw nuScenes category; `boxed` things are annotated with a 3D
+    box."""
 
     category: int
     solids: tuple[Solid, ...]
@@ -59,22 +61,35 @@ class Model:
         return np.stack([transform(solid.pose, solid.corners()) for solid in self.solids])
 
 
-def pick(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], vary: float = 0.12) -> Colour:
+def pick(
+    rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], vary: float = 0.12
+) -> Colour:
     """One of the sRGB colours, linear, a little lighter or darker."""
-    return scaled(srgb(*colours[rng.integers(len(colours))]), float(rng.uniform(1 - vary, 1 + vary)))
+    return scaled(
+        srgb(*colours[rng.integers(len(colours))]), float(rng.uniform(1 - vary, 1 + vary))
+    )
 
 
 def _plain(
-    colour: Colour, gloss: float = 0.0, reflectance: float = 25.0, grain: float = 0.06, seed: float = 0.0
+    colour: Colour,
+    gloss: float = 0.0,
+    reflectance: float = 25.0,
+    grain: float = 0.06,
+    seed: float = 0.0,
 ) -> Material:
     return Material("plain", colour, gloss=gloss, reflectance=reflectance, seed=seed, size=(grain,))
 
 
 def _wheels(axles: tuple[float, ...], side: float, radius: float, width: float) -> list[Solid]:
-    """Wheels at both ends of each axle; `side` is the distance of their outer faces from the middle."""
-    tyre = Material("wheel", RUBBER, srgb(150, 152, 156), gloss=0.1, reflectance=8, size=(radius, 0.62))
+    """Wheels at both ends of each axle; `side` is the distance of their outer faces from the
+    middle."""
+    tyre = Material(
+        "wheel", RUBBER, srgb(150, 152, 156), gloss=0.1, reflectance=8, size=(radius, 0.62)
+    )
     return [
-        placed(Frustum(radius, radius, width), tyre, x, sign * side, radius, 0.0, 0.0, sign * np.pi / 2)
+        placed(
+            Frustum(radius, radius, width), tyre, x, sign * side, radius, 0.0, 0.0, sign * np.pi / 2
+        )
         for x in axles
         for sign in (-1, 1)
     ]
@@ -86,13 +101,16 @@ def _outline(points: tuple[tuple[float, float], ...], scale: float) -> list[tupl
 
 _CARS = (
     # hull, cabin, axles: sedan, hatchback, sport utility vehicle, van
-    (((-2.2, 0.26), (2.15, 0.26), (2.3, 0.5), (2.18, 0.7), (1.05, 0.9), (-1.7, 0.95), (-2.24, 0.86), (-2.3, 0.5)),
+    (((-2.2, 0.26), (2.15, 0.26), (2.3, 0.5), (2.18, 0.7), (1.05, 0.9), (-1.7, 0.95), (-2.24, 0.86),
+      (-2.3, 0.5)),
      ((-1.75, 0.85), (1.15, 0.85), (0.35, 1.4), (-0.2, 1.46), (-0.9, 1.42)), 1.36),
-    (((-1.85, 0.26), (1.85, 0.26), (2.0, 0.5), (1.9, 0.74), (0.95, 0.92), (-1.85, 0.96), (-1.95, 0.5)),
+    (((-1.85, 0.26), (1.85, 0.26), (2.0, 0.5), (1.9, 0.74), (0.95, 0.92), (-1.85, 0.96),
+      (-1.95, 0.5)),
      ((-1.85, 0.85), (1.1, 0.85), (0.3, 1.44), (-0.3, 1.5), (-1.5, 1.44)), 1.24),
     (((-2.2, 0.34), (2.2, 0.34), (2.32, 0.6), (2.24, 0.92), (1.0, 1.08), (-2.2, 1.1), (-2.3, 0.6)),
      ((-2.15, 1.0), (1.15, 1.0), (0.45, 1.66), (-0.3, 1.74), (-1.9, 1.68)), 1.4),
-    (((-2.4, 0.34), (2.3, 0.34), (2.45, 0.6), (2.36, 0.98), (1.55, 1.18), (-2.4, 1.2), (-2.45, 0.6)),
+    (((-2.4, 0.34), (2.3, 0.34), (2.45, 0.6), (2.36, 0.98), (1.55, 1.18), (-2.4, 1.2),
+      (-2.45, 0.6)),
      ((-2.4, 1.1), (1.65, 1.1), (0.9, 1.9), (0.4, 1.96), (-2.3, 1.94)), 1.5),
 )  # fmt: skip
 
@@ -109,9 +127,14 @@ def car(rng: np.random.Generator) -> Model:
     glass = extrusion(_outline(cabin, scale), waist, lean=0.26, base=belt)
     size = (axle * scale, half, 0.33 if kind < 2 else 0.37, hull[3][1], hull[-2][1])
     roof = max(z for _, z in cabin)
-    windows = Material("cabin", paint, gloss=0.7, reflectance=18, seed=seed, size=(roof, waist, 0.26, belt))
+    windows = Material(
+        "cabin", paint, gloss=0.7, reflectance=18, seed=seed, size=(roof, waist, 0.26, belt)
+    )
     return Model(CAR, (
-        placed(body, Material("car_body", paint, gloss=0.55, reflectance=45, seed=seed, size=size), 0, 0, 0),
+        placed(
+            body,
+            Material("car_body", paint, gloss=0.55, reflectance=45, seed=seed, size=size), 0, 0, 0,
+        ),
         placed(glass, windows, 0, 0, 0),
         *_wheels((-axle * scale, axle * scale), half + 0.015, size[2], 0.22),
     ), boxed=True)  # fmt: skip
@@ -121,7 +144,9 @@ def truck(rng: np.random.Generator) -> Model:
     """A delivery truck: cab, chassis and cargo body."""
     paint, cargo = (
         pick(rng, PAINTS),
-        pick(rng, ((226, 226, 220), (210, 214, 216), (188, 150, 60), (70, 110, 150), (176, 60, 48))),
+        pick(
+            rng, ((226, 226, 220), (210, 214, 216), (188, 150, 60), (70, 110, 150), (176, 60, 48))
+        ),
     )
     length, seed = float(rng.uniform(4.6, 6.2)), float(rng.uniform(0, 99))
     front = length / 2 + 0.15
@@ -132,9 +157,15 @@ def truck(rng: np.random.Generator) -> Model:
         base=1.4,
     )
     accent = pick(rng, CLOTHES)
-    load = Material("cargo", cargo, accent, gloss=0.15, reflectance=55, seed=seed, size=(length, 2.4, 2.5))
+    load = Material(
+        "cargo", cargo, accent, gloss=0.15, reflectance=55, seed=seed, size=(length, 2.4, 2.5)
+    )
     return Model(TRUCK, (
-        placed(cab, Material("truck_cab", paint, gloss=0.5, reflectance=45, seed=seed, size=(front, 1.08)), 0, 0, 0),
+        placed(
+            cab,
+            Material("truck_cab", paint, gloss=0.5, reflectance=45, seed=seed, size=(front, 1.08)),
+            0, 0, 0,
+        ),
         placed(box(length, 2.4, 2.5), load, 0, 0, 0.95),
         placed(box(length + 1.6, 0.9, 0.4), _plain(srgb(40, 40, 42), reflectance=10), 0.6, 0, 0.55),
         *_wheels((-length / 2 + 0.9, -length / 2 + 2.0, front + 1.0), 1.14, 0.46, 0.3),
@@ -146,7 +177,16 @@ def bus(rng: np.random.Generator) -> Model:
     paint = pick(rng, ((190, 40, 36), (236, 190, 50), (60, 130, 90), (70, 120, 180)))
     accent, seed = srgb(235, 235, 232), float(rng.uniform(0, 99))
     skin = Material("bus", paint, accent, gloss=0.45, reflectance=50, seed=seed)
-    outline = [(-5.4, 0.35), (5.3, 0.35), (5.5, 0.7), (5.4, 2.7), (5.1, 3.05), (-5.3, 3.05), (-5.5, 2.6), (-5.5, 0.7)]
+    outline = [
+        (-5.4, 0.35),
+        (5.3, 0.35),
+        (5.5, 0.7),
+        (5.4, 2.7),
+        (5.1, 3.05),
+        (-5.3, 3.05),
+        (-5.5, 2.6),
+        (-5.5, 0.7),
+    ]
     return Model(BUS, (
         placed(extrusion(outline, 1.25, lean=0.02, base=1.0), skin, 0, 0, 0),
         placed(box(3.0, 1.7, 0.25), _plain(srgb(220, 220, 218)), -1.5, 0, 3.0),
@@ -167,16 +207,24 @@ def pedestrian(rng: np.random.Generator, category: int, walking: bool) -> Model:
     jacket = _plain(coat, reflectance=22, grain=0.12, seed=float(rng.uniform(0, 99)))
     if category == WORKER:
         hair = srgb(240, 200, 40)
-        jacket = Material("vest", srgb(250, 110, 20), srgb(235, 240, 200), reflectance=120, size=(tall,))
+        jacket = Material(
+            "vest", srgb(250, 110, 20), srgb(235, 240, 200), reflectance=120, size=(tall,)
+        )
     legs = [(side * stride, side * 0.09) for side in (-1, 1)]
-    limbs = [(tube((x, y, 0.0), (0, y, 0.9), 0.06, 0.1), _plain(trousers, grain=0.1)) for x, y in legs]
-    limbs += [(tube((-x * 0.9, y * 3.1, 0.8), (0, y * 2.3, 1.42), 0.045, 0.065), jacket) for x, y in legs]
+    limbs = [
+        (tube((x, y, 0.0), (0, y, 0.9), 0.06, 0.1), _plain(trousers, grain=0.1)) for x, y in legs
+    ]
+    limbs += [
+        (tube((-x * 0.9, y * 3.1, 0.8), (0, y * 2.3, 1.42), 0.045, 0.065), jacket) for x, y in legs
+    ]
     parts = [Solid(shape, where, material) for (shape, where), material in limbs]
     parts += [
         placed(Ellipsoid(np.array([0.15, 0.22, 0.36])), jacket, 0, 0, 1.17),
         placed(Ellipsoid(np.array([0.14, 0.19, 0.2])), _plain(trousers, grain=0.1), 0, 0, 0.88),
         placed(Ellipsoid(np.array([0.1, 0.085, 0.13])), _plain(skin), 0.02, 0, 1.61),
-        placed(Ellipsoid(np.array([0.115, 0.1, 0.11])), _plain(hair, reflectance=15), -0.015, 0, 1.66),
+        placed(
+            Ellipsoid(np.array([0.115, 0.1, 0.11])), _plain(hair, reflectance=15), -0.015, 0, 1.66
+        ),
     ]
     return Model(category, tuple(_scaled(part, tall) for part in parts), boxed=True)
 
@@ -186,7 +234,9 @@ def _scaled(part: Solid, factor: float) -> Solid:
     where = part.pose.copy()
     where[:3, 3] *= factor
     if isinstance(part.shape, Frustum):
-        shape = Frustum(part.shape.bottom * factor, part.shape.top * factor, part.shape.height * factor)
+        shape = Frustum(
+            part.shape.bottom * factor, part.shape.top * factor, part.shape.height * factor
+        )
     elif isinstance(part.shape, Ellipsoid):
         shape = Ellipsoid(part.shape.radii * factor)
     else:
@@ -202,7 +252,8 @@ def two_wheeler(rng: np.random.Generator, category: int) -> Model:
     tyre = Material("wheel", RUBBER, METAL, reflectance=10, size=(radius, 0.7 if heavy else 0.88))
     width = 0.12 if heavy else 0.04
     parts = [
-        placed(Frustum(radius, radius, width), tyre, x, width / 2, radius, 0, 0, np.pi / 2) for x in (-reach, reach)
+        placed(Frustum(radius, radius, width), tyre, x, width / 2, radius, 0, 0, np.pi / 2)
+        for x in (-reach, reach)
     ]
     corners = (
         (-reach, 0.0, radius),
@@ -235,6 +286,10 @@ def cone() -> Model:
 def barrier(index: int) -> Model:
     """A jersey barrier of 2 m across the x axis, red and white in turn."""
     plastic = _plain(srgb(214, 66, 40) if index % 2 else srgb(232, 230, 224), 0.05, 60, 0.1, index)
-    foot = extrusion([(-0.3, 0.0), (0.3, 0.0), (0.28, 0.14), (0.13, 0.42), (-0.13, 0.42), (-0.28, 0.14)], 0.99)
+    foot = extrusion(
+        [(-0.3, 0.0), (0.3, 0.0), (0.28, 0.14), (0.13, 0.42), (-0.13, 0.42), (-0.28, 0.14)], 0.99
+    )
     wall = extrusion([(-0.14, 0.3), (0.14, 0.3), (0.08, 0.98), (-0.08, 0.98)], 0.97)
-    return Model(BARRIER, (placed(foot, plastic, 0, 0, 0), placed(wall, plastic, 0, 0, 0)), boxed=True)
+    return Model(
+        BARRIER, (placed(foot, plastic, 0, 0, 0), placed(wall, plastic, 0, 0, 0)), boxed=True
+    )

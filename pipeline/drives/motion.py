@@ -44,7 +44,8 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Along:
-    """Something that follows the street at the distance `d` from the centre line, with (1) or against (-1) s."""
+    """Something that follows the street at the distance `d` from the centre line, with (1) or
+    against (-1) s."""
 
     street: Street
     start: float
@@ -63,7 +64,8 @@ class Along:
 
 @dataclass(frozen=True, slots=True)
 class Ego:
-    """The recording vehicle, origin on the ground below its rear axle, x forward; it sways, pitches and rolls."""
+    """The recording vehicle, origin on the ground below its rear axle, x forward; it sways, pitches
+    and rolls."""
 
     street: Street
     lane: float

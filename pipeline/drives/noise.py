@@ -13,7 +13,8 @@ SIZE = 512
 
 @lru_cache(maxsize=1)
 def tiles() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """(SIZE, SIZE) float32 tiles of zero mean and unit deviation: cloudy, clumps about 7 texels wide, and billows."""
+    """(SIZE, SIZE) float32 tiles of zero mean and unit deviation: cloudy, clumps about 7 texels
+    wide, and billows."""
     rng = np.random.default_rng(20240229)
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None])
     cloudy = 1 / np.maximum(frequency, 2 / SIZE) ** 1.15
@@ -51,7 +52,11 @@ def _at(tile: NDArray[np.float32], u: Floats, v: Floats) -> NDArray[np.float32]:
 
 
 def scramble(*cells: Floats) -> Floats:
-    """A number in [0, 1) for each combination of whole-numbered cells: the same for the same cells."""
-    mixed = sum(np.sin(cell * factor) for cell, factor in zip(cells, (12.9898, 78.233, 37.719), strict=False))
+    """A number in [0, 1) for each combination of whole-numbered cells: the same for the same
+    cells."""
+    mixed = sum(
+        np.sin(cell * factor)
+        for cell, factor in zip(cells, (12.9898, 78.233, 37.719), strict=False)
+    )
     value = np.abs(mixed) * 43758.5453
     return value - np.floor(value)

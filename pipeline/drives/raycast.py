@@ -1,8 +1,9 @@
 """Rays that share one origin, against convex solids, ellipsoids and frustums.
 
-Everything is computed in inverse ray parameter s = 1 / t (0: no hit). For rays from one point, 1 / t of a plane is
-linear in the ray's direction, so a pinhole image costs one addition a plane and pixel, and the nearest hit is the
-largest s. Quadrics use forms of the discriminant in which nothing large cancels, so float32 rays lose no accuracy.
+Everything is computed in inverse ray parameter s = 1 / t (0: no hit). For rays from one point, 1 /
+t of a plane is linear in the ray's direction, so a pinhole image costs one addition a plane and
+pixel, and the nearest hit is the largest s. Quadrics use forms of the discriminant in which nothing
+large cancels, so float32 rays lose no accuracy.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class Rays:
 
     Attributes:
         pose: (4, 4) world_from_sensor.
-        x, y, z: direction components in the sensor frame, broadcastable to the two-dimensional `shape`.
+        x, y, z: direction components in the sensor frame, broadcastable to the two-dimensional
+            `shape`.
     """
 
     pose: Pose
@@ -41,7 +43,10 @@ class Rays:
     def crop(self, rows: slice, columns: slice) -> "Rays":
         """The rays of a window."""
         x, y, z = (
-            part[rows if part.shape[0] > 1 else slice(None), columns if part.shape[1] > 1 else slice(None)]
+            part[
+                rows if part.shape[0] > 1 else slice(None),
+                columns if part.shape[1] > 1 else slice(None),
+            ]
             for part in (self.x, self.y, self.z)
         )
         return Rays(self.pose, x, y, z)
@@ -51,32 +56,40 @@ class Rays:
         a, b, c = row.tolist()
         return (a * self.x + c * self.z) + b * self.y
 
-    def windows(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def windows(
+        self, corners: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Where bounding boxes can appear in the grid.
 
         Args:
             corners: (P, 8, 3) corners in the world frame.
 
         Returns:
-            (P, 4) first row, end row, first column, end column, and (P,) a lower bound of the ray parameter.
+            (P, 4) first row, end row, first column, end column, and (P,) a lower bound of the ray
+            parameter.
         """
         everything = np.array([0, self.shape[0], 0, self.shape[1]])
         return np.tile(everything, (len(corners), 1)), np.full(len(corners), _TINY)
 
 
-_EDGES = np.array([[0, 1], [2, 3], [4, 5], [6, 7], [0, 2], [1, 3], [4, 6], [5, 7], [0, 4], [1, 5], [2, 6], [3, 7]])
+_EDGES = np.array(
+    [[0, 1], [2, 3], [4, 5], [6, 7], [0, 2], [1, 3], [4, 6], [5, 7], [0, 4], [1, 5], [2, 6], [3, 7]]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PinholeRays(Rays):
-    """Rays through pixels: direction ((u - cx) / f, (v - cy) / f, 1), so the ray parameter is the depth in metres."""
+    """Rays through pixels: direction ((u - cx) / f, (v - cy) / f, 1), so the ray parameter is the
+    depth in metres."""
 
     focal: float
     cx: float
     cy: float
 
     @classmethod
-    def image(cls, pose: Pose, focal: float, cx: float, cy: float, width: int, height: int) -> "PinholeRays":
+    def image(
+        cls, pose: Pose, focal: float, cx: float, cy: float, width: int, height: int
+    ) -> "PinholeRays":
         """One float32 ray through every pixel centre (integer u, v) of an image."""
         x = ((np.arange(width) - cx) / focal).astype(np.float32)[None]
         y = ((np.arange(height) - cy) / focal).astype(np.float32)[:, None]
@@ -87,7 +100,9 @@ class PinholeRays(Rays):
         x, y, by = self.x[:, ::step], self.y[::step], float(step)
         return PinholeRays(self.pose, x, y, self.z, self.focal / by, self.cx / by, self.cy / by)
 
-    def windows(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def windows(
+        self, corners: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Bounding rectangles of the boxes' parts in front of the camera."""
         near = 0.05
         local = transform(invert(self.pose), corners)
@@ -105,9 +120,17 @@ class PinholeRays(Rays):
         low = [np.where(seen, part, np.inf).min(axis=1) for part in (v, u)]
         high = [np.where(seen, part, -np.inf).max(axis=1) for part in (v, u)]
         size = (rows, columns)
-        first = [np.clip(np.floor(part), 0, end).astype(np.int64) for part, end in zip(low, size, strict=True)]
-        last = [np.clip(np.ceil(part) + 1, 0, end).astype(np.int64) for part, end in zip(high, size, strict=True)]
-        return np.stack([first[0], last[0], first[1], last[1]], axis=1), np.maximum(local[:, :, 2].min(axis=1), near)
+        first = [
+            np.clip(np.floor(part), 0, end).astype(np.int64)
+            for part, end in zip(low, size, strict=True)
+        ]
+        last = [
+            np.clip(np.ceil(part) + 1, 0, end).astype(np.int64)
+            for part, end in zip(high, size, strict=True)
+        ]
+        return np.stack([first[0], last[0], first[1], last[1]], axis=1), np.maximum(
+            local[:, :, 2].min(axis=1), near
+        )
 
 
 class Shape(Protocol):
@@ -117,8 +140,11 @@ class Shape(Protocol):
         """Lower and upper corner of the bounding box."""
         ...
 
-    def intersect(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> Floats:
-        """1 / t of the first hit, 0 for a miss; `matrix` (3, 3) is local_from_sensor, `origin` the sensor's place."""
+    def intersect(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> Floats:
+        """1 / t of the first hit, 0 for a miss; `matrix` (3, 3) is local_from_sensor, `origin` the
+        sensor's place."""
         ...
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
@@ -143,8 +169,11 @@ class Convex:
         """Lower and upper corner of the bounding box."""
         return self.low, self.high
 
-    def intersect(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> Floats:
-        """The ray enters through the planes that its origin is outside of and must do so before leaving any other."""
+    def intersect(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> Floats:
+        """The ray enters through the planes that its origin is outside of and must do so before
+        leaving any other."""
         gap = self.planes[:, :3] @ origin - self.planes[:, 3]
         gap = np.where(np.abs(gap) < _TINY, -_TINY, gap)
         rows = -(self.planes[:, :3] @ matrix) / gap[:, None]
@@ -184,7 +213,9 @@ class Ellipsoid:
         """Lower and upper corner of the bounding box."""
         return -self.radii, self.radii
 
-    def roots(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> tuple[Floats, Floats]:
+    def roots(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> tuple[Floats, Floats]:
         """1 / t at entry and exit, NaN for a miss; entry may be negative, behind the sensor."""
         o, scaled = origin / self.radii, matrix / self.radii[:, None]
         c = float(o @ o) - 1
@@ -197,13 +228,17 @@ class Ellipsoid:
                 o[0] * scaled[1] - o[1] * scaled[0],
             ]
         )
-        disc = sum(rays.linear(row) ** 2 for row in scaled) - sum(rays.linear(row) ** 2 for row in cross)
+        disc = sum(rays.linear(row) ** 2 for row in scaled) - sum(
+            rays.linear(row) ** 2 for row in cross
+        )
         with np.errstate(invalid="ignore"):
             root = np.sqrt(disc)
         forward = rays.linear(-(o @ scaled) / c)
         return forward + root / c, forward - root / c
 
-    def intersect(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> Floats:
+    def intersect(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> Floats:
         """First hit from outside."""
         return np.nan_to_num(np.fmax(self.roots(origin, matrix, rays)[0], 0), copy=False)
 
@@ -215,7 +250,8 @@ class Ellipsoid:
 
 @dataclass(frozen=True, slots=True)
 class Frustum:
-    """Closed cone frustum about +z: radius `bottom` at z = 0, `top` at z = `height`; a cylinder when they agree."""
+    """Closed cone frustum about +z: radius `bottom` at z = 0, `top` at z = `height`; a cylinder
+    when they agree."""
 
     bottom: float
     top: float
@@ -226,7 +262,9 @@ class Frustum:
         radius = max(self.bottom, self.top)
         return np.array([-radius, -radius, 0.0]), np.array([radius, radius, self.height])
 
-    def intersect(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> Floats:
+    def intersect(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> Floats:
         """Nearest of the mantle's two roots and the cap that faces the origin."""
         ox, oy, oz = origin.tolist()
         slope = (self.top - self.bottom) / self.height
@@ -235,7 +273,10 @@ class Frustum:
         c = c if abs(c) > _TINY else _TINY
         mx, my, mz = matrix
         # Equal to B^2 - A C of the quadratic in s, written without its cancelling terms.
-        disc = rays.linear(radius * mx - slope * ox * mz) ** 2 + rays.linear(radius * my - slope * oy * mz) ** 2
+        disc = (
+            rays.linear(radius * mx - slope * ox * mz) ** 2
+            + rays.linear(radius * my - slope * oy * mz) ** 2
+        )
         disc = disc - rays.linear(ox * my - oy * mx) ** 2
         with np.errstate(invalid="ignore"):
             root = np.sqrt(disc) / c
@@ -245,10 +286,15 @@ class Frustum:
         for s in (middle + root, middle - root):
             z = oz * s + dz
             np.copyto(best, s, where=(s > best) & (z >= 0) & (z <= self.height * s))
-        for level, rim, outside in ((self.height, self.top, oz > self.height), (0.0, self.bottom, oz < 0)):
+        for level, rim, outside in (
+            (self.height, self.top, oz > self.height),
+            (0.0, self.bottom, oz < 0),
+        ):
             if outside:
                 s = rays.linear(mz / (level - oz))
-                inside = (ox * s + rays.linear(mx)) ** 2 + (oy * s + rays.linear(my)) ** 2 <= (rim * s) ** 2
+                inside = (ox * s + rays.linear(mx)) ** 2 + (oy * s + rays.linear(my)) ** 2 <= (
+                    rim * s
+                ) ** 2
                 np.copyto(best, s, where=inside & (s > best))
         return best
 

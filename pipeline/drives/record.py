@@ -52,7 +52,8 @@ class Recipe:
 
     @property
     def box_margin(self) -> float:
-        """By how much boxes exceed their things on each side, metres: no range error leads out of a box."""
+        """By how much boxes exceed their things on each side, metres: no range error leads out of a
+        box."""
         return NOISE_LIMIT * self.range_noise + 0.01
 
     def world(self, scene: int) -> World:
@@ -62,7 +63,8 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An annotation of a keyframe: instance number, points inside, share of its pixels that is not hidden."""
+    """An annotation of a keyframe: instance number, points inside, share of its pixels that is not
+    hidden."""
 
     instance: int
     points: int
@@ -71,7 +73,8 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a keyframe adds to the tables: its boxes, and how many points carry each raw category."""
+    """What a keyframe adds to the tables: its boxes, and how many points carry each raw
+    category."""
 
     scene: int
     keyframe: int
@@ -87,7 +90,9 @@ def _world(seed: int, scene: int, keyframes: int) -> World:
 @lru_cache(maxsize=1)
 def _shadows(recipe: Recipe, scene: int) -> SunMap:
     world = recipe.world(scene)
-    return sun_map(world, -_BEYOND, world.ego.speed.distance(recipe.keyframes * PERIOD / 1e6) + _BEYOND)
+    return sun_map(
+        world, -_BEYOND, world.ego.speed.distance(recipe.keyframes * PERIOD / 1e6) + _BEYOND
+    )
 
 
 def timestamp(scene: int, keyframe: int, trigger: int = 0) -> int:
@@ -103,7 +108,8 @@ def seconds(keyframe: int, trigger: int = 0) -> float:
 def file_name(scene: int, keyframe: int, channel: str, trigger: int = 0) -> str:
     """Path of a sensor's file below the data set's root."""
     ending = "jpg" if channel.startswith("CAM") else "pcd.bin"
-    return f"samples/{channel}/drive-{scene:04}__{channel}__{timestamp(scene, keyframe, trigger)}.{ending}"
+    time = timestamp(scene, keyframe, trigger)
+    return f"samples/{channel}/drive-{scene:04}__{channel}__{time}.{ending}"
 
 
 def label_name(sweep_token: str) -> str:
@@ -111,7 +117,9 @@ def label_name(sweep_token: str) -> str:
     return f"lidarseg/{VERSION}/{sweep_token}_lidarseg.bin"
 
 
-def record_keyframe(recipe: Recipe, scene: int, keyframe: int, root: Path, sweep_token: str) -> Recording:
+def record_keyframe(
+    recipe: Recipe, scene: int, keyframe: int, root: Path, sweep_token: str
+) -> Recording:
     """Write the sweep, its labels and the six images of a keyframe below `root`."""
     world, time = recipe.world(scene), seconds(keyframe)
     rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
@@ -119,17 +127,23 @@ def record_keyframe(recipe: Recipe, scene: int, keyframe: int, root: Path, sweep
     sweep = scan(world, recipe.lidar, ego, time, recipe.range_noise, rng)
     atomic_write(root / file_name(scene, keyframe, "LIDAR_TOP"), sweep.points.tobytes())
     atomic_write(root / label_name(sweep_token), sweep.labels.tobytes())
-    inside = _points_inside(world, recipe, time, transform(ego @ recipe.lidar.ego_from_lidar, sweep.points[:, :3]))
+    inside = _points_inside(
+        world, recipe, time, transform(ego @ recipe.lidar.ego_from_lidar, sweep.points[:, :3])
+    )
     seen, whole = np.zeros(len(world.things)), np.zeros(len(world.things))
     for number, camera in enumerate(CAMERAS):
         noise = np.random.default_rng([recipe.seed, scene, keyframe, 1 + number])
         placed, rays, hits = view(recipe, scene, keyframe, camera)
         near = np.hypot(*(placed.poses[:, :2, 3] - rays.pose[:2, 3]).T) < _SHADOW_REACH
         moving = placed.only(np.flatnonzero(near & np.isin(placed.owner, world.movers())))
-        image = photograph(world, placed, rays, hits, _shadows(recipe, scene).with_things(moving), noise)
+        image = photograph(
+            world, placed, rays, hits, _shadows(recipe, scene).with_things(moving), noise
+        )
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=92)
-        atomic_write(root / file_name(scene, keyframe, camera.channel, camera.trigger), buffer.getvalue())
+        atomic_write(
+            root / file_name(scene, keyframe, camera.channel, camera.trigger), buffer.getvalue()
+        )
         _count_pixels(placed, rays, hits, inside, seen, whole)
     boxes = tuple(
         Box(world.things[index].instance, count, float(seen[index] / max(whole[index], 1)))
@@ -138,14 +152,18 @@ def record_keyframe(recipe: Recipe, scene: int, keyframe: int, root: Path, sweep
     return Recording(scene, keyframe, boxes, np.bincount(sweep.labels, minlength=32))
 
 
-def view(recipe: Recipe, scene: int, keyframe: int, camera: CameraModel) -> tuple[Placed, PinholeRays, Hits]:
+def view(
+    recipe: Recipe, scene: int, keyframe: int, camera: CameraModel
+) -> tuple[Placed, PinholeRays, Hits]:
     """What a camera sees when it fires."""
     world, time = recipe.world(scene), seconds(keyframe, camera.trigger)
     placed, rays = world.at(time), camera.rays(world.ego.at(time), recipe.image_width)
     return placed, rays, cast(rays, placed, world.street)
 
 
-def _points_inside(world: World, recipe: Recipe, time: float, points: NDArray[np.float64]) -> dict[int, int]:
+def _points_inside(
+    world: World, recipe: Recipe, time: float, points: NDArray[np.float64]
+) -> dict[int, int]:
     """Number of points in the box of every boxed thing that has any, by index of the thing."""
     inside, (x, y) = {}, points[:, :2].T.copy()
     for index, thing in enumerate(world.things):
@@ -168,7 +186,8 @@ def _count_pixels(
     seen: NDArray[np.float64],
     whole: NDArray[np.float64],
 ) -> None:
-    """Add each thing's pixels in an image, on every fourth row and column: those that are `seen`, and as if alone."""
+    """Add each thing's pixels in an image, on every fourth row and column: those that are `seen`,
+    and as if alone."""
     step = 4
     thin = rays.thin(step)
     shown = hits.solid[::step, ::step]
@@ -182,10 +201,16 @@ def _count_pixels(
         seen[index] += np.count_nonzero(owners == index)
 
 
-def box_pose(world: World, recipe: Recipe, instance: int, time: float) -> tuple[list[float], list[float], list[float]]:
+def box_pose(
+    world: World, recipe: Recipe, instance: int, time: float
+) -> tuple[list[float], list[float], list[float]]:
     """Centre, size (width, length, height) and quaternion of a box in the global frame."""
     thing = world.boxed()[instance]
     low, high = thing.box(recipe.box_margin)
     where = world.global_from_world @ thing.motion.at(time)
     width, length, height = (high - low)[[1, 0, 2]].tolist()
-    return transform(where, (low + high) / 2).tolist(), [width, length, height], rotation_of(where).tolist()
+    return (
+        transform(where, (low + high) / 2).tolist(),
+        [width, length, height],
+        rotation_of(where).tolist(),
+    )

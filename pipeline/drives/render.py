@@ -11,7 +11,12 @@ from .shadows import SunMap, contact
 
 
 def photograph(
-    world: World, placed: Placed, rays: PinholeRays, hits: Hits, shadows: SunMap, rng: np.random.Generator
+    world: World,
+    placed: Placed,
+    rays: PinholeRays,
+    hits: Hits,
+    shadows: SunMap,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """The (H, W, 3) uint8 sRGB image of a camera; `rng` draws the sensor noise."""
     shading = Shading.of(rays, hits)
@@ -20,11 +25,15 @@ def photograph(
     return _develop(image.reshape(3, *rays.shape), world.light.exposure, rng)
 
 
-def _radiance(world: World, placed: Placed, rays: PinholeRays, shading: Shading, shadows: SunMap) -> Floats:
+def _radiance(
+    world: World, placed: Placed, rays: PinholeRays, shading: Shading, shadows: SunMap
+) -> Floats:
     """(3, N) light towards the camera, in the order of `shading`."""
     light = world.light
     skin, normals = skins(world, placed, rays, shading, 1 / rays.focal)
-    view = np.stack([a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3].tolist()])
+    view = np.stack(
+        [a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3].tolist()]
+    )
     view /= np.sqrt((view * view).sum(axis=0))
     first = int(shading.starts[np.searchsorted(shading.solids, GROUND_SOLID)])
     colour = np.empty_like(view)
@@ -32,8 +41,12 @@ def _radiance(world: World, placed: Placed, rays: PinholeRays, shading: Shading,
     solid = slice(first, None)
     n = normals[:, solid]
     points = np.stack(points_of(rays.pose, shading, solid))
-    sun, sun_colour, horizon = (part.astype(n.dtype) for part in (light.sun, light.sun_colour, light.horizon))
-    direct = np.clip(sun[0] * n[0] + sun[1] * n[1] + sun[2] * n[2], 0, None) * shadows.lit(points, n)
+    sun, sun_colour, horizon = (
+        part.astype(n.dtype) for part in (light.sun, light.sun_colour, light.horizon)
+    )
+    direct = np.clip(sun[0] * n[0] + sun[1] * n[1] + sun[2] * n[2], 0, None) * shadows.lit(
+        points, n
+    )
     skylight = light.ambient(n[2]) * contact(placed, rays, shading)[solid]
     radiance = skin.albedo[:, solid] * (sun_colour[:, None] * direct + skylight)
     _mirror(light, skin.gloss[solid], view[:, solid], n, radiance)
@@ -64,7 +77,10 @@ def _develop(image: Floats, exposure: float, rng: np.random.Generator) -> NDArra
     for lines in (image, image.transpose(0, 2, 1)):
         lines[:, 1:-1] = 0.7 * lines[:, 1:-1] + 0.15 * (lines[:, :-2] + lines[:, 2:])
     rows, columns = image.shape[1:]
-    y, x = np.linspace(-1, 1, rows, dtype=np.float32)[:, None], np.linspace(-1, 1, columns, dtype=np.float32)[None]
+    y, x = (
+        np.linspace(-1, 1, rows, dtype=np.float32)[:, None],
+        np.linspace(-1, 1, columns, dtype=np.float32)[None],
+    )
     image *= exposure * (1 - 0.1 * (x * x + 0.6 * y * y))
     tone = 255 * np.sqrt(1 - np.exp(-np.maximum(image, 0)))
     tone += rng.standard_normal(tone.shape, np.float32) * 2 + 0.5

@@ -36,7 +36,8 @@ class Thing:
     state: str = ""
 
     def box(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner, in the thing's frame, of the box about all solids and `margin` metres more."""
+        """Lower and upper corner, in the thing's frame, of the box about all solids and `margin`
+        metres more."""
         corners = self.model.corners.reshape(-1, 3)
         return corners.min(axis=0) - margin, corners.max(axis=0) + margin
 
@@ -95,16 +96,23 @@ class World:
     global_from_world: Pose
 
     def at(self, time: float, chosen: NDArray[np.int64] | None = None) -> Placed:
-        """The solids of all things, or of the chosen ones, `time` seconds after the scene's start."""
+        """The solids of all things, or of the chosen ones, `time` seconds after the scene's
+        start."""
         indices = np.arange(len(self.things)) if chosen is None else chosen
         models = [self.things[index].model for index in indices]
         where = [self.things[index].motion.at(time) for index in indices]
         owner = np.repeat(indices, [len(model.solids) for model in models])
         if len(owner) == 0:
             return Placed((), owner, np.zeros((0, 4, 4)), np.zeros((0, 8, 3)))
-        poses = np.concatenate([pose @ model.poses for pose, model in zip(where, models, strict=True)])
-        corners = np.concatenate([transform(pose, model.corners) for pose, model in zip(where, models, strict=True)])
-        return Placed(tuple(solid for model in models for solid in model.solids), owner, poses, corners)
+        poses = np.concatenate(
+            [pose @ model.poses for pose, model in zip(where, models, strict=True)]
+        )
+        corners = np.concatenate(
+            [transform(pose, model.corners) for pose, model in zip(where, models, strict=True)]
+        )
+        return Placed(
+            tuple(solid for model in models for solid in model.solids), owner, poses, corners
+        )
 
     def boxed(self) -> dict[int, Thing]:
         """Things that carry a box, by instance number."""
@@ -114,10 +122,16 @@ class World:
         """Indices of the things that move."""
         return np.flatnonzero([thing.state == "moving" for thing in self.things])
 
-    def labels(self, hits: Hits, placed: Placed, rays: Rays) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def labels(
+        self, hits: Hits, placed: Placed, rays: Rays
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Raw category and instance of every ray's hit; `SKY` and 0 where nothing is hit."""
-        categories = np.array([self.things[owner].model.category for owner in placed.owner] + [SKY, 0], np.uint8)
-        instances = np.array([self.things[owner].instance for owner in placed.owner] + [0, 0], np.int32)
+        categories = np.array(
+            [self.things[owner].model.category for owner in placed.owner] + [SKY, 0], np.uint8
+        )
+        instances = np.array(
+            [self.things[owner].instance for owner in placed.owner] + [0, 0], np.int32
+        )
         label, instance = categories[hits.solid], instances[hits.solid]
         ground = hits.solid == GROUND_SOLID
         x, y, z = hit_points(rays, hits, ground)
@@ -146,7 +160,9 @@ def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
         known = inverse[window]
         if known.min() >= 1 / nearest[number]:
             continue
-        found = placed.solids[number].shape.intersect(local[:3, 3], local[:3, :3], rays.crop(*window))
+        found = placed.solids[number].shape.intersect(
+            local[:3, 3], local[:3, :3], rays.crop(*window)
+        )
         closer = found > known
         np.copyto(known, found, where=closer)
         np.copyto(index[window], np.int16(number), where=closer)

@@ -1,4 +1,5 @@
-"""The tables of the nuScenes schema, version v1.0-mini with lidarseg, as the official devkit reads them."""
+"""The tables of the nuScenes schema, version v1.0-mini with lidarseg, as the official devkit reads
+them."""
 
 import hashlib
 import json
@@ -11,24 +12,31 @@ from ...files import atomic_write
 
 VERSION = "v1.0-mini"
 CATEGORIES = (
-    "noise", "animal", "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.construction_worker",
-    "human.pedestrian.personal_mobility", "human.pedestrian.police_officer", "human.pedestrian.stroller",
+    "noise", "animal", "human.pedestrian.adult", "human.pedestrian.child",
+    "human.pedestrian.construction_worker",
+    "human.pedestrian.personal_mobility", "human.pedestrian.police_officer",
+    "human.pedestrian.stroller",
     "human.pedestrian.wheelchair", "movable_object.barrier", "movable_object.debris",
     "movable_object.pushable_pullable", "movable_object.trafficcone", "static_object.bicycle_rack",
-    "vehicle.bicycle", "vehicle.bus.bendy", "vehicle.bus.rigid", "vehicle.car", "vehicle.construction",
-    "vehicle.emergency.ambulance", "vehicle.emergency.police", "vehicle.motorcycle", "vehicle.trailer",
-    "vehicle.truck", "flat.driveable_surface", "flat.other", "flat.sidewalk", "flat.terrain", "static.manmade",
+    "vehicle.bicycle", "vehicle.bus.bendy", "vehicle.bus.rigid", "vehicle.car",
+    "vehicle.construction",
+    "vehicle.emergency.ambulance", "vehicle.emergency.police", "vehicle.motorcycle",
+    "vehicle.trailer",
+    "vehicle.truck", "flat.driveable_surface", "flat.other", "flat.sidewalk", "flat.terrain",
+    "static.manmade",
     "static.other", "static.vegetation", "vehicle.ego",
 )  # fmt: skip
 """Names of the 32 raw categories; their position is the label in the lidarseg files."""
 
 _ATTRIBUTES = (
-    "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider",
+    "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider",
+    "cycle.without_rider",
     "pedestrian.sitting_lying_down", "pedestrian.standing", "pedestrian.moving",
 )  # fmt: skip
 _VISIBILITY = ((0, 40), (40, 60), (60, 80), (80, 100))
 _TABLES = (
-    "category", "attribute", "visibility", "instance", "sensor", "calibrated_sensor", "ego_pose", "log", "scene",
+    "category", "attribute", "visibility", "instance", "sensor", "calibrated_sensor", "ego_pose",
+    "log", "scene",
     "sample", "sample_data", "sample_annotation", "map", "lidarseg",
 )  # fmt: skip
 
@@ -59,7 +67,8 @@ class Tables:
         return key
 
     def link(self, table: str, *group: str) -> None:
-        """Fill `prev` and `next` of each run of rows that agree in the fields `group`, in order of addition."""
+        """Fill `prev` and `next` of each run of rows that agree in the fields `group`, in order of
+        addition."""
         runs: dict[tuple[object, ...], list[Row]] = defaultdict(list)
         for row in self.rows[table]:
             runs[tuple(row[field] for field in group)].append(row)
@@ -76,8 +85,11 @@ class Tables:
 
 
 def attribute(category: str, state: str) -> list[str]:
-    """Attribute tokens of a box of a category whose thing is in a state such as ``moving`` or ``parked``."""
-    kind = "cycle" if category in ("vehicle.bicycle", "vehicle.motorcycle") else category.split(".")[0]
+    """Attribute tokens of a box of a category whose thing is in a state such as ``moving`` or
+    ``parked``."""
+    kind = (
+        "cycle" if category in ("vehicle.bicycle", "vehicle.motorcycle") else category.split(".")[0]
+    )
     name = f"{'pedestrian' if kind == 'human' else kind}.{state}"
     return [token("attribute", name)] if name in _ATTRIBUTES else []
 

@@ -1,7 +1,8 @@
 """The recording rig: six cameras and a 32-beam LiDAR, placed and named as in nuScenes.
 
-Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right, y forward, z up.
-Camera frames: x right, y down, z forward; pixel centres lie at integer coordinates.
+Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right,
+y forward, z up. Camera frames: x right, y down, z forward; pixel centres lie at integer
+coordinates.
 """
 
 from dataclasses import dataclass
@@ -49,30 +50,45 @@ class CameraModel:
     def intrinsics(self, width: int) -> NDArray[np.float64]:
         """(3, 3) of an image of `width` pixels and 16:9 aspect."""
         scale = width / _FULL_WIDTH
-        focal, cx, cy = self.focal * scale, (self.cx + 0.5) * scale - 0.5, (self.cy + 0.5) * scale - 0.5
+        focal, cx, cy = (
+            self.focal * scale,
+            (self.cx + 0.5) * scale - 0.5,
+            (self.cy + 0.5) * scale - 0.5,
+        )
         return np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
 
     def rays(self, world_from_ego: Pose, width: int) -> PinholeRays:
         """One ray through every pixel."""
         k = self.intrinsics(width)
         where = world_from_ego @ self.ego_from_camera
-        return PinholeRays.image(where, float(k[0, 0]), float(k[0, 2]), float(k[1, 2]), width, width * 9 // 16)
+        return PinholeRays.image(
+            where, float(k[0, 0]), float(k[0, 2]), float(k[1, 2]), width, width * 9 // 16
+        )
 
 
 CAMERAS = (
     CameraModel("CAM_FRONT", (1.70, 0.02, 1.51), (0.3, -0.4, 0.1), 1266.0, 816.0, 471.0, -35_000),
-    CameraModel("CAM_FRONT_RIGHT", (1.55, -0.49, 1.50), (-55.6, 0.3, -0.2), 1261.0, 808.0, 475.0, -27_000),
-    CameraModel("CAM_BACK_RIGHT", (1.01, -0.48, 1.56), (-110.4, -0.2, 0.3), 1260.0, 807.0, 480.0, -19_000),
+    CameraModel(
+        "CAM_FRONT_RIGHT", (1.55, -0.49, 1.50), (-55.6, 0.3, -0.2), 1261.0, 808.0, 475.0, -27_000
+    ),
+    CameraModel(
+        "CAM_BACK_RIGHT", (1.01, -0.48, 1.56), (-110.4, -0.2, 0.3), 1260.0, 807.0, 480.0, -19_000
+    ),
     CameraModel("CAM_BACK", (0.03, 0.0, 1.58), (179.5, 0.5, -0.1), 809.0, 829.0, 462.0, -10_000),
-    CameraModel("CAM_BACK_LEFT", (1.04, 0.48, 1.59), (109.2, 0.1, 0.2), 1257.0, 792.0, 472.0, -1_000),
-    CameraModel("CAM_FRONT_LEFT", (1.52, 0.49, 1.51), (55.2, -0.3, -0.3), 1273.0, 827.0, 460.0, -43_000),
+    CameraModel(
+        "CAM_BACK_LEFT", (1.04, 0.48, 1.59), (109.2, 0.1, 0.2), 1257.0, 792.0, 472.0, -1_000
+    ),
+    CameraModel(
+        "CAM_FRONT_LEFT", (1.52, 0.49, 1.51), (55.2, -0.3, -0.3), 1273.0, 827.0, 460.0, -43_000
+    ),
 )
 """Nearly nuScenes' own calibration; CAM_BACK sees 90 degrees, the others 65."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRays(Rays):
-    """Unit directions of a spinning LiDAR, float64: a row a beam, from the lowest, and a column a firing, clockwise.
+    """Unit directions of a spinning LiDAR, float64: a row a beam, from the lowest, and a column a
+    firing, clockwise.
 
     Attributes:
         start: azimuth of the first column in radians.
@@ -80,8 +96,11 @@ class SweepRays(Rays):
 
     start: float
 
-    def windows(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Column ranges of the boxes; all columns for boxes that straddle the first column or surround the sensor."""
+    def windows(
+        self, corners: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Column ranges of the boxes; all columns for boxes that straddle the first column or
+        surround the sensor."""
         rows, columns = self.shape
         local = transform(invert(self.pose), corners)
         middle = local.mean(axis=1)
@@ -94,7 +113,15 @@ class SweepRays(Rays):
         radius = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)
         around = np.hypot(middle[:, 0], middle[:, 1]) <= radius
         whole = (first < 0) | (last > columns) | around
-        windows = np.stack([0 * first, 0 * first + rows, np.where(whole, 0, first), np.where(whole, columns, last)], 1)
+        windows = np.stack(
+            [
+                0 * first,
+                0 * first + rows,
+                np.where(whole, 0, first),
+                np.where(whole, columns, last),
+            ],
+            1,
+        )
         return windows, np.maximum(np.linalg.norm(middle, axis=1) - radius, 0.05)
 
 

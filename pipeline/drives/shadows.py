@@ -26,12 +26,18 @@ class SunMap:
         """(N,) share of sunlight that reaches world points (3, N); 1 outside the map."""
         matrix = invert(self.rays.pose)
         lifted = [point + normal * 0.09 for point, normal in zip(points, normals, strict=True)]
-        x, y, depth = (a * lifted[0] + b * lifted[1] + (c * lifted[2] + d) for a, b, c, d in matrix[:3].tolist())
+        x, y, depth = (
+            a * lifted[0] + b * lifted[1] + (c * lifted[2] + d)
+            for a, b, c, d in matrix[:3].tolist()
+        )
         scale = self.rays.focal / depth
         u, v = x * scale + (self.rays.cx + 0.5), y * scale + (self.rays.cy + 0.5)
         rows, columns = self.inverse.shape
         # A map pixel spans more depth the flatter the light falls on the surface.
-        cosine = np.maximum(-sum(float(part) * n for part, n in zip(self.rays.pose[:3, 2], normals, strict=True)), 0.2)
+        cosine = np.maximum(
+            -sum(float(part) * n for part, n in zip(self.rays.pose[:3, 2], normals, strict=True)),
+            0.2,
+        )
         slack = 0.06 + _SUN_DISTANCE / self.rays.focal * np.sqrt(np.maximum(1 / cosine**2 - 1, 0))
         limit = 1 / (depth - slack)
         light = np.zeros_like(u)
@@ -49,7 +55,9 @@ class SunMap:
 
 def sun_map(world: World, start: float, end: float) -> SunMap:
     """Shadows of everything that does not move, along the street from s = `start` to `end`."""
-    marks = [world.street.to_world(s, d)[:2] for s in np.linspace(start, end, 9) for d in (-32.0, 32.0)]
+    marks = [
+        world.street.to_world(s, d)[:2] for s in np.linspace(start, end, 9) for d in (-32.0, 32.0)
+    ]
     ground = np.array([[x, y, z] for x, y in marks for z in (0.0, 9.0)])
     centre = ground.mean(axis=0)
     along = np.subtract(world.street.to_world(end, 0)[:2], world.street.to_world(start, 0)[:2])
@@ -71,7 +79,8 @@ def sun_map(world: World, start: float, end: float) -> SunMap:
 
 
 def contact(placed: Placed, rays: PinholeRays, shading: Shading) -> Floats:
-    """(N,) share of skylight that reaches every hit: less on the ground close to solids that stand on it."""
+    """(N,) share of skylight that reaches every hit: less on the ground close to solids that stand
+    on it."""
     share = np.ones_like(shading.t)
     run = np.flatnonzero(shading.solids == GROUND_SOLID)
     if len(run) == 0:
@@ -91,8 +100,11 @@ def contact(placed: Placed, rays: PinholeRays, shading: Shading) -> Floats:
     return share
 
 
-def _footprints(placed: Placed, rays: PinholeRays) -> Iterator[tuple[int, float, tuple[slice, slice]]]:
-    """Upright solids near the ground, how far (metres) they darken it, and the window where that can be seen."""
+def _footprints(
+    placed: Placed, rays: PinholeRays
+) -> Iterator[tuple[int, float, tuple[slice, slice]]]:
+    """Upright solids near the ground, how far (metres) they darken it, and the window where that
+    can be seen."""
     upright = (placed.poses[:, 2, 2] > 0.95) & (placed.corners[:, :, 2].min(axis=1) < 0.5)
     numbers = np.flatnonzero(upright)
     corners, reaches = [], []
@@ -103,9 +115,14 @@ def _footprints(placed: Placed, rays: PinholeRays) -> Iterator[tuple[int, float,
         corners.append([[a, b, c] for a in x for b in y for c in (low[2] - 0.4, low[2] + 0.2)])
         reaches.append(reach)
     world_corners = np.stack(
-        [transform(placed.poses[number], np.array(box)) for number, box in zip(numbers, corners, strict=True)]
+        [
+            transform(placed.poses[number], np.array(box))
+            for number, box in zip(numbers, corners, strict=True)
+        ]
     )
     windows, _ = rays.windows(world_corners)
-    for number, reach, (top, bottom, left, right) in zip(numbers, reaches, windows.tolist(), strict=True):
+    for number, reach, (top, bottom, left, right) in zip(
+        numbers, reaches, windows.tolist(), strict=True
+    ):
         if top < bottom and left < right:
             yield int(number), reach, (slice(top, bottom), slice(left, right))

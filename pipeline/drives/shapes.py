@@ -1,4 +1,5 @@
-"""Solids: a shape, where it sits in its thing, and what it is made of; constructors for the usual ones."""
+"""Solids: a shape, where it sits in its thing, and what it is made of; constructors for the usual
+ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Foliage:
-    """An ellipsoid with holes: a leafy crown of semi-axes `radii`, of which about `share` is open."""
+    """An ellipsoid with holes: a leafy crown of semi-axes `radii`, of which about `share` is
+    open."""
 
     radii: NDArray[np.float64]
     share: float
@@ -74,8 +76,11 @@ class Foliage:
         """Lower and upper corner of the bounding box."""
         return -self.radii, self.radii
 
-    def intersect(self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays) -> Floats:
-        """The front of the crown where it has leaves, else its back where that has, else nothing."""
+    def intersect(
+        self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
+    ) -> Floats:
+        """The front of the crown where it has leaves, else its back where that has, else
+        nothing."""
         best = np.zeros(rays.shape, rays.x.dtype)
         near, far = Ellipsoid(self.radii).roots(origin, matrix, rays)
         hit = np.flatnonzero(near > 0)
@@ -84,7 +89,9 @@ class Foliage:
             s = side.reshape(-1)[hit]
             positive = s > 0
             t = 1 / np.where(positive, s, 1)
-            x, y, z = (o + direction * t for o, direction in zip(origin.tolist(), directions, strict=True))
+            x, y, z = (
+                o + direction * t for o, direction in zip(origin.tolist(), directions, strict=True)
+            )
             leaf = positive & (self.leaves(x, y, z) > 2.4 * self.share - 1.2)
             best.reshape(-1)[hit[leaf]] = s[leaf]
         return best
@@ -92,9 +99,13 @@ class Foliage:
     def leaves(self, x: Floats, y: Floats, z: Floats) -> NDArray[np.float32]:
         """Density of leaves at local points, about unit deviation."""
         x, y, z = x + self.seed, y + 2 * self.seed, z + 3 * self.seed
-        leaves = clumps((x + 0.4 * y) * 62, (z - 0.3 * y) * 62) + clumps((y - 0.4 * x) * 57, (z + 0.3 * x) * 57)
+        leaves = clumps((x + 0.4 * y) * 62, (z - 0.3 * y) * 62) + clumps(
+            (y - 0.4 * x) * 57, (z + 0.3 * x) * 57
+        )
         leaves += clumps((x - 0.3 * z) * 53, (y + 0.4 * z) * 53)
-        twigs = clumps((x + 0.3 * z) * 17, (y - 0.4 * z) * 17) + clumps((y + 0.4 * x) * 20, (z - 0.4 * x) * 20)
+        twigs = clumps((x + 0.3 * z) * 17, (y - 0.4 * z) * 17) + clumps(
+            (y + 0.4 * x) * 20, (z - 0.4 * x) * 20
+        )
         return np.float32(0.42) * leaves + np.float32(0.5) * twigs
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
@@ -112,10 +123,14 @@ def box(length: float, width: float, height: float) -> Convex:
     half = np.array([length / 2, width / 2])
     normals = np.concatenate([np.eye(3), -np.eye(3)])
     offsets = np.array([*half, height, *half, 0.0])
-    return Convex(np.column_stack([normals, offsets]), np.array([*-half, 0.0]), np.array([*half, height]))
+    return Convex(
+        np.column_stack([normals, offsets]), np.array([*-half, 0.0]), np.array([*half, height])
+    )
 
 
-def extrusion(outline: Sequence[tuple[float, float]], half: float, lean: float = 0.0, base: float = 0.0) -> Convex:
+def extrusion(
+    outline: Sequence[tuple[float, float]], half: float, lean: float = 0.0, base: float = 0.0
+) -> Convex:
     """A convex outline in (x, z), counter-clockwise seen from -y, swept over |y| <= `half`.
 
     Args:
@@ -132,7 +147,9 @@ def extrusion(outline: Sequence[tuple[float, float]], half: float, lean: float =
     if (corners @ normals[:, [0, 2]].T > offsets + 1e-9).any():
         raise ValueError(f"outline {outline} is not convex and counter-clockwise")
     length = np.hypot(1, lean)
-    sides = np.array([[0, side / length, lean / length, (half + lean * base) / length] for side in (-1, 1)])
+    sides = np.array(
+        [[0, side / length, lean / length, (half + lean * base) / length] for side in (-1, 1)]
+    )
     planes = np.concatenate([np.column_stack([normals, offsets]), sides])
     width = half + lean * (base - corners[:, 1].min())
     low = np.array([corners[:, 0].min(), -width, corners[:, 1].min()])

@@ -1,7 +1,7 @@
 """The ground: a street along an arc, its side streets, kerbs, verges and pavements.
 
-World frame: x along the street at its start, y to the left, z up, metres; the roadway is z = 0. Street coordinates are
-s, the arc length along the centre line, and d, the distance to its left.
+World frame: x along the street at its start, y to the left, z up, metres; the roadway is z = 0.
+Street coordinates are s, the arc length along the centre line, and d, the distance to its left.
 """
 
 from dataclasses import dataclass
@@ -75,18 +75,24 @@ class Street:
         for centre in self.crossings:
             side = np.maximum(np.abs(s - centre) - self.side_half, np.abs(d) - _REACH)
             a, b = np.maximum(_CORNER - main, 0), np.maximum(_CORNER - side, 0)
-            corner = _CORNER - np.sqrt(a * a + b * b) + np.maximum(np.minimum(main, side) - _CORNER, 0)
-            distance = np.minimum(distance, np.minimum(side, np.where((main > 0) & (side > 0), corner, main)))
+            corner = (
+                _CORNER - np.sqrt(a * a + b * b) + np.maximum(np.minimum(main, side) - _CORNER, 0)
+            )
+            distance = np.minimum(
+                distance, np.minimum(side, np.where((main > 0) & (side > 0), corner, main))
+            )
         return distance
 
     def category(self, outside: Floats, z: Floats) -> NDArray[np.uint8]:
-        """Raw category of ground points `outside` metres from the roadway; kerbs, also their faces, are pavement."""
+        """Raw category of ground points `outside` metres from the roadway; kerbs, also their faces,
+        are pavement."""
         edge = np.where(z > 0.5e-3, np.maximum(outside, 0), -1)
         paved = (edge < _KERB_WIDTH) | ((edge >= self.verge) & (edge < self.frontage))
         return np.where(edge < 0, ROAD, np.where(paved, PAVEMENT, GRASS)).astype(np.uint8)
 
     def intersect(self, rays: Rays, nearest: Floats) -> Floats:
-        """1 / t of the first ground hit where it may beat `nearest`, else 0; needs an origin above the kerbs."""
+        """1 / t of the first ground hit where it may beat `nearest`, else 0; needs an origin above
+        the kerbs."""
         origin, down = rays.pose[:3, 3], -rays.linear(rays.pose[2, :3])
         top = down / float(origin[2] - KERB)
         found = np.zeros(rays.shape, rays.x.dtype)
@@ -99,7 +105,9 @@ class Street:
         high, low = (self._outside(rays, direction, s) for s in (s_top, s_low))
         s_hit = np.where(high >= 0, s_top, s_low)
         face = np.flatnonzero((high < 0) & (low >= 0))
-        s_hit[face] = self._kerb_face(rays, [part[face] for part in direction], s_top[face], s_low[face])
+        s_hit[face] = self._kerb_face(
+            rays, [part[face] for part in direction], s_top[face], s_low[face]
+        )
         found.reshape(-1)[chosen] = s_hit
         return found
 
@@ -107,8 +115,11 @@ class Street:
         x, y = (float(o) + part / s for o, part in zip(rays.pose[:2, 3], direction, strict=True))
         return self.outside(*self.to_street(x, y))
 
-    def _kerb_face(self, rays: Rays, direction: list[Floats], s_road: Floats, s_block: Floats) -> Floats:
-        """Bisect for where a ray that passes above the roadway runs into the block behind its kerb."""
+    def _kerb_face(
+        self, rays: Rays, direction: list[Floats], s_road: Floats, s_block: Floats
+    ) -> Floats:
+        """Bisect for where a ray that passes above the roadway runs into the block behind its
+        kerb."""
         for _ in range(24):
             middle = (s_road + s_block) / 2
             above_road = self._outside(rays, direction, middle) < 0

@@ -34,7 +34,11 @@ def instance_token(recipe: Recipe, scene: int, instance: int) -> str:
 
 
 def write_tables(
-    recipe: Recipe, recordings: Sequence[Recording], root: Path, train: Sequence[str], val: Sequence[str]
+    recipe: Recipe,
+    recordings: Sequence[Recording],
+    root: Path,
+    train: Sequence[str],
+    val: Sequence[str],
 ) -> None:
     """Write all tables and ``splits.json``; `recordings` are in order of scene and time."""
     tables = Tables()
@@ -51,7 +55,9 @@ def write_tables(
     tables.add("map", _key(recipe, "map"), log_tokens=[row["token"] for row in tables.rows["log"]],
                category="semantic_prior", filename="maps/blank.png")  # fmt: skip
     tables.write(root)
-    atomic_write(root / VERSION / "splits.json", json.dumps({"train": list(train), "val": list(val)}))
+    atomic_write(
+        root / VERSION / "splits.json", json.dumps({"train": list(train), "val": list(val)})
+    )
 
 
 def _sensors(recipe: Recipe, tables: Tables) -> None:
@@ -94,12 +100,18 @@ def _data(recipe: Recipe, tables: Tables, recording: Recording) -> None:
     """The sample, its seven files and their ego poses."""
     scene, keyframe = recording.scene, recording.keyframe
     world = recipe.world(scene)
-    sample = tables.add("sample", sample_token(recipe, scene, keyframe), timestamp=timestamp(scene, keyframe),
+    sample = tables.add("sample", sample_token(recipe, scene, keyframe), timestamp=timestamp(scene,
+    keyframe),
                         scene_token=_key(recipe, "scene", scene))  # fmt: skip
-    for channel, trigger in (("LIDAR_TOP", 0), *((camera.channel, camera.trigger) for camera in CAMERAS)):
+    for channel, trigger in (
+        ("LIDAR_TOP", 0),
+        *((camera.channel, camera.trigger) for camera in CAMERAS),
+    ):
         camera, key = channel != "LIDAR_TOP", _key(recipe, "data", scene, keyframe, channel)
         neighbours = {
-            name: _key(recipe, "data", scene, other, channel) if 0 <= other < recipe.keyframes else ""
+            name: _key(recipe, "data", scene, other, channel)
+            if 0 <= other < recipe.keyframes
+            else ""
             for name, other in (("prev", keyframe - 1), ("next", keyframe + 1))
         }
         tables.add(
@@ -118,7 +130,8 @@ def _data(recipe: Recipe, tables: Tables, recording: Recording) -> None:
         )
         pose = world.global_from_world @ world.ego.at(seconds(keyframe, trigger))
         tables.add("ego_pose", key, timestamp=timestamp(scene, keyframe, trigger),
-                   rotation=rotation_of(pose).tolist(), translation=pose[:3, 3].tolist())  # fmt: skip
+                   rotation=rotation_of(pose).tolist(), translation=pose[:3,
+                   3].tolist())  # fmt: skip
     sweep = sweep_token(recipe, scene, keyframe)
     tables.add("lidarseg", sweep, sample_data_token=sweep, filename=label_name(sweep))
 

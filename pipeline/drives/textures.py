@@ -1,4 +1,5 @@
-"""Procedural textures: colour, gloss and LiDAR reflectance of surface points, one function a kind of material."""
+"""Procedural textures: colour, gloss and LiDAR reflectance of surface points, one function a kind
+of material."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,13 @@ class Skin:
     gloss: Floats
     reflectance: Floats
 
-    def paint(self, where: Mask, colour: Colour, gloss: float | None = None, reflectance: float | None = None) -> None:
+    def paint(
+        self,
+        where: Mask,
+        colour: Colour,
+        gloss: float | None = None,
+        reflectance: float | None = None,
+    ) -> None:
         """Cover a share `where` in 0..1 (or a mask) of each point."""
         share = where.astype(self.albedo.dtype)
         self.albedo += (np.array(colour, share.dtype)[:, None] - self.albedo) * share
@@ -93,8 +100,12 @@ def _bark(surface: Surface, skin: Skin) -> None:
 
 def _leaves(surface: Surface, skin: Skin) -> None:
     seed, scale = surface.material.seed, 30.0
-    leaf = clumps((surface.x + 0.6 * surface.z + seed) * scale, (surface.y - 0.4 * surface.z) * scale)
-    leaf = leaf + 0.7 * clumps((surface.y + 0.3 * surface.x) * scale * 0.4, (surface.z + seed) * scale * 0.4)
+    leaf = clumps(
+        (surface.x + 0.6 * surface.z + seed) * scale, (surface.y - 0.4 * surface.z) * scale
+    )
+    leaf = leaf + 0.7 * clumps(
+        (surface.y + 0.3 * surface.x) * scale * 0.4, (surface.z + seed) * scale * 0.4
+    )
     height = np.clip(0.85 + 0.25 * surface.nz, 0.5, 1.2)
     skin.shade(height * (1 + 0.42 * leaf * fade(surface.footprint, 0.25)))
     skin.reflectance *= np.clip(1 + 0.35 * leaf, 0.3, 2)
@@ -102,7 +113,9 @@ def _leaves(surface: Surface, skin: Skin) -> None:
 
 def _wheel(surface: Surface, skin: Skin) -> None:
     radius, rim = surface.material.size
-    hub = stripe(np.hypot(surface.x, surface.y), radius * rim, surface.footprint) * (np.abs(surface.nz) > 0.5)
+    hub = stripe(np.hypot(surface.x, surface.y), radius * rim, surface.footprint) * (
+        np.abs(surface.nz) > 0.5
+    )
     spokes = np.abs(np.sin(2.5 * np.arctan2(surface.y, surface.x))) > 0.45
     skin.paint(hub * (0.35 + 0.65 * spokes), surface.material.accent, 0.3, 60)
 
@@ -115,18 +128,37 @@ def _car_body(surface: Surface, skin: Skin) -> None:
     x, y, z, fp = surface.x, surface.y, surface.z, surface.footprint
     side = np.abs(surface.ny) > 0.6
     for centre in (-axle, axle):
-        skin.paint(stripe(np.hypot(x - centre, z - radius), radius + 0.07, fp) * side, srgb(12, 12, 13), 0.0, 5)
+        skin.paint(
+            stripe(np.hypot(x - centre, z - radius), radius + 0.07, fp) * side,
+            srgb(12, 12, 13),
+            0.0,
+            5,
+        )
     skin.paint((z < 0.36) * (np.abs(surface.nz) < 0.9), srgb(30, 30, 32), 0.05, 10)
     seams = stripe(x + 0.95, 0.012, fp) + stripe(x - 0.15, 0.012, fp) + stripe(x - 1.15, 0.012, fp)
     skin.paint(0.8 * np.clip(seams, 0, 1) * side * (z > 0.3), srgb(15, 15, 16))
-    handles = (stripe(x + 0.7, 0.09, fp) + stripe(x - 0.4, 0.09, fp)) * stripe(z - bonnet - 0.06, 0.018, fp) * side
+    handles = (
+        (stripe(x + 0.7, 0.09, fp) + stripe(x - 0.4, 0.09, fp))
+        * stripe(z - bonnet - 0.06, 0.018, fp)
+        * side
+    )
     skin.paint(handles, srgb(150, 150, 152))
     front, rear = surface.nx > 0.7, surface.nx < -0.7
     lamp = stripe(np.abs(y) - half + 0.2, 0.17, fp)
     skin.paint(lamp * stripe(z - bonnet + 0.1, 0.07, fp) * front, srgb(235, 238, 245), 0.6, 160)
     skin.paint(lamp * stripe(z - boot + 0.12, 0.09, fp) * rear, srgb(190, 16, 18), 0.5, 200)
-    skin.paint(stripe(y, half * 0.52, fp) * stripe(z - bonnet + 0.12, 0.08, fp) * front, srgb(18, 18, 20), 0.2, 15)
-    skin.paint(stripe(y, 0.26, fp) * stripe(z - 0.48, 0.06, fp) * (front | rear), srgb(228, 228, 214), 0.1, 240)
+    skin.paint(
+        stripe(y, half * 0.52, fp) * stripe(z - bonnet + 0.12, 0.08, fp) * front,
+        srgb(18, 18, 20),
+        0.2,
+        15,
+    )
+    skin.paint(
+        stripe(y, 0.26, fp) * stripe(z - 0.48, 0.06, fp) * (front | rear),
+        srgb(228, 228, 214),
+        0.1,
+        240,
+    )
 
 
 def _cabin(surface: Surface, skin: Skin) -> None:
@@ -138,7 +170,9 @@ def _cabin(surface: Surface, skin: Skin) -> None:
     pillars = np.where(side, np.maximum(stripe(x + 0.25, 0.045, fp), stripe(x + 1.25, 0.05, fp)), 0)
     ends = np.where(side, 0, np.clip((np.abs(y) - edge + 0.16) / fp + 0.5, 0, 1))
     rim = np.clip((z - roof + 0.09) / fp + 0.5, 0, 1)
-    glass = (1 - np.maximum(np.maximum(pillars, ends), rim)) * (surface.nz < 0.92) * (z > belt + 0.04)
+    glass = (
+        (1 - np.maximum(np.maximum(pillars, ends), rim)) * (surface.nz < 0.92) * (z > belt + 0.04)
+    )
     body = surface.material.colour
     skin.paint(np.ones_like(x), body, 0.5, 45)
     skin.paint(glass, _GLASS, 0.95, 6)
@@ -161,16 +195,26 @@ def _cargo(surface: Surface, skin: Skin) -> None:
     x, y, z, fp = surface.x, surface.y, surface.z, surface.footprint
     side, end = np.abs(surface.ny) > 0.6, np.abs(surface.nx) > 0.6
     rails = stripe(z - 0.06, 0.06, fp) + stripe(z - height + 0.06, 0.06, fp)
-    rails += np.where(side, stripe(np.abs(x) - length / 2, 0.07, fp), stripe(np.abs(y) - width / 2, 0.07, fp))
-    skin.paint(stripe(z - height * 0.45, 0.34, fp) * stripe(x, length * 0.36, fp) * side, surface.material.accent)
+    rails += np.where(
+        side, stripe(np.abs(x) - length / 2, 0.07, fp), stripe(np.abs(y) - width / 2, 0.07, fp)
+    )
+    skin.paint(
+        stripe(z - height * 0.45, 0.34, fp) * stripe(x, length * 0.36, fp) * side,
+        surface.material.accent,
+    )
     letters = (scramble(np.floor(x * 4.5), np.floor(z * 0 + surface.material.seed)) > 0.3) & (
         np.abs(np.modf(x * 4.5)[0]) > 0.25
     )
-    skin.paint(stripe(z - height * 0.45, 0.17, fp) * stripe(x, length * 0.3, fp) * side * letters, srgb(238, 238, 234))
+    skin.paint(
+        stripe(z - height * 0.45, 0.17, fp) * stripe(x, length * 0.3, fp) * side * letters,
+        srgb(238, 238, 234),
+    )
     skin.paint(stripe(y, 0.02, fp) * end, srgb(60, 60, 62))
     skin.paint(np.clip(rails, 0, 1) * (side | end), srgb(130, 132, 134), 0.2, 50)
     skin.paint(
-        stripe(np.abs(y) - width / 2 + 0.2, 0.1, fp) * stripe(z - 0.16, 0.07, fp) * (surface.nx < -0.6),
+        stripe(np.abs(y) - width / 2 + 0.2, 0.1, fp)
+        * stripe(z - 0.16, 0.07, fp)
+        * (surface.nx < -0.6),
         srgb(200, 20, 20),
         0.3,
         220,
@@ -183,9 +227,19 @@ def _bus(surface: Surface, skin: Skin) -> None:
     side, front, rear = np.abs(surface.ny) > 0.6, surface.nx > 0.6, surface.nx < -0.6
     skin.paint(stripe(z - 1.25, 0.1, fp) * side, surface.material.accent)
     pane = np.abs((x + 5.2) % 1.5 - 0.75)
-    skin.paint(stripe(z - 2.05, 0.5, fp) * stripe(pane, 0.68, fp) * stripe(x, 5.1, fp) * side, _GLASS, 0.9, 6)
+    skin.paint(
+        stripe(z - 2.05, 0.5, fp) * stripe(pane, 0.68, fp) * stripe(x, 5.1, fp) * side,
+        _GLASS,
+        0.9,
+        6,
+    )
     doors = np.minimum(np.abs(x - 4.4), np.abs(x + 0.4))
-    skin.paint(stripe(doors, 0.6, fp) * stripe(z - 1.4, 1.0, fp) * (surface.ny < -0.6), srgb(44, 50, 54), 0.7, 10)
+    skin.paint(
+        stripe(doors, 0.6, fp) * stripe(z - 1.4, 1.0, fp) * (surface.ny < -0.6),
+        srgb(44, 50, 54),
+        0.7,
+        10,
+    )
     skin.paint(stripe(y, 1.05, fp) * stripe(z - 1.85, 0.65, fp) * front, _GLASS, 0.9, 6)
     skin.paint(stripe(y, 0.9, fp) * stripe(z - 2.1, 0.4, fp) * rear, _GLASS, 0.9, 6)
     skin.paint(stripe(y, 0.7, fp) * stripe(z - 2.75, 0.12, fp) * front, srgb(250, 180, 40), 0.1, 60)
@@ -193,16 +247,22 @@ def _bus(surface: Surface, skin: Skin) -> None:
     skin.paint(lamps * front, srgb(236, 238, 244), 0.6, 170)
     skin.paint(lamps * rear, srgb(190, 16, 18), 0.5, 210)
     for centre in (-2.9, 3.2):
-        skin.paint(stripe(np.hypot(x - centre, z - 0.48), 0.57, fp) * side, srgb(14, 14, 15), 0.0, 6)
+        skin.paint(
+            stripe(np.hypot(x - centre, z - 0.48), 0.57, fp) * side, srgb(14, 14, 15), 0.0, 6
+        )
 
 
 def _vest(surface: Surface, skin: Skin) -> None:
-    bands = stripe(surface.z + 0.12, 0.035, surface.footprint) + stripe(surface.z - 0.08, 0.035, surface.footprint)
+    bands = stripe(surface.z + 0.12, 0.035, surface.footprint) + stripe(
+        surface.z - 0.08, 0.035, surface.footprint
+    )
     skin.paint(np.clip(bands, 0, 1), surface.material.accent, 0.2, 250)
 
 
 def _cone(surface: Surface, skin: Skin) -> None:
-    bands = stripe(surface.z - 0.45, 0.085, surface.footprint) + stripe(surface.z - 0.2, 0.05, surface.footprint)
+    bands = stripe(surface.z - 0.45, 0.085, surface.footprint) + stripe(
+        surface.z - 0.2, 0.05, surface.footprint
+    )
     skin.paint(np.clip(bands, 0, 1), surface.material.accent, 0.1, 240)
 
 
@@ -213,7 +273,11 @@ def _awning(surface: Surface, skin: Skin) -> None:
 
 def _signal(surface: Surface, skin: Skin) -> None:
     y, z, fp, front = surface.y, surface.z, surface.footprint, surface.nx < -0.6
-    for level, colour in ((0.78, srgb(90, 14, 12)), (0.48, srgb(90, 66, 10)), (0.18, surface.material.accent)):
+    for level, colour in (
+        (0.78, srgb(90, 14, 12)),
+        (0.48, srgb(90, 66, 10)),
+        (0.18, surface.material.accent),
+    ):
         skin.paint(stripe(np.hypot(y, z - level), 0.1, fp) * front, colour, 0.1)
 
 
@@ -223,9 +287,9 @@ def _sign(surface: Surface, skin: Skin) -> None:
     radius = np.maximum(np.abs(x), np.abs(y)) if surface.material.seed < 4.5 else np.hypot(x, y)
     inner = stripe(radius, 0.24, fp) * front
     if surface.material.seed < 4.5:
-        arrow = stripe(y, 0.05, fp) * stripe(x, 0.2, fp) + stripe(np.abs(y) - x + 0.02, 0.05, fp) * stripe(
-            x - 0.12, 0.1, fp
-        )
+        arrow = stripe(y, 0.05, fp) * stripe(x, 0.2, fp) + stripe(
+            np.abs(y) - x + 0.02, 0.05, fp
+        ) * stripe(x - 0.12, 0.1, fp)
         skin.paint(np.clip(arrow, 0, 1) * inner, surface.material.accent)
     else:
         skin.paint(inner, surface.material.accent)
@@ -249,7 +313,9 @@ def _masonry(u: Floats, v: Floats, footprint: Floats, skin: Skin, seed: float) -
 
 def _tiles(surface: Surface, skin: Skin) -> None:
     rows = np.abs((surface.z % 0.3) / 0.3 - 0.5) * fade(surface.footprint, 0.15)
-    skin.shade(0.85 + 0.5 * rows + 0.12 * cloudy(surface.y * 20 + surface.material.seed, surface.z * 20))
+    skin.shade(
+        0.85 + 0.5 * rows + 0.12 * cloudy(surface.y * 20 + surface.material.seed, surface.z * 20)
+    )
 
 
 def _facade(surface: Surface, skin: Skin) -> None:
@@ -272,17 +338,23 @@ def _facade(surface: Surface, skin: Skin) -> None:
     half = (0.27, 0.5, 0.34, 0.47)[int(style)] * pitch
     tall = (0.3, 0.22, 0.3, 0.45)[int(style)] * rise
     window = _soft(fu, half, fp) * stripe(fv - 0.1, tall, fp) * (storey < storeys) * ~top
-    frame = _soft(fu, half + 0.09, fp) * stripe(fv - 0.1, tall + 0.09, fp) * (storey < storeys) * ~top
+    frame = (
+        _soft(fu, half + 0.09, fp) * stripe(fv - 0.1, tall + 0.09, fp) * (storey < storeys) * ~top
+    )
     ground = (storey == 0) & ~top
     if shop:
         front = ground & ~flank
         window, frame = np.where(front, 0, window), np.where(front, 0, frame)
-    skin.paint(frame, srgb(222, 220, 214) if style == 0 else scaled(surface.material.colour, 0.6), 0.05, 40)
+    skin.paint(
+        frame, srgb(222, 220, 214) if style == 0 else scaled(surface.material.colour, 0.6), 0.05, 40
+    )
     curtain = scramble(column + 7 * flank, storey + seed)
     _panes(skin, window, curtain, fv, rise)
     skin.paint(stripe(fu, 0.03, fp) * window, srgb(190, 190, 186))
     _entrance(surface, skin, u, ground & ~flank, bool(shop))
-    skin.paint(stripe(z - rise * np.round(z / rise), 0.06, fp) * (style == 1) * ~top, srgb(150, 148, 144))
+    skin.paint(
+        stripe(z - rise * np.round(z / rise), 0.06, fp) * (style == 1) * ~top, srgb(150, 148, 144)
+    )
 
 
 def _soft(x: Floats, half: Floats, footprint: Floats) -> Floats:
@@ -292,25 +364,37 @@ def _soft(x: Floats, half: Floats, footprint: Floats) -> Floats:
 def _panes(skin: Skin, window: Floats, curtain: Floats, fv: Floats, rise: float) -> None:
     """Dark glass, some of it behind curtains or blinds, a few rooms lit."""
     skin.paint(window, srgb(44, 56, 66), 0.75, 7)
-    skin.paint(window * (curtain > 0.72) * (fv > (curtain - 0.86) * 4), srgb(186, 180, 166), 0.35, 14)
+    skin.paint(
+        window * (curtain > 0.72) * (fv > (curtain - 0.86) * 4), srgb(186, 180, 166), 0.35, 14
+    )
     skin.paint(window * (curtain < 0.05), srgb(170, 146, 100), 0.4)
 
 
-def _entrance(surface: Surface, skin: Skin, u: Floats, ground: NDArray[np.bool_], shop: bool) -> None:
+def _entrance(
+    surface: Surface, skin: Skin, u: Floats, ground: NDArray[np.bool_], shop: bool
+) -> None:
     """Shop windows under a sign board, or a door."""
     z, fp = surface.z, surface.footprint
     length = surface.material.size[0]
     front = ground & (surface.ny < 0)
     if shop:
         pane = np.abs(u % 2.6 - 1.3)
-        skin.paint(stripe(z - 1.45, 1.1, fp) * stripe(pane, 1.2, fp) * ground, srgb(40, 46, 52), 0.7, 7)
+        skin.paint(
+            stripe(z - 1.45, 1.1, fp) * stripe(pane, 1.2, fp) * ground, srgb(40, 46, 52), 0.7, 7
+        )
         goods = clumps(u * 9 + surface.material.seed, z * 9) > 0.6
-        skin.paint(stripe(z - 1.1, 0.6, fp) * stripe(pane, 1.1, fp) * ground * goods * 0.35, surface.material.accent)
+        skin.paint(
+            stripe(z - 1.1, 0.6, fp) * stripe(pane, 1.1, fp) * ground * goods * 0.35,
+            surface.material.accent,
+        )
         board = stripe(z - 2.95, 0.26, fp) * ground
         skin.paint(board, surface.material.accent, 0.1, 50)
-        letters = (scramble(np.floor(u * 3), np.full_like(u, surface.material.seed)) > 0.35) & (u * 3 % 1 > 0.25)
+        letters = (scramble(np.floor(u * 3), np.full_like(u, surface.material.seed)) > 0.35) & (
+            u * 3 % 1 > 0.25
+        )
         skin.paint(
-            stripe(z - 2.95, 0.13, fp) * letters * ground * (np.abs(u - length / 2) < length / 4), srgb(240, 238, 230)
+            stripe(z - 2.95, 0.13, fp) * letters * ground * (np.abs(u - length / 2) < length / 4),
+            srgb(240, 238, 230),
         )
     else:
         door = stripe(u - length * 0.31, 0.55, fp) * stripe(z - 1.1, 1.1, fp) * front
@@ -318,7 +402,9 @@ def _entrance(surface: Surface, skin: Skin, u: Floats, ground: NDArray[np.bool_]
 
 
 _KINDS: dict[str, Callable[[Surface, Skin], None]] = {
-    "plain": _plain, "bark": _bark, "leaves": _leaves, "wheel": _wheel, "car_body": _car_body, "cabin": _cabin,
-    "truck_cab": _truck_cab, "cargo": _cargo, "bus": _bus, "vest": _vest, "cone": _cone, "awning": _awning,
+    "plain": _plain, "bark": _bark, "leaves": _leaves, "wheel": _wheel, "car_body": _car_body,
+    "cabin": _cabin,
+    "truck_cab": _truck_cab, "cargo": _cargo, "bus": _bus, "vest": _vest, "cone": _cone,
+    "awning": _awning,
     "signal": _signal, "sign": _sign, "bricks": _bricks, "tiles": _tiles, "facade": _facade,
 }  # fmt: skip

@@ -49,7 +49,9 @@ def load_recipe(root: Path) -> tuple[Recipe, int]:
     try:
         fields = json.loads(path.read_text())
         if fields["format"] != _FORMAT:
-            raise CleverError(f"{path} is of another version; generate the drives again with make-drives")
+            raise CleverError(
+                f"{path} is of another version; generate the drives again with make-drives"
+            )
         return Recipe(**fields["recipe"]), int(fields["scenes"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleverError(
@@ -74,7 +76,9 @@ def ground_truth(source: Path | Recipe, scene: str, keyframe: int, camera: str) 
     return _truth(recipe.world(number), placed, rays, hits)
 
 
-def truth_at(source: Path | Recipe, scene: str, keyframe: int, camera: str, pixels: NDArray[np.floating]) -> Truth:
+def truth_at(
+    source: Path | Recipe, scene: str, keyframe: int, camera: str, pixels: NDArray[np.floating]
+) -> Truth:
     """The same at continuous pixel positions (N, 2), cast in float64; arrays are (N,)."""
     recipe, number, model = _find(source, scene, keyframe, camera)
     world, time = recipe.world(number), seconds(keyframe, model.trigger)
@@ -113,13 +117,17 @@ def follow(
     return transform(invert(world.ego.at(after) @ model.ego_from_camera), moved)
 
 
-def _find(source: Path | Recipe, scene: str, keyframe: int, camera: str) -> tuple[Recipe, int, CameraModel]:
+def _find(
+    source: Path | Recipe, scene: str, keyframe: int, camera: str
+) -> tuple[Recipe, int, CameraModel]:
     recipe, scenes = (source, 9999) if isinstance(source, Recipe) else load_recipe(source)
     model = next((model for model in CAMERAS if model.channel == camera), None)
     digits = scene.removeprefix("scene-")
     number = int(digits) if digits.isdigit() else 0
     if model is None or not 1 <= number <= scenes or not 0 <= keyframe < recipe.keyframes:
-        raise CleverError(f"no image {camera} of keyframe {keyframe} in {scene}; choose one that the drives hold")
+        raise CleverError(
+            f"no image {camera} of keyframe {keyframe} in {scene}; choose one that the drives hold"
+        )
     return recipe, number, model
 
 

@@ -9,15 +9,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clever.cache import layout
 from clever.cache.codec import Fidelity, Statistics, calibrate, decode, encode, measure
 from clever.cache.frame import Camera, Frame
-from clever.cache.layers import TeacherInfo
-from clever.cache.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
 from clever.cache.projection import Correspondences
 from clever.cache.sampling import reached_tokens
-from clever.cache.store import Store
-from clever.cache.writer import GridShard, PointShard
+from clever.cache.store.layers import TeacherInfo
+from clever.cache.store.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
+from clever.cache.store.store import Store, layout
+from clever.cache.store.writer import GridShard, PointShard
 
 FAILURE = "the image is damaged"
 
@@ -34,7 +33,9 @@ class Written:
     hits: dict[str, NDArray[np.bool_]]
 
 
-def random_frame(rng: np.random.Generator, frame_id: str, scene: str, points: int) -> tuple[Frame, Correspondences]:
+def random_frame(
+    rng: np.random.Generator, frame_id: str, scene: str, points: int
+) -> tuple[Frame, Correspondences]:
     """A frame of two cameras of different sizes with random points and random pairs."""
     sizes = ((1600, 900), (1242, 375))
     cameras = tuple(
@@ -46,7 +47,9 @@ def random_frame(rng: np.random.Generator, frame_id: str, scene: str, points: in
     frame = Frame(frame_id, scene, int(rng.integers(2**60)), cloud, random_pose(rng), cameras)
     counts = [points // 3, points // 2]
     point = np.concatenate([np.sort(rng.choice(points, count, replace=False)) for count in counts])
-    uv = np.concatenate([rng.uniform(1, np.array(size) - 1, (n, 2)) for size, n in zip(sizes, counts, strict=True)])
+    uv = np.concatenate(
+        [rng.uniform(1, np.array(size) - 1, (n, 2)) for size, n in zip(sizes, counts, strict=True)]
+    )
     return frame, Correspondences(point.astype(np.uint32), uv, np.cumsum([0, *counts]))
 
 
@@ -91,7 +94,9 @@ def add_layer(store: Store, tokens: Tokens, codec: str, kind: str) -> TeacherInf
             features = tokens.features[store.ids[row]]
             codes, clipped = encode(features, codec, calibration)
             fidelity = fidelity + measure(features, decode(codes, *constants), int(clipped))
-            grid_shard.add(row, codes.numpy(), tokens.hits[store.ids[row]] if kind == "hit" else None)
+            grid_shard.add(
+                row, codes.numpy(), tokens.hits[store.ids[row]] if kind == "hit" else None
+            )
         grid_shard.commit(fidelity)
     return info
 
@@ -115,9 +120,11 @@ def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def write_store(tmp_path: Path) -> Callable[..., Written]:
-    """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7 channels.
+    """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7
+    channels.
 
-    `failed` are rows that are skipped in every layer, `others` the codec and tokens of further layers.
+    `failed` are rows that are skipped in every layer, `others` the codec and tokens of further
+    layers.
     """
 
     def write(
@@ -135,8 +142,14 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
         scenes = [f"scene-{number // 2}" for number in range(len(points))]
         store.extend(ids, scenes)
         made = [random_frame(rng, *job) for job in zip(ids, scenes, points, strict=True)]
-        frames, pairs = {frame.id: frame for frame, _ in made}, {frame.id: pairs for frame, pairs in made}
-        features = {frame: torch.from_numpy(rng.normal(size=(2, 3, 5, 7)).astype(np.float32)) for frame in ids}
+        frames, pairs = (
+            {frame.id: frame for frame, _ in made},
+            {frame.id: pairs for frame, pairs in made},
+        )
+        features = {
+            frame: torch.from_numpy(rng.normal(size=(2, 3, 5, 7)).astype(np.float32))
+            for frame in ids
+        }
         hits = {frame.id: needed_tokens(frame, pairs) for frame, pairs in made}
         wanted = Tokens(features, hits, failed)
         for shard in store.pending("points", store.rows_of(ids)):

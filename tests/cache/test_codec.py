@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from clever.cache.codec import ZSTD_STEP, Fidelity, Statistics, calibrate, decode, encode, measure, pack, unpack
+from clever.cache.codec import (
+    ZSTD_STEP,
+    Fidelity,
+    Statistics,
+    calibrate,
+    decode,
+    encode,
+    measure,
+    pack,
+    unpack,
+)
 from clever.errors import CleverError
 
 
@@ -35,9 +45,13 @@ def test_margin_of_the_range() -> None:
 
 def test_zstd_step_is_a_share_of_the_deviation() -> None:
     features = random_features()
-    calibration = calibrate([Statistics.of(features[:50]), Statistics.of(features[50:])], "int8-zstd")
+    calibration = calibrate(
+        [Statistics.of(features[:50]), Statistics.of(features[50:])], "int8-zstd"
+    )
     assert calibration is not None
-    np.testing.assert_allclose(calibration.centre.numpy(), features.double().mean(0).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        calibration.centre.numpy(), features.double().mean(0).numpy(), rtol=1e-6
+    )
     deviation = features.double().numpy().std(0)
     np.testing.assert_allclose(calibration.step.numpy(), ZSTD_STEP * deviation, rtol=1e-5)
     assert unpack(pack(b"clever" * 99, "int8-zstd"), "int8-zstd") == b"clever" * 99
@@ -63,7 +77,11 @@ def test_constant_channel() -> None:
 
 def test_fidelity_against_numpy() -> None:
     features = random_features()
-    noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(3)) * features.std(0) * 0.3
+    noise = (
+        torch.randn(features.shape, generator=torch.Generator().manual_seed(3))
+        * features.std(0)
+        * 0.3
+    )
     decoded = features + noise
     a, b = features.double().numpy(), decoded.double().numpy()
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)

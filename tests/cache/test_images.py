@@ -41,7 +41,9 @@ def test_grey_is_repeated_and_alpha_dropped(tmp_path: Path, pixels: NDArray[np.u
 @pytest.mark.parametrize(
     ("keep", "reason"), [(0.5, "truncated"), (0.02, "cannot be decoded"), (0.0, "cannot identify")]
 )
-def test_truncated_jpeg(tmp_path: Path, pixels: NDArray[np.uint8], keep: float, reason: str) -> None:
+def test_truncated_jpeg(
+    tmp_path: Path, pixels: NDArray[np.uint8], keep: float, reason: str
+) -> None:
     path, data = tmp_path / "cut.jpg", jpeg(pixels)
     path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(CleverError, match=reason) as caught:
@@ -81,7 +83,9 @@ def test_missing_no_image_and_deep_files(tmp_path: Path) -> None:
 def test_size_must_be_the_calibrations(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(pixels).save(path)
-    with pytest.raises(CleverError, match=r"image\.png: 80x45 pixels, but its calibration is for 45x80"):
+    with pytest.raises(
+        CleverError, match=r"image\.png: 80x45 pixels, but its calibration is for 45x80"
+    ):
         load_image(path, width=45, height=80)
     with pytest.raises(CleverError, match="is for 80x46"):
         load_image(path, height=46)
@@ -89,15 +93,25 @@ def test_size_must_be_the_calibrations(tmp_path: Path, pixels: NDArray[np.uint8]
 
 def test_antialiased_resize_is_pillows(pixels: NDArray[np.uint8]) -> None:
     for height, width in ((14, 28), (28, 14), (90, 200), (45, 80)):
-        ours = resize_image(pixels, (height, width), "bilinear-antialias").permute(1, 2, 0).numpy().astype(int)
-        pillow = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)).astype(int)
+        ours = (
+            resize_image(pixels, (height, width), "bilinear-antialias")
+            .permute(1, 2, 0)
+            .numpy()
+            .astype(int)
+        )
+        pillow = np.array(
+            Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        ).astype(int)
         assert np.abs(ours - pillow).max() <= 1
 
 
 def test_plain_bilinear_resize_reads_four_pixels(pixels: NDArray[np.uint8]) -> None:
     height, width = 9, 31
     ours = resize_image(pixels, (height, width), "bilinear")
-    y, x = (torch.arange(height) + 0.5) * 45 / height - 0.5, (torch.arange(width) + 0.5) * 80 / width - 0.5
+    y, x = (
+        (torch.arange(height) + 0.5) * 45 / height - 0.5,
+        (torch.arange(width) + 0.5) * 80 / width - 0.5,
+    )
     top, left = y.floor().long(), x.floor().long()
     b, a = (y - top)[:, None], (x - left)[None, :]
     image = torch.from_numpy(pixels).permute(2, 0, 1).double()
@@ -110,4 +124,6 @@ def test_plain_bilinear_resize_reads_four_pixels(pixels: NDArray[np.uint8]) -> N
     assert ours.dtype == torch.uint8
     assert ours.is_contiguous()
     assert (ours - (upper * (1 - b) + lower * b)).abs().max() <= 1
-    assert (ours.int() - resize_image(pixels, (height, width), "bilinear-antialias").int()).abs().max() > 20
+    assert (
+        ours.int() - resize_image(pixels, (height, width), "bilinear-antialias").int()
+    ).abs().max() > 20

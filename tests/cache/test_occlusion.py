@@ -34,9 +34,16 @@ def cast(origin: np.ndarray, ways: np.ndarray, boxes: list[Box]) -> np.ndarray:
 
 
 def seen_by_lidar(boxes: list[Box], where: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
-    """Points that a 32-beam LiDAR hits inside the image: pixels, depths, their box, and which are hidden."""
-    azimuth, elevation = np.meshgrid(np.radians(np.arange(-40, 40, 0.33)), np.radians(np.linspace(-30.67, 10.67, 32)))
-    across, down, ahead = np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)
+    """Points that a 32-beam LiDAR hits inside the image: pixels, depths, their box, and which are
+    hidden."""
+    azimuth, elevation = np.meshgrid(
+        np.radians(np.arange(-40, 40, 0.33)), np.radians(np.linspace(-30.67, 10.67, 32))
+    )
+    across, down, ahead = (
+        np.cos(elevation) * np.sin(azimuth),
+        -np.sin(elevation),
+        np.cos(elevation) * np.cos(azimuth),
+    )
     ways = np.stack([across, down, ahead], -1).reshape(-1, 3)
     origin = np.array(where)
     box = cast(origin, ways, boxes)
@@ -56,7 +63,8 @@ WALL = (-40.0, 40.0, -20.0, 1.6, 25.0)
 
 @pytest.mark.parametrize("lidar", [ROOF, (0.8, 0.0, 0.0), (-0.8, -0.3, -0.2), (0.5, -0.4, 0.3)])
 def test_wall_behind_a_car(lidar: tuple[float, float, float]) -> None:
-    """The LiDAR looks past the car at parts of the wall that the camera does not see: all are found, and no others.
+    """The LiDAR looks past the car at parts of the wall that the camera does not see: all are
+    found, and no others.
 
     Points beside the outline by less than the LiDAR's spacing can be told neither way.
     """
@@ -79,7 +87,8 @@ def test_wall_behind_a_car(lidar: tuple[float, float, float]) -> None:
 
 
 def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
-    """The near pole moves 7 degrees against the wall and passes over many points; it hides those behind it alone."""
+    """The near pole moves 7 degrees against the wall and passes over many points; it hides those
+    behind it alone."""
     lidar = (0.8, 0.0, 0.0)
     uv, depth, _, truth = seen_by_lidar([(-0.03, 0.03, -2.0, 1.5, 5.0), WALL], lidar)
     result = hidden(uv, depth, camera(lidar))
@@ -118,9 +127,16 @@ def brute_force(uv: np.ndarray, depth: np.ndarray, view: Camera) -> np.ndarray:
     for far in range(len(uv)):
         passed = follows = False
         for near in range(len(uv)):
-            is_nearer = depth[near] < depth[far] * (1 - RELATIVE) and depth[near] < depth[far] - ABSOLUTE
+            is_nearer = (
+                depth[near] < depth[far] * (1 - RELATIVE) and depth[near] < depth[far] - ABSOLUTE
+            )
             end, start = after[near] - after[far], before[near] - before[far]
-            if not is_nearer or np.linalg.norm(end) > REACH or points[far, 2] <= 0 or points[near, 2] <= 0:
+            if (
+                not is_nearer
+                or np.linalg.norm(end) > REACH
+                or points[far, 2] <= 0
+                or points[near, 2] <= 0
+            ):
                 continue
             shift = end - start
             direction = shift / np.linalg.norm(shift)

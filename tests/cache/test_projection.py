@@ -86,15 +86,26 @@ def test_pairs_equal_brute_force() -> None:
     cameras = [random_camera(seed) for seed in range(4)]
     frame = frame_of(np.random.default_rng(0).uniform(-20, 20, (700, 3)), *cameras)
     pairs = visible_pairs(frame)
-    assert (pairs.point.dtype, pairs.uv.dtype, pairs.offsets.dtype) == (np.uint32, np.float64, np.int64)
+    assert (pairs.point.dtype, pairs.uv.dtype, pairs.offsets.dtype) == (
+        np.uint32,
+        np.float64,
+        np.int64,
+    )
     assert pairs.offsets[0] == 0
     assert pairs.offsets[-1] == len(pairs.point) == len(pairs.uv)
     twice = 0
     for m, camera in enumerate(cameras):
         expected: list[tuple[int, float, float]] = []
-        rotation, shift, k = camera.camera_from_lidar[:3, :3], camera.camera_from_lidar[:3, 3], camera.intrinsics
+        rotation, shift, k = (
+            camera.camera_from_lidar[:3, :3],
+            camera.camera_from_lidar[:3, 3],
+            camera.intrinsics,
+        )
         for index, (x, y, z, _) in enumerate(frame.points.tolist()):
-            a, b, c = (math.fsum((r[0] * x, r[1] * y, r[2] * z, s)) for r, s in zip(rotation, shift, strict=True))
+            a, b, c = (
+                math.fsum((r[0] * x, r[1] * y, r[2] * z, s))
+                for r, s in zip(rotation, shift, strict=True)
+            )
             u, v = (k[0, 0] * a + k[0, 2] * c) / c, (k[1, 1] * b + k[1, 2] * c) / c
             if c > 1 and 1 < u < 159 and 1 < v < 89:
                 expected.append((index, u, v))
@@ -124,8 +135,11 @@ def test_damaged_calibration_names_frame_and_camera(field: str) -> None:
 
 
 @pytest.mark.parametrize("travel", [-0.7, 0.41, 2.0])
-def test_ego_motion_shifts_points_by_the_closed_form(write_nuscenes: Callable[..., Path], travel: float) -> None:
-    """The car advances `travel` metres between LiDAR and front camera: depth falls by it, pixels spread."""
+def test_ego_motion_shifts_points_by_the_closed_form(
+    write_nuscenes: Callable[..., Path], travel: float
+) -> None:
+    """The car advances `travel` metres between LiDAR and front camera: depth falls by it, pixels
+    spread."""
     root = write_nuscenes({"scene-0061": 1}, labels=False)
     table = root / "v1.0-mini" / "ego_pose.json"
     poses = {row["token"]: row for row in json.loads(table.read_text())}
@@ -133,7 +147,10 @@ def test_ego_motion_shifts_points_by_the_closed_form(write_nuscenes: Callable[..
 
     def front(distance: float) -> tuple[np.ndarray, np.ndarray, Camera]:
         heading = Rotation.from_quat(np.roll(lidar["rotation"], -1)).apply([distance, 0, 0])
-        camera.update(rotation=lidar["rotation"], translation=(np.array(lidar["translation"]) + heading).tolist())
+        camera.update(
+            rotation=lidar["rotation"],
+            translation=(np.array(lidar["translation"]) + heading).tolist(),
+        )
         table.write_text(json.dumps(list(poses.values())))
         dataset = NuScenesDataset(root)
         seen = dataset.frame(0).cameras[dataset.cameras.index("CAM_FRONT")]
@@ -150,7 +167,8 @@ def test_ego_motion_shifts_points_by_the_closed_form(write_nuscenes: Callable[..
 
 
 def stepwise(points: np.ndarray, *steps: tuple[dict, bool]) -> np.ndarray:
-    """Pose records applied one after the other in float64; True: child to parent, False: parent to child."""
+    """Pose records applied one after the other in float64; True: child to parent, False: parent to
+    child."""
     for record, forward in steps:
         rotation = Rotation.from_quat(np.roll(record["rotation"], -1))
         shift = np.array(record["translation"])
@@ -161,7 +179,10 @@ def stepwise(points: np.ndarray, *steps: tuple[dict, bool]) -> np.ndarray:
 def test_real_keyframe_equals_stepwise_composition(shared_data: Path) -> None:
     root = shared_data / "nuscenes"
     tables = {
-        name: {row["token"]: row for row in json.loads((root / "v1.0-mini" / f"{name}.json").read_text())}
+        name: {
+            row["token"]: row
+            for row in json.loads((root / "v1.0-mini" / f"{name}.json").read_text())
+        }
         for name in ("sample_data", "ego_pose", "calibrated_sensor")
     }
     data = {row["filename"].split("/")[1]: row for row in tables["sample_data"].values()}
@@ -188,8 +209,11 @@ def test_real_keyframe_equals_stepwise_composition(shared_data: Path) -> None:
         np.testing.assert_allclose(project(raw, camera)[1], moved[:, 2], rtol=0, atol=1e-9)
 
 
-def test_real_keyframe_agrees_with_devkit(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The devkit's float32 path: at most 0.2 px apart, the same points visible but for those at a bound."""
+def test_real_keyframe_agrees_with_devkit(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The devkit's float32 path: at most 0.2 px apart, the same points visible but for those at a
+    bound."""
     import nuscenes.nuscenes as devkit
 
     tables = devkit.NuScenes("v1.0-mini", str(shared_data / "nuscenes"), verbose=False)
@@ -206,12 +230,16 @@ def test_real_keyframe_agrees_with_devkit(shared_data: Path, monkeypatch: pytest
     sample = tables.get("sample", frame.id)["data"]
     pairs = visible_pairs(frame)
     for m, camera in enumerate(frame.cameras):
-        drawn, _, image = tables.explorer.map_pointcloud_to_image(sample["LIDAR_TOP"], sample[camera.name])
+        drawn, _, image = tables.explorer.map_pointcloud_to_image(
+            sample["LIDAR_TOP"], sample[camera.name]
+        )
         image.close()
         theirs, depth = all_points[m]
         u, v = theirs.T
         theirs_seen = (depth > 1) & (u > 1) & (u < 1599) & (v > 1) & (v < 899)
-        np.testing.assert_array_equal(drawn[:2].T, theirs[theirs_seen])  # the rule above is the devkit's own
+        np.testing.assert_array_equal(
+            drawn[:2].T, theirs[theirs_seen]
+        )  # the rule above is the devkit's own
         part = slice(pairs.offsets[m], pairs.offsets[m + 1])
         assert np.abs(pairs.uv[part] - theirs[pairs.point[part]]).max() <= 0.2
         disputed = np.setxor1d(pairs.point[part], np.flatnonzero(theirs_seen))
@@ -227,7 +255,9 @@ def test_real_kitti_drive_equals_p2_times_tr(shared_data: Path) -> None:
     root = shared_data / "semantickitti"
     lines = (root / "sequences" / "40" / "calib.txt").read_text().splitlines()
     p2, tr = (
-        np.array(next(line for line in lines if line.startswith(key)).split()[1:], float).reshape(3, 4)
+        np.array(next(line for line in lines if line.startswith(key)).split()[1:], float).reshape(
+            3, 4
+        )
         for key in ("P2:", "Tr:")
     )
     dataset = SemanticKittiDataset(root, ["40"])

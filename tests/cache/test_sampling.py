@@ -15,7 +15,10 @@ def test_equals_upsampling_at_integer_pixels(align_corners: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(3, 4, 7, 5, generator=generator, dtype=torch.float32).half()
     upsampled = interpolate(
-        tokens.float().permute(0, 3, 1, 2), (HEIGHT, WIDTH), mode="bilinear", align_corners=align_corners
+        tokens.float().permute(0, 3, 1, 2),
+        (HEIGHT, WIDTH),
+        mode="bilinear",
+        align_corners=align_corners,
     )
     view = torch.randint(0, 3, (500,), generator=generator)
     u = torch.randint(0, WIDTH, (500,), generator=generator)
@@ -41,7 +44,10 @@ def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
     expected = torch.stack(
         [
             grid_sample(
-                grid[k : k + 1], w.view(1, 1, 1, 2), align_corners=align_corners, padding_mode="border"
+                grid[k : k + 1],
+                w.view(1, 1, 1, 2),
+                align_corners=align_corners,
+                padding_mode="border",
             ).flatten()
             for k, w in zip(view.tolist(), where, strict=True)
         ]
@@ -51,7 +57,8 @@ def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
 
 
 def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
-    """The corner pixel reads the corner token under align_corners and lies outside its centre otherwise."""
+    """The corner pixel reads the corner token under align_corners and lies outside its centre
+    otherwise."""
     tokens = torch.arange(8.0).view(1, 1, 8, 1).half()
     size = torch.tensor([[800, 100]])
     uv = torch.tensor([[0.5 / 800, 0.5], [0.25, 0.5]])
@@ -65,7 +72,8 @@ def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
 
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_reached_tokens_are_all_that_is_read(align_corners: bool) -> None:
-    """Overwriting every other token changes nothing; clearing the reached ones leaves nothing to read."""
+    """Overwriting every other token changes nothing; clearing the reached ones leaves nothing to
+    read."""
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randn(2, 8, 12, 3, generator=generator).half()
     uv = torch.rand(25, 2, generator=generator)

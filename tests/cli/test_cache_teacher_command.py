@@ -10,13 +10,15 @@ import typer
 from typer.testing import CliRunner
 
 from clever.cache.codec import Fidelity
-from clever.cache.layers import TeacherInfo
+from clever.cache.store.layers import TeacherInfo
 from clever.cli import cache_teacher
 from clever.pipeline.cache_teacher import CacheSummary
 
 SUMMARY = CacheSummary(
     Path("x.zarr"),
-    TeacherInfo("vits14-f00d", "vits14", "random:0 (untrained)", (2, 4), 8, "int8-zstd", "grid", {}),
+    TeacherInfo(
+        "vits14-f00d", "vits14", "random:0 (untrained)", (2, 4), 8, "int8-zstd", "grid", {}
+    ),
     wanted=100,
     written=90,
     failed=[],
@@ -33,8 +35,24 @@ def call(write_kitti: Callable[..., Path], tmp_path: Path) -> Callable[..., Any]
     root = write_kitti({"00": 4}, points=50)
     app = typer.Typer()
     cache_teacher.register(app)
-    flags = ["--dataset", "semantickitti", "--data-root", str(root), "--cache", str(tmp_path / "x.zarr")]
-    flags += ["--model", "resnet10t", "--weights", "random:0", "--image-size", "32x64", "--device", "cpu"]
+    flags = [
+        "--dataset",
+        "semantickitti",
+        "--data-root",
+        str(root),
+        "--cache",
+        str(tmp_path / "x.zarr"),
+    ]
+    flags += [
+        "--model",
+        "resnet10t",
+        "--weights",
+        "random:0",
+        "--image-size",
+        "32x64",
+        "--device",
+        "cpu",
+    ]
     return lambda *more: CliRunner().invoke(app, [*flags, *more])
 
 
@@ -85,10 +103,14 @@ def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[st
     ("change", "text"),
     [
         ({}, ""),
-        ({"unseen": 3}, "warning: 3 of 100 frames have no point that a camera sees: stored, no pairs"),
+        (
+            {"unseen": 3},
+            "warning: 3 of 100 frames have no point that a camera sees: stored, no pairs",
+        ),
         (
             {"fidelity": replace(SUMMARY.fidelity, cosine_sum=998.0)},
-            "warning: features stored as int8-zstd have a mean cosine of 0.99800 to their originals, below 0.999; "
+            "warning: features stored as int8-zstd have a mean cosine of 0.99800 to their "
+            "originals, below 0.999; "
             "take another --codec (fp16 is closest)",
         ),
     ],

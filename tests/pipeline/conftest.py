@@ -1,4 +1,5 @@
-"""A labelled dataset in memory and a small feature cache on disk, for the jobs that train and measure."""
+"""A labelled dataset in memory and a small feature cache on disk, for the jobs that train and
+measure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from clever.cache.codec import Statistics, calibrate, encode
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.store import Store
-from clever.cache.writer import GridShard, PointShard
+from clever.cache.store.store import Store
+from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import FrameError
 from clever.pipeline.datasets import IGNORE
 
@@ -31,7 +32,8 @@ def _one_thread():
 
 @dataclass
 class LabelledDataset:
-    """Frames by id with clouds (N, 4) and labels (N,); frames in `broken` raise, those without labels have None."""
+    """Frames by id with clouds (N, 4) and labels (N,); frames in `broken` raise, those without
+    labels have None."""
 
     clouds: Mapping[str, NDArray[np.float32]]
     truth: Mapping[str, NDArray[np.uint8] | None]
@@ -69,13 +71,20 @@ class LabelledDataset:
 
 @pytest.fixture
 def make_labelled() -> Callable[..., LabelledDataset]:
-    """Makes a dataset of frames with 150 points each; the class is the height, every tenth point has none."""
+    """Makes a dataset of frames with 150 points each; the class is the height, every tenth point
+    has none."""
 
     def make(
-        names: tuple[str, ...], broken: tuple[str, ...] = (), unlabelled: tuple[str, ...] = (), seed: int = 0
+        names: tuple[str, ...],
+        broken: tuple[str, ...] = (),
+        unlabelled: tuple[str, ...] = (),
+        seed: int = 0,
     ) -> LabelledDataset:
         rng = np.random.default_rng(seed)
-        clouds = {name: rng.uniform([-4, -4, -1, 0], [4, 4, 2, 1], (150, 4)).astype(np.float32) for name in names}
+        clouds = {
+            name: rng.uniform([-4, -4, -1, 0], [4, 4, 2, 1], (150, 4)).astype(np.float32)
+            for name in names
+        }
         truth: dict[str, NDArray[np.uint8] | None] = {}
         for name, cloud in clouds.items():
             labels = np.digitize(cloud[:, 2], [0, 1]).astype(np.uint8)
@@ -87,7 +96,8 @@ def make_labelled() -> Callable[..., LabelledDataset]:
 
 
 def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Frame, Correspondences]:
-    """A street of a floor and a wall; the left camera sees a third of its points, the right one a half."""
+    """A street of a floor and a wall; the left camera sees a third of its points, the right one a
+    half."""
     floor = rng.uniform([-6, -6, -1.5, 0], [6, 6, -1.4, 0.3], (120, 4))
     wall = rng.uniform([-6, 5, -1.5, 0.5], [6, 5.2, 2, 1], (80, 4))
     points = np.concatenate([floor, wall]).astype(np.float32)
@@ -99,12 +109,18 @@ def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Fram
     counts = [66, 100] if paired else [0, 0]
     seen = [np.sort(rng.choice(len(points), count, replace=False)) for count in counts]
     place = (points[:, :2] + 6) / 12.5
-    uv = np.concatenate([1 + place[index] * (np.array(size) - 3) for index, size in zip(seen, SIZES, strict=True)])
-    return frame, Correspondences(np.concatenate(seen).astype(np.uint32), uv, np.cumsum([0, *counts]))
+    uv = np.concatenate(
+        [1 + place[index] * (np.array(size) - 3) for index, size in zip(seen, SIZES, strict=True)]
+    )
+    return frame, Correspondences(
+        np.concatenate(seen).astype(np.uint32), uv, np.cumsum([0, *counts])
+    )
 
 
 def _add_second(store: Store, frames: int, lacking: tuple[int, ...]) -> None:
-    info = store.add_teacher("other-2x2", "drawn too", (2, 2), 8, "int8", "grid", {"model": "other"})
+    info = store.add_teacher(
+        "other-2x2", "drawn too", (2, 2), 8, "int8", "grid", {"model": "other"}
+    )
     features = torch.randn(2, 2, 2, 8, generator=torch.Generator().manual_seed(1))
     calibration = calibrate([Statistics.of(features)], "int8")
     assert calibration
@@ -133,10 +149,14 @@ def make_cache(tmp_path: Path) -> Callable[..., Path]:
         lacking: tuple[int, ...] = (),
     ) -> Path:
         rng = np.random.default_rng(3)
-        store = Store.open_or_create(tmp_path / name, {"dataset": "toy", "cameras": ["left", "right"]})
+        store = Store.open_or_create(
+            tmp_path / name, {"dataset": "toy", "cameras": ["left", "right"]}
+        )
         made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
         store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
-        info = store.add_teacher("toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"})
+        info = store.add_teacher(
+            "toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"}
+        )
         points, grid = PointShard(store, 0), GridShard(store, info, 0)
         features = 1 + rng.normal(size=(2, 3, 5, 6))
         for number, (frame, pairs) in enumerate(made):

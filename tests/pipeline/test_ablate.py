@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.ablate import AblateResult, AblateSettings, Measured, ablate, combinations, name_of
+from clever.pipeline.ablate import AblateResult, Measured, ablate, combinations, name_of
+from clever.pipeline.settings.ablate import AblateSettings
 
 SHARED = """
 cache: {cache}
@@ -37,17 +38,38 @@ def test_every_combination_in_the_order_given() -> None:
 
 
 def test_the_table_holds_means_and_sample_deviations() -> None:
-    runs = [Measured(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed) for seed in (0, 1, 2)]
-    table = AblateResult(protocol=[], runs=[*runs, Measured(row="b", seed=0, distillation=0.5)]).table().splitlines()
+    runs = [
+        Measured(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed)
+        for seed in (0, 1, 2)
+    ]
+    table = (
+        AblateResult(protocol=[], runs=[*runs, Measured(row="b", seed=0, distillation=0.5)])
+        .table()
+        .splitlines()
+    )
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert cells[0] == ["", "runs", "distillation loss", "RankMe", "RankMe, centred", "matrix rank", "probe mIoU %"]
+    assert cells[0] == [
+        "",
+        "runs",
+        "distillation loss",
+        "RankMe",
+        "RankMe, centred",
+        "matrix rank",
+        "probe mIoU %",
+    ]
     assert cells[2] == ["a", "3", "2.0000 ± 1.0000", "2.00 ± 0.00", "", "", "10.00 ± 10.00"]
     assert cells[3] == ["b", "1", "0.5000", "", "", "", ""]
 
 
-def test_runs_are_made_once_and_seeds_may_be_shared_out(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_runs_are_made_once_and_seeds_may_be_shared_out(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=make_cache()))
-    given = {"pretrain": tmp_path / "shared.yaml", "vary": ["head=linear,mlp"], "out": tmp_path / "out"}
+    given = {
+        "pretrain": tmp_path / "shared.yaml",
+        "vary": ["head=linear,mlp"],
+        "out": tmp_path / "out",
+    }
     for seeds in ("0", "4", "0,4"):
         result = ablate(AblateSettings.resolve(None, {**given, "seeds": seeds}))
     folders = sorted(path.name for path in (tmp_path / "out/runs").iterdir())
@@ -55,7 +77,9 @@ def test_runs_are_made_once_and_seeds_may_be_shared_out(make_cache: Callable[...
     assert [(run.row, run.seed) for run in result.runs] == [
         ("head=linear", 0), ("head=mlp", 0), ("head=linear", 4), ("head=mlp", 4),
     ]  # fmt: skip
-    for run, name in zip(result.runs, ("linear-seed0", "mlp-seed0", "linear-seed4", "mlp-seed4"), strict=True):
+    for run, name in zip(
+        result.runs, ("linear-seed0", "mlp-seed0", "linear-seed4", "mlp-seed4"), strict=True
+    ):
         kept = json.loads((tmp_path / f"out/runs/head={name}/result.json").read_text())
         assert run.distillation == kept["losses"]["last"]["distillation"]
         assert run.rankme == kept["ranks"]["uncentred"]["rankme"]
@@ -63,9 +87,15 @@ def test_runs_are_made_once_and_seeds_may_be_shared_out(make_cache: Callable[...
     assert AblateResult.model_validate_json((tmp_path / "out/table.json").read_text()) == result
 
 
-def test_a_wrong_value_shows_before_anything_is_trained(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_wrong_value_shows_before_anything_is_trained(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=make_cache()))
-    given = {"pretrain": tmp_path / "shared.yaml", "vary": ["head=mlp,deep"], "out": tmp_path / "out"}
+    given = {
+        "pretrain": tmp_path / "shared.yaml",
+        "vary": ["head=mlp,deep"],
+        "out": tmp_path / "out",
+    }
     with pytest.raises(CleverError, match=r"^--head is 'deep': should be 'mlp' or 'linear'"):
         ablate(AblateSettings.resolve(None, given))
     assert not (tmp_path / "out").exists()

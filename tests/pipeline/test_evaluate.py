@@ -11,17 +11,12 @@ from torch import Tensor
 
 from clever.errors import CleverError
 from clever.pipeline.datasets import IGNORE, LidarDataset, SemanticKittiDataset
-from clever.pipeline.evaluate import (
-    EvaluateSettings,
-    SegmentationResult,
-    evaluate,
-    intersection_over_union,
-    measure,
-)
-from clever.pipeline.segmenter import Segmenter, Training
+from clever.pipeline.evaluate import SegmentationResult, evaluate, intersection_over_union, measure
+from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
+from clever.student.segmenter import Segmenter, Training
 
 CPU = torch.device("cpu")
 NAMES = ("00/000000", "00/000001", "00/000002", "01/000000")
@@ -34,10 +29,13 @@ def by_intensity(points: PointBatch) -> Tensor:
 
 
 def count_by_hand(dataset: LidarDataset, indices: list[int]) -> tuple[list[float | None], int]:
-    """IoU of every class by loops over all points of all frames, and the number of labelled points."""
+    """IoU of every class by loops over all points of all frames, and the number of labelled
+    points."""
     hits, union, points = [0] * CLASSES, [0] * CLASSES, 0
     for index in indices:
-        for intensity, label in zip(dataset.points(index)[:, 3], dataset.labels(index), strict=True):
+        for intensity, label in zip(
+            dataset.points(index)[:, 3], dataset.labels(index), strict=True
+        ):
             if label == IGNORE:
                 continue
             points += 1
@@ -100,7 +98,9 @@ def test_bad_frames_are_named_and_cost_no_other(
 
 
 def test_nothing_to_measure_is_an_error(make_labelled: Callable[..., LidarDataset]) -> None:
-    with pytest.raises(CleverError, match=r"none of 1 frames could be measured; .*00/000000: cannot read"):
+    with pytest.raises(
+        CleverError, match=r"none of 1 frames could be measured; .*00/000000: cannot read"
+    ):
         measure(by_intensity, make_labelled(NAMES[:1], broken=NAMES[:1]), [0], CPU, "test")
     dataset = make_labelled(NAMES[:1])
     dataset.labels(0)[:] = IGNORE
@@ -128,13 +128,21 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_checkpoint_is_measured_and_the_result_written(checkpoint: Path, kitti_root: Path) -> None:
-    settings = EvaluateSettings.resolve(None, {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"})
+def test_a_checkpoint_is_measured_and_the_result_written(
+    checkpoint: Path, kitti_root: Path
+) -> None:
+    settings = EvaluateSettings.resolve(
+        None, {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"}
+    )
     result = evaluate(settings)
     folder = checkpoint / "evaluate-semantickitti-val"
-    assert SegmentationResult.model_validate(json.loads((folder / "result.json").read_text())) == result
+    assert (
+        SegmentationResult.model_validate(json.loads((folder / "result.json").read_text()))
+        == result
+    )
     assert result.protocol == (
-        "linear probe, semantickitti train 00 (3 scans) -> val 08 (2 scans), 50 epochs, random initialisation, "
+        "linear probe, semantickitti train 00 (3 scans) -> val 08 (2 scans), 50 epochs, random "
+        "initialisation, "
         "no TTA, all points"
     )
     assert (result.frames, result.bad) == (2, [])
@@ -144,16 +152,32 @@ def test_a_checkpoint_is_measured_and_the_result_written(checkpoint: Path, kitti
 
 
 def test_scenes_of_the_training_are_told(checkpoint: Path, kitti_root: Path) -> None:
-    given = {"checkpoint": checkpoint, "data_root": kitti_root, "sequences": "00,08", "limit": 4, "device": "cpu"}
+    given = {
+        "checkpoint": checkpoint,
+        "data_root": kitti_root,
+        "sequences": "00,08",
+        "limit": 4,
+        "device": "cpu",
+    }
     result = evaluate(EvaluateSettings.resolve(None, given))
-    assert "-> sequences 00 08 (4 scans, 1 of its scenes seen in training), 50 epochs" in result.protocol
+    assert (
+        "-> sequences 00 08 (4 scans, 1 of its scenes seen in training), 50 epochs"
+        in result.protocol
+    )
 
 
 def test_other_classes_and_missing_weights_are_refused(
     checkpoint: Path, nuscenes_root: Path, kitti_root: Path, tmp_path: Path
 ) -> None:
-    given = {"checkpoint": checkpoint, "dataset": "nuscenes", "data_root": nuscenes_root, "device": "cpu"}
-    with pytest.raises(CleverError, match="trained for the classes of semantickitti, not of nuscenes"):
+    given = {
+        "checkpoint": checkpoint,
+        "dataset": "nuscenes",
+        "data_root": nuscenes_root,
+        "device": "cpu",
+    }
+    with pytest.raises(
+        CleverError, match="trained for the classes of semantickitti, not of nuscenes"
+    ):
         evaluate(EvaluateSettings.resolve(None, given))
     given = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
     with pytest.raises(CleverError, match=r"holds no classifier\.safetensors"):

@@ -1,4 +1,5 @@
-"""`clever features`: row i is what the student says of point i, and nothing is guessed, dropped or overwritten."""
+"""`clever features`: row i is what the student says of point i, and nothing is guessed, dropped or
+overwritten."""
 
 import json
 import os
@@ -18,12 +19,13 @@ import clever.cli.features
 import clever.cli.rankme
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
-from clever.pipeline.features import FeaturesSettings, features
-from clever.pipeline.training import seeded
-from clever.student.backbone import Student
+from clever.pipeline.features import features
+from clever.pipeline.settings.features import FeaturesSettings
+from clever.pipeline.training.seeds import seeded
 from clever.student.checkpoint import load_student, save_student
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
+from clever.student.student import Student
 
 Cloud = NDArray[np.float32]
 
@@ -96,7 +98,9 @@ def test_rows_are_the_students_features_of_the_points(
         features(settings(points=[path], checkpoint=run, out=tmp_path / "c.npy"))
 
 
-def test_the_two_lines_of_the_readme(student: Student, run: Path, write_kitti_scan: Callable[[str], Path]) -> None:
+def test_the_two_lines_of_the_readme(
+    student: Student, run: Path, write_kitti_scan: Callable[[str], Path]
+) -> None:
     points = torch.from_numpy(scan(write_kitti_scan("a.bin")))
     loaded = load_student(run)
     found = loaded(PointBatch.from_clouds([points]))
@@ -125,13 +129,19 @@ def test_scale_and_origin_reach_the_student(student: Student, run: Path, tmp_pat
 
 
 def test_a_dark_cloud_is_pointed_out(
-    run: Path, write_kitti_scan: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    write_kitti_scan: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = write_kitti_scan("a.bin")
     features(settings(points=[path], checkpoint=run, out=tmp_path / "a.npy"))
     assert "brightest" not in capsys.readouterr().err
     features(settings(points=[path], checkpoint=run, out=tmp_path / "b.npy", intensity_scale=255))
-    assert "the brightest point has 0.00387 of full intensity; if the file's full" in capsys.readouterr().err
+    assert (
+        "the brightest point has 0.00387 of full intensity; if the file's full"
+        in capsys.readouterr().err
+    )
 
 
 def test_points_without_return_have_nan_features_in_their_rows(
@@ -147,7 +157,10 @@ def test_points_without_return_have_nan_features_in_their_rows(
     there = np.isfinite(points).all(1)
     assert np.isnan(found[~there]).all()
     np.testing.assert_array_equal(found[there], expected(student, points[there]))
-    assert "2 of 250 points are not finite (no return); their features are NaN" in capsys.readouterr().err
+    assert (
+        "2 of 250 points are not finite (no return); their features are NaN"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
@@ -168,7 +181,9 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     newest = max(path.stat().st_mtime for path in out.iterdir())
     os.utime(run / "student.safetensors", (newest + 1, newest + 1))
     assert len(features(settings(points=paths, **given)).written) == 3
-    with pytest.raises(CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another --out"):
+    with pytest.raises(
+        CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another --out"
+    ):
         features(settings(points=paths, **given, dtype="float16"))
     with pytest.raises(CleverError, match=r"run exists and holds no run; choose another --out"):
         features(settings(points=paths, checkpoint=run, out=run))
@@ -178,18 +193,26 @@ def test_outputs_that_would_collide_or_contradict(
     run: Path, write_kitti_scan: Callable[[str], Path], tmp_path: Path
 ) -> None:
     one, other = write_kitti_scan("one/a.bin"), write_kitti_scan("two/a.bin")
-    with pytest.raises(CleverError, match=r"one/a\.bin and .*two/a\.bin would both become a\.safetensors"):
+    with pytest.raises(
+        CleverError, match=r"one/a\.bin and .*two/a\.bin would both become a\.safetensors"
+    ):
         features(settings(points=[one, other], checkpoint=run, out=tmp_path / "out"))
     with pytest.raises(CleverError, match=r"a\.npy is one file for 2 inputs; give a folder"):
         features(settings(points=[one, other], checkpoint=run, out=tmp_path / "a.npy"))
     with pytest.raises(CleverError, match=r"a\.npy is no safetensors file"):
-        features(settings(points=[one], checkpoint=run, out=tmp_path / "a.npy", output_format="safetensors"))
+        features(
+            settings(
+                points=[one], checkpoint=run, out=tmp_path / "a.npy", output_format="safetensors"
+            )
+        )
     with pytest.raises(CleverError, match="no point files given"):
         features(settings(checkpoint=run, out=tmp_path / "a.npy"))
     assert not (tmp_path / "out").exists()
 
 
-def test_features_that_do_not_fit(student: Student, write_kitti_scan: Callable[[str], Path], tmp_path: Path) -> None:
+def test_features_that_do_not_fit(
+    student: Student, write_kitti_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
     path = write_kitti_scan("a.bin")
     large = build_student(student.name, student.voxel_size)
     large.load_state_dict(student.state_dict())
@@ -198,7 +221,9 @@ def test_features_that_do_not_fit(student: Student, write_kitti_scan: Callable[[
         final.bias.fill_(1e6)
     save_student(tmp_path / "large", large, {})
     given = {"points": [path], "checkpoint": tmp_path / "large", "out": tmp_path / "a.npy"}
-    with pytest.raises(CleverError, match=r"a\.bin: features are too large for float16; use --dtype float32"):
+    with pytest.raises(
+        CleverError, match=r"a\.bin: features are too large for float16; use --dtype float32"
+    ):
         features(settings(**given, dtype="float16"))
     features(settings(**given))
     with torch.no_grad():
@@ -216,29 +241,41 @@ def test_the_command(run: Path, write_kitti_scan: Callable[[str], Path], tmp_pat
     good, bad = write_kitti_scan("good.bin"), tmp_path / "bad.bin"
     bad.write_bytes(b"12345")
     base = ["--checkpoint", str(run), "--device", "cpu"]
-    done = CliRunner().invoke(app, ["features", str(good), str(bad), "--out", str(tmp_path / "out"), *base])
+    done = CliRunner().invoke(
+        app, ["features", str(good), str(bad), "--out", str(tmp_path / "out"), *base]
+    )
     assert done.exit_code == 3
     assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1 = 0.00" in done.stdout
     assert f"skipped {bad} has 5 bytes, no multiple of 16" in done.stdout
     assert contents(tmp_path / "out/good.safetensors").shape == (250, 64)
-    alone = CliRunner().invoke(app, ["features", str(bad), "--out", str(tmp_path / "bad.npy"), *base])
+    alone = CliRunner().invoke(
+        app, ["features", str(bad), "--out", str(tmp_path / "bad.npy"), *base]
+    )
     assert (alone.exit_code, alone.stdout) == (2, "")
     assert alone.stderr.startswith(f"error: {bad} has 5 bytes")
     assert alone.stderr.count("\n") == 1
     config = tmp_path / "features.yaml"
-    config.write_text(f"points: [{good}]\norigin: [0, 0, 1]\ncheckpoint: {run}\nout: {tmp_path / 'low.npy'}\n")
+    config.write_text(
+        f"points: [{good}]\norigin: [0, 0, 1]\ncheckpoint: {run}\nout: {tmp_path / 'low.npy'}\n"
+    )
     low = CliRunner().invoke(app, ["features", "--config", str(config), "--origin", "-0,0,1.5"])
     assert low.exit_code == 0, low.stderr
     moved = scan(good) - np.array([0, 0, 1.5, 0], np.float32)
     np.testing.assert_array_equal(np.load(tmp_path / "low.npy"), expected(load_student(run), moved))
 
 
-def test_real_frames_as_the_datasets_read_them(student: Student, run: Path, shared_data: Path, tmp_path: Path) -> None:
+def test_real_frames_as_the_datasets_read_them(
+    student: Student, run: Path, shared_data: Path, tmp_path: Path
+) -> None:
     kitti = build_dataset("semantickitti", shared_data / "semantickitti", sequences=["08"])
     scan = shared_data / "semantickitti/sequences/08/velodyne/000000.bin"
     sweep = next((shared_data / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
     features(settings(points=[scan, sweep], checkpoint=run, out=tmp_path / "out"))
-    np.testing.assert_array_equal(contents(tmp_path / "out/000000.safetensors"), expected(student, kitti.points(0)))
+    np.testing.assert_array_equal(
+        contents(tmp_path / "out/000000.safetensors"), expected(student, kitti.points(0))
+    )
     nuscenes = build_dataset("nuscenes", shared_data / "nuscenes", version="v1.0-mini", split="all")
     name = sweep.name.removesuffix(".pcd.bin")
-    np.testing.assert_array_equal(contents(tmp_path / f"out/{name}.safetensors"), expected(student, nuscenes.points(0)))
+    np.testing.assert_array_equal(
+        contents(tmp_path / f"out/{name}.safetensors"), expected(student, nuscenes.points(0))
+    )

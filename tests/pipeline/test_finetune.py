@@ -12,16 +12,21 @@ from safetensors.torch import load_file
 from clever.errors import CleverError
 from clever.pipeline import finetune as job
 from clever.pipeline.datasets import IGNORE, LidarDataset
-from clever.pipeline.evaluate import EvaluateSettings, evaluate
-from clever.pipeline.finetune import FinetuneSettings, SegmentationStep, finetune
-from clever.pipeline.labelled import LabelledFrames, choose_frames, collate_labelled
+from clever.pipeline.evaluate import evaluate
+from clever.pipeline.finetune import finetune
+from clever.pipeline.published import published
 from clever.pipeline.runs import newest_run
-from clever.pipeline.segmenter import Segmenter
-from clever.pipeline.targets import published
-from clever.pipeline.training import seeded
+from clever.pipeline.settings.choices import Loss
+from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.finetune import FinetuneSettings
+from clever.pipeline.steps import segmentation
+from clever.pipeline.steps.labelled import LabelledFrames, choose_frames, collate_labelled
+from clever.pipeline.steps.segmentation import SegmentationStep
+from clever.pipeline.training.seeds import seeded
 from clever.student.checkpoint import save_student
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe, lovasz_softmax
+from clever.student.segmenter import Segmenter
 
 TRAIN = tuple(f"{scene:02}/{number:06}" for scene in range(2) for number in range(3))
 VAL = ("08/000000", "08/000001")
@@ -29,7 +34,9 @@ MakeLabelled = Callable[..., LidarDataset]
 
 
 @pytest.fixture
-def datasets(make_labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch) -> dict[str, LidarDataset]:
+def datasets(
+    make_labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, LidarDataset]:
     """What the jobs open as train and val split; a test may put others in."""
     parts = {"train": make_labelled(TRAIN), "val": make_labelled(VAL, seed=1)}
 
@@ -42,7 +49,12 @@ def datasets(make_labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch) -> di
 
 
 def settings(out: Path, **changes: Any) -> FinetuneSettings:
-    given = {"checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5, "dataset": "semantickitti"}
+    given = {
+        "checkpoint": "none",
+        "student": "minkunet-tiny",
+        "voxel_size": 0.5,
+        "dataset": "semantickitti",
+    }
     given |= {"epochs": 3, "batch_size": 4, "device": "cpu", "out": out, **changes}
     return FinetuneSettings.resolve(None, given)
 
@@ -53,7 +65,9 @@ def fresh_student(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def bits(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in ("student.safetensors", "classifier.safetensors")]
+    return [
+        (folder / name).read_bytes() for name in ("student.safetensors", "classifier.safetensors")
+    ]
 
 
 def losses(folder: Path) -> list[float]:
@@ -69,8 +83,10 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     assert all(torch.equal(written[name], fresh[name]) for name in fresh)
     assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
     assert result.evaluation.protocol == (
-        "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at 0.5 m, 100 % uniform, "
-        "20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, no augmentation, seed 0, random initialisation, "
+        "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at "
+        "0.5 m, 100 % uniform, "
+        "20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, no augmentation, seed 0, "
+        "random initialisation, "
         "no TTA, all points"
     )
 
@@ -85,15 +101,22 @@ def test_full_fine_tuning_learns_the_height_and_changes_the_student(
     assert not any(torch.equal(written[name], fresh[name]) for name in floating)
 
 
-def test_evaluate_reads_the_checkpoint_and_finds_the_same(datasets: dict[str, LidarDataset], tmp_path: Path) -> None:
+def test_evaluate_reads_the_checkpoint_and_finds_the_same(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
     result = finetune(settings(tmp_path / "run", lr=0.05))
-    again = evaluate(EvaluateSettings.resolve(None, {"checkpoint": tmp_path / "run", "device": "cpu"}))
+    again = evaluate(
+        EvaluateSettings.resolve(None, {"checkpoint": tmp_path / "run", "device": "cpu"})
+    )
     assert again == result.evaluation
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": True}, {"mode": "full", "loss": "ce"}])
 def test_stopped_and_taken_up_again_equals_uninterrupted(
-    datasets: dict[str, LidarDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
 ) -> None:
     forward, steps = SegmentationStep.forward, 0
 
@@ -108,7 +131,9 @@ def test_stopped_and_taken_up_again_equals_uninterrupted(
     with pytest.raises(KeyboardInterrupt):
         finetune(settings(tmp_path / "stopped", **changes))
     monkeypatch.setattr(SegmentationStep, "forward", forward)
-    stopped, whole = (finetune(settings(tmp_path / name, **changes)) for name in ("stopped", "whole"))
+    stopped, whole = (
+        finetune(settings(tmp_path / name, **changes)) for name in ("stopped", "whole")
+    )
     assert bits(tmp_path / "stopped") == bits(tmp_path / "whole")
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     assert stopped.evaluation == whole.evaluation
@@ -118,17 +143,21 @@ def test_remembered_features_are_those_computed_anew(
     datasets: dict[str, LidarDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finetune(settings(tmp_path / "kept"))
-    monkeypatch.setattr(job, "FEATURE_BYTES", 0)
+    monkeypatch.setattr(segmentation, "FEATURE_BYTES", 0)
     finetune(settings(tmp_path / "anew"))
     assert losses(tmp_path / "kept") == losses(tmp_path / "anew")
 
 
 @pytest.mark.parametrize("loss", ["ce", "ce+lovasz"])
-def test_ignored_points_take_no_part_in_the_loss(datasets: dict[str, LidarDataset], loss: job.Loss) -> None:
+def test_ignored_points_take_no_part_in_the_loss(
+    datasets: dict[str, LidarDataset], loss: Loss
+) -> None:
     student = build_student("minkunet-tiny", 0.5)
     segmenter = Segmenter(student, LinearProbe(student.out_channels, 4))
     step = SegmentationStep(segmenter, frozen=True, loss=loss, augmentation=None, mix3d=0).train()
-    batch = collate_labelled([LabelledFrames(datasets["train"], [0, 1, 2])[number, 0] for number in range(3)])
+    batch = collate_labelled(
+        [LabelledFrames(datasets["train"], [0, 1, 2])[number, 0] for number in range(3)]
+    )
     known = batch.labels != IGNORE
     logits, labels = segmenter.eval()(batch.points)[known], batch.labels[known]
     expected = torch.nn.functional.cross_entropy(logits, labels)
@@ -138,8 +167,11 @@ def test_ignored_points_take_no_part_in_the_loss(datasets: dict[str, LidarDatase
     torch.testing.assert_close(step(batch, {"frames": torch.tensor(6.0)})["loss"], expected / 2)
 
 
-def test_the_same_seed_starts_both_rows_alike(datasets: dict[str, LidarDataset], tmp_path: Path) -> None:
-    """A checkpoint that holds the random weights of seed 0 gives the row of ``--checkpoint none``, to the bit."""
+def test_the_same_seed_starts_both_rows_alike(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    """A checkpoint that holds the random weights of seed 0 gives the row of ``--checkpoint none``,
+    to the bit."""
     with seeded(0, "student"):
         student = build_student("minkunet-tiny", 0.5)
     save_student(tmp_path / "pretrained", student, {"origin": "nothing"})
@@ -149,12 +181,17 @@ def test_the_same_seed_starts_both_rows_alike(datasets: dict[str, LidarDataset],
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert loaded.evaluation.confusion == random.evaluation.confusion
     assert loaded.training.initialisation == f"from {tmp_path / 'pretrained'} (nothing)"
-    with pytest.raises(CleverError, match=r"is a minkunet-tiny with voxels of 0.5 m; leave --student"):
+    with pytest.raises(
+        CleverError, match=r"is a minkunet-tiny with voxels of 0.5 m; leave --student"
+    ):
         finetune(settings(tmp_path / "c", checkpoint=tmp_path / "pretrained", student="minkunet34"))
 
 
 def test_bad_training_frames_are_named_and_left_out(
-    make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_labelled: MakeLabelled,
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     datasets["train"] = make_labelled(TRAIN, broken=(TRAIN[1],), unlabelled=(TRAIN[4],))
     datasets["train"].labels(2)[:] = IGNORE
@@ -168,7 +205,10 @@ def test_training_frames_are_not_measured_on(
     make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path
 ) -> None:
     datasets["val"] = make_labelled((*VAL, TRAIN[0]))
-    with pytest.raises(CleverError, match=f"1 frames are in the training and in the validation part, e.g. {TRAIN[0]}"):
+    with pytest.raises(
+        CleverError,
+        match=f"1 frames are in the training and in the validation part, e.g. {TRAIN[0]}",
+    ):
         finetune(settings(tmp_path / "run"))
     datasets["val"] = make_labelled(VAL, unlabelled=VAL)
     with pytest.raises(CleverError, match="none of the 2 frames of semantickitti val has labels"):
@@ -199,9 +239,15 @@ def test_every_nth_scene_or_frame() -> None:
 
 
 def test_the_newest_finished_pretraining_is_found(tmp_path: Path) -> None:
-    for name, kind, finished in (("a", "pretrain", "2024-02"), ("b", "pretrain", "2024-01"), ("c", "finetune", "2025")):
+    for name, kind, finished in (
+        ("a", "pretrain", "2024-02"),
+        ("b", "pretrain", "2024-01"),
+        ("c", "finetune", "2025"),
+    ):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps({"job": kind, "finished": finished}))
+        (tmp_path / name / "result.json").write_text(
+            json.dumps({"job": kind, "finished": finished})
+        )
     (tmp_path / "unfinished").mkdir()
     assert newest_run("pretrain", tmp_path) == tmp_path / "a"
     with pytest.raises(CleverError, match="no finished evaluate run"):

@@ -1,4 +1,5 @@
-"""Pre-training on a small store written frame by frame: resume, determinism, isolation, bad numbers."""
+"""Pre-training on a small store written frame by frame: resume, determinism, isolation, bad
+numbers."""
 
 import json
 import signal
@@ -17,10 +18,11 @@ from safetensors.torch import load_file
 from clever.cache import FeatureCache
 from clever.cache.sampling import sample_tokens
 from clever.errors import CleverError
-from clever.pipeline.batches import FrameDraw
-from clever.pipeline.cached_frames import DistillationBatch, PairedFrames
-from clever.pipeline.distillation import DistillationStep
-from clever.pipeline.pretrain import PretrainSettings, build_step, pretrain
+from clever.pipeline.pretrain import build_step, pretrain
+from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
+from clever.pipeline.steps.distillation import DistillationStep
+from clever.pipeline.training.batches import FrameDraw
 from clever.student.augment import Augmentation
 from clever.student.draws import Draws
 
@@ -28,8 +30,21 @@ WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
 
 
 def toy_settings(cache: Path, out: Path, **changes: Any) -> PretrainSettings:
-    given = {"cache": cache, "out": out, "student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5}
-    given |= {"epochs": 3, "batch_size": 3, "device": "cpu", "seed": 5, "rankme_every": 0, **changes}
+    given = {
+        "cache": cache,
+        "out": out,
+        "student": "minkunet-tiny",
+        "head_hidden": 16,
+        "voxel_size": 0.5,
+    }
+    given |= {
+        "epochs": 3,
+        "batch_size": 3,
+        "device": "cpu",
+        "seed": 5,
+        "rankme_every": 0,
+        **changes,
+    }
     return PretrainSettings.resolve(None, given)
 
 
@@ -44,7 +59,9 @@ def records(folder: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in clock} for line in lines]
 
 
-def test_the_loss_falls_and_the_result_says_what_was_done(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_loss_falls_and_the_result_says_what_was_done(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     result = pretrain(toy_settings(make_cache(), tmp_path / "run", epochs=15, lr=0.01, mix3d=0.5))
     assert result.losses.last["distillation"] < 0.8 * result.losses.first["distillation"]
     assert result.losses.last["occupancy"] < result.losses.first["occupancy"]
@@ -57,7 +74,12 @@ def test_the_loss_falls_and_the_result_says_what_was_done(make_cache: Callable[.
     assert max(line["lr"] for line in log) == pytest.approx(0.01)
     assert log[0]["lr"] == pytest.approx(0.001)
     assert log[-1]["lr"] == pytest.approx(1e-5)
-    assert (result.teachers, result.dataset, result.seed, result.frames) == (["drawn at random"], "toy", 5, 5)
+    assert (result.teachers, result.dataset, result.seed, result.frames) == (
+        ["drawn at random"],
+        "toy",
+        5,
+        5,
+    )
     assert not (tmp_path / "run/state.safetensors").exists()
 
 
@@ -81,7 +103,9 @@ def test_every_epoch_sees_every_frame_once_in_another_order(
     assert len(set(keys)) == len(keys) == len(seen) == 15
 
 
-def test_a_seed_decides_every_bit_and_workers_none(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_seed_decides_every_bit_and_workers_none(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     cache = make_cache()
     for name, seed, workers in (("a", 5, 0), ("b", 5, 1), ("c", 6, 0)):
         pretrain(toy_settings(cache, tmp_path / name, seed=seed, workers=workers))
@@ -152,7 +176,10 @@ def test_a_signal_lets_the_step_end_and_keeps_it(
 
     monkeypatch.setattr(DistillationStep, "forward", interrupt)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 5; the same command with --out .* goes on"):
+    with pytest.raises(
+        KeyboardInterrupt,
+        match=r"stopped after step 3 of 5; the same command with --out .* goes on",
+    ):
         pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
     assert signal.getsignal(signal.SIGINT) is before
     assert "stopping after this step" in capsys.readouterr().err
@@ -167,13 +194,17 @@ def test_a_signal_lets_the_step_end_and_keeps_it(
 
 def command(cache: Path, out: Path, *more: str) -> list[str]:
     return [
-        "clever", "pretrain", "--cache", str(cache), "--out", str(out), "--student", "minkunet-tiny", "--device", "cpu",
-        "--head-hidden", "16", "--voxel-size", "0.5", "--batch-size", "4", "--seed", "5", "--epochs", "8",
+        "clever", "pretrain", "--cache", str(cache), "--out", str(out), "--student",
+        "minkunet-tiny", "--device", "cpu",
+        "--head-hidden", "16", "--voxel-size", "0.5", "--batch-size", "4", "--seed", "5",
+        "--epochs", "8",
         "--rankme-every", "0", *more,
     ]  # fmt: skip
 
 
-def test_a_killed_process_leaves_a_run_that_goes_on(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_killed_process_leaves_a_run_that_goes_on(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     cache, out = make_cache(), tmp_path / "killed"
     settings = ["--save-every", "3", "--epochs", "60"]
     process = subprocess.Popen(command(cache, out, *settings), stderr=subprocess.DEVNULL)
@@ -191,11 +222,25 @@ def test_a_killed_process_leaves_a_run_that_goes_on(make_cache: Callable[..., Pa
 
 
 def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_path: Path) -> None:
-    """Started as a user would; draws, losses, batch statistics and gradients are those of the whole batch."""
+    """Started as a user would; draws, losses, batch statistics and gradients are those of the whole
+    batch."""
     cache = make_cache()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+    ]
     for name, starter in (("one", []), ("two", launch)):
-        done = subprocess.run([*starter, *command(cache, tmp_path / name)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*starter, *command(cache, tmp_path / name)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("minkunet-tiny distilled") == 1
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
@@ -205,13 +250,16 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
         for name in ("loss", "distillation", "occupancy", "intensity"):
             assert ours[name] == pytest.approx(theirs[name], rel=2e-3)
     first = [load_file(tmp_path / name / "student.safetensors") for name in ("one", "two")]
-    apart = torch.cat([(first[0][name] - first[1][name]).abs().flatten().float() for name in first[0]])
+    apart = torch.cat(
+        [(first[0][name] - first[1][name]).abs().flatten().float() for name in first[0]]
+    )
     assert apart.median() < 1e-5
     assert json.loads((tmp_path / "two/result.json").read_text())["processes"] == 2
 
 
 def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path) -> None:
-    """Losses and gradients of two parts are those of the whole where nothing is normalised over the batch."""
+    """Losses and gradients of two parts are those of the whole where nothing is normalised over the
+    batch."""
     cache = FeatureCache(make_cache(unpaired=(1,)))
     frames = PairedFrames([cache])
     settings = toy_settings(tmp_path, tmp_path, augmentation="none", mix3d=0)
@@ -221,16 +269,22 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
         step = build_step(settings, [cache]).eval()
         batches = [DistillationBatch.collate([frames[draw] for draw in part]) for part in parts]
         counts = [step.counts(batch) for batch in batches]
-        totals = {name: torch.tensor(float(sum(count[name] for count in counts))) for name in counts[0]}
+        totals = {
+            name: torch.tensor(float(sum(count[name] for count in counts))) for name in counts[0]
+        }
         losses = [step(batch, totals) for batch in batches]
         sum(loss["loss"] for loss in losses).backward()
         gradients = torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
-        found.append(({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients))
+        found.append(
+            ({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients)
+        )
     (whole, gradients), (split, shared) = found
     assert split == pytest.approx(whole, rel=1e-6)
     torch.testing.assert_close(shared, gradients, atol=1e-7, rtol=1e-4)
     assert totals["distillation"] == 6
-    with pytest.raises(CleverError, match=r"--batch-size 6 cannot be shared by 1 processes x 2 parts, in pairs for"):
+    with pytest.raises(
+        CleverError, match=r"--batch-size 6 cannot be shared by 1 processes x 2 parts, in pairs for"
+    ):
         pretrain(toy_settings(Path(cache.path), tmp_path / "run", batch_size=6, accumulate=2))
 
 
@@ -276,22 +330,27 @@ def test_a_grown_cache_is_not_mixed_into_a_run(
     with pytest.raises(KeyboardInterrupt):
         pretrain(settings)
     ids = [f"other-{number}" for number in range(5)]
-    monkeypatch.setattr("clever.cache.layout.row_texts", lambda _: ids)
+    monkeypatch.setattr("clever.cache.store.layout.row_texts", lambda _: ids)
     with pytest.raises(CleverError, match="read other frames than now"):
         pretrain(settings)
 
 
-def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     cache = make_cache()
     script = (
         "import sys\n"
         "sys.modules |= dict.fromkeys(['nuscenes', 'timm', 'PIL', 'torchvision'])\n"
         "from clever.pipeline.pretrain import PretrainSettings, pretrain\n"
-        f"given = dict(cache={str(cache)!r}, out={str(tmp_path / 'run')!r}, student='minkunet-tiny', epochs=1)\n"
+        f"given = dict(cache={str(cache)!r}, out={str(tmp_path / 'run')!r}, "
+        "student='minkunet-tiny', epochs=1)\n"
         "given |= dict(head_hidden=8, voxel_size=0.5, device='cpu')\n"
         "print(pretrain(PretrainSettings.resolve(None, given)).steps)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
@@ -310,7 +369,10 @@ def test_frames_without_pairs_are_named_and_serve_occupancy(
     settings = toy_settings(make_cache(unpaired=(1, 4)), tmp_path / "run", batch_size=1, epochs=1)
     result = pretrain(settings)
     assert result.unpaired == ["frame-1", "frame-4"]
-    assert "2 of 5 frames have no point that a camera sees: frame-1, frame-4" in capsys.readouterr().err
+    assert (
+        "2 of 5 frames have no point that a camera sees: frame-1, frame-4"
+        in capsys.readouterr().err
+    )
     log = records(tmp_path / "run")
     assert sum("distillation" in line for line in log) == 3
     assert all("occupancy" in line for line in log)
@@ -319,13 +381,23 @@ def test_frames_without_pairs_are_named_and_serve_occupancy(
 def test_a_cache_without_pairs_is_refused(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(CleverError, match=r"no point of the 5 frames .* nothing to distil"):
         pretrain(toy_settings(make_cache(unpaired=(0, 1, 2, 3, 4)), tmp_path / "run"))
-    assert pretrain(toy_settings(make_cache((4,), name="b.zarr"), tmp_path / "run2", limit=4, epochs=1)).unpaired == []
+    assert (
+        pretrain(
+            toy_settings(make_cache((4,), name="b.zarr"), tmp_path / "run2", limit=4, epochs=1)
+        ).unpaired
+        == []
+    )
 
 
-def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Path], tmp_path: Path) -> None:
-    """Against a loop over frames and cameras: indices of points, views and image sizes are shifted rightly."""
+def test_losses_of_a_batch_are_those_of_its_frames(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Against a loop over frames and cameras: indices of points, views and image sizes are shifted
+    rightly."""
     cache = FeatureCache(make_cache())
-    settings = toy_settings(tmp_path, tmp_path, occupancy_weight=0, augmentation="none", mix3d=0, voxel_size=0.001)
+    settings = toy_settings(
+        tmp_path, tmp_path, occupancy_weight=0, augmentation="none", mix3d=0, voxel_size=0.001
+    )
     step = build_step(settings, [cache]).eval()
     frames = cache[0:3]
     paired = PairedFrames([cache])
@@ -334,7 +406,9 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
     assert totals == {"distillation": 6, "frames": 3}
     with torch.no_grad():
         found = step(batch, totals)
-        features = step.student(batch.points)  # every point has a voxel of its own, so there is nothing to draw
+        features = step.student(
+            batch.points
+        )  # every point has a voxel of its own, so there is nothing to draw
         views, first = [], 0
         for frame in frames:
             own = features[first : first + len(frame.points)]
@@ -342,7 +416,12 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
             for camera in range(2):
                 chosen = frame.pair_camera == camera
                 target = sample_tokens(
-                    frame.tokens, frame.pair_camera[chosen], frame.pair_uv[chosen], frame.image_size, None, None
+                    frame.tokens,
+                    frame.pair_camera[chosen],
+                    frame.pair_uv[chosen],
+                    frame.image_size,
+                    None,
+                    None,
                 )
                 ours = torch.nn.functional.normalize(step.heads[0](own[frame.pair_point[chosen]]))
                 views.append((ours - torch.nn.functional.normalize(target)).norm(dim=1).mean())
@@ -350,18 +429,24 @@ def test_losses_of_a_batch_are_those_of_its_frames(make_cache: Callable[..., Pat
     assert set(found) == {"loss", "distillation"}
 
 
-def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_queries_lie_on_the_rays_of_the_augmented_points(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
     """Queries are made before clouds are turned, scaled and mixed, and follow them."""
     cache = FeatureCache(make_cache())
     step = build_step(toy_settings(tmp_path, tmp_path, mix3d=1), [cache])
     step.augmentation = Augmentation(rotate_p=1, jitter_sigma=0)
-    batch = DistillationBatch.collate([PairedFrames([cache])[number, number] for number in range(4)])
+    batch = DistillationBatch.collate(
+        [PairedFrames([cache])[number, number] for number in range(4)]
+    )
     points, queries = step.clouds(batch.points, Draws(batch.points, batch.keys))
     assert points.size == 4
     assert queries is not None
     source = points.xyz[queries.source]
     place = source + queries.offset
-    torch.testing.assert_close(torch.linalg.cross(source, place), torch.zeros_like(place), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.linalg.cross(source, place), torch.zeros_like(place), atol=1e-4, rtol=0
+    )
     farther = (place * source).sum(1) > (source * source).sum(1)
     assert torch.equal(farther, queries.occupied)
     assert len(queries.source) == 3 * 4 * 25
@@ -370,10 +455,13 @@ def test_queries_lie_on_the_rays_of_the_augmented_points(make_cache: Callable[..
 def test_a_step_waits_for_the_device_where_the_number_of_voxels_is_needed(
     make_cache: Callable[..., Path], tmp_path: Path, host_reads: Callable[..., list[str]]
 ) -> None:
-    """Twice while voxelising (extents and number of voxels), once for the voxels that cameras see; nowhere later."""
+    """Twice while voxelising (extents and number of voxels), once for the voxels that cameras see;
+    nowhere later."""
     cache = FeatureCache(make_cache())
     step = build_step(toy_settings(tmp_path, tmp_path), [cache])
-    batch = DistillationBatch.collate([PairedFrames([cache])[number, number] for number in range(4)])
+    batch = DistillationBatch.collate(
+        [PairedFrames([cache])[number, number] for number in range(4)]
+    )
     totals = {name: torch.tensor(float(count)) for name, count in step.counts(batch).items()}
 
     def train() -> None:

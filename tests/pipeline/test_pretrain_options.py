@@ -1,4 +1,5 @@
-"""Recipes, precision, logs, measurements and the other settings of pre-training, on the small store."""
+"""Recipes, precision, logs, measurements and the other settings of pre-training, on the small
+store."""
 
 import json
 from collections.abc import Callable
@@ -10,15 +11,26 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clever.errors import CleverError
-from clever.pipeline.pretrain import PretrainSettings, occupancy_task, pretrain, read_recipe
-from clever.pipeline.rankme import RankmeSettings, rankme
+from clever.pipeline.pretrain import occupancy_task, pretrain
+from clever.pipeline.rankme import rankme
+from clever.pipeline.settings.pretrain import PretrainSettings, read_recipe
+from clever.pipeline.settings.rankme import RankmeSettings
 
 MakeCache = Callable[..., Path]
 
 
 def settings(cache: Path, out: Path, **changes: object) -> PretrainSettings:
-    given = {"cache": cache, "out": out, "student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5, "epochs": 3}
-    return PretrainSettings.resolve(None, {**given, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes})
+    given = {
+        "cache": cache,
+        "out": out,
+        "student": "minkunet-tiny",
+        "head_hidden": 16,
+        "voxel_size": 0.5,
+        "epochs": 3,
+    }
+    return PretrainSettings.resolve(
+        None, {**given, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes}
+    )
 
 
 def log(folder: Path) -> list[dict[str, float]]:
@@ -38,8 +50,18 @@ def test_scalr_s_recipe_yields_to_config_and_flags(tmp_path: Path) -> None:
     assert (resolved.head, resolved.view, resolved.weighting, resolved.augmentation) == (
         "linear", "one-camera", "pair", "scalr",
     )  # fmt: skip
-    assert (resolved.lr, resolved.weight_decay, resolved.schedule, resolved.mix3d) == (0.002, 0.03, "cosine", 0)
-    assert (resolved.epochs, resolved.batch_size, resolved.occupancy_weight, resolved.loss) == (25, 8, 0, "l2")
+    assert (resolved.lr, resolved.weight_decay, resolved.schedule, resolved.mix3d) == (
+        0.002,
+        0.03,
+        "cosine",
+        0,
+    )
+    assert (resolved.epochs, resolved.batch_size, resolved.occupancy_weight, resolved.loss) == (
+        25,
+        8,
+        0,
+        "l2",
+    )
     (tmp_path / "mine.yaml").write_text("recipe: scalr\ncache: x\nepochs: 7\nlr: 0.5\n")
     mixed = PretrainSettings.resolve(tmp_path / "mine.yaml", {"lr": 0.25})
     assert (mixed.epochs, mixed.lr, mixed.view) == (7, 0.25, "one-camera")
@@ -48,23 +70,46 @@ def test_scalr_s_recipe_yields_to_config_and_flags(tmp_path: Path) -> None:
 
 
 def test_scalr_s_recipe_trains(make_cache: MakeCache, tmp_path: Path) -> None:
-    result = pretrain(settings(make_cache(), tmp_path / "run", recipe="scalr", epochs=10, head_hidden=None))
+    result = pretrain(
+        settings(make_cache(), tmp_path / "run", recipe="scalr", epochs=10, head_hidden=None)
+    )
     assert result.losses.last["distillation"] < result.losses.first["distillation"]
     assert set(result.losses.first) == {"loss", "distillation"}
     head = load_file(tmp_path / "run/head.safetensors")
-    assert {name: tuple(tensor.shape) for name, tensor in head.items()} == {"0.weight": (6, 64), "0.bias": (6,)}
+    assert {name: tuple(tensor.shape) for name, tensor in head.items()} == {
+        "0.weight": (6, 64),
+        "0.bias": (6,),
+    }
     assert "recipe scalr" in str(result)
 
 
 def test_settings_of_the_occupancy_task() -> None:
     plain = occupancy_task(PretrainSettings(cache=Path("x")))
-    assert (plain.aggregation, plain.queries, plain.intensity, plain.count) == ("source", "triple", "mse", None)
-    given = {"occupancy": "also", "occupancy_points": 99, "occupancy_delta": 0.3, "occupancy_radius": 2}
+    assert (plain.aggregation, plain.queries, plain.intensity, plain.count) == (
+        "source",
+        "triple",
+        "mse",
+        None,
+    )
+    given = {
+        "occupancy": "also",
+        "occupancy_points": 99,
+        "occupancy_delta": 0.3,
+        "occupancy_radius": 2,
+    }
     given |= {"occupancy_distance": "fixed"}
     also = occupancy_task(PretrainSettings.resolve(None, {"cache": "x", **given}))
-    assert (also.aggregation, also.queries, also.intensity, also.count) == ("radius", "thirds", "l1", 99)
+    assert (also.aggregation, also.queries, also.intensity, also.count) == (
+        "radius",
+        "thirds",
+        "l1",
+        99,
+    )
     assert (also.delta, also.radius, also.distance) == (0.3, 2, "fixed")
-    assert occupancy_task(PretrainSettings.resolve(None, {"cache": "x", "occupancy": "also"})).count == 2048
+    assert (
+        occupancy_task(PretrainSettings.resolve(None, {"cache": "x", "occupancy": "also"})).count
+        == 2048
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +122,9 @@ def test_settings_of_the_occupancy_task() -> None:
         {"loss": "cosine", "weighting": "pair", "schedule": "cosine"},
     ],
 )
-def test_every_variant_learns(make_cache: MakeCache, tmp_path: Path, changes: dict[str, object]) -> None:
+def test_every_variant_learns(
+    make_cache: MakeCache, tmp_path: Path, changes: dict[str, object]
+) -> None:
     result = pretrain(settings(make_cache(), tmp_path / "run", epochs=10, lr=0.01, **changes))
     assert result.losses.last["distillation"] < 0.9 * result.losses.first["distillation"]
 
@@ -89,17 +136,30 @@ def test_tensorboard_holds_the_log(make_cache: MakeCache, tmp_path: Path) -> Non
     records = log(tmp_path / "run")
     names = {name for record in records for name in record} - {"step"}
     assert set(events.Tags()["scalars"]) == names
-    assert {"loss", "distillation", "lr", "grad_norm", "data_wait", "frames_per_s", "memory_mb", "rankme"} <= names
+    assert {
+        "loss",
+        "distillation",
+        "lr",
+        "grad_norm",
+        "data_wait",
+        "frames_per_s",
+        "memory_mb",
+        "rankme",
+    } <= names
     for name in names:
         expected = [(record["step"], record[name]) for record in records if name in record]
         found = [(event.step, event.value) for event in events.Scalars(name)]
         if name == "epoch":  # also in the records of measurements
             found, expected = sorted(set(found)), sorted(set(expected))
         assert [step for step, _ in found] == [step for step, _ in expected]
-        assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-6)
+        assert [value for _, value in found] == pytest.approx(
+            [value for _, value in expected], rel=1e-6
+        )
 
 
-def test_ranks_are_measured_every_few_passes_and_in_the_end(make_cache: MakeCache, tmp_path: Path) -> None:
+def test_ranks_are_measured_every_few_passes_and_in_the_end(
+    make_cache: MakeCache, tmp_path: Path
+) -> None:
     cache = make_cache()
     result = pretrain(settings(cache, tmp_path / "run", epochs=5, batch_size=5, rankme_every=2))
     measured = [line for line in log(tmp_path / "run") if "rankme" in line]
@@ -119,20 +179,27 @@ def test_the_best_pass_is_kept(make_cache: MakeCache, tmp_path: Path) -> None:
     result = pretrain(settings(make_cache(), tmp_path / "run", epochs=6, batch_size=5, lr=1e-8))
     means = [line["loss"] for line in log(tmp_path / "run")]
     assert result.best_epoch == 1 + means.index(min(means))
-    best, last = (load_file(tmp_path / "run" / name) for name in ("best/student.safetensors", "student.safetensors"))
+    best, last = (
+        load_file(tmp_path / "run" / name)
+        for name in ("best/student.safetensors", "student.safetensors")
+    )
     assert result.best_epoch < 6
     assert best["backbone.stem.norm.num_batches_tracked"] == result.best_epoch
     assert last["backbone.stem.norm.num_batches_tracked"] == 6
 
 
-def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(make_cache: MakeCache, tmp_path: Path) -> None:
+def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(
+    make_cache: MakeCache, tmp_path: Path
+) -> None:
     cache = make_cache()
     for name in ("fp32", "bf16"):
         pretrain(settings(cache, tmp_path / name, precision=name, student="ptv3-tiny"))
     exact, rough = log(tmp_path / "fp32"), log(tmp_path / "bf16")
     assert 0 < abs(rough[0]["distillation"] / exact[0]["distillation"] - 1) < 0.01
     assert rough[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)
-    with pytest.raises(CleverError, match="--precision fp16 needs a GPU; use bf16 or fp32 on a CPU"):
+    with pytest.raises(
+        CleverError, match="--precision fp16 needs a GPU; use bf16 or fp32 on a CPU"
+    ):
         pretrain(settings(cache, tmp_path / "fp16", precision="fp16"))
     assert not (tmp_path / "fp16").exists()
 
@@ -140,20 +207,30 @@ def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(make_cache: MakeCa
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_gpu_draws_and_learns_what_a_cpu_does(make_cache: MakeCache, tmp_path: Path, precision: str) -> None:
+def test_a_gpu_draws_and_learns_what_a_cpu_does(
+    make_cache: MakeCache, tmp_path: Path, precision: str
+) -> None:
     cache = make_cache()
     pretrain(settings(cache, tmp_path / "cpu", device="cpu"))
     result = pretrain(settings(cache, tmp_path / "gpu", device="cuda", precision=precision))
     assert result.device == "cuda"
     ours, theirs = log(tmp_path / "gpu"), log(tmp_path / "cpu")
-    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=1e-4 if precision == "fp32" else 0.02)
+    assert ours[0]["loss"] == pytest.approx(
+        theirs[0]["loss"], rel=1e-4 if precision == "fp32" else 0.02
+    )
     assert ours[-1]["loss"] == pytest.approx(theirs[-1]["loss"], rel=0.1)
 
 
 def test_clipping_and_recomputing(make_cache: MakeCache, tmp_path: Path) -> None:
-    """Recomputed activations change no bit; a bound that no gradient reaches changes none either."""
+    """Recomputed activations change no bit; a bound that no gradient reaches changes none
+    either."""
     cache = make_cache()
-    given = {"plain": {}, "recompute": {"recompute": True}, "loose": {"clip_norm": 1e6}, "tight": {"clip_norm": 1e-6}}
+    given = {
+        "plain": {},
+        "recompute": {"recompute": True},
+        "loose": {"clip_norm": 1e6},
+        "tight": {"clip_norm": 1e-6},
+    }
     weights = {}
     for name, changes in given.items():
         pretrain(settings(cache, tmp_path / name, **changes))

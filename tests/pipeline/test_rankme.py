@@ -1,4 +1,5 @@
-"""RankMe of a student on a feature cache: which rows are drawn, what they give, what is left untouched."""
+"""RankMe of a student on a feature cache: which rows are drawn, what they give, what is left
+untouched."""
 
 import json
 from pathlib import Path
@@ -16,16 +17,17 @@ import clever.cli.rankme
 from clever.cache import CachedFrame
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.store import Store
-from clever.cache.writer import GridShard, PointShard
+from clever.cache.store.store import Store
+from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import CleverError
-from clever.pipeline.rankme import RankmeSettings, rankme, student_ranks
-from clever.pipeline.training import seeded
-from clever.student.backbone import Student
+from clever.pipeline.rankme import rankme, student_ranks
+from clever.pipeline.settings.rankme import RankmeSettings
+from clever.pipeline.training.seeds import seeded
 from clever.student.checkpoint import save_student
 from clever.student.points import PointBatch
-from clever.student.rankme import feature_rank
+from clever.student.rank import feature_rank
 from clever.student.registry import build_student
+from clever.student.student import Student
 
 CPU = torch.device("cpu")
 COUNTS = (120, 300, 40, 300)
@@ -38,7 +40,18 @@ def cloud(rng: np.random.Generator, count: int) -> np.ndarray:
 def cached(name: str, points: np.ndarray) -> CachedFrame:
     none = torch.zeros(0)
     return CachedFrame(
-        name, "scene", 0, torch.eye(4), torch.from_numpy(points), none, none, none, none, none, None, None
+        name,
+        "scene",
+        0,
+        torch.eye(4),
+        torch.from_numpy(points),
+        none,
+        none,
+        none,
+        none,
+        none,
+        None,
+        None,
     )
 
 
@@ -62,7 +75,9 @@ class Echo(torch.nn.Module):
         return torch.cat([points.xyz, points.intensity[:, None]], 1), voxels
 
 
-def test_all_rows_give_the_ranks_of_all_features(frames: list[CachedFrame], student: Student) -> None:
+def test_all_rows_give_the_ranks_of_all_features(
+    frames: list[CachedFrame], student: Student
+) -> None:
     found = student_ranks(student, frames, CPU)
     with torch.no_grad():
         features = torch.cat([student(PointBatch.from_clouds([frame.points])) for frame in frames])
@@ -73,7 +88,10 @@ def test_all_rows_give_the_ranks_of_all_features(frames: list[CachedFrame], stud
         assert ranks.rankme == pytest.approx(expected.rankme, rel=1e-6)
         assert ranks.matrix_rank == expected.matrix_rank
     assert found.uncentred.rankme != found.centred.rankme
-    assert student_ranks(student, frames, CPU, tolerance=0.5).uncentred.matrix_rank < found.uncentred.matrix_rank
+    assert (
+        student_ranks(student, frames, CPU, tolerance=0.5).uncentred.matrix_rank
+        < found.uncentred.matrix_rank
+    )
 
 
 def drawn(cache: list[CachedFrame], monkeypatch: pytest.MonkeyPatch, **options: int) -> Tensor:
@@ -127,7 +145,9 @@ def test_the_student_and_the_global_generator_are_left_as_they_were(
 ) -> None:
     expected = student_ranks(student, frames, CPU)
     student.train()
-    frozen = next(module for module in student.modules() if isinstance(module, torch.nn.BatchNorm1d)).eval()
+    frozen = next(
+        module for module in student.modules() if isinstance(module, torch.nn.BatchNorm1d)
+    ).eval()
     weights = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     generator = torch.get_rng_state()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -135,7 +155,9 @@ def test_the_student_and_the_global_generator_are_left_as_they_were(
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in student.state_dict().items())
     assert [module for module in student.modules() if not module.training] == [frozen]
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in student.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in student.parameters()
+    )
 
 
 def test_a_bad_frame_is_named(frames: list[CachedFrame], student: Student) -> None:
@@ -156,9 +178,13 @@ def cache(tmp_path: Path) -> Path:
     store = Store.open_or_create(tmp_path / "toy.zarr", {"dataset": "toy", "cameras": ["front"]})
     camera = Camera("front", Path("front.png"), 8, 8, np.eye(3), np.eye(4))
     pairs = Correspondences(np.zeros(0, np.uint32), np.zeros((0, 2)), np.zeros(2, np.int64))
-    made = [Frame(f"frame-{n}", "scene", n, cloud(rng, 200), np.eye(4), (camera,)) for n in range(3)]
+    made = [
+        Frame(f"frame-{n}", "scene", n, cloud(rng, 200), np.eye(4), (camera,)) for n in range(3)
+    ]
     store.extend([frame.id for frame in made], [frame.scene for frame in made])
-    info = store.add_teacher("toy-2x2", "drawn at random", (2, 2), 3, "fp16", "grid", {"model": "toy"})
+    info = store.add_teacher(
+        "toy-2x2", "drawn at random", (2, 2), 3, "fp16", "grid", {"model": "toy"}
+    )
     points, grid = PointShard(store, 0), GridShard(store, info, 0)
     for number, frame in enumerate(made):
         points.add(number, frame, pairs)
@@ -169,11 +195,15 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "toy.zarr"
 
 
-def test_random_weights_equal_a_checkpoint_of_the_same_weights(cache: Path, student: Student, tmp_path: Path) -> None:
+def test_random_weights_equal_a_checkpoint_of_the_same_weights(
+    cache: Path, student: Student, tmp_path: Path
+) -> None:
     save_student(tmp_path / "run", student, {"origin": "distilled from toy"})
     given = {"cache": cache, "rows": 150, "seed": 3, "device": "cpu"}
     random = rankme(
-        RankmeSettings.resolve(None, {**given, "checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5})
+        RankmeSettings.resolve(
+            None, {**given, "checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5}
+        )
     )
     trained = rankme(RankmeSettings.resolve(None, {**given, "checkpoint": tmp_path / "run"}))
     assert trained.ranks == random.ranks
@@ -181,23 +211,54 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(cache: Path, stud
         "random initialisation, seed 3",
         f"from {tmp_path / 'run'} (distilled from toy)",
     )
-    with pytest.raises(CleverError, match=r"is a minkunet-tiny with voxels of 0\.5 m; leave --student"):
-        rankme(RankmeSettings.resolve(None, {**given, "checkpoint": tmp_path / "run", "student": "ptv3-tiny"}))
+    with pytest.raises(
+        CleverError, match=r"is a minkunet-tiny with voxels of 0\.5 m; leave --student"
+    ):
+        rankme(
+            RankmeSettings.resolve(
+                None, {**given, "checkpoint": tmp_path / "run", "student": "ptv3-tiny"}
+            )
+        )
 
 
 def test_the_command_prints_rows_seed_and_tolerance_or_json(cache: Path) -> None:
     app = typer.Typer()
     clever.cli.rankme.register(app)
     clever.cli.features.register(app)
-    arguments = ["rankme", "--checkpoint", "none", "--student", "minkunet-tiny", "--cache", str(cache)]
-    arguments += ["--rows", "90", "--frames", "2", "--voxel-size", "0.5", "--tolerance", "0.01", "--seed", "4"]
+    arguments = [
+        "rankme",
+        "--checkpoint",
+        "none",
+        "--student",
+        "minkunet-tiny",
+        "--cache",
+        str(cache),
+    ]
+    arguments += [
+        "--rows",
+        "90",
+        "--frames",
+        "2",
+        "--voxel-size",
+        "0.5",
+        "--tolerance",
+        "0.01",
+        "--seed",
+        "4",
+    ]
     text = CliRunner().invoke(app, arguments).stdout
     assert "90 points x 64 channels, drawn uniformly from 2 of 3 frames of toy" in text
     assert "seed 4" in text
     assert "above 0.01 of the largest" in text
     result = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     ranks = result["ranks"]
-    assert (ranks["rows"], ranks["channels"], ranks["frames"], ranks["seed"], ranks["tolerance"]) == (
+    assert (
+        ranks["rows"],
+        ranks["channels"],
+        ranks["frames"],
+        ranks["seed"],
+        ranks["tolerance"],
+    ) == (
         90,
         64,
         2,

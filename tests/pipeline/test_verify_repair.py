@@ -9,21 +9,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clever.cache.commits import commit_path, read_commit
-from clever.cache.copy import Copy, Selection
-from clever.cache.lock import writer_lock
-from clever.cache.seal import seal_path
+from clever.cache.care.copy import Copy, Selection
+from clever.cache.store.lock import writer_lock
+from clever.cache.store.records import commit_path, read_commit
+from clever.cache.store.seals import seal_path
 from clever.errors import CleverError
-from clever.pipeline.cache_teacher import CacheTeacherSettings, cache_teacher
-from clever.pipeline.repair import RepairSettings, RepairSummary, repair
-from clever.pipeline.verify import VerifySettings, VerifySummary, verify
+from clever.pipeline.cache_teacher import cache_teacher
+from clever.pipeline.repair import RepairSummary, repair
+from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
+from clever.pipeline.settings.care import RepairSettings, VerifySettings
+from clever.pipeline.verify import VerifySummary, verify
 
 BAD = 3
 """A frame whose image is damaged: points and pairs hold it, the teachers skip it."""
 
 
 def content(path: Path) -> dict[str, bytes]:
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file()
+    }
 
 
 def flip(file: Path, offset: int) -> None:
@@ -39,11 +45,19 @@ class World:
         self.root, self.store = root, store
         image = root / f"sequences/40/image_2/{BAD:06}.png"
         image.write_bytes(image.read_bytes()[:500])
-        self.layers = [self.cache(model="test_resnet"), self.cache(model="test_vit", codec="int8-zstd", tokens="hit")]
+        self.layers = [
+            self.cache(model="test_resnet"),
+            self.cache(model="test_vit", codec="int8-zstd", tokens="hit"),
+        ]
         self.intact = content(store)
 
     def cache(self, **settings: Any) -> str:
-        given = {"dataset": "semantickitti", "data_root": self.root, "sequences": ("40",), "cache": self.store}
+        given = {
+            "dataset": "semantickitti",
+            "data_root": self.root,
+            "sequences": ("40",),
+            "cache": self.store,
+        }
         given |= {"weights": "random:1", "image_size": (32, 64), "device": "cpu"}
         return cache_teacher(CacheTeacherSettings(**given, **settings)).teacher.id
 
@@ -51,7 +65,9 @@ class World:
         return verify(VerifySettings(path=self.store, **{"data_root": self.root, **settings}))
 
     def repair(self, **settings: Any) -> RepairSummary:
-        return repair(RepairSettings(path=self.store, **{"data_root": self.root, "device": "cpu", **settings}))
+        return repair(
+            RepairSettings(path=self.store, **{"data_root": self.root, "device": "cpu", **settings})
+        )
 
 
 @pytest.fixture
@@ -92,7 +108,13 @@ def test_everything_damaged_comes_back(world: World) -> None:
     assert content(world.store) == world.intact
     assert len(summary.found) == 11
     assert summary.left == []
-    assert summary.recomputed == [("points", 0), ("points", 1), (first, 0), (second, 0), (second, 1)]
+    assert summary.recomputed == [
+        ("points", 0),
+        ("points", 1),
+        (first, 0),
+        (second, 0),
+        (second, 1),
+    ]
     assert not any(summary.changed.values())
     assert world.verify().problems == []
 
@@ -108,7 +130,9 @@ def test_each_file_comes_back(world: World) -> None:
         assert [problem.file for problem in summary.found] == [name]
         assert summary.left == []
         now = content(world.store)
-        if name.endswith("/commits/000000.json") and "teachers" in name:  # the time of a failure is in it alone
+        if (
+            name.endswith("/commits/000000.json") and "teachers" in name
+        ):  # the time of a failure is in it alone
             old, new = (json.loads(text) for text in (data, now[name]))
             old["frames"][BAD]["time"] = new["frames"][BAD]["time"]
             assert {**old, "crc32c": 0} == {**new, "crc32c": 0}
@@ -121,10 +145,17 @@ def test_only_damaged_shards_are_written(world: World) -> None:
     flip(world.store / "pairs/point/c/1/0", 4)
     before = {name: (world.store / name).stat().st_mtime_ns for name in world.intact}
     world.repair()
-    written = {name for name in world.intact if (world.store / name).stat().st_mtime_ns != before[name]}
-    assert written >= {"pairs/point/c/1/0", "points/xyzi/c/1/0/0", "points/xyzi/commits/000001.json"}
+    written = {
+        name for name in world.intact if (world.store / name).stat().st_mtime_ns != before[name]
+    }
+    assert written >= {
+        "pairs/point/c/1/0",
+        "points/xyzi/c/1/0/0",
+        "points/xyzi/commits/000001.json",
+    }
     assert {name for name in written if "/c/" in name and not name.startswith("frames")} == {
-        f"{array}/c/1/0{rest}" for array, rest in (("points/xyzi", "/0"), ("pairs/point", ""), ("pairs/uv", "/0"))
+        f"{array}/c/1/0{rest}"
+        for array, rest in (("points/xyzi", "/0"), ("pairs/point", ""), ("pairs/uv", "/0"))
     }
 
 
@@ -135,7 +166,11 @@ def test_dataset_that_has_changed(world: World) -> None:
     points.tofile(sweep)
     calibration = world.root / "sequences/40/calib.txt"
     (problem,) = world.verify(sample=19).problems
-    assert (problem.file, problem.frames, problem.remedy) == ("points/xyzi/c/0/0/0", ("40/000007",), "none")
+    assert (problem.file, problem.frames, problem.remedy) == (
+        "points/xyzi/c/0/0/0",
+        ("40/000007",),
+        "none",
+    )
     assert problem.what.startswith("points differ from the dataset's")
     calibration.write_text(calibration.read_text().replace("P2: 72 0", "P2: 72.01 0"))
     found = world.verify(sample=19).problems
@@ -152,19 +187,25 @@ def test_frames_that_are_gone(world: World) -> None:
     aside = image.rename(image.with_suffix(".aside"))
     flip(world.store / f"teachers/{first}/grid/c/0/0/0/0/0", 9)
     before = content(world.store)
-    with pytest.raises(CleverError, match=r"shard 0 of .* is left as it is, because frame 40/000005: .*no image"):
+    with pytest.raises(
+        CleverError, match=r"shard 0 of .* is left as it is, because frame 40/000005: .*no image"
+    ):
         world.repair()
     assert content(world.store) == before
     assert world.verify(sample=19).skipped[0].startswith("frame 40/000005: no image")
     aside.rename(image)
     assert world.repair().left == []
     assert content(world.store) == world.intact
-    flip(commit_path(world.store, second, 0), 500)  # now the shard itself tells which frames are stored
+    flip(
+        commit_path(world.store, second, 0), 500
+    )  # now the shard itself tells which frames are stored
     aside = image.rename(image.with_suffix(".aside"))
     with pytest.raises(CleverError, match="is left as it is, because frame 40/000005"):
         world.repair()
     aside.rename(image)
-    assert [(layer, frame) for layer, frame, _ in world.repair().skipped] == [(second, f"40/{BAD:06}")]
+    assert [(layer, frame) for layer, frame, _ in world.repair().skipped] == [
+        (second, f"40/{BAD:06}")
+    ]
     failed = [frame.id for frame in read_commit(world.store, second, 0).frames if frame.reason]
     assert failed == [f"40/{BAD:06}"]
     image.unlink()
@@ -180,7 +221,9 @@ def test_without_dataset(world: World) -> None:
     assert content(world.store) == world.intact
     flip(world.store / "frames/pose/c/0/0/0", 30)
     flip(world.store / "points/xyzi/c/1/0/0", 30)
-    with pytest.raises(CleverError, match="shards 1 of points are damaged and need the dataset: give --data-root"):
+    with pytest.raises(
+        CleverError, match="shards 1 of points are damaged and need the dataset: give --data-root"
+    ):
         world.repair(data_root=None)
     assert (world.store / "frames/pose/c/0/0/0").read_bytes() == world.intact["frames/pose/c/0/0/0"]
 
@@ -199,14 +242,19 @@ def test_other_dataset(world: World, write_kitti: Callable[..., Path]) -> None:
 def test_other_teacher(world: World) -> None:
     flip(world.store / f"teachers/{world.layers[0]}/grid/c/0/0/0/0/0", 9)
     before = content(world.store)
-    with pytest.raises(CleverError, match=r"this teacher is another one: weights_sha256: stored '\w+', wanted '\w+'"):
+    with pytest.raises(
+        CleverError,
+        match=r"this teacher is another one: weights_sha256: stored '\w+', wanted '\w+'",
+    ):
         world.repair(weights="random:2")
     assert content(world.store) == before
 
 
 def test_copied_layer_cannot_be_recomputed(world: World, tmp_path: Path) -> None:
     target = tmp_path / "copy.zarr"
-    made = Copy(world.store, target, Selection(teachers=("test_resnet",), codec="fp16")).run(lambda count: None)
+    made = Copy(world.store, target, Selection(teachers=("test_resnet",), codec="fp16")).run(
+        lambda count: None
+    )
     (layer,) = made
     flip(target / "points/xyzi/c/0/0/0", 30)
     flip(target / f"teachers/{layer}/grid/c/0/0/0/0/0", 9)
@@ -223,7 +271,7 @@ def test_interrupted_repair_goes_on(world: World, monkeypatch: pytest.MonkeyPatc
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clever.cache.writer.GridShard.add", stop)
+    monkeypatch.setattr("clever.cache.store.writer.GridShard.add", stop)
     with pytest.raises(KeyboardInterrupt):
         world.repair()
     monkeypatch.undo()

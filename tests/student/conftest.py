@@ -27,7 +27,9 @@ def make_batch() -> Callable[..., PointBatch]:
     def make(*counts: int, extent: float = 4.0, seed: int = 0) -> PointBatch:
         draw = np.random.default_rng(seed)
         low, high = [-extent, -extent, -extent / 4, 0], [extent, extent, extent / 4, 1]
-        return PointBatch.from_clouds([torch.from_numpy(draw.uniform(low, high, (n, 4))).float() for n in counts])
+        return PointBatch.from_clouds(
+            [torch.from_numpy(draw.uniform(low, high, (n, 4))).float() for n in counts]
+        )
 
     return make
 

@@ -39,20 +39,26 @@ def test_everything_off_changes_nothing(make_batch: Make):
 def test_rotation_is_about_z_uniform_and_half_of_the_time():
     turned = matrices(rotate_p=0.5)
     assert torch.equal(turned[:, 2], torch.tensor([0.0, 0.0, 1.0]).double().expand(4000, 3))
-    torch.testing.assert_close(turned @ turned.mT, torch.eye(3).double().expand_as(turned), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        turned @ turned.mT, torch.eye(3).double().expand_as(turned), atol=1e-6, rtol=0
+    )
     angle = torch.atan2(turned[:, 1, 0], turned[:, 0, 0])
     share = (angle != 0).double().mean().item()
     assert near(share, 0.5, 0.5, 4000)
     angle = angle[angle != 0]
     assert near(angle.mean().item(), 0.0, math.pi / math.sqrt(3), len(angle))
-    assert near(angle.square().mean().item(), math.pi**2 / 3, math.pi**2 * math.sqrt(4 / 45), len(angle))
+    assert near(
+        angle.square().mean().item(), math.pi**2 / 3, math.pi**2 * math.sqrt(4 / 45), len(angle)
+    )
     assert angle.abs().max() > 3.1
     assert torch.linalg.det(turned).min() > 0.99  # no mirroring
 
 
 def test_flips_are_independent_along_x_and_y():
     diagonal = torch.diagonal(matrices(flip_p=0.5), dim1=1, dim2=2)
-    assert set(map(tuple, diagonal.tolist())) == {(x, y, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0)}
+    assert set(map(tuple, diagonal.tolist())) == {
+        (x, y, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0)
+    }
     for sign in (diagonal[:, 0], diagonal[:, 1], diagonal[:, 0] * diagonal[:, 1]):
         assert near(sign.mean().item(), 0.0, 1.0, 4000)
 
@@ -60,7 +66,9 @@ def test_flips_are_independent_along_x_and_y():
 def test_scale_is_uniform_and_the_same_along_every_axis():
     scaled = matrices(scale=(0.9, 1.1))
     factor = scaled[:, 0, 0]
-    torch.testing.assert_close(scaled, factor[:, None, None] * torch.eye(3).double(), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        scaled, factor[:, None, None] * torch.eye(3).double(), atol=1e-7, rtol=0
+    )
     assert 0.9 <= factor.min() < 0.901
     assert 1.099 < factor.max() <= 1.1
     assert near(factor.mean().item(), 1.0, 0.2 / math.sqrt(12), 4000)
@@ -70,7 +78,9 @@ def test_jitter_is_clipped_noise_that_differs_from_point_to_point():
     moved, _ = Augmentation(**{**QUIET, "jitter_sigma": 0.005})(*batch(1, 20_000))
     assert near(moved.xyz.std().item(), 0.005, 0.005 / math.sqrt(2), 60_000)
     assert len(moved.xyz.unique()) > 50_000
-    clipped, _ = Augmentation(**{**QUIET, "jitter_sigma": 0.1, "jitter_clip": 0.02})(*batch(1, 20_000))
+    clipped, _ = Augmentation(**{**QUIET, "jitter_sigma": 0.1, "jitter_clip": 0.02})(
+        *batch(1, 20_000)
+    )
     assert clipped.xyz.abs().max().item() == pytest.approx(0.02)
 
 
@@ -83,8 +93,12 @@ def test_scalr_always_turns_and_mirrors_at_most_one_axis_two_times_in_three():
     assert 0.9 <= factor.min() < 0.901
     assert 1.099 < factor.max() <= 1.1
     turned = applied / factor[:, None, None]
-    torch.testing.assert_close(turned @ turned.mT, torch.eye(3).double().expand_as(turned), atol=1e-6, rtol=0)
-    mirrored = torch.linalg.det(turned) < 0  # exactly one axis: with both or none the determinant is 1
+    torch.testing.assert_close(
+        turned @ turned.mT, torch.eye(3).double().expand_as(turned), atol=1e-6, rtol=0
+    )
+    mirrored = (
+        torch.linalg.det(turned) < 0
+    )  # exactly one axis: with both or none the determinant is 1
     assert near(mirrored.double().mean().item(), 2 / 3, math.sqrt(2) / 3, 6000)
     # A rotation by a uniform angle hides which axis; without it the two are told apart.
     still = matrices(6000, flip="one", flip_p=2 / 3)
@@ -93,11 +107,17 @@ def test_scalr_always_turns_and_mirrors_at_most_one_axis_two_times_in_three():
     assert ((counts - 2000) ** 2 / 2000).sum() < 2 + 5 * 2
     angle = torch.atan2(turned[:, 1, 0], turned[:, 0, 0])[~mirrored]
     assert near(angle.mean().item(), 0.0, math.pi / math.sqrt(3), len(angle))
-    assert near(angle.square().mean().item(), math.pi**2 / 3, math.pi**2 * math.sqrt(4 / 45), len(angle))
+    assert near(
+        angle.square().mean().item(), math.pi**2 / 3, math.pi**2 * math.sqrt(4 / 45), len(angle)
+    )
 
 
 def test_pointcept_is_the_default():
-    assert PRESETS["pointcept"] == Augmentation() == Augmentation(0.5, (0.9, 1.1), "each", 0.5, 0.005, 0.02)
+    assert (
+        PRESETS["pointcept"]
+        == Augmentation()
+        == Augmentation(0.5, (0.9, 1.1), "each", 0.5, 0.005, 0.02)
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -112,9 +132,13 @@ def test_matrices_are_scaled_mirrors_after_rotations(preset: str):
         x, y = first < augmentation.flip_p, second < augmentation.flip_p
         if augmentation.flip == "one":
             x, y = x and second < 0.5, x and not second < 0.5
-        mirror = torch.diag(torch.tensor([-1.0 if x else 1.0, -1.0 if y else 1.0, 1.0], dtype=torch.float64))
+        mirror = torch.diag(
+            torch.tensor([-1.0 if x else 1.0, -1.0 if y else 1.0, 1.0], dtype=torch.float64)
+        )
         cosine, sine = math.cos(angle), math.sin(angle)
-        rotation = torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
+        rotation = torch.tensor(
+            [[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64
+        )
         expected = (0.9 + 0.2 * size) * mirror @ rotation
         torch.testing.assert_close(matrix.double(), expected, atol=1e-7, rtol=0)
 
@@ -152,4 +176,6 @@ def test_distances_within_a_scene_grow_by_its_factor(make_batch: Make):
     for scene in range(2):
         mask = points.scene == scene
         before, after = (torch.pdist(xyz[mask].double()) for xyz in (points.xyz, moved.xyz))
-        torch.testing.assert_close(after, before * applied[scene, 2, 2].double(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            after, before * applied[scene, 2, 2].double(), atol=1e-5, rtol=1e-5
+        )

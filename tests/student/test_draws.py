@@ -1,4 +1,5 @@
-"""Random numbers by scene: the generator against its reference, distributions, and who depends on what."""
+"""Random numbers by scene: the generator against its reference, distributions, and who depends on
+what."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +29,9 @@ def even(values: torch.Tensor, bins: int) -> bool:
     """Chi-square of values in [0, 1) in equal bins, within five standard deviations of its mean."""
     expected = values.numel() / bins
     counts = torch.histc(values.double().flatten(), bins, 0, 1)
-    return abs(((counts - expected) ** 2 / expected).sum().item() - (bins - 1)) < 5 * math.sqrt(2 * (bins - 1))
+    return abs(((counts - expected) ** 2 / expected).sum().item() - (bins - 1)) < 5 * math.sqrt(
+        2 * (bins - 1)
+    )
 
 
 def test_hash_is_the_reference_generator():
@@ -126,7 +129,10 @@ def test_generators_depend_on_purpose_and_every_key(make_batch: Make):
         return torch.rand(1, generator=Draws(points, keys).generator(purpose)).item()
 
     assert draw("a", 1, 2) == draw("a", 1, 2)
-    assert len({draw("a", 1, 2), draw("b", 1, 2), draw("a", 1, 3), draw("a", 3, 2), draw("a", 2, 1)}) == 5
+    assert (
+        len({draw("a", 1, 2), draw("b", 1, 2), draw("a", 1, 3), draw("a", 3, 2), draw("a", 2, 1)})
+        == 5
+    )
 
 
 def test_every_scene_needs_a_key(make_batch: Make):

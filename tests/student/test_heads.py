@@ -8,7 +8,9 @@ from torch import nn
 from clever.student.heads import ProjectionHead
 
 
-@pytest.mark.parametrize(("width", "parameters"), [(384, 5_181_824), (768, 5_968_640), (1024, 6_493_184)])
+@pytest.mark.parametrize(
+    ("width", "parameters"), [(384, 5_181_824), (768, 5_968_640), (1024, 6_493_184)]
+)
 def test_parameters_of_the_paper_head(width: int, parameters: int):
     assert sum(p.numel() for p in ProjectionHead(96, width).parameters()) == parameters
 

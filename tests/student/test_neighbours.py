@@ -16,17 +16,31 @@ RADIUS = 0.8
 
 
 def by_distances(
-    queries: Tensor, counts: tuple[int, ...], supports: Tensor, scene: Tensor, most: tuple[int, ...], *rest: float
+    queries: Tensor,
+    counts: tuple[int, ...],
+    supports: Tensor,
+    scene: Tensor,
+    most: tuple[int, ...],
+    *rest: float,
 ) -> Neighbours:
     """What runs on a device, run here."""
     parts = neighbours._by_distances(queries.split(counts), supports, scene, most, *rest)  # type: ignore[arg-type]
-    return Neighbours(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))
+    return Neighbours(
+        torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    )
 
 
 SEARCHES = [nearest_within, by_distances]
 
 
-def check(found: Neighbours, queries: Tensor, counts: tuple[int, ...], supports: Tensor, scene: Tensor, k: int) -> int:
+def check(
+    found: Neighbours,
+    queries: Tensor,
+    counts: tuple[int, ...],
+    supports: Tensor,
+    scene: Tensor,
+    k: int,
+) -> int:
     """Against every distance; the number of neighbours."""
     assert found.support.shape == found.found.shape == (len(queries), k)
     of = np.repeat(np.arange(len(counts)), counts)
@@ -34,7 +48,9 @@ def check(found: Neighbours, queries: Tensor, counts: tuple[int, ...], supports:
     for q in range(len(queries)):
         distance = np.linalg.norm(supports.double().numpy() - queries[q].double().numpy(), axis=1)
         distance[scene.numpy() != of[q]] = np.inf
-        assert np.abs(distance - RADIUS).min() > 1e-6  # none on the edge, where float32 would decide
+        assert (
+            np.abs(distance - RADIUS).min() > 1e-6
+        )  # none on the edge, where float32 would decide
         expected = [index for index in np.argsort(distance)[:k] if distance[index] < RADIUS]
         assert found.found[q].tolist() == [True] * len(expected) + [False] * (k - len(expected))
         assert found.support[q, : len(expected)].tolist() == expected
@@ -54,9 +70,19 @@ def test_against_every_distance(make_batch: Callable[..., PointBatch], search: S
     assert 0 < total < found.found.numel()
 
 
-def test_chunks_change_nothing(make_batch: Callable[..., PointBatch], monkeypatch: pytest.MonkeyPatch):
+def test_chunks_change_nothing(
+    make_batch: Callable[..., PointBatch], monkeypatch: pytest.MonkeyPatch
+):
     supports, queries = make_batch(200, 100, seed=1), make_batch(40, 30, seed=2)
-    arguments = (queries.xyz, queries.counts, supports.xyz, supports.scene, supports.counts, RADIUS, 8)
+    arguments = (
+        queries.xyz,
+        queries.counts,
+        supports.xyz,
+        supports.scene,
+        supports.counts,
+        RADIUS,
+        8,
+    )
     whole = by_distances(*arguments)
     monkeypatch.setattr(neighbours, "_DISTANCES", 1000)
     pieces = by_distances(*arguments)
@@ -65,17 +91,25 @@ def test_chunks_change_nothing(make_batch: Callable[..., PointBatch], monkeypatc
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_a_bound_above_the_true_number_changes_nothing(make_batch: Callable[..., PointBatch], search: Search):
+def test_a_bound_above_the_true_number_changes_nothing(
+    make_batch: Callable[..., PointBatch], search: Search
+):
     supports, queries = make_batch(20, 30, seed=1), make_batch(40, 30, seed=2)
-    found = search(queries.xyz, queries.counts, supports.xyz, supports.scene, (1000, 31), RADIUS, 32)
+    found = search(
+        queries.xyz, queries.counts, supports.xyz, supports.scene, (1000, 31), RADIUS, 32
+    )
     check(found, queries.xyz, queries.counts, supports.xyz, supports.scene, 32)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_a_scene_without_supports_has_no_neighbours(make_batch: Callable[..., PointBatch], search: Search):
+def test_a_scene_without_supports_has_no_neighbours(
+    make_batch: Callable[..., PointBatch], search: Search
+):
     """Mix3D may leave every voxel of a scene to the other one's points."""
     queries = make_batch(4, 6)
-    found = search(queries.xyz, queries.counts, queries.xyz[4:], queries.scene[4:], (4, 6), RADIUS, 3)
+    found = search(
+        queries.xyz, queries.counts, queries.xyz[4:], queries.scene[4:], (4, 6), RADIUS, 3
+    )
     assert not found.found[:4].any()
     assert found.found[4:, 0].all()
     assert (found.support < 6).all()
@@ -93,7 +127,11 @@ def test_exact_far_from_the_sensor(make_batch: Callable[..., PointBatch]):
     """At 200 m the squares of coordinates leave float32 no room for centimetres."""
     supports, queries = make_batch(500, seed=1), make_batch(30, seed=2)
     far = torch.tensor([150.0, 130.0, 0.0])
-    found = by_distances(queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16)
-    tree = nearest_within(queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16)
+    found = by_distances(
+        queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
+    )
+    tree = nearest_within(
+        queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
+    )
     assert torch.equal(found.found, tree.found)
     assert torch.equal(found.support[found.found], tree.support[tree.found])

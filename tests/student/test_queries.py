@@ -1,4 +1,5 @@
-"""Occupancy queries against geometry written as plain loops, and which points they are drawn from."""
+"""Occupancy queries against geometry written as plain loops, and which points they are drawn
+from."""
 
 import math
 from collections import Counter
@@ -14,7 +15,16 @@ from torch import Tensor
 from clever.errors import CleverError
 from clever.student.draws import Draws
 from clever.student.points import PointBatch
-from clever.student.queries import ALSO, BEHIND, FRONT, PAPER, SIGHT, OccupancyTask, Queries, make_queries
+from clever.student.queries import (
+    ALSO,
+    BEHIND,
+    FRONT,
+    PAPER,
+    SIGHT,
+    OccupancyTask,
+    Queries,
+    make_queries,
+)
 
 Make = Callable[..., PointBatch]
 ORIGINS = torch.tensor([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5], [0.0, 3.0, 0.0]])
@@ -26,7 +36,9 @@ def draws(points: PointBatch, first: int = 0) -> Draws:
     return Draws(points, range(first, first + points.size))
 
 
-def check_places(points: PointBatch, queries: Queries, origins: Tensor, task: OccupancyTask) -> dict[int, list[float]]:
+def check_places(
+    points: PointBatch, queries: Queries, origins: Tensor, task: OccupancyTask
+) -> dict[int, list[float]]:
     """Walk along the ray of every query; the uniform draw behind it, by kind."""
     shares: dict[int, list[float]] = {FRONT: [], BEHIND: [], SIGHT: []}
     for q in range(len(queries.source)):
@@ -55,7 +67,9 @@ def uniform(shares: list[float]) -> bool:
     """Kolmogorov-Smirnov distance to U(0, 1) below its 0.1 % point."""
     ordered = np.sort(shares)
     steps = np.arange(len(ordered) + 1) / len(ordered)
-    return max(np.abs(ordered - steps[:-1]).max(), np.abs(ordered - steps[1:]).max()) < 1.95 / math.sqrt(len(ordered))
+    return max(
+        np.abs(ordered - steps[:-1]).max(), np.abs(ordered - steps[1:]).max()
+    ) < 1.95 / math.sqrt(len(ordered))
 
 
 @pytest.mark.parametrize("task", FORMS)
@@ -89,19 +103,26 @@ def test_queries_of_a_triple_are_drawn_apart(make_batch: Make):
     queries = make_queries(points, EVERY, draws(points))
     length = points.xyz.norm(dim=1)[queries.source]
     step = queries.offset.norm(dim=1) / torch.where(queries.kind == SIGHT, length, EVERY.delta)
-    correlation = torch.corrcoef(torch.stack([step[queries.kind == kind] for kind in (FRONT, BEHIND, SIGHT)]))
+    correlation = torch.corrcoef(
+        torch.stack([step[queries.kind == kind] for kind in (FRONT, BEHIND, SIGHT)])
+    )
     assert (correlation - torch.eye(3)).abs().max() < 5 / math.sqrt(2000)
 
 
 @pytest.mark.parametrize(
     ("points_in_scene", "expected"), [(3000, (682, 684, 682)), (100, (33, 34, 33)), (2, (0, 2, 0))]
 )
-def test_thirds_have_distinct_sources(make_batch: Make, points_in_scene: int, expected: tuple[int, int, int]):
+def test_thirds_have_distinct_sources(
+    make_batch: Make, points_in_scene: int, expected: tuple[int, int, int]
+):
     points = make_batch(50, points_in_scene, extent=20.0)
     queries = make_queries(points, ALSO, draws(points))
     assert queries.counts == (50, min(2048, points_in_scene))
     own = queries.scene == 1
-    assert tuple((queries.kind[own] == kind).sum().item() for kind in (FRONT, BEHIND, SIGHT)) == expected
+    assert (
+        tuple((queries.kind[own] == kind).sum().item() for kind in (FRONT, BEHIND, SIGHT))
+        == expected
+    )
     assert len(queries.source.unique()) == len(queries.source)
 
 
@@ -117,7 +138,9 @@ def test_sources_are_drawn_evenly(make_batch: Make):
     for kind, share in ((FRONT, 2 / 6), (SIGHT, 2 / 6), (BEHIND, 2 / 6)):
         # 6 of 20 points and 3 of 10, a third of them for each kind.
         expected = 0.3 * share
-        assert np.abs(taken[kind] / 2000 - expected).max() < 5 * math.sqrt(expected * (1 - expected) / 2000)
+        assert np.abs(taken[kind] / 2000 - expected).max() < 5 * math.sqrt(
+            expected * (1 - expected) / 2000
+        )
 
 
 @pytest.mark.parametrize("task", FORMS)
@@ -143,7 +166,10 @@ def test_a_scene_asks_the_same_whatever_else_is_in_the_batch(make_batch: Make, t
     points = make_batch(300, 100, 0, 500, extent=20.0)
     keys, last = (11, 12, 13, 14), points.scene == 3
     alone = PointBatch(points.xyz[last], points.intensity[last], points.scene[last] - 3, (500,))
-    joint, single = make_queries(points, task, Draws(points, keys)), make_queries(alone, task, Draws(alone, keys[3:]))
+    joint, single = (
+        make_queries(points, task, Draws(points, keys)),
+        make_queries(alone, task, Draws(alone, keys[3:])),
+    )
     own = joint.scene == 3
     assert torch.equal(joint.source[own] - 400, single.source)
     for name in ("offset", "kind", "weight"):
@@ -164,12 +190,24 @@ def test_a_turned_scene_has_turned_queries(make_batch: Make, task: OccupancyTask
     assert torch.equal(moved.source, expected.source)
     assert torch.equal(moved.kind, expected.kind)
     torch.testing.assert_close(moved.offset, expected.offset, atol=1e-5, rtol=0)
-    assert not torch.allclose(make_queries(points, task, draws(points)).offset, expected.offset, atol=1e-2)
+    assert not torch.allclose(
+        make_queries(points, task, draws(points)).offset, expected.offset, atol=1e-2
+    )
 
 
 def test_presets():
-    assert (PAPER.aggregation, PAPER.queries, PAPER.intensity, PAPER.count) == ("source", "triple", "mse", None)
-    assert (ALSO.aggregation, ALSO.queries, ALSO.intensity, ALSO.count) == ("radius", "thirds", "l1", 2048)
+    assert (PAPER.aggregation, PAPER.queries, PAPER.intensity, PAPER.count) == (
+        "source",
+        "triple",
+        "mse",
+        None,
+    )
+    assert (ALSO.aggregation, ALSO.queries, ALSO.intensity, ALSO.count) == (
+        "radius",
+        "thirds",
+        "l1",
+        2048,
+    )
     assert [PAPER.sources(n) for n in (0, 1, 16384)] == [0, 1, 2048]
     assert [ALSO.sources(n) for n in (0, 1, 16384)] == [0, 1, 2048]
 

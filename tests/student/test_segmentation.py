@@ -17,11 +17,14 @@ def jaccard_loss(mistaken: set[int], truth: set[int]) -> float:
 
 
 def lovasz_extension(errors: list[float], truth: set[int]) -> float:
-    """The convex closure by definition: the best over all orders of sum e_i * (marginal loss of i)."""
+    """The convex closure by definition: the best over all orders of sum e_i * (marginal loss of
+    i)."""
     best = -1.0
     for order in itertools.permutations(range(len(errors))):
         sets = [set(order[:k]) for k in range(len(order) + 1)]
-        steps = [jaccard_loss(b, truth) - jaccard_loss(a, truth) for a, b in itertools.pairwise(sets)]
+        steps = [
+            jaccard_loss(b, truth) - jaccard_loss(a, truth) for a, b in itertools.pairwise(sets)
+        ]
         best = max(best, sum(errors[i] * step for i, step in zip(order, steps, strict=True)))
     return best
 
@@ -36,14 +39,17 @@ def test_lovasz_equals_its_definition(seed: int):
         truth = {i for i in range(6) if labels[i] == present}
         errors = [abs((i in truth) - probabilities[i, present].item()) for i in range(6)]
         expected.append(lovasz_extension(errors, truth))
-    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(sum(expected) / len(expected), abs=1e-6)
+    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(
+        sum(expected) / len(expected), abs=1e-6
+    )
 
 
 def test_lovasz_of_hard_predictions_is_one_minus_mean_iou():
     generator = torch.Generator().manual_seed(0)
     labels, predicted = torch.randint(0, 5, (2, 300), generator=generator)
     iou = [
-        ((labels == c) & (predicted == c)).sum().item() / ((labels == c) | (predicted == c)).sum().item()
+        ((labels == c) & (predicted == c)).sum().item()
+        / ((labels == c) | (predicted == c)).sum().item()
         for c in range(5)
     ]
     loss = lovasz_softmax(nn.functional.one_hot(predicted, 5).float(), labels)
@@ -78,7 +84,9 @@ def test_probe_forms():
     torch.manual_seed(0)
     features = torch.randn(50, 6) * 3 + 1
     plain = LinearProbe(6, 4)
-    assert torch.equal(plain(features), nn.functional.linear(features, plain.linear.weight, plain.linear.bias))
+    assert torch.equal(
+        plain(features), nn.functional.linear(features, plain.linear.weight, plain.linear.bias)
+    )
     scalr = LinearProbe(6, 4, batch_norm=True)
     assert scalr(features).abs().max() == 0
     nn.init.eye_(scalr.linear.weight)

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from clever.errors import CleverError
-from clever.student.backbone import Backbone, Student
+from clever.student.backbones.base import Backbone
+from clever.student.backbones.sparse import SubmanifoldConv
 from clever.student.draws import Draws
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
-from clever.student.sparse import SubmanifoldConv
+from clever.student.student import Student
 from clever.student.voxelize import Voxels, voxelize
 
 Make = Callable[..., PointBatch]
@@ -31,7 +32,10 @@ def test_sizes():
     assert count(build_student("minkunet34", 0.05)) == 39_147_904
     # 34 differs from 18 by 1, 2 and 4 more blocks in the deeper stages of its encoder.
     block = {width: 2 * 27 * width * width + 4 * width for width in (64, 128, 256)}
-    assert count(build_student("minkunet18", 0.05)) == 39_147_904 - block[64] - 2 * block[128] - 4 * block[256]
+    assert (
+        count(build_student("minkunet18", 0.05))
+        == 39_147_904 - block[64] - 2 * block[128] - 4 * block[256]
+    )
     assert count(build_student("ptv3", 0.05)) == 46_158_272
     assert count(build_student("ptv3-256", 0.05)) == 60_127_680
     for tiny in ("minkunet-tiny", "ptv3-tiny"):
@@ -71,7 +75,9 @@ def test_a_scene_does_not_depend_on_its_batch(tiny: Student, make_batch: Make):
     torch.testing.assert_close(tiny(both)[:300], tiny(alone), atol=1e-5, rtol=1e-5)
 
 
-def test_shift_by_whole_voxels_changes_nothing_but_the_input_coordinates(tiny: Student, make_batch: Make):
+def test_shift_by_whole_voxels_changes_nothing_but_the_input_coordinates(
+    tiny: Student, make_batch: Make
+):
     tiny.eval()
     points = make_batch(500, extent=2.0)
     points = replace(points, xyz=(points.xyz * 1024).round() / 1024)
@@ -119,7 +125,9 @@ class _Table(Backbone):
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(30_000, 64))
 
-    def forward(self, features: torch.Tensor, voxels: Voxels, draws: Draws | None = None) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, voxels: Voxels, draws: Draws | None = None
+    ) -> torch.Tensor:
         return self.rows[: len(features)]
 
 
@@ -128,7 +136,9 @@ def test_gradients_of_points_add_up_in_voxels_in_a_fixed_order(make_batch: Make)
     student = Student("table", _Table(), 0.5)
     points = make_batch(100_000, extent=8.0)
     probe = torch.randn(100_000, 64, generator=torch.Generator().manual_seed(0))
-    first, *others = (torch.autograd.grad(student(points), list(student.parameters()), probe)[0] for _ in range(6))
+    first, *others = (
+        torch.autograd.grad(student(points), list(student.parameters()), probe)[0] for _ in range(6)
+    )
     assert all(torch.equal(first, other) for other in others)
     voxel = voxelize(points, 0.5).inverse
     row = int(voxel[0])
@@ -160,7 +170,10 @@ def test_a_student_built_on_the_cpu_gives_the_same_on_cuda(tiny: Student, make_b
     with torch.autocast("cuda", torch.bfloat16):
         moved = points.to("cuda")
         tiny.train()(moved, Draws(moved, [1, 2, 3])).square().mean().backward()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in tiny.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in tiny.parameters()
+    )
 
 
 def test_draws_choose_other_representatives(tiny: Student, make_batch: Make):
@@ -186,7 +199,9 @@ def test_batch_within_one_coarse_voxel_cannot_train(tiny: Student, make_batch: M
 
 
 def test_unknown_student_names_the_known():
-    with pytest.raises(CleverError, match=r"unknown student minkunet35; known: minkunet34, .*, ptv3-tiny"):
+    with pytest.raises(
+        CleverError, match=r"unknown student minkunet35; known: minkunet34, .*, ptv3-tiny"
+    ):
         build_student("minkunet35", 0.05)
     with pytest.raises(CleverError, match="must be positive"):
         build_student("minkunet34", 0.0)
@@ -201,11 +216,15 @@ def test_attention_blocks_train_slower(make_batch: Make):
     assert build_student("minkunet-tiny", 0.25).backbone.block_parameters() == []
     student = build_student("ptv3", 0.25)
     inside = {id(parameter) for parameter in student.backbone.block_parameters()}
-    outside = [name for name, parameter in student.named_parameters() if id(parameter) not in inside]
+    outside = [
+        name for name, parameter in student.named_parameters() if id(parameter) not in inside
+    ]
     assert {name.split(".")[1] for name in outside} == {"stem_conv", "stem", "down", "up"}
-    # A block of c channels: convolution 27 c^2 + c, position c^2 + c, qkv 3 c^2 + 3 c, projection c^2 + c, MLP
-    # 8 c^2 + 5 c, three layer norms of 2 c.
-    widths = [32] * 2 + [64] * 2 + [128] * 2 + [256] * 6 + [512] * 2 + [256] * 2 + [128] * 2 + [64] * 4
+    # A block of c channels: convolution 27 c^2 + c, position c^2 + c, qkv 3 c^2 + 3 c, projection
+    # c^2 + c, MLP 8 c^2 + 5 c, three layer norms of 2 c.
+    widths = (
+        [32] * 2 + [64] * 2 + [128] * 2 + [256] * 6 + [512] * 2 + [256] * 2 + [128] * 2 + [64] * 4
+    )
     expected = sum(40 * width**2 + 17 * width for width in widths)
     assert sum(parameter.numel() for parameter in student.backbone.block_parameters()) == expected
 
@@ -222,7 +241,9 @@ def test_patch_is_an_option_of_students_that_have_one(make_batch: Make):
     for other in (smaller, larger):
         assert not torch.allclose(default, other, atol=1e-4)
     assert build_student("minkunet-tiny", 0.25).patch is None
-    with pytest.raises(CleverError, match="student minkunet-tiny has no attention, so there is no patch to set"):
+    with pytest.raises(
+        CleverError, match="student minkunet-tiny has no attention, so there is no patch to set"
+    ):
         build_student("minkunet-tiny", 0.25, 128)
     with pytest.raises(CleverError, match="patch of 0 voxels; it must be positive"):
         build_student("ptv3-tiny", 0.25, 0)

@@ -1,11 +1,13 @@
-"""How often a training step makes the host wait for the device: counted without one, see the fixture `host_reads`.
+"""How often a training step makes the host wait for the device: counted without one, see the
+fixture `host_reads`.
 
 Unavoidable, and asserted here one by one:
 
-- `voxelize`: the extents of the scenes (one read: they decide the grid, and points without a place must be refused) and
-  the number of occupied voxels, which is the size of all that follows.
+- `voxelize`: the extents of the scenes (one read: they decide the grid, and points without a place
+  must be refused) and the number of occupied voxels, which is the size of all that follows.
 - PointTransformer V3: the number of voxels of every scene at every level, all in one read.
-- spconv, on a GPU: the number of voxels after each of MinkUNet's halvings. It is read inside spconv, not seen here.
+- spconv, on a GPU: the number of voxels after each of MinkUNet's halvings. It is read inside
+  spconv, not seen here.
 
 Everything else works with sizes that the host knows.
 """
@@ -16,12 +18,12 @@ import pytest
 import torch
 
 from clever.student.augment import PRESETS
-from clever.student.backbone import Student
 from clever.student.draws import Draws
-from clever.student.losses import distillation_loss, pair_weights
+from clever.student.losses.pairs import distillation_loss, pair_weights
 from clever.student.mix3d import mix3d
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
+from clever.student.student import Student
 from clever.student.voxelize import voxelize
 
 Make = Callable[..., PointBatch]
@@ -105,7 +107,9 @@ def test_what_the_host_holds_is_no_wait(host_reads: HostReads):
         torch.arange(3, device=x.device).repeat_interleave(moved + 1, output_size=4)
 
     assert host_reads(hosts_own, x) == []
-    assert host_reads(lambda: torch.arange(2).to(x.device, non_blocking=True).tolist(), x) == ["tolist"]
+    assert host_reads(lambda: torch.arange(2).to(x.device, non_blocking=True).tolist(), x) == [
+        "tolist"
+    ]
     with pytest.raises(AssertionError, match="add mixes tensors of host and device"):
         host_reads(lambda: torch.add(x, torch.ones(3)), x)
 
@@ -124,7 +128,9 @@ def test_no_draw_waits(host_reads: HostReads, points: PointBatch):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_neither_augmentation_nor_mixing_waits(host_reads: HostReads, points: PointBatch, draws: Draws, preset: str):
+def test_neither_augmentation_nor_mixing_waits(
+    host_reads: HostReads, points: PointBatch, draws: Draws, preset: str
+):
     def prepare() -> None:
         mixed = mix3d(PRESETS[preset](points, draws)[0], draws, 1.0)
         assert mixed.size < points.size  # or nothing was mixed
@@ -156,7 +162,9 @@ def test_a_student_waits_for_sizes_alone(
     host_reads: HostReads, student: Student, points: PointBatch, draws: Draws, recompute: bool
 ):
     student.recompute = recompute
-    reads = host_reads(lambda: student(points, draws).square().sum().backward(), student, points, draws.points)
+    reads = host_reads(
+        lambda: student(points, draws).square().sum().backward(), student, points, draws.points
+    )
     assert reads == VOXELIZE + OWN[student.name]
     assert all(parameter.grad is not None for parameter in student.parameters())
     student.eval()
@@ -174,6 +182,8 @@ def test_cuda_itself_reports_no_wait(points: PointBatch):
         draws = Draws(points, [1, 2, 3, 4])
         for augmentation in PRESETS.values():
             mix3d(augmentation(points, draws)[0], draws)
-        distillation_loss(student, teacher, "l2", pair_weights([200, 400]).to("cuda", non_blocking=True))
+        distillation_loss(
+            student, teacher, "l2", pair_weights([200, 400]).to("cuda", non_blocking=True)
+        )
     finally:
         torch.cuda.set_sync_debug_mode("default")

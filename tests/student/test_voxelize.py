@@ -38,7 +38,8 @@ def test_voxels_equal_brute_force(make_batch: Make, counts: tuple[int, ...]):
     assert voxels.coords.dtype == torch.int32
     assert voxels.scenes == len(counts)
     assert [coords[v] for v in voxels.inverse.tolist()] == [
-        next(k for k, members in expected.items() if point in members) for point in range(len(points))
+        next(k for k, members in expected.items() if point in members)
+        for point in range(len(points))
     ]
     assert voxels.representative.tolist() == [expected[c][0] for c in coords]
     assert voxels.shape == tuple((voxels.coords[:, 1:].amax(0) + 1).tolist())
@@ -55,7 +56,10 @@ def test_random_representatives_are_uniform(make_batch: Make):
         counts[voxels.representative.numpy()] += 1
     for group in members:
         share = 1 / len(group)
-        assert np.abs(counts[group] / rounds - share).max() < 5 * np.sqrt(share * (1 - share) / rounds) + 1e-12
+        assert (
+            np.abs(counts[group] / rounds - share).max()
+            < 5 * np.sqrt(share * (1 - share) / rounds) + 1e-12
+        )
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -66,17 +70,25 @@ def test_the_point_drawn_first_stands_for_its_voxel(make_batch: Make, p: float):
     voxels = voxelize(mixed, 0.5, draws)
     place = torch.empty(len(points), dtype=torch.int64)
     place[draws.order("voxel")] = torch.arange(len(points))
-    expected = [min(group, key=place.tolist().__getitem__) for _, group in sorted(brute_force(mixed, 0.5).items())]
+    expected = [
+        min(group, key=place.tolist().__getitem__)
+        for _, group in sorted(brute_force(mixed, 0.5).items())
+    ]
     assert voxels.representative.tolist() == expected
 
 
 def test_representatives_of_a_scene_do_not_depend_on_the_batch(make_batch: Make):
     both = make_batch(200, 300, extent=1.0)
     alone = PointBatch(both.xyz[200:], both.intensity[200:], both.scene[200:] - 1, (300,))
-    together, single = voxelize(both, 0.25, Draws(both, [1, 2])), voxelize(alone, 0.25, Draws(alone, [2]))
+    together, single = (
+        voxelize(both, 0.25, Draws(both, [1, 2])),
+        voxelize(alone, 0.25, Draws(alone, [2])),
+    )
     second = together.coords[:, 0] == 1
     assert torch.equal(together.representative[second] - 200, single.representative)
-    assert not torch.equal(single.representative, voxelize(alone, 0.25, Draws(alone, [3])).representative)
+    assert not torch.equal(
+        single.representative, voxelize(alone, 0.25, Draws(alone, [3])).representative
+    )
     assert not torch.equal(single.representative, voxelize(alone, 0.25).representative)
 
 
@@ -92,7 +104,9 @@ def test_a_scene_depends_neither_on_the_batch_nor_on_a_shift_by_whole_voxels(mak
 def test_points_near_a_face_fall_where_float64_says():
     steps = torch.arange(-400, 400)
     x = (steps.double() * 0.05).float()  # on, or a hair beside, the faces of 0.05-m voxels
-    points = PointBatch.from_clouds([torch.stack([x, torch.zeros(800), torch.zeros(800), torch.zeros(800)], 1)])
+    points = PointBatch.from_clouds(
+        [torch.stack([x, torch.zeros(800), torch.zeros(800), torch.zeros(800)], 1)]
+    )
     voxels = voxelize(points, 0.05)
     exact = np.floor(x.numpy().astype(np.float64) / 0.05)
     in_float32 = np.floor(x.numpy() / np.float32(0.05))
@@ -112,7 +126,9 @@ def test_points_without_a_place_are_refused(make_batch: Make, value: float):
 def test_far_points_are_refused_before_anything_overflows(make_batch: Make, far: float):
     points = make_batch(5, 5)
     points.xyz[9, 2] = far
-    with pytest.raises(CleverError, match=r"scene 1 of the batch spans .* m, more than 65536 voxels of 0.1 m"):
+    with pytest.raises(
+        CleverError, match=r"scene 1 of the batch spans .* m, more than 65536 voxels of 0.1 m"
+    ):
         voxelize(points, 0.1)
 
 
@@ -121,7 +137,10 @@ def test_the_largest_scene_allowed_is_exact():
     cloud = torch.tensor([[0.0, 0, 0, 0], [edge, edge, edge, 0], [edge, 0, edge, 0]])
     voxels = voxelize(PointBatch.from_clouds([cloud] * 3), 0.5)
     top = MAX_EXTENT - 1
-    assert voxels.coords[voxels.inverse, 1:].tolist() == [[0, 0, 0], [top, top, top], [top, 0, top]] * 3
+    assert (
+        voxels.coords[voxels.inverse, 1:].tolist()
+        == [[0, 0, 0], [top, top, top], [top, 0, top]] * 3
+    )
 
 
 def test_real_keyframe(keyframe: PointBatch):
@@ -133,5 +152,7 @@ def test_real_keyframe(keyframe: PointBatch):
 
 
 def test_no_scene_at_all():
-    voxels = voxelize(PointBatch(torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ()), 0.1)
+    voxels = voxelize(
+        PointBatch(torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ()), 0.1
+    )
     assert (len(voxels.coords), voxels.shape, voxels.scenes) == (0, (1, 1, 1), 0)

@@ -1,0 +1,40 @@
+"""Dropping a teacher layer from a store."""
+
+import shutil
+from pathlib import Path
+
+from ...errors import CleverError
+from ...files import fsync_folder
+from ..store.lock import writer_lock
+from ..store.store import Store
+
+
+def drop_teacher(path: Path, layer: str) -> int:
+    """Delete a teacher layer, even a damaged one; nothing else in the store changes.
+
+    The folder leaves the store in one rename and is deleted outside of it; if that is cut off, the
+    next call for the same store goes on with it.
+
+    Args:
+        layer: whole id of the layer.
+
+    Returns:
+        Bytes that were freed.
+
+    Raises:
+        CleverError: no such layer, or another process writes to the store.
+    """
+    with writer_lock(path):
+        Store(path)
+        layers = sorted(folder.name for folder in (path / "teachers").iterdir() if folder.is_dir())
+        if layer not in layers:
+            raise CleverError(
+                f"{path} has no teacher {layer!r}; it has {', '.join(layers) or 'none'}"
+            )
+        folder = path / "teachers" / layer
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        folder.rename(path.with_name(f".{path.name}.dropped-{layer}"))
+        fsync_folder(folder.parent)
+        for dropped in path.parent.glob(f".{path.name}.dropped-*"):
+            shutil.rmtree(dropped)
+        return size

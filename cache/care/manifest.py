@@ -1,0 +1,68 @@
+"""A store's contents as JSON lines: what is in it, frame by frame, with checksums, for other
+programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..store import layout
+from ..store.layers import fingerprint_hash
+from ..store.layout import SHARD_ROWS
+from ..store.records import FrameRecord, records_by_row
+from ..store.store import Store
+
+
+def manifest(path: Path) -> Iterator[dict[str, Any]]:
+    """A header, then one entry a frame in row order, from the commit records alone.
+
+    The header: format, schema, settings of points and pairs, number of frames, and of every layer
+    its settings. A frame: id, scene, row, timestamp (microseconds), number of points and pairs
+    (null until they are stored), and of every layer the status (``stored``, ``skipped`` with reason
+    and time, ``pending``), the shard, and the crc32c of the stored bytes by array.
+
+    Raises:
+        CleverError: no store at `path`, or a damaged record.
+    """
+    store = Store(path)
+    teachers = store.teachers()
+    layers = {
+        name: records_by_row(store.commits(name))
+        for name in ("points", *(info.id for info in teachers))
+    }
+    yield {
+        "format": f"{layout.FORMAT}-manifest",
+        "schema": layout.SCHEMA,
+        "base": store.base,
+        "frames": sum(1 for frame in store.ids if frame),
+        "layers": {
+            info.id: {**info.fingerprint, "sha256": fingerprint_hash(info.fingerprint)}
+            for info in teachers
+        },
+    }
+    for row, (frame, scene) in enumerate(zip(store.ids, store.scenes, strict=True)):
+        if not frame:
+            continue
+        record = layers["points"].get(row)
+        stored = record if record and not record.reason else None
+        yield {
+            "id": frame,
+            "scene": scene,
+            "row": row,
+            "timestamp": stored.timestamp if stored else None,
+            "points": stored.points if stored else None,
+            "pairs": stored.offsets[-1] if stored else None,
+            "layers": {name: _entry(records.get(row), row) for name, records in layers.items()},
+        }
+
+
+def _entry(record: FrameRecord | None, row: int) -> dict[str, Any]:
+    if record is None:
+        return {"status": "pending", "shard": row // SHARD_ROWS}
+    if record.reason:
+        return {
+            "status": "skipped",
+            "shard": row // SHARD_ROWS,
+            "reason": record.reason,
+            "time": record.time,
+        }
+    return {"status": "stored", "shard": row // SHARD_ROWS, "crc32c": record.checksums}

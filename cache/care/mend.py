@@ -1,0 +1,38 @@
+"""Mending: what a verification found that can be put right from the rest of the store."""
+
+from collections.abc import Sequence
+
+from ..store.layout import write_if_changed
+from ..store.seals import write_seal
+from ..store.store import layer_views
+from .problems import Problem
+from .verify import Verification
+
+
+def mend(verification: Verification, problems: Sequence[Problem]) -> None:
+    """Write seals and views again where they are damaged, and remove what interrupted runs left
+    behind.
+
+    The caller holds the store's lock. Shards and commit records stay as they are, and so do the
+    views of a layer that has lost a record: they still say which frames were stored.
+    `Store.refresh` writes them once its shards are redone.
+
+    Args:
+        problems: everything that `verification` found.
+    """
+    path, points = verification.path, verification.base
+    for problem in problems:
+        if problem.remedy == "remove":
+            (path / problem.file).unlink(missing_ok=True)
+    if points is None:
+        return
+    damaged = {problem.layer for problem in problems if problem.remedy == "rewrite"}
+    cameras, rows = len(points.content["base"]["cameras"]), len(points.content["ids"])
+    for layer in verification.layers:
+        if layer.name not in damaged or (layer.lost and layer.files is not None):
+            continue
+        views = layer_views(layer.content, list(layer.commits.values()), cameras, rows)
+        write_seal(path, layer.name, layer.content, sorted({*layer.commits, *layer.lost}), views)
+        if not layer.lost:
+            for name, data in views.items():
+                write_if_changed(path / name, data)

@@ -1,0 +1,252 @@
+"""Checks of one committed shard: its record, the checksums of its files and frames, and the values
+in them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import CleverError
+from ..codec import LEVELS, compressor
+from ..sampling import reached_tokens
+from ..store.layers import TeacherInfo, layer_arrays
+from ..store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, normalised_uv
+from ..store.records import Commit, FrameRecord
+from ..store.rows import ShardRows, checksum_name
+from ..store.shards import EMPTY
+from .problems import Problem
+
+RIGID = 1e-2
+"""Largest entry of |R R^T - 1| of a pose's rotation R."""
+
+
+class ShardCheck:
+    """Reads every byte of one shard and looks for what is wrong.
+
+    Args:
+        store: folder of the store.
+        commit: the shard's record, without fault (see `record_fault`).
+        info: the teacher layer, None for points and pairs.
+        cameras: number of cameras.
+        points: record of the same shard of points and pairs if that is sound; for ``hit`` layers.
+
+    Attributes:
+        bytes: bytes read so far.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        commit: Commit,
+        info: TeacherInfo | None,
+        cameras: int,
+        points: Commit | None,
+    ) -> None:
+        self.commit, self.info, self.cameras = commit, info, cameras
+        self.arrays = layer_arrays(info, cameras)
+        self.rows = ShardRows(store, commit)
+        self._points = ShardRows(store, points) if points else None
+        self._stored = [record for record in commit.frames if not record.reason]
+        self.bytes = 0
+
+    def problems(self) -> list[Problem]:
+        """Everything wrong with the shard's files."""
+        return (
+            list(self._file_problems())
+            or list(self._frame_problems())
+            or list(self._index_problems())
+        )
+
+    def _problem(self, file: str, what: str, records: Sequence[FrameRecord]) -> Problem:
+        frames = tuple(record.id for record in records)
+        return Problem(file, what, "recompute", self.commit.layer, self.commit.shard, frames)
+
+    def _count(self, array: BlockArray, record: FrameRecord) -> int:
+        """Entries of a frame in `array`."""
+        if self.info and array is not self.arrays[-1]:
+            return int(self._hit(record).sum())
+        return most_entries(array, self.info, record)
+
+    def _hit(self, record: FrameRecord) -> NDArray[Any]:
+        mask = self.arrays[-1]
+        return self.rows.entries(mask, record.row, mask.block)
+
+    def _file_problems(self) -> Iterator[Problem]:
+        """Files that are missing or differ from the record's sizes and checksums."""
+        for array in self.arrays:
+            for column in range(self.rows.columns(array)):
+                key = array.key(self.commit.shard, column)
+                known = self.commit.files[key]
+                try:
+                    data = self.rows.file(array, column).data
+                except CleverError:
+                    yield self._problem(key, "missing or unreadable", self._stored)
+                    continue
+                self.bytes += len(data)
+                if len(data) != known["bytes"]:
+                    yield self._problem(
+                        key, f"{len(data)} bytes instead of {known['bytes']}", self._damaged(array)
+                    )
+                elif google_crc32c.value(data) != known["crc32c"]:
+                    yield self._problem(key, "differs from its checksum", self._damaged(array))
+
+    def _damaged(self, array: BlockArray) -> list[FrameRecord]:
+        """The frames whose own checksum differs; all of them where the index or another file of
+        theirs is damaged."""
+        try:
+            return [
+                record for record in self._stored if not self.rows.intact(array, record)
+            ] or self._stored
+        except CleverError:
+            return self._stored
+
+    def _frame_problems(self) -> Iterator[Problem]:
+        """Frames whose checksum or values are wrong although their files are as they were
+        written."""
+        for record in self._stored:
+            for array, fault in self._frame_faults(record):
+                yield self._problem(array.key(self.commit.shard, 0), fault, [record])
+
+    def _frame_faults(self, record: FrameRecord) -> Iterator[tuple[BlockArray, str]]:
+        array = self.arrays[0]
+        try:
+            for array in self.arrays:
+                if not self.rows.intact(array, record):
+                    yield array, "a frame's bytes differ from its checksum"
+                    return
+            yield from (
+                self._token_faults(self.info, record) if self.info else self._point_faults(record)
+            )
+        except CleverError as error:
+            yield array, str(error)
+
+    def _point_faults(self, record: FrameRecord) -> Iterator[tuple[BlockArray, str]]:
+        points = self.rows.entries(POINTS, record.row, record.points)
+        if not np.isfinite(points).all():
+            yield POINTS, "points are not finite"
+        elif len(points) and not 0 <= points[:, 3].min() <= points[:, 3].max() <= 1:
+            yield POINTS, "intensities lie outside [0, 1]"
+        index = self.rows.entries(PAIR_POINT, record.row, record.offsets[-1])
+        if len(index) and index.max() >= record.points:
+            yield PAIR_POINT, f"a pair names point {index.max()} of {record.points}"
+        borders = np.zeros(len(index) + 1, bool)
+        borders[record.offsets] = True
+        if not (borders[1:-1] | (index[1:] > index[:-1])).all():
+            yield PAIR_POINT, "the points of a camera's pairs do not ascend"
+        self.rows.entries(PAIR_UV, record.row, record.offsets[-1])
+
+    def _token_faults(
+        self, info: TeacherInfo, record: FrameRecord
+    ) -> Iterator[tuple[BlockArray, str]]:
+        array = self.arrays[0]
+        codes = self.rows.entries(array, record.row, self._count(array, record))
+        if info.codec == "fp16" and not np.isfinite(codes).all():
+            yield array, "features are not finite"
+        elif info.codec != "fp16" and codes.size and codes.min() < -LEVELS:
+            yield array, f"codes lie outside [-{LEVELS}, {LEVELS}]"
+        if info.tokens == "hit":
+            hit = self._hit(record)
+            if hit.max() > 1:
+                yield self.arrays[1], "values other than 0 and 1"
+            elif (
+                self._points and (self._reached(self._points, record.row, info) & (hit == 0)).any()
+            ):
+                yield self.arrays[1], "tokens that a pair needs are not stored"
+
+    def _reached(self, points: ShardRows, row: int, info: TeacherInfo) -> NDArray[np.bool_]:
+        """(M, h, w) bool: tokens that sampling at a frame's pairs reads."""
+        record = next(record for record in points.commit.frames if record.row == row)
+        if record.reason:
+            return np.zeros((self.cameras, *info.grid), bool)
+        camera = torch.from_numpy(np.repeat(np.arange(self.cameras), np.diff(record.offsets)))
+        uv = torch.from_numpy(normalised_uv(points.entries(PAIR_UV, row, record.offsets[-1])))
+        return reached_tokens(camera, uv, torch.tensor(record.image_size), info.grid).numpy()
+
+    def _index_problems(self) -> Iterator[Problem]:
+        """Indices that do not say what the writer says: the frames' chunks in row order, one after
+        another."""
+        for array in self.arrays:
+            for column in range(self.rows.columns(array)):
+                if fault := self._index_fault(array, column):
+                    yield self._problem(array.key(self.commit.shard, column), fault, self._stored)
+
+    def _index_fault(self, array: BlockArray, column: int) -> str:
+        file = self.rows.file(array, column)
+        wanted = np.zeros((SHARD_ROWS, array.blocks), bool)
+        for record in self._stored:
+            blocks = -(-self._count(array, record) // array.block) - column * array.blocks
+            wanted[record.row % SHARD_ROWS, : max(blocks, 0)] = True
+        if not np.array_equal(file.index != EMPTY, np.repeat(wanted.reshape(-1, 1), 2, axis=1)):
+            return "its index lists other chunks than the frames have"
+        start, size = file.index[wanted.ravel()].astype(np.int64).T
+        if not np.array_equal(start, np.cumsum(size) - size) or size.sum() != file.data_bytes:
+            return "its chunks do not follow one another"
+        if not compressor(array.codec) and (size != array.block_bytes).any():
+            return "its chunks have another size than the array's"
+        return ""
+
+
+def most_entries(array: BlockArray, info: TeacherInfo | None, record: FrameRecord) -> int:
+    """Entries of a frame in `array`; of a ``hit`` layer's tokens the most there can be."""
+    if info:
+        return array.capacity
+    return record.points if array is POINTS else record.offsets[-1]
+
+
+def record_fault(
+    commit: Commit, info: TeacherInfo | None, cameras: int, ids: Mapping[int, str]
+) -> str:
+    """What is wrong with a commit record beyond its checksum; empty when nothing is.
+
+    Args:
+        ids: frame id of every row that the shard must hold.
+    """
+    if [(record.row, record.id) for record in commit.frames] != sorted(ids.items()):
+        return "its rows or frame ids are not the store's"
+    arrays, stored = (
+        layer_arrays(info, cameras),
+        [record for record in commit.frames if not record.reason],
+    )
+    wanted = {checksum_name(array) for array in arrays}
+    for record in stored:
+        if set(record.checksums) != wanted:
+            stored = sorted(record.checksums)
+            return f"frame {record.id} has checksums of {stored}, not of {sorted(wanted)}"
+        if not info and (fault := _point_record_fault(record, cameras)):
+            return f"frame {record.id}: {fault}"
+    keys = set()
+    for array in arrays:
+        longest = max((most_entries(array, info, record) for record in stored), default=0)
+        keys |= {
+            array.key(commit.shard, column)
+            for column in range(max(1, -(-longest // array.capacity)))
+        }
+    if set(commit.files) != keys:
+        return f"it lists the files {sorted(commit.files)}, not {sorted(keys)}"
+    return ""
+
+
+def _point_record_fault(record: FrameRecord, cameras: int) -> str:
+    """What is wrong with the values in a frame's record of points and pairs; empty when nothing
+    is."""
+    offsets, size, pose = (
+        np.array(record.offsets),
+        np.array(record.image_size),
+        np.array(record.pose, np.float64),
+    )
+    if offsets.shape != (cameras + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        return f"pair offsets {record.offsets} do not ascend from 0 over {cameras} cameras"
+    if size.shape != (cameras, 2) or (size < 1).any() or (size >= 2**16).any():
+        return f"image sizes {record.image_size} are not those of {cameras} cameras"
+    if record.points < 0 or record.timestamp < 0:
+        return f"{record.points} points at timestamp {record.timestamp}"
+    if pose.shape != (16,) or not np.isfinite(pose).all() or pose[12:].tolist() != [0, 0, 0, 1]:
+        return f"pose {record.pose} is no 4 x 4 rigid transform"
+    rotation = pose[:12].reshape(3, 4)[:, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > RIGID or np.linalg.det(rotation) < 0:
+        return f"pose {record.pose} does not rotate"
+    return ""

@@ -1,0 +1,2 @@
+"""Where every byte of a store lies: layout, layers, commit records, shards, views, writer, reader,
+lock."""

@@ -1,0 +1,87 @@
+"""One writer a store: an advisory lock that names its holder and dies with it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import CleverError
+
+
+@contextlib.contextmanager
+def writer_lock(store: Path) -> Iterator[None]:
+    """Hold the right to write to `store` for the duration of the block.
+
+    The operating system drops the lock when its process ends, however it ends, so a stale lock
+    cannot exist; the file beside the store only says who holds it.
+
+    Raises:
+        CleverError: another process writes to this store; the message names it.
+    """
+    path = store.with_name(f".{store.name}.lock")
+    handle = _acquire(path, store)
+    try:
+        about = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(about).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def refuse_writer(store: Path) -> None:
+    """Raise CleverError when a process writes to this store right now; leaves no trace beside
+    it."""
+    try:
+        handle = os.open(store.with_name(f".{store.name}.lock"), os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CleverError(
+            f"{store} is being written by {_holder(handle)}; wait for it or stop it"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def _acquire(path: Path, store: Path) -> int:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise CleverError(
+                f"cannot write {path}: {error.strerror}; choose another --cache"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{store} is being written by {_holder(handle)}; wait for it or stop it"
+            os.close(handle)
+            raise CleverError(message) from None
+        # The holder before us may have removed the file between our open and our lock: then the
+        # lock is on nothing.
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    try:
+        about = json.loads(os.pread(handle, 4096, 0))
+        return f"process {about['pid']} on {about['host']} since {about['since']}"
+    except (ValueError, KeyError):
+        return "another process"

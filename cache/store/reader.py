@@ -1,0 +1,233 @@
+"""The reader's side of a store: frames as tensors, read straight from the shard files or,
+elsewhere, through zarr."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import CleverError
+from . import layout
+from .layers import TeacherInfo, teacher_arrays, teacher_info
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
+from .local import read_row
+from .records import committed_shards, read_commit, records_by_row
+from .store import check_schema
+from .tables import FrameTable, status_column
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFrame:
+    """One frame of a store with N points, K pairs, M cameras and an (h, w) grid of C channels.
+
+    Attributes:
+        id, scene: frame id and scene name.
+        timestamp: LiDAR timestamp in microseconds.
+        global_from_lidar: (4, 4) float64.
+        points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
+        pair_point: (K,) int64, index into `points`.
+        pair_camera: (K,) int64, ascending.
+        pair_uv: (K, 2) float32, normalised pixel ((u + 0.5) / W, (v + 0.5) / H), pixel centres at
+            integers.
+        image_size: (M, 2) int64, width and height in pixels.
+        tokens: (M, h, w, C) int8 or float16, as stored.
+        centre, step: (C,) float32 of the int8 codecs: feature = centre + step * token; None for
+            fp16.
+    """
+
+    id: str
+    scene: str
+    timestamp: int
+    global_from_lidar: Tensor
+    points: Tensor
+    pair_point: Tensor
+    pair_camera: Tensor
+    pair_uv: Tensor
+    image_size: Tensor
+    tokens: Tensor
+    centre: Tensor | None
+    step: Tensor | None
+
+
+class FeatureCache(Sequence[CachedFrame]):
+    """A store opened for reading with one teacher: frames that are stored in both, in row order.
+
+    Opens no file until it is needed and keeps none open (`local.read_row` maps what is read again
+    and again), so it works under fork, spawn and forkserver and on a read-only store. Only the
+    store is needed: no images, no dataset, no teacher.
+
+    Args:
+        path: local folder, or a URL that fsspec understands (``s3://...``).
+        teacher: id of a layer or the beginning of one; may be left out when the store has a single
+            teacher.
+
+    Attributes:
+        ids, scenes: frame ids and their scenes.
+        teacher: the layer.
+        calibration: centre and step (C,) float32 of the int8 codecs, or two None.
+
+    Raises:
+        CleverError: no store there, another schema, an unknown or ambiguous teacher, or no frame in
+            it.
+    """
+
+    def __init__(self, path: str | Path, teacher: str | None = None) -> None:
+        self.path = str(path)
+        self._local = None if "://" in self.path else Path(path)
+        root = self._open()
+        attributes = dict(root.attrs)
+        check_schema(attributes, self.path)
+        base: dict[str, Any] = dict(attributes["base"])  # type: ignore[arg-type]
+        self.name: str = base["dataset"]
+        self.cameras: tuple[str, ...] = tuple(base["cameras"])
+        self.teacher = _choose_teacher(root, teacher, self.path)
+        group = root[f"teachers/{self.teacher.id}"]
+        self._arrays = teacher_arrays(self.teacher, len(self.cameras))
+        self.calibration = _calibration(group)
+        ids, scenes = (
+            layout.row_texts(np.asarray(root[f"frames/{name}"][...]))  # type: ignore[index]
+            for name in ("id", "scene")
+        )
+        self._table, status = self._tables(root, group, len(ids))
+        self._rows = np.flatnonzero((self._table.status == layout.OK) & (status == layout.OK))
+        if not len(self._rows):
+            raise CleverError(
+                f"{self.path} holds no finished frame of {self.teacher.id}; run cache-teacher again"
+            )
+        self.ids = [ids[row] for row in self._rows]
+        self.scenes = [scenes[row] for row in self._rows]
+        self._index = {frame: number for number, frame in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """Position of a frame id; raises CleverError when it is not in the cache."""
+        if value not in self._index:
+            raise CleverError(
+                f"{self.path} has no frame {value!r}; `clever cache info` lists the scenes"
+            )
+        return self._index[value]
+
+    def scene(self, name: str) -> list[int]:
+        """Positions of the frames of a scene, in order."""
+        return [number for number, scene in enumerate(self.scenes) if scene == name]
+
+    def pair_count(self, index: int) -> int:
+        """Number of pairs of a frame, without reading them."""
+        return int(self._table.pairs[self._rows[index], -1])
+
+    def tokens(self, index: int) -> Tensor:
+        """(M, h, w, C) tokens of a frame as stored, without the rest of it."""
+        return self._read_tokens(int(self._rows[index]))
+
+    @overload
+    def __getitem__(self, index: int) -> CachedFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CachedFrame]: ...
+    def __getitem__(self, index: int | slice) -> CachedFrame | list[CachedFrame]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        row = int(self._rows[index])
+        number = index if index >= 0 else len(self) + index
+        table = self._table
+        pairs = int(table.pairs[row, -1])
+        return CachedFrame(
+            id=self.ids[number],
+            scene=self.scenes[number],
+            timestamp=int(table.timestamp[row]),
+            global_from_lidar=torch.from_numpy(table.pose[row]),
+            points=torch.from_numpy(self._read_row(POINTS, row, int(table.points[row]))),
+            pair_point=torch.from_numpy(self._read_row(PAIR_POINT, row, pairs).astype(np.int64)),
+            pair_camera=torch.from_numpy(layout.pair_cameras(table.pairs[row].tolist())),
+            pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
+            image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
+            tokens=self._read_tokens(row),
+            centre=self.calibration[0],
+            step=self.calibration[1],
+        )
+
+    def _open(self) -> zarr.Group:
+        try:
+            return zarr.open_group(self.path, mode="r")
+        except (FileNotFoundError, ValueError, KeyError, OSError, ImportError) as error:
+            raise CleverError(
+                f"no feature cache at {self.path} ({type(error).__name__}); make one with `clever "
+                "cache-teacher`"
+            ) from error
+
+    def _tables(
+        self, root: zarr.Group, group: Any, rows: int
+    ) -> tuple[FrameTable, NDArray[np.uint8]]:
+        """The frame table and the teacher's status; from the commit records where a run was cut
+        off."""
+        if self._local is not None:
+            base, layer = (
+                committed_shards(self._local, name) for name in ("points", self.teacher.id)
+            )
+            known = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
+            columns: list[Any] = [root.get("frames/status"), group.get("status")]
+            if known != (len(base), len(layer)) or any(
+                getattr(column, "shape", ()) != (rows,) for column in columns
+            ):
+                records = records_by_row(
+                    read_commit(self._local, "points", shard) for shard in base
+                )
+                tokens = records_by_row(
+                    read_commit(self._local, self.teacher.id, shard) for shard in layer
+                )
+                table = FrameTable.from_records(records, rows, len(self.cameras))
+                return table, status_column(tokens, rows)
+        return FrameTable.read(root["frames"]), np.asarray(group["status"][...])  # type: ignore[arg-type]
+
+    def _read_row(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
+        """The first `count` entries of a row."""
+        if self._local is None:
+            values = self._open()[array.path][row, :count]  # type: ignore[index]
+            return np.ascontiguousarray(values, array.dtype)
+        data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
+        for column in range(-(-count // array.capacity)):
+            part = data[column * array.capacity : (column + 1) * array.capacity]
+            path = f"{self._local}/{array.key(row // SHARD_ROWS, column)}"
+            read_row(path, array, row % SHARD_ROWS, part)
+        return data[:count]
+
+    def _read_tokens(self, row: int) -> Tensor:
+        """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero."""
+        tokens, *rest = self._arrays
+        if not rest:
+            return torch.from_numpy(self._read_row(tokens, row, tokens.block))
+        hit = self._read_row(rest[0], row, rest[0].block).astype(bool)
+        grid = np.zeros((*hit.shape, *tokens.entry), tokens.dtype)
+        grid[hit] = self._read_row(tokens, row, int(hit.sum()))
+        return torch.from_numpy(grid)
+
+
+def _choose_teacher(root: zarr.Group, wanted: str | None, path: str) -> TeacherInfo:
+    layers: Mapping[str, Any] = dict(root["teachers"].groups())  # type: ignore[union-attr]
+    matching = sorted(layer for layer in layers if wanted is None or layer.startswith(wanted))
+    if wanted in layers:
+        matching = [wanted]
+    if len(matching) != 1:
+        known = ", ".join(sorted(layers)) or "none"
+        asked = (
+            f"teacher {wanted!r} fits {len(matching)} of them"
+            if wanted
+            else "choose one with --teacher"
+        )
+        raise CleverError(f"{path} has the teachers {known}; {asked}")
+    return teacher_info(matching[0], dict(layers[matching[0]].attrs))
+
+
+def _calibration(group: Any) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    if "centre" not in group:
+        return None, None
+    return torch.from_numpy(np.asarray(group["centre"][...])), torch.from_numpy(
+        np.asarray(group["step"][...])
+    )

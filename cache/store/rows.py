@@ -1,0 +1,89 @@
+"""Rows of one committed shard for those who read the whole of it: to check it, to copy it, to
+compare it."""
+
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import CleverError
+from ..codec import compressor, unpack
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
+from .records import Commit, FrameRecord
+from .shards import ShardFile
+
+CHECKSUMS = {POINTS.path: "points", PAIR_POINT.path: "pair_point", PAIR_UV.path: "pair_uv"}
+"""Name of an array's checksum in `FrameRecord.checksums`; a teacher's arrays go by their last
+part."""
+
+
+class ShardRows:
+    """The files of a shard, each read whole when first needed.
+
+    Args:
+        store: folder of the store.
+        commit: the shard's record.
+    """
+
+    def __init__(self, store: Path, commit: Commit) -> None:
+        self.store, self.commit = store, commit
+        self._files: dict[str, ShardFile] = {}
+
+    def columns(self, array: BlockArray) -> int:
+        """Files of `array` in this shard."""
+        return sum(key.startswith(f"{array.path}/c/") for key in self.commit.files)
+
+    def file(self, array: BlockArray, column: int = 0) -> ShardFile:
+        """One file; raises CleverError when it cannot be read."""
+        key = array.key(self.commit.shard, column)
+        if key not in self._files:
+            self._files[key] = ShardFile(self.store / key, array.inner_chunks)
+        return self._files[key]
+
+    def packed(self, array: BlockArray, row: int) -> list[NDArray[np.uint8]]:
+        """The chunks of a row, as they are stored; raises CleverError when a file cannot be
+        read."""
+        first = row % SHARD_ROWS * array.blocks
+        files = [self.file(array, column) for column in range(self.columns(array))]
+        return [chunk for file in files for chunk in file.chunks(first, array.blocks)]
+
+    def entries(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
+        """The first `count` entries of a row, (count, ...).
+
+        Raises:
+            CleverError: a file cannot be read, or the row's chunks hold fewer entries or cannot be
+                unpacked.
+        """
+        try:
+            chunks = self.packed(array, row)
+            if compressor(array.codec):
+                chunks = [
+                    np.frombuffer(unpack(chunk.tobytes(), array.codec), np.uint8)
+                    for chunk in chunks
+                ]
+            values = (
+                np.concatenate([np.empty(0, np.uint8), *chunks])
+                .view(array.dtype)
+                .reshape(-1, *array.entry)
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CleverError(
+                f"{array.path} row {row}: chunks cannot be unpacked ({error})"
+            ) from error
+        if len(values) < count:
+            raise CleverError(f"{array.path} row {row}: {len(values)} entries instead of {count}")
+        return values[:count]
+
+    def intact(self, array: BlockArray, record: FrameRecord) -> bool:
+        """Whether the stored bytes of a frame match the checksum in its record."""
+        checksum = 0
+        for chunk in self.packed(array, record.row):
+            checksum = google_crc32c.extend(checksum, chunk)
+        return checksum == record.checksums[checksum_name(array)]
+
+
+def checksum_name(array: BlockArray) -> str:
+    """Key of an array in `FrameRecord.checksums`."""
+    return CHECKSUMS.get(array.path, array.path.rpartition("/")[2])

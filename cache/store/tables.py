@@ -1,0 +1,78 @@
+"""The frame table: one row a frame, derived from the commit records and kept as plain Zarr
+arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from . import layout
+from .records import FrameRecord
+
+TABLE_ROWS = 4096
+"""Rows in one chunk of a table column."""
+COLUMNS = ("timestamp", "pose", "points", "pairs", "image_size", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """Columns of ``frames/``, R rows and M cameras.
+
+    Attributes:
+        timestamp: (R,) int64, microseconds.
+        pose: (R, 4, 4) float64, global <- lidar.
+        points: (R,) uint32, number of points.
+        pairs: (R, M + 1) uint32, CSR offsets of the pairs over the cameras.
+        image_size: (R, M, 2) uint16, width and height in pixels.
+        status: (R,) uint8: `layout.OK`, `layout.FAILED` or `layout.PENDING`.
+    """
+
+    timestamp: NDArray[np.int64]
+    pose: NDArray[np.float64]
+    points: NDArray[np.uint32]
+    pairs: NDArray[np.uint32]
+    image_size: NDArray[np.uint16]
+    status: NDArray[np.uint8]
+
+    @classmethod
+    def from_records(
+        cls, records: Mapping[int, FrameRecord], rows: int, cameras: int
+    ) -> "FrameTable":
+        """Table of `rows` rows from the commit records of points and pairs."""
+        table = cls(
+            np.zeros(rows, np.int64),
+            np.zeros((rows, 4, 4)),
+            np.zeros(rows, np.uint32),
+            np.zeros((rows, cameras + 1), np.uint32),
+            np.zeros((rows, cameras, 2), np.uint16),
+            status_column(records, rows),
+        )
+        for row, record in records.items():
+            if not record.reason:
+                table.timestamp[row], table.points[row] = record.timestamp, record.points
+                table.pose[row] = np.reshape(record.pose, (4, 4))
+                table.pairs[row], table.image_size[row] = record.offsets, record.image_size
+        return table
+
+    @classmethod
+    def read(cls, frames: zarr.Group) -> "FrameTable":
+        """Read the table of a local or remote store."""
+        return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore[index]
+
+    def files(self) -> dict[str, bytes]:
+        """Files of every column by their path inside the store."""
+        columns = [
+            layout.array_files(f"frames/{name}", getattr(self, name), TABLE_ROWS)
+            for name in COLUMNS
+        ]
+        return {path: data for column in columns for path, data in column.items()}
+
+
+def status_column(records: Mapping[int, FrameRecord], rows: int) -> NDArray[np.uint8]:
+    """(rows,) uint8 status of every row from the commit records of a layer."""
+    status = np.full(rows, layout.PENDING, np.uint8)
+    for row, record in records.items():
+        status[row] = layout.FAILED if record.reason else layout.OK
+    return status

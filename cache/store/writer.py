@@ -1,0 +1,148 @@
+"""Writes the shards of a store, one frame at a time, and commits each when its data is durable."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codec import Fidelity, pack
+from ..frame import Frame
+from ..projection import Correspondences
+from .layers import TeacherInfo, teacher_arrays
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, quantise_uv
+from .records import Commit, FrameRecord, write_commit
+from .shards import ShardWriter
+from .store import Store
+
+
+class LayerShard:
+    """One shard of one layer while it is written: add or fail frames in ascending row order, then
+    `commit`.
+
+    `close` without a commit drops what was written.
+
+    Args:
+        store: the store, locked by this process or its scheduler.
+        layer: ``points`` or a teacher id.
+        shard: number of the shard; no other writer may own it.
+    """
+
+    def __init__(self, store: Store, layer: str, shard: int) -> None:
+        self.store, self.layer, self.shard = store, layer, shard
+        self.records: list[FrameRecord] = []
+        self._writers: dict[str, ShardWriter] = {}
+        # A shard that is written again (after a repair) must not count until it is whole.
+        store.uncommit(layer, [shard])
+
+    def close(self) -> None:
+        """Drop what is not committed."""
+        for writer in self._writers.values():
+            writer.abandon()
+        self._writers = {}
+
+    def fail(self, row: int, reason: str) -> None:
+        """Record that a frame is skipped and why."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.records.append(FrameRecord(row, self.store.ids[row], reason, now))
+
+    def add_packed(
+        self, record: FrameRecord, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]
+    ) -> None:
+        """Store a frame whose chunks come packed from another store; no chunks for a skipped
+        one."""
+        for array, parts in chunks.items():
+            for number, part in enumerate(parts):
+                column, block = divmod(number, array.blocks)
+                self._writer(array, column).add(
+                    record.row % SHARD_ROWS * array.blocks + block, part.data
+                )
+        self.records.append(record)
+
+    def commit(self, fidelity: Fidelity | None = None) -> None:
+        """Make the shard's files durable, then its commit record."""
+        files = {key: writer.finish() for key, writer in self._writers.items()}
+        self._writers = {}
+        measured = asdict(fidelity) if fidelity else {}
+        write_commit(self.store.path, Commit(self.layer, self.shard, files, self.records, measured))
+
+    def _add_blocks(self, array: BlockArray, row: int, values: NDArray[np.generic]) -> int:
+        """Append a row to `array`; returns the crc32c of the row's stored bytes."""
+        data = np.ascontiguousarray(values, array.dtype)
+        data = np.concatenate(
+            [data, np.zeros((-len(data) % array.block, *array.entry), array.dtype)]
+        )
+        checksum = 0
+        for number in range(len(data) // array.block):
+            column, block = divmod(number, array.blocks)
+            packed = pack(
+                data[number * array.block : (number + 1) * array.block].tobytes(), array.codec
+            )
+            checksum = google_crc32c.extend(checksum, packed)
+            self._writer(array, column).add(row % SHARD_ROWS * array.blocks + block, packed)
+        return checksum
+
+    def _writer(self, array: BlockArray, column: int) -> ShardWriter:
+        key = array.key(self.shard, column)
+        if key not in self._writers:
+            self._writers[key] = ShardWriter(self.store.path / key, array.inner_chunks)
+        return self._writers[key]
+
+
+class PointShard(LayerShard):
+    """A shard of points and pairs."""
+
+    def __init__(self, store: Store, shard: int) -> None:
+        super().__init__(store, "points", shard)
+        for array in (POINTS, PAIR_POINT, PAIR_UV):
+            self._writer(array, 0)
+
+    def add(self, row: int, frame: Frame, pairs: Correspondences) -> None:
+        """Store one frame's points, poses and correspondences."""
+        size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+        camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
+        checksums = {
+            "points": self._add_blocks(POINTS, row, frame.points),
+            "pair_point": self._add_blocks(PAIR_POINT, row, pairs.point),
+            "pair_uv": self._add_blocks(PAIR_UV, row, quantise_uv(pairs.uv, size[camera])),
+        }
+        self.records.append(
+            FrameRecord(
+                row,
+                frame.id,
+                checksums=checksums,
+                points=len(frame.points),
+                timestamp=frame.timestamp,
+                pose=frame.global_from_lidar.ravel().tolist(),
+                offsets=pairs.offsets.tolist(),
+                image_size=size.tolist(),
+            )
+        )
+
+
+class GridShard(LayerShard):
+    """A shard of one teacher's tokens."""
+
+    def __init__(self, store: Store, info: TeacherInfo, shard: int) -> None:
+        super().__init__(store, info.id, shard)
+        self._arrays = teacher_arrays(info, len(store.cameras))
+        for array in self._arrays:
+            self._writer(array, 0)
+
+    def add(
+        self, row: int, codes: NDArray[np.generic], hit: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Store one frame's tokens.
+
+        Args:
+            codes: (cameras, h, w, channels) as `codec.encode` made them.
+            hit: (cameras, h, w), the tokens to store; for ``hit`` layers alone.
+        """
+        checksums = {
+            "grid": self._add_blocks(self._arrays[0], row, codes if hit is None else codes[hit])
+        }
+        if hit is not None:
+            checksums["hit"] = self._add_blocks(self._arrays[1], row, hit)
+        self.records.append(FrameRecord(row, self.store.ids[row], checksums=checksums))

@@ -1,0 +1,1 @@
+"""What `clever benchmark` measures, and the generated stores that it measures on."""

@@ -1,0 +1,186 @@
+"""The sides of `clever benchmark step`: the training step as `clever pretrain` takes it, and its
+networks alone.
+
+- ``full``: the training loop's own step: batch to the device, augmentation, Mix3D, voxels, targets,
+  networks, losses, backward pass, gradient norm, optimiser, schedule, reading and logging the
+  numbers.
+- ``network``: forward and backward pass of all that is trained, on voxels, targets and queries made
+  before.
+- ``bare``: forward and backward pass of the backbone, on the same voxels.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...student.backbones.base import Backbone
+from ..pretrain import build_step, open_teachers
+from ..progress import Track
+from ..runs import Run
+from ..settings.pretrain import PretrainSettings
+from ..steps.cached_frames import DistillationBatch, PairedFrame, PairedFrames
+from ..steps.distillation import DistillationStep, Prepared
+from ..team import Team
+from ..training.batches import FrameDraw
+from ..training.job import Job
+from ..training.log import TrainingLog, read_log
+from ..training.loop import Fit, Reading
+
+Side = Literal["full", "network", "bare"]
+SIDES: tuple[Side, ...] = ("full", "network", "bare")
+
+
+class Sides:
+    """One student in a training run of its own, whose steps are taken by hand.
+
+    Args:
+        settings: of the run.
+        folder: empty, for the run.
+        steps: how many steps there will be.
+    """
+
+    def __init__(
+        self, settings: PretrainSettings, device: torch.device, folder: Path, steps: int
+    ) -> None:
+        caches = open_teachers(settings)
+        step = build_step(settings, caches)
+        settings = settings.model_copy(update={"lr": settings.lr or step.student.backbone.peak_lr})
+        frames = _Repeated(PairedFrames(caches), steps * settings.batch_size)
+        job = Job(
+            label=f"{settings.student}, loop",
+            epochs=1,
+            step=step,
+            frames=frames,
+            ids=frames.ids,
+            collate=DistillationBatch.collate,
+            inputs={},
+            export=lambda _: None,
+        )
+        self.fit = Fit(job, settings, Run(folder), Team(0, 1, device))
+        self.device = device
+        self.done = 0
+        self._log: TrainingLog | None = None
+        self._track = Track(job.label, steps, every=math.inf)
+        self._generator = torch.Generator(device).manual_seed(settings.seed)
+
+    @property
+    def step(self) -> DistillationStep:
+        """The module that is trained, without what accelerate puts around it."""
+        assert isinstance(self.fit.job.step, DistillationStep)
+        return self.fit.job.step
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network that `bare` is about."""
+        return self.step.student.backbone
+
+    @contextmanager
+    def by_hand(self) -> Iterator[None]:
+        """Steps are taken inside, and logged."""
+        self.fit.step.train()
+        with TrainingLog(self.fit.run.folder, 0) as self._log:
+            yield
+
+    def batch(self, number: int) -> DistillationBatch:
+        """The batch of a step as the loader gives it, on the host."""
+        job = self.fit.job
+        batch = job.collate([job.frames[draw] for draw in self.fit.order.batch(number)])
+        assert isinstance(batch, DistillationBatch)
+        return batch.pin_memory() if self.device.type == "cuda" else batch
+
+    def of(
+        self, side: Side, batch: DistillationBatch, prepared: Prepared | None, count: int = 1
+    ) -> Callable[[], None]:
+        """`count` passes of a side over a batch, as a function to time; ``full`` needs nothing
+        prepared."""
+        if side == "full":
+            return lambda: self._full(batch, count)
+        assert prepared is not None
+        totals = {
+            name: torch.tensor(value, device=self.device)
+            for name, value in self.step.counts(batch).items()
+        }
+        pull = torch.randn(
+            len(prepared.voxels.coords),
+            self.backbone.out_channels,
+            generator=self._generator,
+            device=self.device,
+        )
+
+        def loss() -> Tensor:
+            if side == "network":
+                return self.step.losses(prepared, totals)["loss"]
+            return (
+                self.step.student.encode(prepared.mixed, prepared.voxels, prepared.draws) * pull
+            ).sum()
+
+        def run() -> None:
+            for _ in range(count):
+                with self.fit.accelerator.autocast():
+                    value = loss()
+                self.fit.accelerator.backward(value)
+                self.fit.optimizer.zero_grad()
+
+        return run
+
+    def prepare(self, batch: DistillationBatch) -> Prepared:
+        """What the step's networks are given."""
+        return self.step.prepare(batch.to(self.device))
+
+    def train_on(self, batch: DistillationBatch) -> Reading:
+        """One step of the training loop; its numbers are still to be read."""
+        started = time.monotonic()
+        reading = self.fit.train_on([batch], self.done)
+        reading.seconds = time.monotonic() - started
+        self.done += 1
+        return reading
+
+    def read(self, reading: Reading) -> None:
+        """Read and log a step's numbers as the loop does."""
+        self.fit.read(reading, self._track, self._log)
+
+    def loop(self) -> list[float]:
+        """The steps that are left, by the loop and its own loader: of each but the first the share
+        that it waited.
+
+        The first one waits for the loader to start.
+        """
+        self.fit.run_all()
+        records = [
+            record for record in read_log(self.fit.run.folder) if record["step"] > self.done + 1
+        ]
+        return [float(record["data_wait"]) for record in records]
+
+    def _full(self, batch: DistillationBatch, count: int) -> None:
+        """As in the loop, a step's numbers are read when the next one is under way."""
+        pending: Reading | None = None
+        started = time.monotonic()
+        for _ in range(count):
+            reading = self.train_on(batch)
+            if pending:
+                self.read(pending)
+            now = time.monotonic()
+            reading.seconds, started = now - started, now
+            pending = reading
+        if pending:
+            self.read(pending)
+
+
+class _Repeated(Dataset[PairedFrame]):
+    """`count` frames: those of a cache over and over, so that a run has one pass and as many steps
+    as are asked for."""
+
+    def __init__(self, frames: PairedFrames, count: int) -> None:
+        self.frames = frames
+        self.ids = [frames.ids[number % len(frames)] for number in range(count)]
+
+    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
+        index, key = draw
+        return self.frames[FrameDraw(index % len(self.frames), key)]

@@ -1,0 +1,1 @@
+"""Pictures of features, predictions and curves."""

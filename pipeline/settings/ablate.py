@@ -1,0 +1,28 @@
+"""Settings of `clever ablate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from .base import JobSettings
+
+
+def _numbers(value: object) -> object:
+    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class AblateSettings(JobSettings):
+    """Settings of `clever ablate`."""
+
+    pretrain: Path
+    """YAML file with the settings of `clever pretrain` that all runs share."""
+    probe: Path | None = None
+    """YAML file with those of `clever finetune` for the probe of each run; default: no probe."""
+    vary: tuple[str, ...] = ()
+    """A setting of `clever pretrain` and its values, as in head=linear,mlp; given several times,
+    every combination."""
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = (0, 1, 2)
+    """Seeds of each combination, with commas."""
+    out: Path
+    """Folder of the runs and the table. What is finished there is not done again."""

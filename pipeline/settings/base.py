@@ -1,0 +1,105 @@
+"""Settings of a job: declared once, filled from a YAML file and from flags, saved beside the
+result."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...errors import CleverError
+from ...files import atomic_write
+
+SETTINGS_FILE = "settings.yaml"
+
+
+class JobSettings(BaseModel):
+    """Base of every job's settings; field names are the flags' names with underscores."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def resolve(cls, config: Path | None, overrides: dict[str, Any]) -> Self:
+        """Settings from the YAML file `config`, overridden by every flag that was given.
+
+        Args:
+            config: YAML file with a mapping of field names, or None.
+            overrides: flag values by field name; None means that the flag was not given.
+
+        Raises:
+            CleverError: unreadable file, unknown field or value out of range, naming where it came
+                from.
+        """
+        written = _read_yaml(config) if config else {}
+        flags = {name: value for name, value in overrides.items() if value is not None}
+        given = {**written, **flags}
+        try:
+            return cls.model_validate({**cls.defaults(given), **given})
+        except ValidationError as error:
+            problems = [
+                _explain(cls, detail, config, flags) for detail in error.errors(include_url=False)
+            ]
+            raise CleverError("; ".join(problems)) from None
+
+    @classmethod
+    def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Values that take the place of the class's defaults where others are given."""
+        return {}
+
+    def differences(self, other: Self, ignore: frozenset[str] = frozenset()) -> list[str]:
+        """``field: theirs -> ours`` for every field that differs from `other`."""
+        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return [
+            f"{name}: {theirs[name]} -> {ours[name]}"
+            for name in ours
+            if ours[name] != theirs[name] and name not in ignore
+        ]
+
+
+def save_settings(settings: JobSettings, folder: Path) -> None:
+    """Write `settings` to ``settings.yaml`` in `folder`; `JobSettings.resolve` reads it back."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    atomic_write(folder / SETTINGS_FILE, text)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CleverError(f"cannot read settings {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise CleverError(f"settings {path} are not valid YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise CleverError(f"settings {path} must be a list of `name: value` lines")
+    return content
+
+
+def _explain(
+    cls: type[JobSettings], detail: Any, config: Path | None, flags: dict[str, Any]
+) -> str:
+    """One pydantic error as a line: where the value came from, what it was, what is allowed."""
+    name = str(detail["loc"][0]) if detail["loc"] else "settings"
+    flag = "--" + name.replace("_", "-")
+    source = flag if name in flags or config is None else f"{name} in {config}"
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, cls.model_fields, n=3)
+        hint = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else f"known: {', '.join(cls.model_fields)}"
+        )
+        return f"unknown setting {source}: {hint}"
+    if detail["type"] == "missing":
+        return f"{flag} is required"
+    reason = (
+        str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
+    )
+    return (
+        f"{source}: {reason}" if not detail["loc"] else f"{source} is {detail['input']!r}: {reason}"
+    )

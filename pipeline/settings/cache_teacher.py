@@ -1,0 +1,76 @@
+"""Settings of `clever cache-teacher`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from .base import JobSettings
+from .fields import DataRoot, DatasetName, Device, ImageSize, Names
+
+if TYPE_CHECKING:
+    pass
+
+
+class CacheTeacherSettings(JobSettings):
+    """Settings of `clever cache-teacher`."""
+
+    dataset: DatasetName = "nuscenes"
+    """Kind of dataset."""
+    data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
+    version: str | None = None
+    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
+    split: Literal["train", "val", "test", "all"] = "train"
+    """Official split."""
+    sequences: Names | None = None
+    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
+    model: str = "vitb14"
+    """Image teacher: vits14, vitb14, vitl14, vitg14 (DINOv2, also with _reg), efficientnet_lite0 or
+    any timm model."""
+    weights: str = "hub"
+    """hub, a file (official DINOv2 .pth or timm safetensors) or random:SEED."""
+    image_size: ImageSize = (224, 448)
+    """Height x width that images are resized to."""
+    layer: str = "pre-norm"
+    """ViT: pre-norm (last block before the final norm), post-norm or block:N; CNN: stride:N."""
+    position_embedding: Literal["official", "timm"] = "official"
+    """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the teacher."""
+    codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
+    """How features are stored."""
+    tokens: Literal["grid", "hit"] = "grid"
+    """Store every token, or only those within reach of a point (smaller for large grids, same
+    sampled features)."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N frames only."""
+    cache: Path | None = None
+    """Folder of the store; default: caches/DATASET.zarr."""
+    batch_images: Annotated[int, Field(ge=1)] | None = None
+    """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""
+    decoders: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize images; default: the number of cores, at most 16; 2 a task with
+    workers."""
+    device: Device = "auto"
+    """Where the teacher runs."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Worker processes on this machine, each with a GPU or a share of the cores; default: one a GPU
+    where there are several, else 0: this process alone."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers do the work, tcp://HOST:PORT; all must see the data
+    and the store."""
+    occlusion: Literal["none", "zbuffer"] = "none"
+    """zbuffer: a point behind nearer ones in a camera makes no pair there; belongs to the store,
+    not to a teacher."""
+    strict: bool = False
+    """Stop at the first bad frame instead of recording and skipping it."""
+    retry_failed: bool = False
+    """Try the frames again that an earlier run skipped, as if they had never failed."""
+    plan: bool = False
+    """Measure a few frames and print images, bytes and hours; nothing is kept."""
+
+    @property
+    def store(self) -> Path:
+        """Folder of the store."""
+        return self.cache or Path("caches") / f"{self.dataset}.zarr"

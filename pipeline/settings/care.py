@@ -1,0 +1,55 @@
+"""Settings of `clever cache verify` and `clever cache repair`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from .base import JobSettings
+from .fields import DataRoot, DatasetName, Device, Names
+
+
+class SourceSettings(JobSettings):
+    """A store and the dataset that it was made from."""
+
+    path: Path
+    """Folder of the store."""
+    dataset: DatasetName | None = None
+    """Kind of dataset; default: the one that the store names."""
+    data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
+    version: str | None = None
+    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
+    split: Literal["train", "val", "test", "all"] = "all"
+    """Official split."""
+    sequences: Names | None = None
+    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
+
+
+class VerifySettings(SourceSettings):
+    """Settings of `clever cache verify`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset_free: bool = False
+    """Check the store alone, even where CLEVER_DATA_ROOT names a dataset."""
+    sample: Annotated[int, Field(ge=0)] = 16
+    """Frames whose points and pairs are derived from the dataset again."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the sample."""
+    as_json: Annotated[bool, Field(alias="json")] = False
+    """Print JSON instead of text."""
+
+
+class RepairSettings(SourceSettings):
+    """Settings of `clever cache repair`."""
+
+    weights: str | None = None
+    """Where the weights of the damaged layer's teacher lie now: hub or a file; default: where they
+    were."""
+    batch_images: Annotated[int, Field(ge=1)] | None = None
+    """Images in one teacher call; the same as when the cache was made gives the same bytes."""
+    decoders: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize images; default: the number of cores, at most 16."""
+    device: Device = "auto"
+    """Where the teacher runs."""

@@ -1,0 +1,19 @@
+"""What can be chosen in several settings, by name."""
+
+from typing import Literal
+
+View = Literal["all", "one-camera"]
+"""The whole sweep and all cameras, or what one random camera sees of it (ScaLR)."""
+
+
+Loss = Literal["ce+lovasz", "ce"]
+
+
+FrameSampler = Literal["uniform", "scenes", "stride"]
+"""How a fraction of the labelled frames is chosen: see `choose_frames`."""
+
+
+Schedule = Literal["onecycle", "cosine"]
+
+
+InputFormat = Literal["auto", "kitti", "nuscenes", "pcd", "ply", "las"]

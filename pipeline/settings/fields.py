@@ -1,0 +1,53 @@
+"""Types of settings that several jobs share, and how they are written."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+Count = Annotated[int, Field(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
+DatasetName = Literal["nuscenes", "semantickitti"]
+
+
+def _names(value: object) -> object:
+    """Accept ``"00,08"`` for a list; refuse numbers, because YAML reads 010 as 8 and 00 as 0."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, int) or (
+        isinstance(value, list | tuple) and any(isinstance(item, int) for item in value)
+    ):
+        raise ValueError("put each name in quotes, as in ['00', '08']")
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [part.strip() for item in value for part in item.split(",") if part.strip()]
+    return value
+
+
+def _image_size(value: object) -> object:
+    """Accept ``"224x448"``: height x width."""
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+            raise ValueError("should be HEIGHTxWIDTH in pixels, as in 224x448")
+        return tuple(int(part) for part in parts)
+    return value
+
+
+ImageSize = Annotated[
+    tuple[int, int],
+    BeforeValidator(_image_size),
+    PlainSerializer(lambda size: "{}x{}".format(*size)),
+]
+"""Height and width in pixels, written ``224x448``."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Names (of scenes, sequences, teachers): a list of strings, or strings with commas."""
+
+
+def _environment_root() -> str | None:
+    return os.environ.get("CLEVER_DATA_ROOT")
+
+
+DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, validate_default=True)]
+"""Dataset folder; the environment variable CLEVER_DATA_ROOT unless given."""

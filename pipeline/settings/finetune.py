@@ -1,0 +1,56 @@
+"""Settings of `clever finetune`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .choices import FrameSampler, Loss
+from .fields import Count, DataRoot, DatasetName, Names
+from .training import TrainingSettings
+
+
+class FinetuneSettings(TrainingSettings):
+    """Settings of `clever finetune`."""
+
+    checkpoint: Literal["none"] | Path | None = None
+    """Pre-training run; none: random weights; default: the newest finished run under runs/."""
+    student: str | None = None
+    """For --checkpoint none: LiDAR network; default: minkunet34."""
+    voxel_size: Annotated[float, Field(gt=0)] | None = None
+    """For --checkpoint none: metres; default: 0.05."""
+    dataset: DatasetName = "nuscenes"
+    """Kind of dataset."""
+    data_root: DataRoot
+    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
+    version: str | None = None
+    """nuScenes only: folder of tables."""
+    train_split: str = "train"
+    """Split to train on."""
+    train_sequences: Names | None = None
+    """SemanticKITTI only: sequences to train on, with commas; they win over the split."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    val_sequences: Names | None = None
+    """SemanticKITTI only: sequences to evaluate on."""
+    mode: Literal["probe", "full"] = "probe"
+    """Train one linear layer on the frozen student, or everything."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the labelled training frames."""
+    sampler: FrameSampler = "uniform"
+    """How they are chosen: drawn uniformly (the paper), every n-th scene (SLidR, ALSO) or every
+    n-th frame."""
+    epochs: Count | None = None
+    """Passes over the training frames; default: 50 for a probe, 100 for full fine-tuning (the
+    paper, A3)."""
+    loss: Loss = "ce+lovasz"
+    """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
+    batch_norm: bool | None = None
+    """Batch norm before the linear layer (ScaLR); default: in a probe. Without it the scale of the
+    features decides how fast a probe learns, and those of random weights are a hundred times
+    smaller."""
+    augment: bool | None = None
+    """Augment and mix the clouds; default: in full fine-tuning. A probe without computes every
+    feature once."""
+    mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Probability that two augmented frames of a batch are mixed."""

@@ -1,0 +1,83 @@
+"""Settings of `clever pretrain`, and its recipes."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from ...student.choices import Distance, Kind, Weighting
+from .choices import View
+from .fields import Count, Names
+from .training import TrainingSettings
+
+
+class PretrainSettings(TrainingSettings):
+    """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3)."""
+
+    cache: Path
+    """Feature cache; the only thing that is read."""
+    recipe: Literal["clever", "scalr"] = "clever"
+    """Where all other defaults come from: the paper's recipe, or ScaLR's. YAML files in the
+    package."""
+    teacher: Names | None = None
+    """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
+    the student learns from all of them at once, through a head for each."""
+    student: str = "minkunet34"
+    """LiDAR network: minkunet34, minkunet18, ptv3, ptv3-256, ..."""
+    patch: Count | None = None
+    """PTv3 only: voxels that attend to each other; default: 1024."""
+    head: Literal["mlp", "linear"] = "mlp"
+    """Projection head; linear is one layer."""
+    head_layers: Count = 3
+    """Layers of the MLP head."""
+    head_hidden: Count = 2048
+    """Width of the MLP head."""
+    loss: Kind = "l2"
+    """Distance between unit features: l2, its square (mse), or one minus the cosine."""
+    weighting: Weighting = "view"
+    """Mean over each camera view and then the views (equation 1), or over all pairs at once
+    (ScaLR)."""
+    view: View = "all"
+    """The whole sweep and all cameras, or one random camera and the points that it sees (ScaLR)."""
+    pairs: Count | None = None
+    """At most so many pairs a camera view, drawn anew each time; default: all."""
+    occupancy: Literal["paper", "also"] = "paper"
+    """Form of the occupancy task: the paper's (source point's feature, three queries a point,
+    squared intensity error), or ALSO's (all voxels within a radius, thirds, absolute error)."""
+    occupancy_weight: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of the occupancy task; 0 leaves it out."""
+    occupancy_points: Count | None = None
+    """Source points of queries a frame; default: an eighth of its points (paper), 2048 (also)."""
+    occupancy_delta: Annotated[float, Field(gt=0)] = 0.1
+    """Metres from a point to its queries in front and behind."""
+    occupancy_distance: Distance = "uniform"
+    """Whether they lie anywhere up to there (ALSO) or exactly there."""
+    occupancy_radius: Annotated[float, Field(gt=0)] = 1.0
+    """Metres around a query from which features answer (also)."""
+    voxel_size: Annotated[float, Field(gt=0)] = 0.05
+    """Metres."""
+    epochs: Count = 50
+    """Passes over the cache; the paper trains 50 or 100."""
+    augmentation: Literal["pointcept", "scalr", "none"] = "pointcept"
+    """Rotate, scale, flip and jitter the clouds, as Pointcept (the paper) or ScaLR does."""
+    mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Probability that two frames of a batch are mixed."""
+    align_corners: bool = True
+    """Corner tokens lie on corner pixels (ScaLR); otherwise on the centres of their patches."""
+    rankme_every: Annotated[int, Field(ge=0)] = 10
+    """Passes between measurements of RankMe and matrix rank; there is one in the end. 0: none."""
+    limit: Count | None = None
+    """First N frames only."""
+
+    @classmethod
+    def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The recipe's values."""
+        return read_recipe(str(given.get("recipe", "clever")))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Settings of ``recipes/<name>.yaml`` in the package; none for a name that is not there."""
+    file = resources.files("clever.pipeline") / "recipes" / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}

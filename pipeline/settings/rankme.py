@@ -1,0 +1,45 @@
+"""Settings of `clever rankme`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from .base import JobSettings
+from .fields import Device
+
+ROWS = 25_600
+"""Rows in the original (Garrido et al. 2023)."""
+FRAMES = 256
+"""Frames that the rows are spread over by default: 100 rows of each."""
+
+
+class RankmeSettings(JobSettings):
+    """Settings of `clever rankme`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    checkpoint: Literal["none"] | Path
+    """Run folder with a student; none: random weights."""
+    cache: Path
+    """Feature cache; only its point clouds are used."""
+    teacher: str | None = None
+    """Layer of the cache whose frames are used, or the beginning of its name; default: the only
+    one."""
+    student: str | None = None
+    """For --checkpoint none: LiDAR network; default: minkunet34."""
+    voxel_size: Annotated[float, Field(gt=0)] | None = None
+    """For --checkpoint none: metres; default: 0.05."""
+    rows: Annotated[int, Field(ge=2)] = ROWS
+    """Points whose features are the rows of the matrix."""
+    frames: Annotated[int, Field(ge=1)] = FRAMES
+    """Frames that the rows are drawn from, in equal shares."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Singular values above this share of the largest count for the matrix rank; default: max(rows,
+    channels) * 2^-23, the rounding of float32."""
+    device: Device = "auto"
+    """Where the network runs; the singular values are always found on the CPU, in float64."""
+    seed: int = 0
+    """Seed of the choice of frames and points and, for --checkpoint none, of the weights."""
+    as_json: Annotated[bool, Field(alias="json")] = False
+    """Print JSON instead of text."""

@@ -1,0 +1,51 @@
+"""Settings of every training job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from .base import JobSettings
+from .choices import Schedule
+from .fields import Count, Device
+
+if TYPE_CHECKING:
+    pass
+
+
+class TrainingSettings(JobSettings):
+    """Settings of every training job."""
+
+    batch_size: Count = 16
+    """Frames a step, over all processes and parts."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; default: Table A1's, 1e-3 for a MinkUNet and 2e-3 for a PTv3."""
+    block_lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of PTv3's attention blocks; default: a tenth of --lr, as in Pointcept."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-3
+    """AdamW's."""
+    schedule: Schedule = "onecycle"
+    """One cycle with cosine annealing (Table A1), or linear warm-up and half a cosine (ScaLR)."""
+    warmup: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient norm; default: any."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision; sparse convolutions know no bf16 and stay in fp32 then, and fp16 needs a
+    GPU."""
+    accumulate: Count = 1
+    """Parts in which every process takes its share of a step, one after the other: less memory, and
+    the same step but for batch norms, which see a part at a time."""
+    recompute: bool = False
+    """Activation checkpointing: compute the student's activations again in the backward pass
+    instead of keeping them."""
+    save_every: Count | None = None
+    """Steps between checkpoints; default: a pass over the frames, at most 1000."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
+    device: Device = "auto"
+    """Where to train."""
+    seed: int = 0
+    """Seed of everything random."""
+    out: Path | None = None
+    """Run folder; default: runs/JOB-STUDENT-TIME. A run that was stopped goes on there."""

@@ -1,0 +1,1 @@
+"""Stage one: what is asked for, what is missing, and how it goes through the teacher."""

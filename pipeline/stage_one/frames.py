@@ -1,0 +1,84 @@
+"""Frames off the disk, checked, with their pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...cache.frame import Frame
+from ...cache.projection import Correspondences, visible_pairs
+from ...cache.sampling import reached_tokens
+from ...cache.store.layout import normalised_uv, quantise_uv
+from ...cache.store.store import Store
+from ...errors import CleverError, FrameError
+from ..datasets import LidarDataset
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFrame:
+    """A frame off the disk, or why it is not.
+
+    Attributes:
+        row: row of the store.
+        frame, pairs: None when the frame failed.
+        hit: (M, h, w) bool, the tokens within reach of a point; None unless the layer stores those
+            alone.
+        images: (M, 3, H, W) uint8, resized for the teacher; None when they failed or were not asked
+            for.
+        reason: why the frame is skipped in both layers.
+        image_reason: why it is skipped in the teacher's layer alone.
+    """
+
+    row: int
+    frame: Frame | None = None
+    pairs: Correspondences | None = None
+    hit: NDArray[np.bool_] | None = None
+    images: Tensor | None = None
+    reason: str = ""
+    image_reason: str = ""
+
+
+def read_frame(
+    store: Store, dataset: LidarDataset, index: Mapping[str, int], row: int
+) -> tuple[Frame, Correspondences]:
+    """The frame of a row and its pairs.
+
+    Raises:
+        FrameError: the frame is bad.
+        CleverError: the dataset does not hold it.
+    """
+    frame_id = store.ids[row]
+    if frame_id not in index:
+        raise CleverError(
+            f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
+            "use the --sequences or --split of the run that began this cache"
+        )
+    frame = dataset.frame(index[frame_id])
+    _check(frame, store.cameras)
+    return frame, visible_pairs(
+        frame, store.base["min_depth_m"], store.base["margin_px"], store.base["occlusion"]
+    )
+
+
+def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """(M, h, w) bool: the tokens that sampling at the stored pixels of `pairs` will read."""
+    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+    camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
+    uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
+    return reached_tokens(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
+
+
+def _check(frame: Frame, cameras: Sequence[str]) -> None:
+    """Raise FrameError for what would be stored but could not be used."""
+    names = [camera.name for camera in frame.cameras]
+    if names != list(cameras):
+        raise FrameError(
+            frame.id, f"has the cameras {', '.join(names)}, the store has {', '.join(cameras)}"
+        )
+    if not np.isfinite(frame.points).all():
+        raise FrameError(frame.id, "its points hold NaN or infinite values; restore the sweep")
+    if not np.isfinite(frame.global_from_lidar).all():
+        raise FrameError(frame.id, "its pose is not finite; repair the dataset's poses")

@@ -1,0 +1,258 @@
+"""What stage one will cost: a few frames measured, the rest by proportion."""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...cache.store.layers import TeacherInfo, teacher_arrays
+from ...cache.store.layout import BLOCK_ARRAYS, SHARD_ROWS
+from ...cache.store.shards import index_bytes
+from ...cache.store.store import Store
+from ...cache.teacher import load_teacher
+from ...errors import CleverError
+from ..device import choose_device, cores
+from ..settings.cache_teacher import CacheTeacherSettings
+from .calibration import freeze_calibration
+from .fill import StageOne, deterministic
+from .request import (
+    add_layer,
+    base_settings,
+    build_stage,
+    existing_store,
+    find_layer,
+    open_dataset,
+    teacher_request,
+    teacher_settings,
+    wanted_frames,
+)
+
+SECONDS = 20.0
+"""About how long the timed sample should take."""
+SCALES = (2, 4, 8)
+"""Machines or GPUs to reckon for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a sample of frames cost.
+
+    Attributes:
+        frames, seconds: frames from file to store, and how long they took with everything
+            overlapping.
+        decode_seconds: reading, decoding and resizing one frame's images, on one core.
+        teacher_seconds: the network alone on one frame's images, on one core or GPU.
+        point_bytes, grid_bytes: a frame's size on disk, without the shards' indices.
+    """
+
+    frames: int
+    seconds: float
+    decode_seconds: float
+    teacher_seconds: float
+    point_bytes: float
+    grid_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will cost.
+
+    Attributes:
+        path: folder of the store.
+        layer: id of the teacher's layer.
+        device: ``cuda`` or ``cpu``.
+        frames: frames asked for.
+        point_frames, grid_frames: those of them that are missing in points and pairs, and in the
+            layer.
+        cameras: images a frame.
+        measured: the sample.
+        free_bytes: free on the store's disk.
+        cores: cores that this process may use.
+    """
+
+    path: Path
+    layer: str
+    device: str
+    frames: int
+    point_frames: int
+    grid_frames: int
+    cameras: int
+    measured: Measured
+    free_bytes: int
+    cores: int
+
+    @property
+    def seconds(self) -> float:
+        """Time on this machine."""
+        return (
+            max(self.point_frames, self.grid_frames) * self.measured.seconds / self.measured.frames
+        )
+
+    @property
+    def point_bytes(self) -> float:
+        """Bytes of points and pairs that will be written."""
+        return self.point_frames * self.measured.point_bytes
+
+    @property
+    def grid_bytes(self) -> float:
+        """Bytes of features that will be written."""
+        return self.grid_frames * self.measured.grid_bytes
+
+    def __str__(self) -> str:
+        measured, unit = self.measured, "GPU" if self.device == "cuda" else "core"
+        room = "enough" if self.point_bytes + self.grid_bytes < self.free_bytes else "NOT ENOUGH"
+        machine = "one GPU" if self.device == "cuda" else f"{self.cores} cores"
+        lines = [
+            f"plan for {self.path}, teacher {self.layer}",
+            f"  images    {self.grid_frames * self.cameras:,} of {self.grid_frames:,} frames "
+            f"({self.frames:,} frames asked for)",
+            f"  bytes     {_gigabytes(self.point_bytes)} points and pairs, "
+            f"{_gigabytes(self.grid_bytes)} features; "
+            f"{_gigabytes(self.free_bytes)} free, {room}",
+            f"  measured  {measured.frames} frames in {measured.seconds:.1f} s, "
+            f"{measured.frames * self.cameras / measured.seconds:.2f} images/s; a frame: decode "
+            f"{1000 * measured.decode_seconds:.0f} ms on a core, teacher "
+            f"{1000 * measured.teacher_seconds:.0f} ms "
+            f"on a {unit}",
+            f"  time      {_duration(self.seconds)} on this machine with {machine}",
+            *(
+                f"            {_duration(self.seconds / scale)} {self._scaled(scale)}"
+                for scale in SCALES
+            ),
+            "  assuming  all frames are like the sample, the disks keep up, and workers share "
+            "nothing else;",
+            "            without the calibration's frames, at most 200, and the start of the "
+            "workers",
+        ]
+        return "\n".join(lines)
+
+    def _scaled(self, scale: int) -> str:
+        if self.device != "cuda":
+            return f"on {scale} machines like this one (--scheduler)"
+        busy = scale * self.measured.decode_seconds * self.measured.frames / self.measured.seconds
+        decoding = f"if {busy:.1f} cores decode; there are {self.cores}"
+        return f"on {scale} GPUs (--workers {scale}) {decoding}"
+
+
+def plan(settings: CacheTeacherSettings) -> Plan | None:
+    """Run a few frames from file to store in a temporary folder beside the store, and reckon.
+
+    Returns:
+        None when the store lacks nothing.
+
+    Raises:
+        CleverError: what `cache_teacher` would report: no dataset, no weights, no frame that can be
+            used.
+    """
+    dataset = open_dataset(settings)
+    ids, _ = wanted_frames(settings, dataset)
+    points, grid = _missing(settings, ids)
+    if not points and not grid:
+        return None
+    teacher = load_teacher(teacher_settings(settings), choose_device(settings.device))
+    parent = next(folder for folder in settings.store.absolute().parents if folder.is_dir())
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{settings.store.name}.plan-", dir=parent)
+    except OSError as error:
+        raise CleverError(
+            f"cannot write in {parent}: {error.strerror}; choose another --cache"
+        ) from error
+    with folder as name:
+        store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
+        info = add_layer(store, settings, teacher, teacher_request(settings))
+        first, second = (build_stage(settings, store, info, dataset, teacher) for _ in range(2))
+        measured = _measure(first, second, ids)
+    free = shutil.disk_usage(parent).free
+    device, cameras = teacher.device.type, len(store.cameras)
+    return Plan(
+        settings.store, info.id, device, len(ids), points, grid, cameras, measured, free, cores()
+    )
+
+
+def _measure(first: StageOne, second: StageOne, ids: list[str]) -> Measured:
+    """Warm up and time the parts on a batch with the `first` stage, then time the whole on others
+    with the `second`."""
+    store, info, batch = first.store, first.info, first.frames_per_batch
+    spread = [ids[number] for number in np.random.default_rng(0).permutation(len(ids))]
+    store.extend(spread[:batch], [""] * len(spread[:batch]))
+    rows = store.rows_of(spread[:batch])
+    if info.codec != "fp16":
+        freeze_calibration(store, info, first.statistics([(0, tuple(rows))], lambda _: None))
+    started = time.perf_counter()
+    loaded = [
+        item.images
+        for item in (first.load(row, images=True) for row in rows)
+        if item.images is not None
+    ]
+    decode = (time.perf_counter() - started) / len(rows)
+    if not loaded:
+        raise CleverError(
+            f"frame {spread[0]} and the rest of the sample cannot be read; run without --plan for "
+            "reasons"
+        )
+    teacher = _teacher_seconds(first, torch.cat(loaded)) / len(loaded)
+    calls = (
+        min(8, max(2, round(SECONDS / batch / max(decode + teacher, 1e-9)))) * first.teacher_threads
+    )
+    timed = spread[batch : batch * (1 + calls)]
+    store.extend(timed, [""] * len(timed))
+    shards = {row // SHARD_ROWS for row in store.rows_of(timed or spread[:batch])}
+    started = time.perf_counter()
+    second.run(shards, shards, lambda _: None)
+    seconds = time.perf_counter() - started
+    return Measured(len(timed or rows), seconds, decode, teacher, *_frame_bytes(store, info))
+
+
+def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:
+    """Seconds of one teacher call as stage one makes it."""
+    with deterministic():
+        stage.teacher.features(images).sum().item()  # the first call also chooses its kernels
+        started = time.perf_counter()
+        stage.teacher.features(images).sum().item()
+        return time.perf_counter() - started
+
+
+def _frame_bytes(store: Store, info: TeacherInfo) -> tuple[float, float]:
+    """Mean bytes of a stored frame in points and pairs, and in the layer."""
+    sizes = []
+    for layer, arrays in (
+        ("points", BLOCK_ARRAYS),
+        (info.id, teacher_arrays(info, len(store.cameras))),
+    ):
+        commits = store.commits(layer)
+        index = {array.path: index_bytes(array.inner_chunks) for array in arrays}
+        data = sum(
+            stamp["bytes"]
+            - next(size for path, size in index.items() if key.startswith(f"{path}/"))
+            for commit in commits
+            for key, stamp in commit.files.items()
+        )
+        stored = sum(not record.reason for commit in commits for record in commit.frames)
+        sizes.append(data / max(stored, 1) + sum(index.values()) / SHARD_ROWS)
+    return sizes[0], sizes[1]
+
+
+def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, int]:
+    """How many of the frames the store lacks in points and pairs, and in the layer asked for."""
+    store = existing_store(settings.store)
+    if store is None:
+        return len(ids), len(ids)
+    known = set(store.ids)
+    rows = store.rows_of([frame for frame in ids if frame in known])
+    fresh = len(ids) - len(rows)
+    info = find_layer(store, teacher_request(settings))
+    pending = [set(store.pending(layer, rows)) for layer in ("points", info.id if info else "")]
+    points, grid = (sum(row // SHARD_ROWS in shards for row in rows) for shards in pending)
+    return fresh + points, fresh + (grid if info else len(rows))
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count > 1e9 else f"{count / 1e9:.2g} GB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds > 3600 else f"{seconds / 3600:.2g} hours"

@@ -1,0 +1,162 @@
+"""What a user asks of stage one, and what the store holds of it."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...cache.store.layers import Json, TeacherInfo
+from ...cache.store.seals import seal_path
+from ...cache.store.store import Store
+from ...cache.teacher import Teacher, TeacherSettings
+from ...errors import CleverError
+from ..datasets import LidarDataset, build_dataset
+from ..device import choose_device, cores
+from .fill import StageOne
+from .selection import choice_key
+
+if TYPE_CHECKING:
+    pass
+from ..settings.cache_teacher import CacheTeacherSettings
+
+MIN_DEPTH, MARGIN = 1.0, 1.0
+"""Metres and pixels: the visibility rule of the ScaLR family."""
+
+
+def open_dataset(settings: CacheTeacherSettings) -> LidarDataset:
+    """The dataset that the settings name."""
+    return build_dataset(
+        settings.dataset,
+        settings.data_root,
+        version=settings.version,
+        split=settings.split,
+        sequences=settings.sequences,
+    )
+
+
+def teacher_settings(settings: CacheTeacherSettings) -> TeacherSettings:
+    """The part of the settings that decides the teacher's features; weights in a file by their
+    absolute path."""
+    values = {
+        name: getattr(settings, name)
+        for name in TeacherSettings.model_fields
+        if hasattr(settings, name)
+    }
+    weights = Path(settings.weights)
+    return TeacherSettings(
+        **{**values, "weights": str(weights.absolute()) if weights.is_file() else settings.weights}
+    )
+
+
+def teacher_request(settings: CacheTeacherSettings) -> Json:
+    """What was asked of a layer, in JSON values: enough to know it again, and to build its teacher
+    again."""
+    wanted = teacher_settings(settings)
+    sha256 = None
+    if Path(wanted.weights).is_file():
+        with Path(wanted.weights).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    own = {"weights_file_sha256": sha256, "codec": settings.codec, "tokens": settings.tokens}
+    return {**wanted.model_dump(mode="json"), **own}
+
+
+def add_layer(
+    store: Store, settings: CacheTeacherSettings, teacher: Teacher, request: Json
+) -> TeacherInfo:
+    """Find or add the layer of `teacher` in `store`."""
+    return store.add_teacher(
+        teacher.alias,
+        teacher.weights_description,
+        teacher.grid,
+        teacher.channels,
+        settings.codec,
+        settings.tokens,
+        teacher.fingerprint,
+        request,
+    )
+
+
+def build_stage(
+    settings: CacheTeacherSettings,
+    store: Store,
+    info: TeacherInfo,
+    dataset: LidarDataset,
+    teacher: Teacher,
+) -> StageOne:
+    """Stage one in this process."""
+    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+    batch = default_batch(settings, teacher.device.type)
+    decoders = settings.decoders or min(cores(), 16)
+    return StageOne(store, info, dataset, index, teacher, batch, decoders, settings.strict)
+
+
+def default_batch(settings: CacheTeacherSettings, device: str) -> int:
+    """Images in one teacher call on a ``cuda`` or ``cpu`` device."""
+    return settings.batch_images or (64 if device == "cuda" else 12)
+
+
+def worker_count(settings: CacheTeacherSettings) -> int:
+    """Number of worker processes to start on this machine; 0 means that this process does the
+    work."""
+    if settings.workers is not None or settings.scheduler:
+        return settings.workers or 0
+    gpus = torch.cuda.device_count() if choose_device(settings.device).type == "cuda" else 0
+    return gpus if gpus > 1 else 0
+
+
+def teacher_device(settings: CacheTeacherSettings) -> torch.device:
+    """Where this process needs the teacher: beside workers it only asks it what it is."""
+    alone = not settings.scheduler and not worker_count(settings)
+    return choose_device(settings.device) if alone else torch.device("cpu")
+
+
+def frame_choice(settings: CacheTeacherSettings) -> str | None:
+    return choice_key(
+        settings.dataset,
+        settings.data_root,
+        settings.version,
+        settings.split,
+        settings.sequences,
+        settings.limit,
+    )
+
+
+def existing_store(path: Path) -> Store | None:
+    """The store at `path`, if there is one."""
+    return Store(path) if seal_path(path, "points").exists() else None
+
+
+def find_layer(store: Store, request: Json) -> TeacherInfo | None:
+    """The layer that was made for a request; a file of weights is known by its content, wherever it
+    lies."""
+    ignored = {"weights"} if request["weights_file_sha256"] else set()
+    wanted = {name: value for name, value in request.items() if name not in ignored}
+    return next((info for info in store.teachers() if wanted.items() <= info.request.items()), None)
+
+
+def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> Json:
+    """What decides points and pairs."""
+    return {"dataset": dataset.name, "cameras": list(dataset.cameras), **_visibility(settings)}
+
+
+def wanted_frames(
+    settings: CacheTeacherSettings, dataset: LidarDataset
+) -> tuple[list[str], list[str]]:
+    """Ids and scenes of the frames asked for; raises CleverError when there are none."""
+    ids, scenes = list(dataset.frame_ids[: settings.limit]), list(dataset.scenes[: settings.limit])
+    if not ids:
+        raise CleverError(
+            f"{settings.dataset} has no frames in split {settings.split}; choose another --split"
+        )
+    return ids, scenes
+
+
+def _visibility(settings: CacheTeacherSettings) -> Json:
+    """Which points make pairs."""
+    return {"min_depth_m": MIN_DEPTH, "margin_px": MARGIN, "occlusion": settings.occlusion}
+
+
+def base_agrees(settings: CacheTeacherSettings, store: Store) -> bool:
+    wanted = {"dataset": settings.dataset, **_visibility(settings)}
+    return all(store.base.get(name) == value for name, value in wanted.items())

@@ -1,0 +1,307 @@
+"""Stage one on Dask workers: the same shards with the same bytes, on the cores and GPUs of one
+machine or of many."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from distributed import (
+    Client,
+    Event,
+    Future,
+    KilledWorker,
+    Nanny,
+    Scheduler,
+    SpecCluster,
+    as_completed,
+    wait,
+)
+
+from ...cache.codec import Statistics
+from ...cache.store.layers import differences
+from ...cache.store.records import commit_path
+from ...cache.store.store import Store
+from ...cache.teacher import TeacherSettings, load_teacher
+from ...errors import CleverError
+from ..datasets import LidarDataset
+from ..device import choose_device, cores
+from .calibration import Batch, frames_per_batch, freeze_calibration
+from .fill import StageOne
+
+PATIENCE = 10.0
+"""Seconds to wait for a scheduler to answer."""
+QUEUED = 256
+"""Tasks that the scheduler knows of at any time."""
+SHARDS_A_TASK = 4
+"""Longest run of shards in one task; a worker that dies loses no committed shard of it."""
+IGNORE_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+"""Run by every local worker as it starts: Ctrl-C reaches the whole process group, the driver alone
+decides."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know of a run, beside the dataset.
+
+    Attributes:
+        run: name of the run; what workers keep between tasks is kept for one run.
+        store: absolute path that every worker can write to.
+        layer: the teacher's layer.
+        device: ``auto``, ``cpu`` or ``cuda``, decided by each worker.
+        batch_images, decoders, strict: see `StageOne`.
+    """
+
+    run: str
+    store: Path
+    layer: str
+    teacher: TeacherSettings
+    device: str
+    batch_images: int
+    decoders: int
+    strict: bool
+
+
+class StoppedError(CleverError):
+    """The driver asked for the end of the run; the shard under way was dropped."""
+
+
+class Workers:
+    """Does what `StageOne` does, by tasks on Dask workers; the caller holds the store's lock.
+
+    A task is a run of shards and takes one thread of a worker; a worker builds its teacher once for
+    all its threads. The dataset is opened by one worker and sent to the others. When a worker dies,
+    Dask gives its tasks to another, which redoes the shards that were not committed.
+
+    Args:
+        client: connected to the cluster.
+        job: the run.
+        dataset: builds the dataset on a worker.
+    """
+
+    def __init__(self, client: Client, job: Job, dataset: Callable[[], LidarDataset]) -> None:
+        self.client, self.job = client, job
+        self.store = Store(job.store)
+        self.info = self.store.teacher(job.layer)
+        self.frames_per_batch = frames_per_batch(self.store, job.batch_images)
+        self._dataset = client.submit(dataset, key=f"clever-dataset-{job.run}")
+        self._stop = Event(f"clever-stop-{job.run}", client)
+        self._known: set[str] = set()
+
+    def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
+        """Fit the int8 codec on `sample` and freeze it in the store."""
+        statistics: dict[int, Statistics | str] = {}
+        with closing(self._map(_statistics, _split(sample, self._threads()))) as results:
+            for part in results:
+                statistics |= part
+                advance(len(part))
+        freeze_calibration(self.store, self.info, statistics)
+
+    def run(
+        self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]
+    ) -> None:
+        """Write and commit shards of points and pairs and of the teacher's grid; see
+        `StageOne.run`."""
+        shards = _split(sorted(point_shards | grid_shards), self._threads())
+        tasks = [(point_shards & set(part), grid_shards & set(part)) for part in shards]
+        with closing(self._map(_fill, tasks)) as results:
+            for frames in results:
+                advance(frames)
+
+    def _threads(self) -> int:
+        """Threads of all workers; says so when a worker is gone."""
+        workers: dict[str, int] = self.client.nthreads()  # pyright: ignore[reportAssignmentType]
+        for worker in sorted(self._known - set(workers)):
+            print(f"worker {worker} is gone; others redo its shards", file=sys.stderr, flush=True)
+        self._known = set(workers)
+        return max(1, sum(workers.values()))
+
+    def _map(
+        self, work: Callable[[Job, LidarDataset, Any], Result], parts: Sequence[Any]
+    ) -> Generator[Result, None, None]:
+        """Results of `work` on every part, as they come."""
+        name = f"clever{work.__name__}-{self.job.run}"
+        tasks = (
+            self.client.submit(work, self.job, self._dataset, part, key=f"{name}-{number}")
+            for number, part in enumerate(parts)
+        )
+        running: set[Future] = set(islice(tasks, QUEUED))
+        completed = as_completed(running)
+        try:
+            for future in completed:
+                yield _result(future)
+                self._threads()
+                running.discard(future)
+                for task in islice(tasks, 1):
+                    running.add(task)
+                    completed.add(task)
+        finally:
+            self._end(running)
+
+    def _end(self, running: set[Future]) -> None:
+        """Return when no task of this run writes any more."""
+        if not running:
+            return
+        with suppress(OSError, TimeoutError, CancelledError):
+            self._stop.set()
+            wait(list(running))
+
+
+def _result(future: Future) -> Any:
+    """Result of a task; everything that Dask itself may report, as one line."""
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise CleverError(
+            f"{error.allowed_failures + 1} workers died in turn on task {error.task}, most likely "
+            "out of memory; "
+            "use fewer --workers or a smaller --batch-images, and run the same command again to go "
+            "on"
+        ) from error
+    except CancelledError as error:
+        raise CleverError(
+            f"the Dask scheduler gave up task {future.key}; look at its log and run the same "
+            "command again to go on"
+        ) from error
+
+
+@contextmanager
+def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client]:
+    """A client of the scheduler at an address, or of a cluster of `workers` processes on this
+    machine.
+
+    Raises:
+        CleverError: no scheduler answers at that address.
+    """
+    if scheduler is None:
+        with local_cluster(workers, device) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise CleverError(
+            f"no Dask scheduler answers at {scheduler}: {error}; check --scheduler"
+        ) from error
+    with client:
+        if not client.nthreads():
+            print(
+                f"{scheduler} has no workers yet; waiting for the first",
+                file=sys.stderr,
+                flush=True,
+            )
+            client.wait_for_workers(1)
+        yield client
+
+
+def local_cluster(workers: int, device: str) -> SpecCluster:
+    """Worker processes on this machine, which share its cores evenly; worker i has GPU i alone,
+    counted round."""
+    threads = 2 if device == "cuda" else max(1, cores() // workers)
+    options = {
+        "nthreads": threads,
+        "memory_limit": 0,
+        "preload": [IGNORE_INTERRUPT],
+        "dashboard": False,
+        "silence_logs": logging.CRITICAL,  # what matters is said here, in one line
+    }
+    workers_spec = {
+        number: {"cls": Nanny, "options": {**options, "env": worker_environment(number, device)}}
+        for number in range(workers)
+    }
+    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
+    scheduler = {"cls": Scheduler, "options": address}
+    return SpecCluster(workers=workers_spec, scheduler=scheduler, silence_logs=logging.CRITICAL)  # pyright: ignore[reportArgumentType]
+
+
+def worker_environment(number: int, device: str) -> dict[str, str]:
+    """Environment of local worker `number`: its GPU, out of those that this process may use."""
+    if device != "cuda":
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(gpu) for gpu in range(torch.cuda.device_count())]
+    return {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
+
+
+def device_of_workers(client: Client, device: str) -> str:
+    """``cuda`` or ``cpu``: where the workers will run the teacher."""
+    return client.submit(_device, device, pure=False).result()
+
+
+def _device(name: str) -> str:
+    return choose_device(name).type
+
+
+def _split(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:
+    """Runs of `items`: long enough to overlap reading and computing, short enough that all threads
+    end together."""
+    size = max(1, min(SHARDS_A_TASK, len(items) // (8 * threads)))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+_STAGES: dict[str, StageOne] = {}
+_BUILDING = threading.Lock()
+
+
+def _stage(job: Job, dataset: LidarDataset) -> StageOne:
+    """This process's stage of a run; the one of an earlier run is dropped."""
+    with _BUILDING:
+        if job.run not in _STAGES:
+            _STAGES.clear()
+            torch.set_num_threads(1)
+            store = Store(job.store)
+            info = store.teacher(job.layer)
+            teacher = load_teacher(job.teacher, choose_device(job.device))
+            stored = {name: info.fingerprint.get(name) for name in teacher.fingerprint}
+            if teacher.fingerprint != stored:
+                raise CleverError(
+                    "a worker's teacher is another one: "
+                    f"{differences(stored, teacher.fingerprint)}; "
+                    "give every worker the same weights and the same clever"
+                )
+            index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+            _STAGES[job.run] = StageOne(
+                store, info, dataset, index, teacher, job.batch_images, job.decoders, job.strict, 1
+            )
+        return _STAGES[job.run]
+
+
+def _statistics(
+    job: Job, dataset: LidarDataset, sample: Sequence[Batch]
+) -> dict[int, Statistics | str]:
+    return _stage(job, dataset).statistics(sample, _stopper(job))
+
+
+def _fill(job: Job, dataset: LidarDataset, shards: tuple[set[int], set[int]]) -> int:
+    """Write shards of both layers; returns the number of their frames. A worker that died may have
+    done some."""
+    stage = _stage(job, dataset)
+    layers = ("points", job.layer)
+    points, grid = (
+        {shard for shard in wanted if not commit_path(job.store, layer, shard).exists()}
+        for layer, wanted in zip(layers, shards, strict=True)
+    )
+    stage.run(points, grid, _stopper(job))
+    return sum(len(stage.store.shard_rows(shard)) for shard in set.union(*shards))
+
+
+def _stopper(job: Job) -> Callable[[int], None]:
+    """Told after every batch; raises `StoppedError` once the driver wants no more."""
+    stop = Event(f"clever-stop-{job.run}")
+
+    def check(_: int) -> None:
+        if stop.is_set():
+            raise StoppedError("stopped by the driver")
+
+    check(0)
+    return check

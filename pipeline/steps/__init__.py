@@ -1,0 +1,1 @@
+"""Training steps: cached frames and distillation, labelled frames and segmentation."""

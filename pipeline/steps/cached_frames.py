@@ -1,0 +1,214 @@
+"""Frames of a cache as a training step wants them: with the tokens of one or several teachers,
+whole or one camera."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...cache import FeatureCache
+from ...errors import CleverError
+from ...student.draws import key
+from ...student.points import PointBatch
+from ..settings.choices import View
+from ..training.batches import Batch, FrameDraw
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrid:
+    """A teacher's tokens.
+
+    Attributes:
+        tokens: (V, h, w, C) int8 or float16, as stored: one grid a view.
+        centre, step: (C,) float32 of the int8 codecs, or None.
+    """
+
+    tokens: Tensor
+    centre: Tensor | None
+    step: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairedFrame:
+    """One frame of N points and K pairs in V views.
+
+    Attributes:
+        id: frame id.
+        key: what its random draws depend on.
+        points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
+        pair_point: (K,) int64, index into `points`.
+        pair_view: (K,) int64, ascending.
+        pair_uv: (K, 2) float32, normalised pixels.
+        image_size: (V, 2) int64, width and height in pixels.
+        teachers: tokens of each teacher.
+    """
+
+    id: str
+    key: int
+    points: Tensor
+    pair_point: Tensor
+    pair_view: Tensor
+    pair_uv: Tensor
+    image_size: Tensor
+    teachers: tuple[TokenGrid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DistillationBatch(Batch):
+    """Cached frames of one step or a part of it, with V views in all.
+
+    Attributes:
+        points: (N,) points of all frames, each in its own LiDAR frame.
+        pair_point: (K,) int64, index into `points`.
+        pair_view: (K,) int64, index into the views, ascending.
+        pair_uv: (K, 2) float32, normalised pixels.
+        image_size: (V, 2) int64, width and height in pixels.
+        view_pairs: pairs of every view, known to the host.
+        teachers: tokens of each teacher.
+    """
+
+    points: PointBatch
+    pair_point: Tensor
+    pair_view: Tensor
+    pair_uv: Tensor
+    image_size: Tensor
+    view_pairs: tuple[int, ...]
+    teachers: tuple[TokenGrid, ...]
+
+    @classmethod
+    def collate(cls, frames: list[PairedFrame]) -> "DistillationBatch":
+        """Concatenate frames of one cache."""
+        pair_point, pair_view, points, views = [], [], 0, 0
+        for frame in frames:
+            pair_point.append(frame.pair_point + points)
+            pair_view.append(frame.pair_view + views)
+            points += len(frame.points)
+            views += len(frame.image_size)
+        view = torch.cat(pair_view)
+        return cls(
+            ids=[frame.id for frame in frames],
+            keys=[frame.key for frame in frames],
+            points=PointBatch.from_clouds([frame.points for frame in frames]),
+            pair_point=torch.cat(pair_point),
+            pair_view=view,
+            pair_uv=torch.cat([frame.pair_uv for frame in frames]),
+            image_size=torch.cat([frame.image_size for frame in frames]),
+            view_pairs=tuple(torch.bincount(view, minlength=views).tolist()),
+            teachers=tuple(
+                TokenGrid(
+                    torch.cat([grid.tokens for grid in grids]), grids[0].centre, grids[0].step
+                )
+                for grids in zip(*(frame.teachers for frame in frames), strict=True)
+            ),
+        )
+
+
+class PairedFrames(Dataset[PairedFrame]):
+    """The frames that all given teachers of one store have.
+
+    Args:
+        caches: one store, opened with each teacher.
+        limit: first frames only.
+        view: `one-camera` keeps the points that one random camera sees, drawn among those that see
+            any.
+        pairs: at most this many pairs a camera view, drawn uniformly; None keeps all.
+
+    Attributes:
+        ids: frame ids.
+        missing: frames of the first teacher that another one lacks.
+
+    Raises:
+        CleverError: no frame is common to the teachers.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[FeatureCache],
+        limit: int | None = None,
+        view: View = "all",
+        pairs: int | None = None,
+    ) -> None:
+        self.caches, self.view, self.pairs = tuple(caches), view, pairs
+        others = [set(cache.ids) for cache in self.caches[1:]]
+        common = [name for name in self.caches[0].ids if all(name in ids for ids in others)]
+        self.missing = [
+            name for name in self.caches[0].ids if any(name not in ids for ids in others)
+        ]
+        if not common:
+            teachers = ", ".join(cache.teacher.id for cache in self.caches)
+            raise CleverError(
+                f"{self.caches[0].path} has no frame with all of {teachers}; run cache-teacher "
+                "again"
+            )
+        self.ids = common[:limit]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pair_count(self, index: int) -> int:
+        """Number of pairs of a frame, all cameras, without reading them."""
+        first = self.caches[0]
+        return first.pair_count(first.index(self.ids[index]))
+
+    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
+        index, drawn = draw
+        first, *others = self.caches
+        frame = first[first.index(self.ids[index])]
+        grids = [TokenGrid(frame.tokens, frame.centre, frame.step)]
+        grids += [
+            TokenGrid(cache.tokens(cache.index(frame.id)), *cache.calibration) for cache in others
+        ]
+        paired = PairedFrame(
+            frame.id,
+            drawn,
+            frame.points,
+            frame.pair_point,
+            frame.pair_camera,
+            frame.pair_uv,
+            frame.image_size,
+            tuple(grids),
+        )
+        if self.view == "one-camera":
+            paired = one_camera(paired)
+        return paired if self.pairs is None else sample_pairs(paired, self.pairs)
+
+
+def one_camera(frame: PairedFrame) -> PairedFrame:
+    """What one camera, drawn among those that see any point, sees of a frame; a frame without pairs
+    stays as it is."""
+    seeing = frame.pair_view.unique()
+    if not len(seeing):
+        return frame
+    generator = torch.Generator().manual_seed(key("camera", frame.key))
+    camera = int(seeing[torch.randint(len(seeing), (1,), generator=generator)])
+    kept = frame.pair_view == camera
+    count = int(kept.sum())
+    return replace(
+        frame,
+        points=frame.points[frame.pair_point[kept]],
+        pair_point=torch.arange(count),
+        pair_view=torch.zeros(count, dtype=torch.int64),
+        pair_uv=frame.pair_uv[kept],
+        image_size=frame.image_size[camera : camera + 1],
+        teachers=tuple(
+            replace(grid, tokens=grid.tokens[camera : camera + 1]) for grid in frame.teachers
+        ),
+    )
+
+
+def sample_pairs(frame: PairedFrame, count: int) -> PairedFrame:
+    """At most `count` uniformly drawn pairs of each view; all points stay."""
+    generator = torch.Generator().manual_seed(key("pairs", frame.key))
+    order = torch.randperm(len(frame.pair_view), generator=generator)
+    by_view = order[torch.argsort(frame.pair_view[order], stable=True)]
+    view = frame.pair_view[by_view]
+    rank = torch.arange(len(view)) - torch.searchsorted(view, view)
+    kept = by_view[rank < count].sort().values
+    return replace(
+        frame,
+        pair_point=frame.pair_point[kept],
+        pair_view=frame.pair_view[kept],
+        pair_uv=frame.pair_uv[kept],
+    )

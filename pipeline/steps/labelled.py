@@ -1,0 +1,142 @@
+"""Labelled frames: which of them a fraction takes, and how they come in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...errors import CleverError, FrameError
+from ...student.points import PointBatch
+from ..datasets import IGNORE, LidarDataset
+from ..progress import Track
+from ..settings.choices import FrameSampler
+from ..training.batches import Batch, FrameDraw
+from ..training.seeds import stream
+
+
+class BadFrame(BaseModel):
+    """A frame that could not be used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBatch(Batch):
+    """Labelled point clouds of one step or a part of it.
+
+    Attributes:
+        points: the clouds.
+        labels: (N,) int64 training labels, `IGNORE` for none.
+    """
+
+    points: PointBatch
+    labels: Tensor
+
+
+class LabelledFrames(Dataset[tuple[str, int, Tensor, Tensor]]):
+    """Some frames of a dataset as (id, key, (N, 4) points, (N,) int64 labels)."""
+
+    def __init__(self, dataset: LidarDataset, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> tuple[str, int, Tensor, Tensor]:
+        number, key = draw
+        index = self.indices[number]
+        points, labels = self.dataset.points(index), self.dataset.labels(index)
+        return (
+            self.dataset.frame_ids[index],
+            key,
+            torch.from_numpy(points),
+            torch.from_numpy(labels).long(),
+        )
+
+
+def collate_labelled(frames: list[tuple[str, int, Tensor, Tensor]]) -> LabelledBatch:
+    """One batch of several labelled frames."""
+    ids, keys, points, labels = zip(*frames, strict=True)
+    return LabelledBatch(list(ids), list(keys), PointBatch.from_clouds(points), torch.cat(labels))
+
+
+def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:
+    """Positions of the frames that have a label file.
+
+    Raises:
+        CleverError: there is none.
+    """
+    found = [index for index in range(len(dataset)) if dataset.has_labels(index)]
+    if not found:
+        raise CleverError(
+            f"none of the {len(dataset)} frames of {dataset.name} {what} has labels; choose others"
+        )
+    return found
+
+
+def choose_frames(
+    indices: Sequence[int], scenes: Sequence[str], fraction: float, sampler: FrameSampler, seed: int
+) -> list[int]:
+    """The labelled frames that a run may see, in ascending order.
+
+    ``uniform`` draws frames without replacement (the paper, A4); a smaller fraction of one seed is
+    part of a larger. ``scenes`` keeps all frames of every n-th scene and ``stride`` every n-th
+    frame, n = 1 / fraction, as SLidR and ALSO do on nuScenes and SemanticKITTI; they take no seed.
+    At least one frame is chosen.
+
+    Args:
+        indices: labelled frames.
+        scenes: scene of every frame of the dataset.
+
+    Raises:
+        CleverError: 1 / `fraction` is no whole number where it has to be.
+    """
+    if sampler == "uniform":
+        order = torch.randperm(len(indices), generator=stream(seed, "fraction")).tolist()
+        return sorted(indices[number] for number in order[: max(1, round(fraction * len(indices)))])
+    every = round(1 / fraction)
+    if abs(every * fraction - 1) > 1e-6:
+        raise CleverError(
+            f"--sampler {sampler} takes every n-th: --fraction must be 1/n, not {fraction}"
+        )
+    if sampler == "stride":
+        return list(indices[::every])
+    kept = set(sorted({scenes[index] for index in indices})[::every])
+    return [index for index in indices if scenes[index] in kept]
+
+
+def usable(
+    dataset: LidarDataset, indices: Sequence[int], label: str
+) -> tuple[list[int], list[BadFrame]]:
+    """Split frames into those whose points and labels can be read and those that are reported."""
+    good: list[int] = []
+    bad: list[BadFrame] = []
+    with Track(label, len(indices)) as track:
+        for index in indices:
+            try:
+                dataset.points(index)
+                if (dataset.labels(index) == IGNORE).all():
+                    raise FrameError(dataset.frame_ids[index], "no point has a training label")
+                good.append(index)
+            except FrameError as error:
+                bad.append(BadFrame(id=error.frame, reason=error.reason))
+            track.advance()
+    return good, bad
+
+
+def scenes_of(dataset: LidarDataset, indices: Sequence[int]) -> list[str]:
+    """Scenes of the frames at `indices`, by name."""
+    return sorted({dataset.scenes[index] for index in indices})
+
+
+def describe(dataset: LidarDataset, indices: Sequence[int], split: str) -> str:
+    """``val 08 (5 scans)``: split, scenes (counted where they are many) and frames."""
+    scenes = scenes_of(dataset, indices)
+    named = " ".join(scenes) if len(scenes) <= 10 else f"{len(scenes)} scenes"
+    return f"{split} {named} ({len(indices)} scans)"

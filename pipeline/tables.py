@@ -1,0 +1,17 @@
+"""Tables in Markdown that also line up as plain text."""
+
+from collections.abc import Iterable, Sequence
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table that also lines up as plain text: the first column to the left, the others
+    to the right."""
+    rows = list(rows)
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+
+    def line(row: Sequence[str]) -> str:
+        right = (text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))
+        return "| " + " | ".join([row[0].ljust(widths[0]), *right]) + " |"
+
+    return "\n".join(map(line, [header, rule, *rows]))

@@ -1,0 +1,1 @@
+"""What every training job shares: job, loop, batches, optimisation, state, log, seeds."""

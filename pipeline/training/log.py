@@ -1,0 +1,104 @@
+"""The log of a training run: one JSON object a line, and the same numbers for TensorBoard."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ...errors import CleverError
+from ...files import atomic_write
+
+if TYPE_CHECKING:
+    pass
+
+Scalars = dict[str, float | int]
+
+LOG_FILE = "log.jsonl"
+TENSORBOARD = "tensorboard"
+"""Folder of the event files inside a run's."""
+
+NOT_LOSSES = frozenset(
+    {"step", "epoch", "lr", "grad_norm", "frames_per_s", "data_wait", "memory_mb"}
+)
+"""What the record of a step holds beside the losses."""
+
+
+def read_log(folder: Path) -> list[Scalars]:
+    """Every whole line of the log in `folder`."""
+    path = folder / LOG_FILE
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+class TrainingLog:
+    """Appends to both logs; use as a context manager.
+
+    Args:
+        folder: of the run.
+        steps: steps that the run has done: records of later ones, from before it was stopped, are
+            taken out.
+    """
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / LOG_FILE
+        kept = [json.dumps(record) + "\n" for record in read_log(folder) if record["step"] <= steps]
+        atomic_write(self.path, "".join(kept))
+        self._file = self.path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps + 1)
+
+    def write(self, record: Scalars) -> None:
+        """Append one record; it holds ``step``.
+
+        Raises:
+            CleverError: the disk is full.
+        """
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            for name, value in record.items():
+                if name != "step":
+                    self._events.add_scalar(name, value, int(record["step"]))
+        except OSError as error:
+            raise CleverError(
+                f"cannot write {self.path}: {error.strerror}; free the disk and run again"
+            ) from error
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._events.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Mean losses over the first and over the last `window` steps of a run."""
+
+    first: dict[str, float]
+    last: dict[str, float]
+    window: int
+
+    def __str__(self) -> str:
+        pairs = ", ".join(
+            f"{name} {value:.4f} -> {self.last[name]:.4f}" for name, value in self.first.items()
+        )
+        return f"{pairs} (means over the first and the last {self.window} steps)"
+
+
+def first_and_last(records: list[Scalars]) -> Losses:
+    """How the losses of a log began and ended: means over a tenth of the steps."""
+    steps = [record for record in records if "loss" in record]
+    window = max(1, len(steps) // 10)
+    return Losses(_means(steps[:window]), _means(steps[-window:]), window)
+
+
+def _means(records: list[Scalars]) -> dict[str, float]:
+    names = dict.fromkeys(name for record in records for name in record if name not in NOT_LOSSES)
+    values = {name: [float(record[name]) for record in records if name in record] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items()}

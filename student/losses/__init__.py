@@ -1,0 +1,1 @@
+"""Losses, one a file with its own test."""

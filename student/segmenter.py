@@ -1,0 +1,100 @@
+"""A student with a linear classifier on its point features: what fine-tuning makes and evaluation
+reads."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from ..errors import CleverError
+from .checkpoint import load_module, load_student, read_meta, save_module, save_student
+from .points import PointBatch
+from .segmentation import LinearProbe
+from .student import Student
+
+CLASSIFIER_FILE = "classifier.safetensors"
+
+
+class Training(BaseModel):
+    """How a segmenter was trained, kept with its weights.
+
+    Attributes:
+        dataset, version: what it was trained on.
+        class_names: names of its classes.
+        batch_norm: whether the classifier has one.
+        head: ``linear probe`` or ``full fine-tuning``.
+        initialisation: where the student's weights came from.
+        frames: the training frames, as in ``train 00 (21 scans)``.
+        scenes: names of their scenes.
+        details: fraction, epochs and the rest of the recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    version: str | None
+    class_names: tuple[str, ...]
+    batch_norm: bool
+    head: str
+    initialisation: str
+    frames: str
+    scenes: tuple[str, ...]
+    details: str
+
+    def protocol(self, evaluated: str) -> str:
+        """One line to print with a result; `evaluated` names the frames it was measured on."""
+        return (
+            f"{self.head}, {self.dataset} {self.frames} -> {evaluated}, {self.details}, "
+            f"{self.initialisation}, "
+            "no TTA, all points"
+        )
+
+
+class Segmenter(nn.Module):
+    """Student and classifier; points in, logits of every point out."""
+
+    def __init__(self, student: Student, classifier: LinearProbe) -> None:
+        super().__init__()
+        self.student, self.classifier = student, classifier
+
+    def forward(self, points: PointBatch) -> Tensor:
+        """Logits (N, classes) of every point; without random draws."""
+        return self.classifier(self.student(points))
+
+    def save(self, folder: Path, training: Training, with_student: bool = True) -> None:
+        """Write both parts into `folder`; a frozen student need not be written again."""
+        save_module(
+            folder / CLASSIFIER_FILE,
+            self.classifier,
+            {"training": training.model_dump(mode="json")},
+        )
+        if with_student:
+            origin = (
+                f"{training.head}, {training.dataset} {training.frames}, {training.initialisation}"
+            )
+            save_student(folder, self.student, {"origin": origin})
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[Self, Training]:
+        """The segmenter in `folder`, on the CPU and in evaluation mode.
+
+        Raises:
+            CleverError: there is none, or it is damaged.
+        """
+        path = folder / CLASSIFIER_FILE
+        if not path.is_file():
+            raise CleverError(
+                f"{folder} holds no {CLASSIFIER_FILE}; give the output folder of a `clever "
+                "finetune` run"
+            )
+        try:
+            training = Training.model_validate(read_meta(path).get("training"))
+        except ValidationError as error:
+            raise CleverError(f"{path} was written by another version; fine-tune again") from error
+        student = load_student(folder)
+        classifier = LinearProbe(
+            student.out_channels, len(training.class_names), training.batch_norm
+        )
+        load_module(path, classifier)
+        return cls(student, classifier).eval(), training

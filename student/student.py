@@ -1,0 +1,88 @@
+"""What every student is: points to voxels, a network over voxels, and its features back at every
+point."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CleverError
+from .backbones.base import Backbone
+from .draws import Draws
+from .points import PointBatch
+from .voxelize import Voxels, voxelize
+
+
+class Student(nn.Module):
+    """Points in, a feature for every point out.
+
+    Attributes:
+        name: its name in the registry.
+        voxel_size: edge of a voxel in metres.
+        out_channels: features a point.
+        patch, recompute: see `Backbone`.
+    """
+
+    def __init__(self, name: str, backbone: Backbone, voxel_size: float) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.voxel_size = voxel_size
+        self.out_channels = backbone.out_channels
+
+    @property
+    def patch(self) -> int | None:
+        return self.backbone.patch
+
+    @property
+    def recompute(self) -> bool:
+        return self.backbone.recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self.backbone.recompute = value
+
+    def forward(self, points: PointBatch, draws: Draws | None = None) -> Tensor:
+        """Features (N, out_channels).
+
+        Without draws nothing is random. With them (training) a random point stands for each voxel,
+        and the backbone draws what it draws in training.
+
+        Raises:
+            CleverError: points that are not finite or too far apart (see `voxelize`), or, in
+                training, a batch that is a single voxel at the coarsest level, which has no batch
+                statistics.
+        """
+        features, voxels = self.voxel_features(points, draws)
+        # Not features[inverse]: on several CPU threads its gradient adds up in no fixed order.
+        return features.index_select(0, voxels.inverse)
+
+    def voxel_features(
+        self, points: PointBatch, draws: Draws | None = None
+    ) -> tuple[Tensor, Voxels]:
+        """The occupied voxels and their features (V, out_channels).
+
+        Points of a voxel share its feature: what comes after costs less on voxels. Raises as
+        `forward`.
+        """
+        voxels = self.voxels(points, draws)
+        return self.encode(points, voxels, draws), voxels
+
+    def voxels(self, points: PointBatch, draws: Draws | None = None) -> Voxels:
+        """The occupied voxels; raises as `forward`."""
+        voxels = voxelize(points, self.voxel_size, draws)
+        scenes = sum(count > 0 for count in points.counts)
+        if self.training and max(voxels.shape) <= 2**self.backbone.halvings and scenes == 1:
+            raise CleverError(
+                f"the batch, {max(voxels.shape)} voxels wide, fits into a single voxel of the "
+                "coarsest level; "
+                "leave this scan out or use smaller voxels"
+            )
+        return voxels
+
+    def encode(self, points: PointBatch, voxels: Voxels, draws: Draws | None = None) -> Tensor:
+        """Features (V, out_channels) of voxels that `voxels` made of `points`."""
+        if not len(voxels.coords):
+            return points.xyz.new_zeros(0, self.out_channels)
+        features = torch.cat([points.xyz, points.intensity[:, None]], 1).index_select(
+            0, voxels.representative
+        )
+        return self.backbone(features, voxels, draws)

@@ -1,0 +1,237 @@
+"""Copies hold what the source holds, byte for byte where the codec stays, within the codec's step
+where it does not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clever.cache import FeatureCache
+from clever.cache.care.copy import Copy, Selection
+from clever.cache.care.verify import Verification
+from clever.cache.codec import decode
+from clever.cache.store.lock import writer_lock
+from clever.cache.store.reader import CachedFrame
+from clever.cache.store.records import commit_path
+from clever.cache.store.store import Store
+from clever.errors import CleverError
+
+Writes = Callable[..., Any]
+
+
+def copy(source: Path, target: Path, **selection: Any) -> dict[str, Any]:
+    job, done = Copy(source, target, Selection(**selection)), []
+    made = job.run(done.append)
+    assert [problem for problems in Verification(target) for problem in problems] == []
+    assert sum(done) == len(job)
+    return made
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file()
+    }
+
+
+def features(frame: CachedFrame) -> torch.Tensor:
+    return decode(frame.tokens, frame.centre, frame.step)
+
+
+def same_frame(got: CachedFrame, expected: CachedFrame, tokens: bool = True) -> None:
+    for name in CachedFrame.__dataclass_fields__:
+        if tokens or name not in ("tokens", "centre", "step"):
+            one, other = getattr(got, name), getattr(expected, name)
+            assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, name
+
+
+@pytest.mark.parametrize("tokens", ["grid", "hit"])
+@pytest.mark.parametrize("codec", ["int8", "int8-zstd", "fp16"])
+def test_whole_copy_is_identical(
+    write_store: Writes, tmp_path: Path, codec: str, tokens: str
+) -> None:
+    others = (("int8", "hit"),) if (codec, tokens) != ("int8", "hit") else (("fp16", "grid"),)
+    written = write_store([100, 5000, 30, 7] * 5, codec, tokens, failed=(2, 19), others=others)
+    copy(written.path, tmp_path / "copy.zarr")
+    assert content(tmp_path / "copy.zarr") == content(written.path)
+
+
+def test_sweep_larger_than_a_shard_column(
+    write_store: Writes, tmp_path: Path, tiny_blocks: None
+) -> None:
+    written = write_store([5, 40, 90, 17] * 5)
+    copy(written.path, tmp_path / "copy.zarr")
+    assert content(tmp_path / "copy.zarr") == content(written.path)
+
+
+def test_subset(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store(
+        [50, 5000, 30] * 14, failed=(5,), others=(("fp16", "grid"), ("int8-zstd", "hit"))
+    )
+    kept = f"{written.info.id}"
+    scenes = (
+        "scene-1",
+        "scene-2",
+        "scene-9",
+        "scene-11",
+        "scene-12",
+        "scene-13",
+        "scene-14",
+        "scene-20",
+    )
+    made = copy(written.path, tmp_path / "copy.zarr", teachers=(kept,), scenes=scenes, limit=15)
+    assert list(made) == [kept]
+    source, target = FeatureCache(written.path, kept), FeatureCache(tmp_path / "copy.zarr")
+    expected = [
+        name for name, scene in zip(source.ids, source.scenes, strict=True) if scene in scenes
+    ][:14]
+    assert target.ids == expected  # frame-5 of scene-2 is skipped in the copy too
+    for frame in target:
+        same_frame(frame, source[source.index(frame.id)])
+    (failed,) = Store(tmp_path / "copy.zarr").failures(kept)
+    assert failed in Store(written.path).failures(kept) or failed.row == 3
+    assert (failed.id, failed.reason) == ("frame-5", "the image is damaged")
+
+
+def test_fidelity_of_a_subset_is_that_of_its_shards(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([10] * 40)
+    copy(
+        written.path,
+        tmp_path / "copy.zarr",
+        scenes=tuple(f"scene-{number}" for number in range(5, 15)),
+    )
+    source, target = Store(written.path), Store(tmp_path / "copy.zarr")
+    parts = [commit.fidelity for commit in source.commits(written.info.id)[:2]]
+    got = target.fidelity(written.info.id)
+    assert got.tokens == sum(part["tokens"] for part in parts) == 32 * 30
+    assert got.cosine_min == min(part["cosine_min"] for part in parts)
+
+
+@pytest.mark.parametrize("tokens", ["grid", "hit"])
+@pytest.mark.parametrize(
+    ("old", "new"), [("fp16", "int8"), ("int8", "int8-zstd"), ("int8-zstd", "fp16")]
+)
+def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, tokens: str) -> None:
+    written = write_store([100, 5000, 30, 1] * 5, old, tokens, failed=(4,))
+    made = copy(written.path, tmp_path / "copy.zarr", codec=new)
+    source, target = FeatureCache(written.path), FeatureCache(tmp_path / "copy.zarr")
+    info = target.teacher
+    assert (info.codec, info.tokens, info.reencoded_from) == (new, tokens, [old])
+    assert info.fingerprint == {**written.info.fingerprint, "codec": new, "reencoded_from": [old]}
+    assert info.description == f"made up, re-encoded from {old}"
+    cosines = []
+    for before, after in zip(source, target, strict=True):
+        same_frame(after, before, tokens=False)
+        stored = torch.ones(before.tokens.shape[:3], dtype=torch.bool)
+        if tokens == "hit":
+            stored = torch.from_numpy(written.hits[before.id])
+            assert not after.tokens[~stored].any()
+        one, other = features(before)[stored], features(after)[stored]
+        limit = after.step / 2 * 1.001 if after.step is not None else one.abs() * 2**-11 + 1e-6
+        assert bool(((one - other).abs() <= limit).all())
+        cosines.append(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=-1))
+    fidelity, whole = made[info.id], torch.cat(cosines)
+    assert fidelity.tokens == len(whole)
+    assert fidelity.mean == pytest.approx(float(whole.mean()), abs=1e-9)
+    assert fidelity.cosine_min == pytest.approx(float(whole.min()), abs=1e-9)
+
+
+def test_history_of_codecs(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([10] * 3, "fp16")
+    copy(written.path, tmp_path / "one.zarr", codec="int8")
+    copy(tmp_path / "one.zarr", tmp_path / "two.zarr", codec="int8-zstd")
+    copy(tmp_path / "two.zarr", tmp_path / "three.zarr")
+    (info,) = Store(tmp_path / "three.zarr").teachers()
+    assert info.reencoded_from == ["fp16", "int8"]
+    assert content(tmp_path / "three.zarr") == content(tmp_path / "two.zarr")
+
+
+def test_interrupted_copy_goes_on(
+    write_store: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write_store([10] * 40, "fp16")
+    target = tmp_path / "copy.zarr"
+    for codec in ("fp16", "int8"):
+        copy(written.path, tmp_path / f"whole-{codec}.zarr", codec=codec)
+
+        def stop(count: int) -> None:
+            raise KeyboardInterrupt
+
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                Copy(written.path, target, Selection(codec=codec)).run(stop)
+        Copy(written.path, target, Selection(codec=codec)).run(lambda count: None)
+        assert content(target) == content(tmp_path / f"whole-{codec}.zarr")
+        target.rename(tmp_path / f"done-{codec}")
+
+
+def test_copies_of_two_parts_join(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([10] * 40)
+    target = tmp_path / "copy.zarr"
+    copy(written.path, target, scenes=("scene-3",))
+    copy(written.path, target, scenes=("scene-1", "scene-12"))
+    source, joined = FeatureCache(written.path), FeatureCache(target)
+    assert joined.scenes == ["scene-3"] * 2 + ["scene-1"] * 2 + ["scene-12"] * 2
+    for frame in joined:
+        same_frame(frame, source[source.index(frame.id)])
+
+
+def test_unfinished_frames_are_left_out(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([10] * 40, others=(("fp16", "grid"),))
+    store = Store(written.path)
+    store.uncommit(written.info.id, [1])
+    job = Copy(written.path, tmp_path / "copy.zarr", Selection())
+    assert job.pending == 16
+    job.run(lambda count: None)
+    assert len(FeatureCache(tmp_path / "copy.zarr", written.info.id)) == 24
+    store.uncommit("points", [0, 2])
+    with pytest.raises(CleverError, match="no finished frame among those asked for"):
+        Copy(written.path, tmp_path / "other.zarr", Selection())
+
+
+def test_refusals(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([10] * 20, others=(("fp16", "grid"),))
+    target = tmp_path / "copy.zarr"
+    for selection, message in (
+        ({"codec": "zip"}, "unknown codec 'zip'"),
+        ({"scenes": ("scene-10",)}, "has no scene 'scene-10'; it has scene-1"),
+        ({"teachers": ("vit",)}, "teacher 'vit' fits 0 of those"),
+        ({"teachers": ("made",)}, "teacher 'made' fits 2 of those"),
+    ):
+        with pytest.raises(CleverError, match=message):
+            Copy(written.path, target, Selection(**selection))
+    with pytest.raises(CleverError, match="lies in"):
+        Copy(written.path, written.path, Selection())
+    with pytest.raises(CleverError, match="lies in"):
+        Copy(written.path, written.path / "teachers" / "copy", Selection())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").write_text("mine")
+    with pytest.raises(CleverError, match="is no feature cache"):
+        copy(written.path, tmp_path / "full")
+    with writer_lock(target), pytest.raises(CleverError, match="is being written by process"):
+        copy(written.path, target)
+    assert not target.exists()
+
+
+def test_other_calibration(write_store: Writes, tmp_path: Path) -> None:
+    first, second = write_store([10] * 3), write_store([10] * 40, name="other.zarr")
+    target = tmp_path / "copy.zarr"
+    copy(first.path, target)
+    with pytest.raises(CleverError, match=f"holds {first.info.id} with another calibration"):
+        copy(second.path, target)
+
+
+def test_damaged_source(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([100] * 4)
+    shard = written.path / "points/xyzi/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[70000] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(
+        CleverError, match="frame frame-1 of points is damaged; run `clever cache repair`"
+    ):
+        Copy(written.path, tmp_path / "copy.zarr", Selection()).run(lambda count: None)
+    assert not commit_path(tmp_path / "copy.zarr", "points", 0).exists()

@@ -1,0 +1,48 @@
+"""The manifest says what the commit records say."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import google_crc32c
+
+from clever.cache.care.manifest import manifest
+from clever.cache.store.layers import fingerprint_hash
+from clever.cache.store.shards import ShardFile
+from clever.cache.store.store import Store
+
+Writes = Callable[..., Any]
+
+
+def test_manifest(write_store: Writes) -> None:
+    written = write_store([100, 50] * 10, failed=(1,), others=(("fp16", "hit"),))
+    store = Store(written.path)
+    store.extend(["later"], ["another"])
+    store.uncommit(written.info.id, [1])
+    header, *rows = [json.loads(json.dumps(entry)) for entry in manifest(written.path)]
+    other = next(info for info in store.teachers() if info.codec == "fp16")
+    assert header["base"] == {"dataset": "made", "cameras": ["left", "right"]}
+    assert header["frames"] == len(rows) == 21
+    assert header["layers"][written.info.id]["sha256"] == fingerprint_hash(written.info.fingerprint)
+    assert [row["id"] for row in rows] == [*written.frames, "later"]
+    assert [row["row"] for row in rows] == [*range(20), 32]
+    for row in rows[:20]:
+        frame, pairs = written.frames[row["id"]], written.pairs[row["id"]]
+        failed = row["row"] == 1
+        assert row["scene"] == frame.scene
+        assert row["timestamp"] == (None if failed else frame.timestamp)
+        assert row["points"] == (None if failed else len(frame.points))
+        assert row["pairs"] == (None if failed else len(pairs.point))
+        assert set(row["layers"]) == {"points", written.info.id, other.id}
+        for layer in row["layers"].values():
+            assert layer["shard"] == row["row"] // 16
+        states = {name: layer["status"] for name, layer in row["layers"].items()}
+        expected = "skipped" if failed else "stored"
+        mine = "pending" if row["row"] >= 16 else expected
+        assert states == {"points": expected, written.info.id: mine, other.id: expected}
+    assert rows[1]["layers"]["points"]["reason"] == "the image is damaged"
+    assert set(rows[0]["layers"][other.id]["crc32c"]) == {"grid", "hit"}
+    assert rows[20]["layers"]["points"] == {"status": "pending", "shard": 2}
+    shard = ShardFile(written.path / f"teachers/{written.info.id}/grid/c/0/0/0/0/0", 16)
+    (chunk,) = shard.chunks(3, 1)
+    assert rows[3]["layers"][written.info.id]["crc32c"] == {"grid": google_crc32c.value(chunk)}

@@ -1,0 +1,183 @@
+"""What is read back is what was written, through our reader and through zarr alone."""
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch.utils.data import DataLoader
+
+from clever.cache import CachedFrame, FeatureCache
+from clever.cache.codec import decode
+from clever.cache.store.store import layout
+from clever.errors import CleverError
+
+CAPACITY = layout.POINTS.capacity
+Writes = Callable[..., Any]
+
+
+def check_frame(got: CachedFrame, written: Any) -> None:
+    frame, pairs = written.frames[got.id], written.pairs[got.id]
+    assert got.scene == frame.scene
+    assert got.timestamp == frame.timestamp
+    np.testing.assert_array_equal(got.global_from_lidar.numpy(), frame.global_from_lidar)
+    np.testing.assert_array_equal(got.points.numpy(), frame.points)
+    np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
+    np.testing.assert_array_equal(
+        got.pair_camera.numpy(), np.repeat([0, 1], np.diff(pairs.offsets))
+    )
+    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
+    np.testing.assert_array_equal(got.image_size.numpy(), size)
+    pixels = got.pair_uv.numpy().astype(float) * size[got.pair_camera.numpy()] - 0.5
+    assert np.abs(pixels - pairs.uv).max(initial=0) <= 1600 / 2 / 65536 + 1e-3
+    features = decode(got.tokens, got.centre, got.step)
+    bound = got.step / 2 * 1.001 if got.step is not None else features.abs() * 2**-11 + 1e-6
+    close = (features - written.features[got.id]).abs() <= bound
+    if got.id in written.hits:
+        hit = torch.from_numpy(written.hits[got.id])
+        assert not bool(got.tokens[~hit].any())
+        close = close[hit]
+    assert bool(close.all())
+
+
+@pytest.mark.parametrize("tokens", ["grid", "hit"])
+@pytest.mark.parametrize("codec", ["int8", "int8-zstd", "fp16"])
+def test_frames_come_back(write_store: Writes, codec: str, tokens: str) -> None:
+    written = write_store([100, 4096, 5000, 1, 9000] * 4, codec, tokens)
+    cache = FeatureCache(written.path)
+    assert cache.ids == list(written.frames)
+    for got in cache:
+        check_frame(got, written)
+
+
+def test_sweep_larger_than_a_shard_column(write_store: Writes) -> None:
+    written = write_store([CAPACITY + 5000, 30])
+    cache = FeatureCache(written.path)
+    for got in cache:
+        check_frame(got, written)
+    points = zarr.open_group(written.path, mode="r")["points/xyzi"]
+    np.testing.assert_array_equal(
+        points[0, : CAPACITY + 5000],
+        written.frames["frame-0"].points,  # type: ignore[index]
+    )
+
+
+@pytest.mark.parametrize("codec", ["int8", "int8-zstd"])
+def test_zarr_alone_reads_the_same(write_store: Writes, codec: str) -> None:
+    written = write_store([100, 5000, 70], codec)
+    root: Any = zarr.open_group(written.path, mode="r")
+    for row, (name, frame) in enumerate(written.frames.items()):
+        pairs = written.pairs[name]
+        assert bytes(root["frames/id"][row]).rstrip(b"\0").decode() == name
+        assert root["frames/points"][row] == len(frame.points)
+        np.testing.assert_array_equal(root["frames/pairs"][row], pairs.offsets)
+        np.testing.assert_array_equal(root["points/xyzi"][row, : len(frame.points)], frame.points)
+        np.testing.assert_array_equal(root["pairs/point"][row, : len(pairs.point)], pairs.point)
+        teacher = root[f"teachers/{written.info.id}"]
+        values = teacher["centre"][:] + teacher["step"][:] * teacher["grid"][row].astype(np.float32)
+        assert (
+            np.abs(values - written.features[name].numpy()).max()
+            <= teacher["step"][:].max() / 2 * 1.001
+        )
+
+
+def test_lookup(write_store: Writes) -> None:
+    cache = FeatureCache(write_store([10] * 20).path)
+    assert len(cache) == 20
+    assert cache.index("frame-17") == 17
+    assert cache.scene("scene-3") == [6, 7]
+    assert [frame.id for frame in cache[-2:]] == ["frame-18", "frame-19"]
+    assert cache[-1].id == "frame-19"
+    assert cache.pair_count(0) == len(cache[0].pair_point) == 8
+    with pytest.raises(CleverError, match="no frame 'nowhere'"):
+        cache.index("nowhere")
+    with pytest.raises(IndexError):
+        cache[20]
+
+
+@pytest.mark.parametrize("tokens", ["grid", "hit"])
+def test_url_reads_through_zarr(write_store: Writes, tokens: str) -> None:
+    written = write_store([100, 5000], "int8-zstd", tokens)
+    for got in FeatureCache(f"file://{written.path}"):
+        check_frame(got, written)
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_loader_workers(write_store: Writes, method: str) -> None:
+    written = write_store([100, 50, 70, 20])
+    cache = FeatureCache(written.path)
+    check_frame(cache[0], written)
+    loader = DataLoader(cache, batch_size=None, num_workers=2, multiprocessing_context=method)
+    frames = list(loader)
+    assert [frame.id for frame in frames] == cache.ids
+    for frame in frames:
+        check_frame(frame, written)
+
+
+def test_read_only_store(write_store: Writes, tmp_path: Path) -> None:
+    written = write_store([100, 50])
+    before = {path: path.stat().st_mtime_ns for path in written.path.rglob("*")}
+    for path in written.path.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    check_frame(FeatureCache(written.path)[1], written)
+    assert before == {path: path.stat().st_mtime_ns for path in written.path.rglob("*")}
+
+
+def test_store_cut_off_before_its_tables(write_store: Writes) -> None:
+    """Tables that lag behind the commit records (a killed run) do not hide committed frames."""
+    written = write_store([10] * 20)
+    attributes = json.loads((written.path / "frames/zarr.json").read_text())
+    attributes["attributes"]["commits"] = 1
+    (written.path / "frames/zarr.json").write_text(json.dumps(attributes))
+    shutil.rmtree(written.path / "frames/status")
+    assert len(FeatureCache(written.path)) == 20
+
+
+def test_uncommitted_shard_is_not_read(write_store: Writes) -> None:
+    written = write_store([10] * 20)
+    layout.commit_folder(written.path, written.info.id).joinpath("000001.json").unlink()
+    assert FeatureCache(written.path).ids == [f"frame-{number}" for number in range(16)]
+
+
+def test_choosing_a_teacher(write_store: Writes) -> None:
+    written = write_store([10])
+    assert FeatureCache(written.path, "made").teacher == written.info
+    with pytest.raises(CleverError, match="'vits' fits 0 of them"):
+        FeatureCache(written.path, "vits")
+
+
+def test_damaged_and_foreign_stores(write_store: Writes, tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match="no feature cache at"):
+        FeatureCache(tmp_path / "nothing")
+    zarr.create_group(tmp_path / "other.zarr")
+    with pytest.raises(CleverError, match="no feature cache"):
+        FeatureCache(tmp_path / "other.zarr")
+    written = write_store([100, 50])
+    shard = written.path / "points/xyzi/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[-10] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(CleverError, match="shard index is damaged"):
+        FeatureCache(written.path)[0]
+    shard.write_bytes(b"short")
+    with pytest.raises(CleverError, match="shorter than its index"):
+        FeatureCache(written.path)[0]
+    shard.unlink()
+    with pytest.raises(CleverError, match=r"points/xyzi/c/0/0/0: No such file"):
+        FeatureCache(written.path)[0]
+
+
+def test_other_schema(write_store: Writes) -> None:
+    written = write_store([10])
+    path = written.path / "zarr.json"
+    attributes = json.loads(path.read_text())
+    attributes["attributes"]["schema"] = 99
+    path.write_text(json.dumps(attributes))
+    with pytest.raises(CleverError, match="schema 99, this clever reads schema 1"):
+        FeatureCache(written.path)

@@ -1,0 +1,101 @@
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from pydantic import Field
+
+from clever.errors import CleverError
+from clever.pipeline.settings.base import JobSettings, save_settings
+from clever.pipeline.settings.fields import Names
+
+
+class Toy(JobSettings):
+    cache: Path
+    head: Literal["mlp", "linear"] = "mlp"
+    head_layers: Annotated[int, Field(ge=1)] = 3
+    lr: float | None = None
+    sequences: Names | None = None
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text("cache: from-file\nhead: linear\nhead_layers: 2\nlr: 1e-3\n")
+    return path
+
+
+def test_defaults_then_file_then_flags(config: Path) -> None:
+    settings = Toy.resolve(config, {"head_layers": 5, "head": None})
+    assert settings == Toy(cache=Path("from-file"), head="linear", head_layers=5, lr=0.001)
+    assert Toy.resolve(None, {"cache": "x"}) == Toy(cache=Path("x"))
+
+
+def test_saved_settings_read_back_equal(tmp_path: Path) -> None:
+    settings = Toy(cache=Path("a b"), lr=0.1 + 0.2, sequences=("00", "08", "010"))
+    save_settings(settings, tmp_path)
+    assert Toy.resolve(tmp_path / "settings.yaml", {}) == settings
+
+
+def test_names_take_commas_and_refuse_numbers(tmp_path: Path) -> None:
+    assert Toy.resolve(None, {"cache": "x", "sequences": "00, 08"}).sequences == ("00", "08")
+    path = tmp_path / "toy.yaml"
+    path.write_text("cache: x\nsequences: [00, 010]\n")
+    assert yaml.safe_load(path.read_text())["sequences"] == [0, 8]
+    with pytest.raises(CleverError, match="put each name in quotes"):
+        Toy.resolve(path, {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"cache": "x", "head": "mpl"}, "--head is 'mpl': should be 'mlp' or 'linear'"),
+        (
+            {"cache": "x", "head_layers": 0},
+            "--head-layers is 0: should be greater than or equal to 1",
+        ),
+        ({"cache": "x", "lr": float("nan")}, "--lr is nan: should be a finite number"),
+        ({}, "--cache is required"),
+    ],
+)
+def test_a_bad_flag_is_one_line_with_the_allowed_values(
+    flags: dict[str, object], message: str
+) -> None:
+    with pytest.raises(CleverError) as caught:
+        Toy.resolve(None, flags)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cache: x\nhaed: mlp\n", "unknown setting haed in {path}: did you mean head?"),
+        (
+            "cache: x\nzzz: 1\n",
+            "unknown setting zzz in {path}: known: cache, head, head_layers, lr, sequences",
+        ),
+        (
+            "cache: x\nhead_layers: many\n",
+            "head_layers in {path} is 'many': should be a valid integer",
+        ),
+        ("- cache\n", "settings {path} must be a list of `name: value` lines"),
+        ("cache: [x\n", "settings {path} are not valid YAML"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text(text)
+    with pytest.raises(CleverError) as caught:
+        Toy.resolve(path, {})
+    assert str(caught.value).startswith(message.format(path=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match=r"cannot read settings .*none\.yaml: No such file"):
+        Toy.resolve(tmp_path / "none.yaml", {})
+
+
+def test_differences_name_both_values() -> None:
+    old, new = Toy(cache=Path("a"), lr=0.1), Toy(cache=Path("b"), lr=0.2)
+    assert new.differences(old, frozenset({"cache"})) == ["lr: 0.1 -> 0.2"]

@@ -1,0 +1,475 @@
+"""Stage one: what is stored, what is not done twice, what bad frames and bad endings leave
+behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clever.cache import FeatureCache
+from clever.cache.care.summary import summarise
+from clever.cache.codec import decode
+from clever.cache.images import load_image
+from clever.cache.projection import visible_pairs
+from clever.cache.store.lock import writer_lock
+from clever.cache.store.records import committed_shards
+from clever.cache.store.store import Store
+from clever.cache.teacher import Teacher, load_teacher
+from clever.errors import CleverError, FrameError
+from clever.pipeline import cache_teacher as module
+from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
+from clever.pipeline.datasets import SemanticKittiDataset
+from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
+from clever.pipeline.stage_one import request
+from clever.pipeline.stage_one.calibration import batches_of, calibration_sample
+from clever.pipeline.stage_one.request import teacher_settings
+
+Writes = Callable[..., Path]
+SCRIPT = Path(__file__).with_name("interrupt_stage_one.py")
+
+
+def settings(root: Path, cache: Path, **values: Any) -> CacheTeacherSettings:
+    tiny = {
+        "model": "resnet10t",
+        "weights": "random:0",
+        "image_size": (32, 64),
+        "device": "cpu",
+        "split": "all",
+    }
+    kind = "semantickitti" if (root / "sequences").exists() else "nuscenes"
+    return CacheTeacherSettings(
+        **{"dataset": kind, "data_root": root, "cache": cache, **tiny, **values}
+    )
+
+
+def fill(root: Path, cache: Path, **values: Any) -> CacheSummary:
+    return cache_teacher(settings(root, cache, **values))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise AssertionError("this should not have been needed")
+
+
+def image(root: Path, number: int, sequence: str = "00") -> Path:
+    return root / "sequences" / sequence / "image_2" / f"{number:06}.png"
+
+
+def sweep(root: Path, number: int, sequence: str = "00") -> Path:
+    return root / "sequences" / sequence / "velodyne" / f"{number:06}.bin"
+
+
+@pytest.mark.parametrize("tokens", ["grid", "hit"])
+@pytest.mark.parametrize("codec", ["int8", "fp16"])
+def test_what_is_stored_is_what_dataset_and_teacher_give(
+    write_kitti: Writes, tmp_path: Path, codec: str, tokens: str
+) -> None:
+    root, wanted = write_kitti({"00": 18}, poses=True), settings(Path("x/sequences"), Path("x"))
+    summary = fill(root, tmp_path / "store.zarr", codec=codec, tokens=tokens)
+    dataset, cache = SemanticKittiDataset(root, split="all"), FeatureCache(tmp_path / "store.zarr")
+    teacher = load_teacher(teacher_settings(wanted))
+    assert (summary.wanted, summary.written, summary.images, summary.failed, summary.unseen) == (
+        18,
+        18,
+        18,
+        [],
+        0,
+    )
+    assert cache.ids == list(dataset.frame_ids)
+    for number, got in enumerate(cache):
+        frame = dataset.frame(number)
+        np.testing.assert_array_equal(got.points.numpy(), frame.points)
+        np.testing.assert_array_equal(got.global_from_lidar.numpy(), frame.global_from_lidar)
+        assert (got.id, got.scene, got.timestamp) == (frame.id, frame.scene, frame.timestamp)
+        pairs = visible_pairs(frame)
+        np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
+        pixels = got.pair_uv.numpy() * [124, 38] - 0.5
+        assert np.abs(pixels - pairs.uv).max() < 0.01
+        picture = teacher.preprocess(load_image(frame.cameras[0].image))
+        features = teacher.features(picture[None])
+        values = decode(got.tokens, got.centre, got.step)
+        stored = (
+            torch.ones_like(values[..., 0]) > 0 if tokens == "grid" else (got.tokens != 0).any(-1)
+        )
+        bound = 0.51 * got.step if got.step is not None else 1e-3 * features.abs() + 1e-6
+        assert bool(((values - features).abs() <= bound + 1e-4)[stored].all())
+        assert bool(stored.any())
+
+
+def test_nothing_to_do_needs_no_teacher(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_kitti({"00": 20})
+    first = fill(root, tmp_path / "store.zarr")
+    before = times(tmp_path / "store.zarr")
+    monkeypatch.setattr(module, "load_teacher", refuse)
+    again = fill(root, tmp_path / "store.zarr")
+    assert (again.written, again.images, again.wanted) == (0, 0, 20)
+    assert (again.teacher, again.fidelity) == (first.teacher, first.fidelity)
+    assert fill(root, tmp_path / "store.zarr", limit=5).wanted == 5
+    assert times(tmp_path / "store.zarr") == before
+    for other in (
+        {"codec": "fp16"},
+        {"image_size": (64, 64)},
+        {"layer": "stride:8"},
+        {"weights": "random:1"},
+    ):
+        with pytest.raises(AssertionError, match="not have been needed"):
+            fill(root, tmp_path / "store.zarr", **other)
+
+
+def test_nothing_to_do_needs_no_nuscenes_tables(
+    write_nuscenes: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_nuscenes({"scene-0061": 2, "scene-0103": 1})
+    assert fill(root, tmp_path / "store.zarr", limit=2).written == 2
+    whole = fill(root, tmp_path / "store.zarr")
+    monkeypatch.setattr(request, "build_dataset", refuse)
+    assert fill(root, tmp_path / "store.zarr") == module.replace(
+        whole, written=0, images=0, seconds=0.0
+    )
+    assert fill(root, tmp_path / "store.zarr", limit=2).wanted == 2
+    with pytest.raises(AssertionError, match="not have been needed"):
+        fill(root, tmp_path / "store.zarr", split="train")
+    tables = root / "v1.0-mini" / "sample.json"
+    os.utime(tables, ns=(0, tables.stat().st_mtime_ns + 1))
+    with pytest.raises(AssertionError, match="not have been needed"):
+        fill(root, tmp_path / "store.zarr")
+
+
+def test_weights_in_a_file_are_known_by_their_content(write_kitti: Writes, tmp_path: Path) -> None:
+    root, wanted = (
+        write_kitti({"00": 3}),
+        teacher_settings(settings(Path("x/sequences"), Path("x"))),
+    )
+    network: Any = load_teacher(wanted)._network
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    first = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "a.pth"))
+    (tmp_path / "a.pth").rename(tmp_path / "b.pth")
+    again = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "b.pth"))
+    assert (again.written, again.teacher.id) == (0, first.teacher.id)
+    state = {
+        name: value + 1 if name == "conv1.0.weight" else value
+        for name, value in network.state_dict().items()
+    }
+    torch.save(state, tmp_path / "b.pth")
+    other = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "b.pth"))
+    assert other.written == 3
+    assert other.teacher.id != first.teacher.id
+
+
+def test_another_teacher_leaves_the_rest_alone(write_kitti: Writes, tmp_path: Path) -> None:
+    root, store = write_kitti({"00": 20}), tmp_path / "store.zarr"
+    first = fill(root, store).teacher.id
+    before = times(store)
+    second = fill(root, store, codec="fp16").teacher.id
+    after = times(store)
+    assert {info.id for info in Store(store).teachers()} == {first, second}
+    assert {path: after[path] for path in before} == before
+    assert FeatureCache(store, first).ids == FeatureCache(store, second).ids
+
+
+def test_more_frames_extend_a_store(write_kitti: Writes, tmp_path: Path) -> None:
+    root, store = write_kitti({"00": 20, "08": 10}), tmp_path / "store.zarr"
+    fill(root, store, sequences=("00",))
+    before = {
+        path: stamp
+        for path, stamp in times(store).items()
+        if "/c/" in str(path) and "frames" not in path.parts
+    }
+    frames = FeatureCache(store)[:]
+    assert fill(root, store).written == 10
+    assert {path: times(store)[path] for path in before if "status" not in path.parts} == {
+        path: stamp for path, stamp in before.items() if "status" not in path.parts
+    }
+    cache = FeatureCache(store)
+    assert cache.ids == list(SemanticKittiDataset(root, split="all").frame_ids)
+    for old, new in zip(frames, cache, strict=False):
+        assert torch.equal(old.tokens, new.tokens)
+        assert torch.equal(old.points, new.points)
+
+
+def test_other_base_settings_name_the_fields(
+    write_kitti: Writes, write_nuscenes: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitti, nuscenes = write_kitti({"00": 1}), write_nuscenes({"scene-0061": 1})
+    fill(kitti, tmp_path / "store.zarr")
+    monkeypatch.setattr(module, "load_teacher", refuse)
+    with pytest.raises(CleverError) as caught:
+        fill(nuscenes, tmp_path / "store.zarr")
+    assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(caught.value)
+    assert "dataset: stored 'semantickitti', wanted 'nuscenes'" in str(caught.value)
+    with pytest.raises(
+        CleverError, match=r"other settings: occlusion: stored 'none', wanted 'zbuffer'; choose"
+    ):
+        fill(kitti, tmp_path / "store.zarr", occlusion="zbuffer")
+
+
+def test_a_store_being_written_names_its_writer(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 1})
+    with (
+        writer_lock(tmp_path / "store.zarr"),
+        pytest.raises(CleverError, match=f"written by process {os.getpid()} on"),
+    ):
+        fill(root, tmp_path / "store.zarr")
+
+
+def test_bytes_do_not_depend_on_threads(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 40})
+    fill(root, tmp_path / "one.zarr", decoders=1, codec="int8-zstd")
+    torch.set_num_threads(3)
+    fill(root, tmp_path / "three.zarr", decoders=4, codec="int8-zstd")
+    assert torch.get_num_threads() == 3
+    assert tree(tmp_path / "one.zarr") == tree(tmp_path / "three.zarr")
+
+
+def test_cut_off_runs_end_like_whole_ones(write_kitti: Writes, tmp_path: Path) -> None:
+    """A few shards, then the rest by another run: as one run, down to the last byte."""
+    root = write_kitti({"00": 40})
+    fill(root, tmp_path / "whole.zarr")
+    calls, original = iter(range(5)), Teacher.features
+
+    def interrupted(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return original(teacher, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clever.pipeline.stage_one.fill.REUSE_BYTES", 0)
+        patch.setattr(Teacher, "features", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fill(root, tmp_path / "parts.zarr")
+    store = Store(tmp_path / "parts.zarr")
+    (layer,) = (info.id for info in store.teachers())
+    assert len(committed_shards(store.path, layer)) < 3
+    assert not list(store.path.rglob("*.part"))
+    (store.path / "points/xyzi/c/0").mkdir(parents=True, exist_ok=True)
+    (store.path / "points/xyzi/c/0/.0.abcd.part").write_bytes(b"left by a kill")
+    fill(root, tmp_path / "parts.zarr")
+    assert tree(tmp_path / "parts.zarr") == tree(tmp_path / "whole.zarr")
+
+
+# What is done to the files of a frame, what its skipping then says, and whether points and pairs
+# are stored.
+def _truncate(root: Path) -> None:
+    image(root, 3).write_bytes(image(root, 3).read_bytes()[:1500])
+
+
+def _remove(root: Path) -> None:
+    image(root, 3).unlink()
+
+
+def _spoil_points(root: Path) -> None:
+    points = np.fromfile(sweep(root, 3), np.float32)
+    points[5] = np.nan
+    points.tofile(sweep(root, 3))
+
+
+def _empty(root: Path) -> None:
+    sweep(root, 3).write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "points", "codec"),
+    [
+        (_truncate, "000003.png: cannot be decoded", True, "int8"),
+        (_truncate, "000003.png: cannot be decoded", True, "fp16"),
+        (_remove, "000003.png", False, "int8"),
+        (_spoil_points, "000003.bin holds NaN or infinite values", False, "int8"),
+        (_empty, "000003.bin is empty", False, "int8"),
+    ],
+)
+def test_a_bad_frame_is_recorded_skipped_and_retried(
+    write_kitti: Writes,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    reason: str,
+    points: bool,
+    codec: str,
+) -> None:
+    root, store = write_kitti({"00": 20}), tmp_path / "store.zarr"
+    fill(root, tmp_path / "clean.zarr", codec=codec)
+    kept = {path: path.read_bytes() for path in (image(root, 3), sweep(root, 3))}
+    damage(root)
+    with pytest.raises(FrameError, match=rf"^frame 00/000003: .*{reason}"):
+        fill(root, tmp_path / "strict.zarr", codec=codec, strict=True)
+    assert not list((tmp_path / "strict.zarr").rglob("*.part"))
+    summary = fill(root, store, codec=codec)
+    assert [frame for frame, _ in summary.failed] == ["00/000003"]
+    assert reason in summary.failed[0][1]
+    assert len(FeatureCache(store)) == 19
+    listed = summarise(store).failures
+    assert [record.id for record in listed[summary.teacher.id]] == ["00/000003"]
+    assert listed[summary.teacher.id][0].time[:2] == "20"
+    assert len(listed["points"]) == (0 if points else 1)
+    assert fill(root, store, codec=codec).failed == summary.failed  # not tried again unasked
+    assert fill(root, store, codec=codec, retry_failed=True).failed == summary.failed
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert fill(root, store, codec=codec, retry_failed=True).failed == []
+    assert tree(store) == tree(tmp_path / "clean.zarr")
+    assert fill(root, store, codec=codec, retry_failed=True).written == 0
+
+
+def test_a_frame_outside_the_calibration_costs_its_shard_alone(
+    write_kitti: Writes, tmp_path: Path
+) -> None:
+    root, path = write_kitti({"00": 64}, points=20), tmp_path / "clean.zarr"
+    info, store = fill(root, path, batch_images=2).teacher, Store(path)
+    calibration = store.calibration(info)
+    store.set_calibration(info, None)
+    sampled = {row for _, rows in calibration_sample(store, info, [0, 1, 2, 3], 2) for row in rows}
+    assert len(sampled) == 32
+    store.set_calibration(info, calibration)
+    row = min(set(range(64)) - sampled)
+    content = image(root, row).read_bytes()
+    image(root, row).write_bytes(content[:99])
+    fill(root, tmp_path / "store.zarr", batch_images=2)
+    image(root, row).write_bytes(content)
+    before = times(tmp_path / "store.zarr")
+    assert fill(root, tmp_path / "store.zarr", batch_images=2, retry_failed=True).written == 16
+    after = times(tmp_path / "store.zarr")
+    changed = {
+        path
+        for path in before
+        if before[path] != after[path] and "c" in path.parts and "grid" in path.parts
+    }
+    assert [path.parts[-5] for path in changed] == [str(row // 16)]
+    assert {path.relative_to(tmp_path / "store.zarr") for path in changed} < set(
+        map(Path, tree(path))
+    )
+
+
+def test_frames_that_no_camera_sees_are_kept_without_pairs(
+    write_kitti: Writes, tmp_path: Path
+) -> None:
+    root = write_kitti({"00": 4})
+    points = np.fromfile(sweep(root, 2), np.float32).reshape(-1, 4)
+    points[:, 0] = -5  # all behind the camera
+    points.tofile(sweep(root, 2))
+    summary = fill(root, tmp_path / "store.zarr")
+    assert (summary.failed, summary.unseen) == ([], 1)
+    frame = FeatureCache(tmp_path / "store.zarr")[2]
+    assert len(frame.pair_point) == 0
+    np.testing.assert_array_equal(frame.points.numpy(), points)
+
+
+def test_features_that_are_not_finite_are_a_bad_frame(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, original = write_kitti({"00": 20}), Teacher.features
+
+    def spoiled(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
+        features = original(teacher, images).clone()
+        bad = torch.stack([teacher.preprocess(load_image(image(root, 5)))])
+        features[(images == bad).flatten(1).all(1)] = float("nan")
+        return features
+
+    monkeypatch.setattr(Teacher, "features", spoiled)
+    summary = fill(root, tmp_path / "store.zarr")
+    assert [frame for frame, _ in summary.failed] == ["00/000005"]
+    assert "NaN or infinity; try --precision fp32" in summary.failed[0][1]
+    with pytest.raises(FrameError, match="frame 00/000005: the teacher's features"):
+        fill(root, tmp_path / "strict.zarr", strict=True)
+
+
+def test_only_bad_frames_say_why(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 3}, images=False)
+    with pytest.raises(
+        CleverError,
+        match=r"none of 3 frames can be used; the first, 00/000000: no image .*000000.png",
+    ):
+        fill(root, tmp_path / "store.zarr")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of a given size; called again it changes the size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: str) -> Path:
+        options = ("remount," if os.path.ismount(folder) else "") + f"size={size}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+        )
+        if done.returncode:
+            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if os.path.ismount(folder):
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_costs_nothing_committed(
+    write_kitti: Writes, tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    root = write_kitti({"00": 40}, points=3000)
+    fill(root, tmp_path / "whole.zarr")
+    stopped = 0
+    for size in range(100, 12_000, 700):
+        disk = small_disk(f"{size}k")
+        try:
+            fill(root, disk / "store.zarr")
+        except CleverError as error:
+            assert "No space left on device" in str(error)  # noqa: PT017
+            assert not list(disk.rglob("*.part"))
+            stopped += 1
+    assert stopped >= 3
+    assert tree(disk / "store.zarr") == tree(tmp_path / "whole.zarr")
+
+
+@pytest.mark.parametrize(("signal", "default"), [("KILL", 30), ("INT", 6)])
+def test_interrupted_at_random_instants(
+    write_kitti: Writes, tmp_path: Path, signal: str, default: int
+) -> None:
+    root, kills = write_kitti({"00": 40}), int(os.environ.get("CLEVER_KILLS", default))
+    command = [
+        sys.executable,
+        SCRIPT,
+        root,
+        tmp_path / "stores",
+        "--kills",
+        str(kills),
+        "--signal",
+        signal,
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["identical"]
+    assert report["died"] == kills
+
+
+def test_batches_stay_inside_a_shard(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 20, "08": 3}, points=10)
+    fill(root, tmp_path / "store.zarr", sequences=("00",))
+    fill(root, tmp_path / "store.zarr")
+    batches = list(batches_of(Store(tmp_path / "store.zarr"), [0, 1, 2], 12))
+    assert batches == [
+        (0, tuple(range(12))),
+        (0, tuple(range(12, 16))),
+        (1, tuple(range(16, 20))),
+        (2, (32, 33, 34)),
+    ]

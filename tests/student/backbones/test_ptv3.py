@@ -1,0 +1,315 @@
+"""PointTransformer V3: curves, patches, attention and pooling against brute force."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from clever.errors import CleverError
+from clever.student.backbones.curves import DEPTH, ORDERS, encode
+from clever.student.backbones.ptv3 import (
+    LAYOUTS,
+    Layout,
+    PointTransformerV3,
+    _Block,
+    _curves,
+    _Down,
+    _levels,
+    _patches,
+    _voxels_per_scene,
+)
+from clever.student.draws import Draws
+from clever.student.points import PointBatch
+from clever.student.voxelize import Voxels, voxelize
+
+Make = Callable[..., PointBatch]
+SMALL = Layout(((16, 1, 2), (16, 1, 2), (32, 1, 2)), ((16, 1, 2), (16, 1, 2)), patch=32)
+
+
+def cube(side: int) -> torch.Tensor:
+    """(side ** 3, 4): every voxel of a cube."""
+    return torch.tensor(
+        [[0, *place] for place in product(range(side), repeat=3)], dtype=torch.int32
+    )
+
+
+def interleave(x: int, y: int, z: int) -> int:
+    digits = zip(f"{x:016b}", f"{y:016b}", f"{z:016b}", strict=True)
+    return int("".join("".join(three) for three in digits), 2)
+
+
+def test_z_order_interleaves_bits():
+    draw = torch.randint(0, 2**DEPTH, (200, 3), generator=torch.Generator().manual_seed(0))
+    coords = torch.cat(
+        [
+            torch.arange(200)[:, None] % 5,
+            draw,
+        ],
+        1,
+    ).int()
+    coords[0, 1:], coords[1, 1:] = 0, 2**DEPTH - 1
+    for swap, order in ((False, "z"), (True, "z-trans")):
+        expected = [
+            (s << 48) + (interleave(y, x, z) if swap else interleave(x, y, z))
+            for s, x, y, z in coords.tolist()
+        ]
+        assert encode(coords, order).tolist() == expected
+
+
+@pytest.mark.parametrize("order", ["hilbert", "hilbert-trans"])
+@pytest.mark.parametrize("side", [2, 8, 16])
+def test_hilbert_curve_visits_every_voxel_by_single_steps(order: str, side: int):
+    coords = cube(side)
+    codes = encode(coords, order)
+    assert codes.sort().values.tolist() == list(range(side**3))
+    walk = coords[codes.argsort(), 1:]
+    assert walk.diff(dim=0).abs().sum(1).tolist() == [1] * (side**3 - 1)
+
+
+def test_hilbert_curve_steps_across_the_largest_cube():
+    # Both sides of the planes that halve the cube: the codes of the eight octants are the eight
+    # blocks, in order.
+    near = torch.tensor(
+        [[0, *place] for place in product((2**15 - 1, 2**15), repeat=3)], dtype=torch.int32
+    )
+    far = torch.tensor(
+        [[0, *place] for place in product((0, 2**16 - 1), repeat=3)], dtype=torch.int32
+    )
+    for order in ORDERS:
+        octants = encode(near, order) >> 45
+        assert sorted(octants.tolist()) == list(range(8))
+        assert torch.equal(octants, encode(far, order) >> 45)
+
+
+def test_transposed_orders_exchange_x_and_y():
+    coords = cube(8)
+    for order in ("z", "hilbert"):
+        assert torch.equal(encode(coords[:, [0, 2, 1, 3]], order), encode(coords, f"{order}-trans"))
+        assert not torch.equal(encode(coords, order), encode(coords, f"{order}-trans"))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_shifted_codes_are_those_of_larger_voxels(order: str):
+    coords = cube(16)
+    parents = coords.clone()
+    parents[:, 1:] >>= 1
+    _, parent = torch.unique(parents, dim=0, return_inverse=True)
+    shifted = encode(coords, order) >> 3
+    values, by_code = torch.unique(shifted, return_inverse=True)
+    pairs = torch.stack([parent, by_code], 1).unique(dim=0)
+    assert len(pairs) == len(values) == 512  # one code a parent, one parent a code
+    walk = torch.stack([parents[shifted == value][0, 1:] for value in values])
+    if order.startswith("hilbert"):
+        assert walk.diff(dim=0).abs().sum(1).max() == 1
+
+
+def test_scenes_follow_each_other():
+    coords = cube(4).repeat(3, 1)
+    coords[:, 0] = torch.arange(3).repeat_interleave(64)
+    for order in ORDERS:
+        assert (encode(coords, order) >> 48).tolist() == coords[:, 0].tolist()
+
+
+@pytest.mark.parametrize("counts", [[40], [8], [3], [0, 5, 0, 16, 17, 1, 8, 31, 0], [2, 5, 3]])
+def test_patches_equal_brute_force(counts: list[int]):
+    patch, total = 8, sum(counts)
+    generator = torch.Generator().manual_seed(0)
+    parts, first = [], 0
+    for count in counts:
+        parts.append(
+            torch.stack([torch.randperm(count, generator=generator) + first for _ in range(2)])
+        )
+        first += count
+    order = torch.cat(parts, 1)
+    members, place, mask = _patches(order, counts, patch)
+    width = members.shape[2]
+    assert width == min(patch, max(counts))
+    valid = torch.ones(members.shape[1:], dtype=torch.bool) if mask is None else mask[:, 0, 0]
+    assert (mask is None) == (min(count for count in counts if count) >= width)
+    for curve in range(2):
+        expected, first = [], 0
+        for count in counts:
+            line = order[curve, first : first + count].tolist()
+            expected += [
+                line[s : s + patch] if s + patch <= count else line[-patch:]
+                for s in range(0, count, patch)
+            ]
+            first += count
+        assert [
+            row[keep].tolist() for row, keep in zip(members[curve], valid, strict=True)
+        ] == expected
+        assert members[curve].flatten()[place[curve]].tolist() == list(range(total))
+        # Every voxel takes its result from the patch that its rank in the scene falls into.
+        rank = torch.cat([torch.arange(count) for count in counts])
+        before = torch.cat(
+            [
+                torch.full((c,), sum(-(-d // patch) for d in counts[:i]))
+                for i, c in enumerate(counts)
+            ]
+        )
+        assert torch.equal(place[curve][order[curve]] // width, before + rank // patch)
+
+
+def test_attention_equals_softmax_over_the_patch(make_batch: Make):
+    torch.manual_seed(0)
+    voxels = voxelize(make_batch(150, 0, 20, 90), 0.5)
+    (level,) = _levels(voxels, 1, 32)
+    assert level.mask is not None
+    block = _Block("a", 16, 2, 0.0).double()
+    x = torch.randn(len(voxels.coords), 16).double()
+    for curve, order in enumerate(ORDERS):
+        found = block._attention(x, level, curve)
+        query, key, value = (part.view(-1, 2, 8) for part in block.qkv(x).chunk(3, 1))
+        codes = encode(voxels.coords, order)
+        expected = torch.empty_like(x)
+        for scene in range(4):
+            line = (voxels.coords[:, 0] == scene).nonzero()[:, 0]
+            line = line[codes[line].argsort()]
+            for rank, voxel in enumerate(line):
+                start = rank // 32 * 32
+                seen = line[start : start + 32] if start + 32 <= len(line) else line[-32:]
+                weight = (torch.einsum("hd,khd->hk", query[voxel], key[seen]) / 8**0.5).softmax(1)
+                expected[voxel] = torch.einsum("hk,khd->hd", weight, value[seen]).flatten()
+        torch.testing.assert_close(found, block.projection(expected), atol=1e-10, rtol=0)
+
+
+def test_pooling_takes_the_maximum_over_each_parent(make_batch: Make):
+    torch.manual_seed(0)
+    voxels = voxelize(make_batch(200, 0, 100), 0.5)
+    fine, coarse = _levels(voxels, 2, 32)
+    cells = voxels.coords.clone()
+    cells[:, 1:] >>= 1
+    assert fine.parent is not None
+    assert torch.equal(coarse.sparse.indices[fine.parent], cells)
+    assert len(coarse.sparse.indices) == len(cells.unique(dim=0))
+    down = _Down(5, 7)
+    x = torch.randn(len(cells), 5, requires_grad=True)
+    projected = down.projection(x)
+    expected = torch.stack(
+        [projected[fine.parent == p].amax(0) for p in range(len(coarse.sparse.indices))]
+    )
+    found, reference = down(x, fine), down.activate(expected)
+    torch.testing.assert_close(found, reference)
+    probe = torch.randn(found.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, x, probe, retain_graph=True)[0],
+        torch.autograd.grad(reference, x, probe)[0],
+    )
+
+
+def test_neither_padding_nor_other_scenes_change_a_result(make_batch: Make):
+    torch.manual_seed(0)
+    network = PointTransformerV3(SMALL).double().eval()
+    points = make_batch(150, 7, 0, 90, 400, 1, extent=3.0)
+    far = replace(points, xyz=points.xyz.clone())
+    far.xyz[points.scene == 4] *= 50.0  # many more bits of coordinates, in another scene
+
+    def run(batch: PointBatch) -> torch.Tensor:
+        voxels = voxelize(batch, 0.5)
+        return network(batch.xyz.double().repeat(1, 2)[:, :4][voxels.representative], voxels)[
+            voxels.inverse
+        ]
+
+    together, beside_far = run(points), run(far)
+    for scene in (0, 1, 3, 5):
+        mask = points.scene == scene
+        alone = run(
+            PointBatch(
+                points.xyz[mask], points.intensity[mask], points.scene[mask] * 0, (int(mask.sum()),)
+            )
+        )
+        torch.testing.assert_close(together[mask], alone, atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(beside_far[mask], alone, atol=1e-9, rtol=1e-9)
+
+
+def test_orders_are_shuffled_only_with_draws(make_batch: Make):
+    torch.manual_seed(0)
+    network = PointTransformerV3(SMALL).eval()
+    points = make_batch(600)
+    voxels = voxelize(points, 0.5)
+    features = torch.randn(len(voxels.coords), 4)
+    results = [network(features, voxels, Draws(points, [key])) for key in (1, 1, 2)]
+    assert torch.equal(results[0], results[1])
+    assert not torch.allclose(results[0], results[2], atol=1e-5)
+    assert torch.equal(network(features, voxels), network(features, voxels))
+    curves = torch.tensor(
+        [_curves(stage, Draws(points, [key])) for key in range(100) for stage in range(5)]
+    )
+    assert curves.sort(1).values.tolist() == [[0, 1, 2, 3]] * 500
+    counts = torch.unique(curves, dim=0, return_counts=True)[1]
+    assert len(counts) == 24
+    assert ((counts - 500 / 24) ** 2 / (500 / 24)).sum() < 23 + 5 * 46**0.5
+
+
+def test_dropped_branches_keep_their_mean(make_batch: Make):
+    points = make_batch(10)
+    draws = Draws(points, [0])
+    block, other = _Block("a", 16, 2, 0.3), _Block("b", 16, 2, 0.3)
+    branch = torch.ones(20_000, 3)
+    kept = block._drop(branch, "mlp", draws)
+    assert set(kept.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
+    assert torch.equal(kept[:, 0], kept[:, 2])
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert torch.equal(block._drop(branch, "mlp", draws), kept)  # as the recomputation needs it
+    for drawn in (
+        block._drop(branch, "attention", draws),
+        other._drop(branch, "mlp", draws),
+        block._drop(branch, "mlp", Draws(points, [1])),
+    ):
+        assert (drawn == kept)[:, 0].double().mean().item() == pytest.approx(
+            0.7**2 + 0.3**2, abs=0.02
+        )
+    assert torch.equal(block._drop(branch, "mlp", None), branch)
+    assert torch.equal(block.eval()._drop(branch, "mlp", draws), branch)
+
+
+def test_blocks_draw_apart():
+    names = [
+        module.name
+        for module in PointTransformerV3(LAYOUTS["ptv3"]).modules()
+        if isinstance(module, _Block)
+    ]
+    assert len(set(names)) == len(names) == 22
+
+
+def test_levels_halve_every_scene_by_itself(make_batch: Make):
+    points = make_batch(300, 0, 1, 150, extent=6.0)
+    voxels = voxelize(points, 0.25)
+    levels = _levels(voxels, 5, 32)
+    cells = voxels.coords
+    counts = _voxels_per_scene(encode(voxels.coords, "z"), 4, 5)
+    for number, level in enumerate(levels):
+        found = level.sparse.indices
+        assert torch.equal(torch.unique(found, dim=0), torch.unique(cells, dim=0))
+        assert len(found) == len(torch.unique(cells, dim=0))
+        assert counts[number].tolist() == torch.bincount(found[:, 0], minlength=4).tolist()
+        assert level.sparse.spatial_shape == [-(-extent // 2**number) for extent in voxels.shape]
+        coarser = torch.cat([found[:, :1], found[:, 1:] >> 1], 1)
+        if number == 4:
+            assert level.parent is level.children is level.by_parent is None
+            break
+        assert level.parent is not None
+        assert level.children is not None
+        assert level.by_parent is not None
+        assert torch.equal(levels[number + 1].sparse.indices[level.parent], coarser)
+        assert torch.equal(level.children, torch.bincount(level.parent))
+        assert level.by_parent.sort().values.tolist() == list(range(len(found)))
+        assert level.parent[level.by_parent].diff().min() >= 0
+        cells = torch.unique(coarser, dim=0)
+
+
+def test_drop_rates_grow_to_the_deepest_block_and_fall_again():
+    network = PointTransformerV3(Layout(SMALL.encoder, SMALL.decoder, 32, 0.3))
+    rates = [module.drop_path for module in network.modules() if isinstance(module, _Block)]
+    assert rates == pytest.approx([0.0, 0.15, 0.3, 0.3, 0.0])
+
+
+def test_codes_too_deep_are_refused():
+    coords = torch.tensor([[0, 0, 0, 0], [0, 2**16, 0, 0]], dtype=torch.int32)
+    voxels = Voxels(coords, (2**16 + 1, 1, 1), 1, torch.arange(2), torch.arange(2))
+    with pytest.raises(
+        CleverError, match="the batch spans 65537 voxels; serialised codes reach 65536"
+    ):
+        PointTransformerV3(SMALL)(torch.zeros(2, 4), voxels)
