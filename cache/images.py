@@ -1,6 +1,7 @@
 """Camera images: decoding with errors that name the file, and the one resize that every teacher
 shares."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +19,13 @@ from ..errors import CleverError
 Resize = Literal["bilinear-antialias", "bilinear"]
 """Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without
 antialiasing."""
+
+SHALLOW_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
+"""Formats whose bits a channel can be told before decoding: Pillow reads all others as 8 bits."""
+DEEP_LAYOUT = re.compile(r";(9|1\d|2\d|3\d)")
+"""A decoder's pixel layout of more than 8 bits a channel, as in ``RGB;16B``."""
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""EXIF tag of how a picture is to be turned, and its value for a picture stored upright."""
 
 _DECODER_ERRORS = (
     OSError,
@@ -40,16 +48,13 @@ def load_image(
         width, height: the size that the calibration was made for, in pixels; None accepts any.
 
     Raises:
-        CleverError: the file is missing, damaged or no image, has more than 8 bits a channel, or
-            another size.
+        CleverError: the file is missing, damaged or no image, has more than 8 bits a channel, is
+            to be turned by its EXIF orientation, or has another size.
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # conversion to 8 bits would clip without a word
-                raise CleverError(
-                    f"image {path}: pixels are '{image.mode}', not 8 bits a channel; convert it "
-                    "first"
-                )
+            _refuse_deep(image, path)
+            _refuse_turned(image, path)
             pixels = np.array(
                 image if image.mode == "RGB" else image.convert("RGB")
             )  # converting copies
@@ -67,6 +72,39 @@ def load_image(
             f"{wanted[1]}x{wanted[0]}; use the images that the calibration belongs to"
         )
     return pixels
+
+
+def _refuse_deep(image: Image.Image, path: Path | str) -> None:
+    """Raise CleverError for more than 8 bits a channel.
+
+    Pillow opens 16-bit colour as 8 bits without a word; the layout that it hands to its decoder
+    still tells what the file holds.
+    """
+    remedy = "convert it to 8 bits a channel (PNG or JPEG) first"
+    if image.format not in SHALLOW_FORMATS:
+        raise CleverError(
+            f"image {path}: {image.format} does not tell its bits a channel; {remedy}"
+        )
+    deep = image.mode.startswith(("I", "F"))
+    for _, _, _, arguments in image.tile if isinstance(image, ImageFile.ImageFile) else ():
+        layout, *details = arguments if isinstance(arguments, tuple) else (arguments,)
+        if image.format != "BMP" and isinstance(layout, str):  # BMP's BGR;16 is 16 bits a pixel
+            deep |= bool(DEEP_LAYOUT.search(layout))
+        # Its one detail is the brightest value.
+        deep |= image.format == "PPM" and any(isinstance(x, int) and x > 255 for x in details)
+    if deep:
+        raise CleverError(f"image {path}: has more than 8 bits a channel; {remedy}")
+
+
+def _refuse_turned(image: Image.Image, path: Path | str) -> None:
+    """Raise CleverError for a picture that viewers turn: its pixels are not the calibration's."""
+    orientation = image.getexif().get(ORIENTATION, UPRIGHT)
+    if orientation != UPRIGHT:
+        raise CleverError(
+            f"image {path}: its EXIF orientation is {orientation}, so it may be stored turned; "
+            "turn the pixels to how the calibration sees them (jpegtran, exiftran) or remove the "
+            "tag where they are so already (exiftool -Orientation= FILE)"
+        )
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], resize: Resize) -> Tensor:

@@ -1,6 +1,8 @@
 """Decoding names the file at fault; the resize is the one stated."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,71 @@ def test_missing_no_image_and_deep_files(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(CleverError, match="8 bits a channel"):
         load_image(tmp_path / "deep.png")
+
+
+def png(pixels: NDArray[np.uint16 | np.uint8], colour: int) -> bytes:
+    """A PNG of all the bits of (H, W, C) `pixels`; `colour` is the format's colour type."""
+    height, width = pixels.shape[:2]
+    depth = 8 * pixels.itemsize
+    rows = b"".join(b"\0" + row.astype(pixels.dtype.newbyteorder(">")).tobytes() for row in pixels)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(3, 2), (4, 6), (2, 4), (1, 0)])
+def test_sixteen_bit_pngs_are_refused_by_their_own_depth(
+    tmp_path: Path, channels: int, colour: int
+) -> None:
+    """Pillow opens the first three as 8 bits a channel and loses the low byte."""
+    values = np.random.default_rng(2).integers(0, 256, (6, 5, channels), dtype=np.uint8)
+    (tmp_path / "shallow.png").write_bytes(png(values, colour))
+    colours = values if channels >= 3 else values[..., :1].repeat(3, 2)
+    np.testing.assert_array_equal(load_image(tmp_path / "shallow.png"), colours[..., :3])
+    (tmp_path / "deep.png").write_bytes(png(values.astype(np.uint16) * 16, colour))
+    with pytest.raises(CleverError, match=r"deep\.png: has more than 8 bits a channel"):
+        load_image(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("kind", [b"P6", b"P5"])
+def test_deep_netpbm_images_are_refused(tmp_path: Path, kind: bytes) -> None:
+    channels = 3 if kind == b"P6" else 1
+    (tmp_path / "shallow.ppm").write_bytes(kind + b"\n2 1\n255\n" + bytes(range(2 * channels)))
+    assert load_image(tmp_path / "shallow.ppm").ravel()[-1] == 2 * channels - 1
+    for brightest in (256, 4095, 65535):
+        data = kind + b"\n2 1\n%d\n" % brightest + bytes(4 * channels)
+        (tmp_path / "deep.ppm").write_bytes(data)
+        with pytest.raises(CleverError, match="more than 8 bits a channel"):
+            load_image(tmp_path / "deep.ppm")
+
+
+def test_formats_that_do_not_tell_their_depth_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.jp2")
+    with pytest.raises(CleverError, match=r"image\.jp2: JPEG2000 does not tell its bits"):
+        load_image(tmp_path / "image.jp2")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_turned_pictures_are_refused(
+    tmp_path: Path, pixels: NDArray[np.uint8], ending: str
+) -> None:
+    path = tmp_path / f"image.{ending}"
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(path, exif=exif)
+        if orientation == 1:
+            assert load_image(path, width=80, height=45).shape == (45, 80, 3)
+            continue
+        with pytest.raises(
+            CleverError, match=rf"{path.name}: its EXIF orientation is {orientation}"
+        ):
+            load_image(path, width=80, height=45)
 
 
 def test_size_must_be_the_calibrations(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
