@@ -29,10 +29,10 @@ COLUMNS = {
     "matrix rank": ("matrix_rank", 1),
     "probe mIoU %": ("miou", 2),
 }
-"""Columns of the table: the field of `Measured`, and its decimal places."""
+"""Columns of the table: the field of `Cell`, and its decimal places."""
 
 
-class Measured(BaseModel):
+class Cell(BaseModel):
     """One run of one row.
 
     Attributes:
@@ -58,7 +58,7 @@ class AblateResult(BaseModel):
     """All runs, and how they were made."""
 
     protocol: list[str]
-    runs: list[Measured]
+    runs: list[Cell]
 
     def table(self) -> str:
         """Mean ± standard deviation over the seeds of each row, as Markdown."""
@@ -92,7 +92,7 @@ def ablate(settings: AblateSettings) -> AblateResult:
     for seed in settings.seeds:
         if settings.probe:
             probe = _probe(settings, UNTRAINED, seed, None, _pretraining(settings, rows[0], seed))
-            result.runs.append(Measured(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou))
+            result.runs.append(Cell(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou))
         for row in rows:
             notice(f"{name_of(row)}, seed {seed}")
             training = _pretraining(settings, row, seed)
@@ -100,7 +100,7 @@ def ablate(settings: AblateSettings) -> AblateResult:
             probe = (
                 _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
             )
-            result.runs.append(_measured(name_of(row), seed, run, probe))
+            result.runs.append(_cell(name_of(row), seed, run, probe))
             result.protocol = _protocol(run, probe)
             atomic_write(settings.out / RESULTS, result.model_dump_json(indent=1))
             atomic_write(settings.out / TABLE, f"{result}\n")
@@ -165,9 +165,9 @@ def _folder(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in name)
 
 
-def _measured(row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None) -> Measured:
+def _cell(row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None) -> Cell:
     ranks = run.ranks
-    return Measured(
+    return Cell(
         row=row,
         seed=seed,
         distillation=run.losses.last.get("distillation"),

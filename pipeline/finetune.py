@@ -31,7 +31,7 @@ from .steps.segmentation import SegmentationStep
 from .team import Team
 from .training.job import Job
 from .training.log import Losses, first_and_last, read_log
-from .training.loop import Progress, check_step, fit
+from .training.loop import TrainingProgress, check_step, fit
 from .training.seeds import seeded
 
 
@@ -132,7 +132,7 @@ def _train(
     training: Training,
     run: Run,
     team: Team,
-) -> Progress:
+) -> TrainingProgress:
     """Train the segmenter."""
     assert settings.epochs is not None
     frozen = settings.mode == "probe"

@@ -26,7 +26,7 @@ from .steps.distillation import DistillationStep
 from .team import Team
 from .training.job import Job
 from .training.log import Losses, Scalars, first_and_last, read_log
-from .training.loop import Progress, check_step, fit
+from .training.loop import TrainingProgress, check_step, fit
 from .training.seeds import seeded
 
 
@@ -154,7 +154,7 @@ def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
 
 def _train(
     settings: PretrainSettings, step: DistillationStep, frames: PairedFrames, run: Run, team: Team
-) -> tuple[Progress, Ranks | None]:
+) -> tuple[TrainingProgress, Ranks | None]:
     """Train; returns the ranks of the last weights too, if they were asked for."""
     ranks: list[Ranks] = []
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Kind = Literal["l2", "mse", "cosine"]
+DistillationLoss = Literal["l2", "mse", "cosine"]
 Weighting = Literal["view", "pair"]
 
 

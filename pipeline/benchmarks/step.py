@@ -24,7 +24,7 @@ from .random_sweeps import RandomSweeps
 from .report import machine, write_report
 from .step_parts import Profile, profile_step
 from .step_report import Memory, Round, StudentSpeed, Timed
-from .step_sides import SIDES, Reading, Side, Sides
+from .step_sides import SIDES, Side, Sides, StepReport
 
 PACKAGES = ("accelerate", "spconv-cu120", "spconv-cu126", "timm")
 """Packages whose versions matter."""
@@ -177,7 +177,7 @@ def _look(teacher: Teacher, count: int) -> Callable[[], None]:
 def _profile(sides: Sides, batch: DistillationBatch) -> Profile:
     """One step under the profiler; its numbers are read when the next one runs, which is not part
     of it."""
-    readings: list[Reading] = []
+    readings: list[StepReport] = []
     profile = profile_step(lambda: readings.append(sides.train_on(batch)), sides.device)
     sides.read(readings[0])
     return profile

@@ -31,7 +31,7 @@ from ..team import Team
 from ..training.batches import FrameDraw
 from ..training.job import Job
 from ..training.log import TrainingLog, read_log
-from ..training.loop import Fit, Reading
+from ..training.loop import Fit, StepReport
 
 Side = Literal["full", "network", "bare"]
 SIDES: tuple[Side, ...] = ("full", "network", "bare")
@@ -134,7 +134,7 @@ class Sides:
         """What the step's networks are given."""
         return self.step.prepare(batch.to(self.device))
 
-    def train_on(self, batch: DistillationBatch) -> Reading:
+    def train_on(self, batch: DistillationBatch) -> StepReport:
         """One step of the training loop; its numbers are still to be read."""
         started = time.monotonic()
         reading = self.fit.train_on([batch], self.done)
@@ -142,7 +142,7 @@ class Sides:
         self.done += 1
         return reading
 
-    def read(self, reading: Reading) -> None:
+    def read(self, reading: StepReport) -> None:
         """Read and log a step's numbers as the loop does."""
         self.fit.read(reading, self._track, self._log)
 
@@ -160,7 +160,7 @@ class Sides:
 
     def _full(self, batch: DistillationBatch, count: int) -> None:
         """As in the loop, a step's numbers are read when the next one is under way."""
-        pending: Reading | None = None
+        pending: StepReport | None = None
         started = time.monotonic()
         for _ in range(count):
             reading = self.train_on(batch)

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-View = Literal["all", "one-camera"]
+CameraChoice = Literal["all", "one-camera"]
 """The whole sweep and all cameras, or what one random camera sees of it (ScaLR)."""
 
 
-Loss = Literal["ce+lovasz", "ce"]
+SegmentationLoss = Literal["ce+lovasz", "ce"]
 
 
 FrameSampler = Literal["uniform", "scenes", "stride"]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .choices import FrameSampler, Loss
+from .choices import FrameSampler, SegmentationLoss
 from .fields import Count, DataRoot, DatasetName, Names
 from .training import TrainingSettings
 
@@ -43,7 +43,7 @@ class FinetuneSettings(TrainingSettings):
     epochs: Count | None = None
     """Passes over the training frames; default: 50 for a probe, 100 for full fine-tuning (the
     paper, A3)."""
-    loss: Loss = "ce+lovasz"
+    loss: SegmentationLoss = "ce+lovasz"
     """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
     batch_norm: bool | None = None
     """Batch norm before the linear layer (ScaLR); default: in a probe. Without it the scale of the

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
-from ...student.choices import Distance, Kind, Weighting
-from .choices import View
+from ...student.choices import Distance, DistillationLoss, Weighting
+from .choices import CameraChoice
 from .fields import Count, Names
 from .training import TrainingSettings
 
@@ -34,12 +34,12 @@ class PretrainSettings(TrainingSettings):
     """Layers of the MLP head."""
     head_hidden: Count = 2048
     """Width of the MLP head."""
-    loss: Kind = "l2"
+    loss: DistillationLoss = "l2"
     """Distance between unit features: l2, its square (mse), or one minus the cosine."""
     weighting: Weighting = "view"
     """Mean over each camera view and then the views (equation 1), or over all pairs at once
     (ScaLR)."""
-    view: View = "all"
+    view: CameraChoice = "all"
     """The whole sweep and all cameras, or one random camera and the points that it sees (ScaLR)."""
     pairs: Count | None = None
     """At most so many pairs a camera view, drawn anew each time; default: all."""

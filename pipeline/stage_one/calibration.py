@@ -9,8 +9,8 @@ from ...cache.store.layers import TeacherInfo
 from ...cache.store.store import Store
 from ...errors import CleverError
 
-Batch = tuple[int, tuple[int, ...]]
-"""A shard and some of its rows: the frames that go through the teacher together."""
+FrameGroup = tuple[int, tuple[int, ...]]
+"""A shard and some of its rows: frames that go through the teacher together."""
 
 
 def frames_per_batch(store: Store, batch_images: int) -> int:
@@ -18,7 +18,7 @@ def frames_per_batch(store: Store, batch_images: int) -> int:
     return max(1, batch_images // max(len(store.cameras), 1))
 
 
-def batches_of(store: Store, shards: Iterable[int], frames: int) -> Iterator[Batch]:
+def batches_of(store: Store, shards: Iterable[int], frames: int) -> Iterator[FrameGroup]:
     """The used rows of `shards` in batches of `frames`; no batch crosses a shard's end."""
     for shard in shards:
         rows = iter(store.shard_rows(shard))
@@ -28,7 +28,7 @@ def batches_of(store: Store, shards: Iterable[int], frames: int) -> Iterator[Bat
 
 def calibration_sample(
     store: Store, info: TeacherInfo, shards: Sequence[int], frames: int
-) -> list[Batch]:
+) -> list[FrameGroup]:
     """Random batches of `shards` to fit the int8 codec on; empty when it is frozen or not int8.
 
     The sample is 5 % of the frames, at least 32 and at most 200, drawn with a seed from the layer's

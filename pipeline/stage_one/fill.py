@@ -21,7 +21,7 @@ from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset
-from .calibration import Batch, batches_of, frames_per_batch, freeze_calibration
+from .calibration import FrameGroup, batches_of, frames_per_batch, freeze_calibration
 from .frames import LoadedFrame, hit_tokens, read_frame
 
 REUSE_BYTES = 2**26
@@ -88,15 +88,15 @@ class StageOne:
         self.decoders, self.strict = decoders, strict
         default = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
         self.teacher_threads = teacher_threads or default
-        self._known: dict[Batch, tuple[list[int], Tensor]] = {}
+        self._known: dict[FrameGroup, tuple[list[int], Tensor]] = {}
         self._calibration: Calibration | None = None
 
-    def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
+    def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
         freeze_calibration(self.store, self.info, self.statistics(sample, advance))
 
     def statistics(
-        self, sample: Sequence[Batch], advance: Callable[[int], None]
+        self, sample: Sequence[FrameGroup], advance: Callable[[int], None]
     ) -> dict[int, Statistics | str]:
         """Statistics of the tokens of every frame of `sample`, or why there are none, by row."""
         statistics: dict[int, Statistics | str] = {}
@@ -154,7 +154,7 @@ class StageOne:
                 future.result()
 
     def _sampled(
-        self, loaded: Sequence[LoadedFrame], _: Batch
+        self, loaded: Sequence[LoadedFrame], _: FrameGroup
     ) -> tuple[list[int], Tensor, dict[int, Statistics | str]]:
         rows, values = self._features(loaded)
         found: dict[int, Statistics | str] = {
@@ -164,7 +164,7 @@ class StageOne:
             found[row] = Statistics.of(tokens) if _finite(tokens) else NOT_FINITE
         return rows, values, found
 
-    def _encoded(self, loaded: Sequence[LoadedFrame], batch: Batch) -> dict[int, EncodedFrame]:
+    def _encoded(self, loaded: Sequence[LoadedFrame], batch: FrameGroup) -> dict[int, EncodedFrame]:
         """The frames that have images, by row."""
         known = self._known.pop(batch, None)
         readable = [item.row for item in loaded if item.images is not None]
@@ -202,17 +202,17 @@ class StageOne:
 
     def _through_teacher(
         self,
-        batches: Sequence[Batch],
+        batches: Sequence[FrameGroup],
         grid_shards: Collection[int],
-        work: Callable[[list[LoadedFrame], Batch], Result],
-    ) -> Generator[tuple[Batch, list[LoadedFrame], Result], None, None]:
+        work: Callable[[list[LoadedFrame], FrameGroup], Result],
+    ) -> Generator[tuple[FrameGroup, list[LoadedFrame], Result], None, None]:
         """Batches in order, loaded ahead by the decoder threads, and what the teacher threads made
         of them."""
         with ExitStack() as stack:
             stack.enter_context(deterministic())
             pool = stack.enter_context(_pool(self.teacher_threads, "teacher"))
             source = stack.enter_context(closing(self._loaded(batches, grid_shards)))
-            pending: deque[tuple[Batch, list[LoadedFrame], Future[Result]]] = deque()
+            pending: deque[tuple[FrameGroup, list[LoadedFrame], Future[Result]]] = deque()
             for batch, loaded in source:
                 pending.append((batch, loaded, pool.submit(work, loaded, batch)))
                 if len(pending) > self.teacher_threads + 1:
@@ -222,8 +222,8 @@ class StageOne:
                 yield batch, loaded, future.result()
 
     def _loaded(
-        self, batches: Sequence[Batch], grid_shards: Collection[int]
-    ) -> Generator[tuple[Batch, list[LoadedFrame]], None, None]:
+        self, batches: Sequence[FrameGroup], grid_shards: Collection[int]
+    ) -> Generator[tuple[FrameGroup, list[LoadedFrame]], None, None]:
         """Batches in order, loaded ahead by the decoder threads; images only where the grid is
         written."""
         ahead = 2 * self.frames_per_batch + self.decoders

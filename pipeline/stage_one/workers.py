@@ -34,7 +34,7 @@ from ...cache.teacher import TeacherSettings, load_teacher
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..device import choose_device, cores
-from .calibration import Batch, frames_per_batch, freeze_calibration
+from .calibration import FrameGroup, frames_per_batch, freeze_calibration
 from .fill import StageOne
 
 PATIENCE = 10.0
@@ -98,7 +98,7 @@ class Workers:
         self._stop = Event(f"clever-stop-{job.run}", client)
         self._known: set[str] = set()
 
-    def calibrate(self, sample: Sequence[Batch], advance: Callable[[int], None]) -> None:
+    def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
         statistics: dict[int, Statistics | str] = {}
         with closing(self._map(_statistics, _split(sample, self._threads()))) as results:
@@ -277,7 +277,7 @@ def _stage(job: Job, dataset: LidarDataset) -> StageOne:
 
 
 def _statistics(
-    job: Job, dataset: LidarDataset, sample: Sequence[Batch]
+    job: Job, dataset: LidarDataset, sample: Sequence[FrameGroup]
 ) -> dict[int, Statistics | str]:
     return _stage(job, dataset).statistics(sample, _stopper(job))
 

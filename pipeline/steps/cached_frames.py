@@ -12,7 +12,7 @@ from ...cache import FeatureCache
 from ...errors import CleverError
 from ...student.draws import key
 from ...student.points import PointBatch
-from ..settings.choices import View
+from ..settings.choices import CameraChoice
 from ..training.batches import Batch, FrameDraw
 
 
@@ -127,7 +127,7 @@ class PairedFrames(Dataset[PairedFrame]):
         self,
         caches: Sequence[FeatureCache],
         limit: int | None = None,
-        view: View = "all",
+        view: CameraChoice = "all",
         pairs: int | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs

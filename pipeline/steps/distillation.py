@@ -10,7 +10,7 @@ from torch.profiler import record_function
 
 from ...cache.sampling import sample_tokens
 from ...student.augment import Augmentation
-from ...student.choices import Kind, Weighting
+from ...student.choices import DistillationLoss, Weighting
 from ...student.draws import Draws
 from ...student.heads import ProjectionHead
 from ...student.losses.occupancy import OccupancyHead
@@ -74,7 +74,7 @@ class DistillationStep(TrainingStep):
         heads: Mapping[str, ProjectionHead],
         occupancy: OccupancyHead | None,
         *,
-        loss: Kind,
+        loss: DistillationLoss,
         weighting: Weighting,
         occupancy_weight: float,
         augmentation: Augmentation | None,
@@ -85,7 +85,7 @@ class DistillationStep(TrainingStep):
         self.student, self.occupancy = student, occupancy
         self.teachers: Sequence[str] = list(heads)
         self.heads = nn.ModuleList(heads.values())
-        self.loss: Kind = loss
+        self.loss: DistillationLoss = loss
         self.weighting: Weighting = weighting
         self.occupancy_weight, self.augmentation = occupancy_weight, augmentation
         self.mix3d, self.align_corners = mix3d, align_corners

@@ -14,7 +14,7 @@ from ...student.segmentation import segmentation_loss
 from ...student.segmenter import Segmenter
 from ...student.student import Student
 from ..datasets import IGNORE
-from ..settings.choices import Loss
+from ..settings.choices import SegmentationLoss
 from ..training.job import TrainingStep
 from .labelled import (
     LabelledBatch,
@@ -61,7 +61,7 @@ class SegmentationStep(TrainingStep):
         segmenter: Segmenter,
         *,
         frozen: bool,
-        loss: Loss,
+        loss: SegmentationLoss,
         augmentation: Augmentation | None,
         mix3d: float,
     ) -> None:

@@ -29,7 +29,7 @@ from .batch_norm import share_batch_norm
 from .batches import Batch, FrameOrder, Parts
 from .log import TrainingLog
 from .optimisation import make_optimizer, make_schedule
-from .state import Progress, TrainingState
+from .state import TrainingProgress, TrainingState
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -44,7 +44,7 @@ OVERFLOWS = 20
 """Steps in a row whose float16 gradients may overflow while the scale is being found."""
 
 
-def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> Progress:
+def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> TrainingProgress:
     """Train from where `run` stands to the end.
 
     Raises:
@@ -96,7 +96,7 @@ class Fit:
         self.overflows = 0
         self.saved = self.progress.step
 
-    def run_all(self) -> Progress:
+    def run_all(self) -> TrainingProgress:
         """Train to the end, or until the user stops the run."""
         total = self.order.steps * self.settings.batch_size
         done = self.progress.step * self.settings.batch_size
@@ -121,7 +121,7 @@ class Fit:
         read."""
         self.step.train()
         batches = iter(self._loader())
-        pending: Reading | None = None
+        pending: StepReport | None = None
         started = time.monotonic()
         for number in range(self.progress.step, self.order.steps):
             asked = time.monotonic()
@@ -148,7 +148,7 @@ class Fit:
             done % self.save_every == 0 or done == self.order.steps or self.order.ends_epoch(number)
         )
 
-    def train_on(self, parts: list[Batch], number: int) -> "Reading":
+    def train_on(self, parts: list[Batch], number: int) -> "StepReport":
         """One step of the optimiser, step `number` from 0, on this process's parts of the batch (on
         the host).
 
@@ -180,7 +180,7 @@ class Fit:
         self.optimizer.zero_grad()
         self.state.schedule.step()
         values = team.sum(torch.stack(list(summed.values())))
-        return Reading(
+        return StepReport(
             number,
             list(summed),
             names,
@@ -197,7 +197,7 @@ class Fit:
                 f"step {number + 1}, frames {', '.join(batch.ids)}: {error}"
             ) from error
 
-    def read(self, reading: "Reading", track: Track | None, log: TrainingLog | None) -> None:
+    def read(self, reading: "StepReport", track: Track | None, log: TrainingLog | None) -> None:
         """Take a step's numbers from the device, check them, count them, log them."""
         norm, stop, *rest = reading.values.read()
         counted = dict(zip(reading.counted, rest, strict=False))
@@ -321,7 +321,7 @@ class Fit:
 
 
 @dataclass(slots=True)
-class Reading:
+class StepReport:
     """What a step leaves on the device: gradient norm, number of processes asked to stop, counts
     and losses by name."""
 

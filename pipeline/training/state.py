@@ -21,7 +21,7 @@ from ...files import atomic_write
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands.
 
     Attributes:
@@ -57,7 +57,7 @@ class TrainingState:
     scaler: GradScaler | None
     inputs: dict[str, str]
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingProgress) -> None:
         """Write everything in one atomic step, as one safetensors file with JSON metadata."""
         tensors = {f"model.{name}": tensor for name, tensor in self.module.state_dict().items()}
         content = self.optimizer.state_dict()
@@ -73,14 +73,14 @@ class TrainingState:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         atomic_write(self.path, save(tensors, {"training": json.dumps(metadata)}))
 
-    def load(self) -> Progress:
+    def load(self) -> TrainingProgress:
         """Put the saved state back; without a file the run starts at its beginning.
 
         Raises:
             CleverError: the file is damaged, or the run read other data.
         """
         if not self.path.exists():
-            return Progress()
+            return TrainingProgress()
         metadata, tensors = self._read()
         changed = [
             name for name in self.inputs if metadata["inputs"].get(name) != self.inputs[name]
@@ -104,7 +104,7 @@ class TrainingState:
         self.schedule.load_state_dict(metadata["schedule"])
         if self.scaler and metadata["scaler"]:
             self.scaler.load_state_dict(metadata["scaler"])
-        return Progress(**metadata["progress"])
+        return TrainingProgress(**metadata["progress"])
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:

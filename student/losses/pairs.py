@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..choices import Kind, Weighting
+from ..choices import DistillationLoss, Weighting
 
 _TINY = 1e-12
 
@@ -19,7 +19,7 @@ def unit(features: Tensor) -> Tensor:
     return features * torch.where(known, square, torch.ones_like(square)).rsqrt() * known
 
 
-def pair_distances(student: Tensor, teacher: Tensor, kind: Kind = "l2") -> Tensor:
+def pair_distances(student: Tensor, teacher: Tensor, kind: DistillationLoss = "l2") -> Tensor:
     """Distance (K,) between features (K, C) scaled to length one.
 
     `l2` is the distance itself (equation 1, gradient zero where it is zero), `mse` its square,
@@ -36,7 +36,7 @@ def pair_distances(student: Tensor, teacher: Tensor, kind: Kind = "l2") -> Tenso
 
 
 def distillation_loss(
-    student: Tensor, teacher: Tensor, kind: Kind = "l2", weight: Tensor | None = None
+    student: Tensor, teacher: Tensor, kind: DistillationLoss = "l2", weight: Tensor | None = None
 ) -> Tensor:
     """Weighted sum of the distances between projected student features and teacher features, a
     scalar.

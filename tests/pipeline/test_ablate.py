@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.ablate import AblateResult, Measured, ablate, combinations, name_of
+from clever.pipeline.ablate import AblateResult, Cell, ablate, combinations, name_of
 from clever.pipeline.settings.ablate import AblateSettings
 
 SHARED = """
@@ -39,11 +39,11 @@ def test_every_combination_in_the_order_given() -> None:
 
 def test_the_table_holds_means_and_sample_deviations() -> None:
     runs = [
-        Measured(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed)
+        Cell(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed)
         for seed in (0, 1, 2)
     ]
     table = (
-        AblateResult(protocol=[], runs=[*runs, Measured(row="b", seed=0, distillation=0.5)])
+        AblateResult(protocol=[], runs=[*runs, Cell(row="b", seed=0, distillation=0.5)])
         .table()
         .splitlines()
     )

@@ -16,7 +16,7 @@ from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import finetune
 from clever.pipeline.published import published
 from clever.pipeline.runs import newest_run
-from clever.pipeline.settings.choices import Loss
+from clever.pipeline.settings.choices import SegmentationLoss
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.steps import segmentation
@@ -150,7 +150,7 @@ def test_remembered_features_are_those_computed_anew(
 
 @pytest.mark.parametrize("loss", ["ce", "ce+lovasz"])
 def test_ignored_points_take_no_part_in_the_loss(
-    datasets: dict[str, LidarDataset], loss: Loss
+    datasets: dict[str, LidarDataset], loss: SegmentationLoss
 ) -> None:
     student = build_student("minkunet-tiny", 0.5)
     segmenter = Segmenter(student, LinearProbe(student.out_channels, 4))
