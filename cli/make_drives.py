@@ -2,7 +2,6 @@
 
 import typer
 
-from ..pipeline.drives.make import make_drives
 from ..pipeline.settings.make_drives import MakeDrivesSettings
 from .command import job_command
 
@@ -19,5 +18,7 @@ def run(settings: MakeDrivesSettings) -> int:
     The unmodified nuscenes-devkit opens them; geometry is exact, the same seed gives the same
     bytes.
     """
+    from ..pipeline.drives import make_drives
+
     print(make_drives(settings))
     return 0

@@ -11,7 +11,7 @@ from ..student.checkpoint import load_module, load_student
 from ..student.heads import ProjectionHead
 from .cache_teacher import cache_teacher
 from .datasets import build_dataset
-from .drives.make import make_drives
+from .drives import make_drives
 from .finetune import FinetuneResult, finetune
 from .pictures.panels import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
 from .pretrain import PretrainResult, build_step, pretrain

@@ -15,12 +15,15 @@ from ...cache.occlusion import hidden
 from ...cache.projection import in_view, project
 from ...errors import CleverError
 from ..datasets import build_dataset
-from ..drives.geometry import invert
-from ..drives.lidar import scan
-from ..drives.record import Recipe, seconds
-from ..drives.schema import CATEGORIES
-from ..drives.sensors import CAMERAS, CameraModel
-from ..drives.truth import ground_truth
+from ..drives import (
+    CAMERAS,
+    CATEGORIES,
+    CameraModel,
+    Recipe,
+    ground_truth,
+    recorded_sweep,
+    seconds,
+)
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkOcclusionSettings
 from ..tables import markdown_table
@@ -88,7 +91,8 @@ def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, Count
     with Track("occlusion", settings.scenes * len(moments), "keyframes") as track:
         for scene in range(1, settings.scenes + 1):
             for keyframe in moments:
-                points, labels = _sweep(recipe, scene, keyframe)
+                sweep = recorded_sweep(recipe, scene, keyframe)
+                points, labels = sweep.points[:, :3].astype(np.float64), sweep.labels
                 for model in CAMERAS:
                     seen, truth, found = compare(recipe, scene, keyframe, model, points)
                     for label in np.unique(labels[seen]).tolist():
@@ -177,23 +181,12 @@ def draw_occlusion(frame: Frame, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _sweep(
-    recipe: Recipe, scene: int, keyframe: int
-) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Points (N, 3) in the LiDAR frame and their raw labels, as `make-drives` records them."""
-    world, time = recipe.world(scene), seconds(keyframe)
-    rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
-    sweep = scan(world, recipe.lidar, world.ego.at(time), time, recipe.range_noise, rng)
-    return sweep.points[:, :3].astype(np.float64), sweep.labels
-
-
 def _camera(recipe: Recipe, scene: int, keyframe: int, model: CameraModel) -> Camera:
     """A camera of the rig, ego motion between sweep and image compensated; there is no image
     file."""
     ego, width = recipe.world(scene).ego, recipe.image_width
-    world_from_camera = ego.at(seconds(keyframe, model.trigger)) @ model.ego_from_camera
-    world_from_lidar = ego.at(seconds(keyframe)) @ recipe.lidar.ego_from_lidar
-    pose = invert(world_from_camera) @ world_from_lidar
+    sweep_ego, image_ego = ego.at(seconds(keyframe)), ego.at(seconds(keyframe, model.trigger))
+    pose = model.from_lidar(recipe.lidar, sweep_ego, image_ego)
     return Camera(model.channel, Path(), width, width * 9 // 16, model.intrinsics(width), pose)
 
 

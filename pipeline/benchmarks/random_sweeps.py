@@ -7,10 +7,7 @@ import numpy as np
 
 from ...cache.frame import Camera, Frame
 from ...cache.projection import Correspondences, visible_pairs
-from ..drives.geometry import invert
-from ..drives.layout import draw_world
-from ..drives.lidar import scan
-from ..drives.sensors import CAMERAS, LidarModel
+from ..drives import CAMERAS, LidarModel, draw_world, scan
 from .random_store import IMAGE_SIZE, RandomFrames
 
 BEAMS = 32
@@ -51,7 +48,7 @@ class RandomSweeps(RandomFrames):
                 Path(f"{model.channel}.jpg"),
                 *IMAGE_SIZE,
                 model.intrinsics(IMAGE_SIZE[0]),
-                invert(model.ego_from_camera) @ lidar.ego_from_lidar,
+                model.from_lidar(lidar),
             )
             for model in CAMERAS[: self.cameras]
         ]

@@ -11,14 +11,14 @@ from PIL import Image
 
 from ...files import atomic_write
 from .geometry import rotation_of, transform
-from .layout import draw_world
-from .lidar import NOISE_LIMIT, points_in_box, scan
+from .lidar import NOISE_LIMIT, Sweep, points_in_box, scan
 from .raycast import PinholeRays
 from .render import photograph
 from .scene import Hits, Placed, World, cast
 from .schema import VERSION
 from .sensors import CAMERAS, CameraModel, LidarModel
 from .shadows import SunMap, sun_map
+from .town import draw_world
 
 PERIOD = 500_000
 """Microseconds between keyframes."""
@@ -117,18 +117,27 @@ def label_name(sweep_token: str) -> str:
     return f"lidarseg/{VERSION}/{sweep_token}_lidarseg.bin"
 
 
+def recorded_sweep(recipe: Recipe, scene: int, keyframe: int) -> Sweep:
+    """The LiDAR sweep of a keyframe, as `make_drives` writes it; scenes count from 1, keyframes
+    from 0."""
+    world, time = recipe.world(scene), seconds(keyframe)
+    rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
+    return scan(world, recipe.lidar, world.ego.at(time), time, recipe.range_noise, rng)
+
+
 def record_keyframe(
     recipe: Recipe, scene: int, keyframe: int, root: Path, sweep_token: str
 ) -> Recording:
     """Write the sweep, its labels and the six images of a keyframe below `root`."""
     world, time = recipe.world(scene), seconds(keyframe)
-    rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
-    ego = world.ego.at(time)
-    sweep = scan(world, recipe.lidar, ego, time, recipe.range_noise, rng)
+    sweep = recorded_sweep(recipe, scene, keyframe)
     atomic_write(root / file_name(scene, keyframe, "LIDAR_TOP"), sweep.points.tobytes())
     atomic_write(root / label_name(sweep_token), sweep.labels.tobytes())
     inside = _points_inside(
-        world, recipe, time, transform(ego @ recipe.lidar.ego_from_lidar, sweep.points[:, :3])
+        world,
+        recipe,
+        time,
+        transform(world.ego.at(time) @ recipe.lidar.ego_from_lidar, sweep.points[:, :3]),
     )
     seen, whole = np.zeros(len(world.things)), np.zeros(len(world.things))
     for number, camera in enumerate(CAMERAS):

@@ -47,6 +47,21 @@ class CameraModel:
         """(4, 4) extrinsics."""
         return pose(self.rotation, self.place)
 
+    def from_lidar(
+        self, lidar: "LidarModel", sweep_ego: Pose | None = None, image_ego: Pose | None = None
+    ) -> Pose:
+        """(4, 4) camera_from_lidar of points that rest in the world.
+
+        Args:
+            sweep_ego, image_ego: world_from_ego when the sweep and when the image was taken; both
+                None where the vehicle stands still.
+        """
+        world_from_lidar, world_from_camera = lidar.ego_from_lidar, self.ego_from_camera
+        if sweep_ego is not None and image_ego is not None:
+            world_from_lidar = sweep_ego @ world_from_lidar
+            world_from_camera = image_ego @ world_from_camera
+        return invert(world_from_camera) @ world_from_lidar
+
     def intrinsics(self, width: int) -> NDArray[np.float64]:
         """(3, 3) of an image of `width` pixels and 16:9 aspect."""
         scale = width / _FULL_WIDTH

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CleverError
-from .geometry import invert, transform
-from .raycast import Rays
-from .record import Recipe, seconds, view
-from .scene import Hits, Placed, World, cast
+from .record import Recipe, view
 from .schema import VERSION
 from .sensors import CAMERAS, CameraModel
 
@@ -73,48 +70,9 @@ def ground_truth(source: Path | Recipe, scene: str, keyframe: int, camera: str) 
     """
     recipe, number, model = _find(source, scene, keyframe, camera)
     placed, rays, hits = view(recipe, number, keyframe, model)
-    return _truth(recipe.world(number), placed, rays, hits)
-
-
-def truth_at(
-    source: Path | Recipe, scene: str, keyframe: int, camera: str, pixels: NDArray[np.floating]
-) -> Truth:
-    """The same at continuous pixel positions (N, 2), cast in float64; arrays are (N,)."""
-    recipe, number, model = _find(source, scene, keyframe, camera)
-    world, time = recipe.world(number), seconds(keyframe, model.trigger)
-    k = model.intrinsics(recipe.image_width)
-    x, y = ((pixels.astype(np.float64) - k[:2, 2]) / k[0, 0]).T[:, :, None]
-    rays = Rays(world.ego.at(time) @ model.ego_from_camera, x, y, np.ones_like(x))
-    placed = world.at(time)
-    found = _truth(world, placed, rays, cast(rays, placed, world.street))
-    return Truth(found.depth[:, 0], found.label[:, 0], found.instance[:, 0])
-
-
-def follow(
-    source: Path | Recipe,
-    scene: str,
-    keyframe: int,
-    camera: str,
-    points: NDArray[np.floating],
-    instances: NDArray[np.int32],
-) -> NDArray[np.float64]:
-    """Carry LiDAR points along with the things they lie on, to the moment the camera fires.
-
-    Args:
-        points: (N, 3) in the LiDAR frame, as in the sweep.
-        instances: (N,) instance numbers, 0 for points on things that stay.
-
-    Returns:
-        (N, 3) in the camera frame: where the pixels that show them are.
-    """
-    recipe, number, model = _find(source, scene, keyframe, camera)
-    world, before, after = recipe.world(number), seconds(keyframe), seconds(keyframe, model.trigger)
-    moved = transform(world.ego.at(before) @ recipe.lidar.ego_from_lidar, points)
-    things = world.boxed()
-    for instance in np.unique(instances[instances > 0]).tolist():
-        motion, chosen = things[instance].motion, instances == instance
-        moved[chosen] = transform(motion.at(after) @ invert(motion.at(before)), moved[chosen])
-    return transform(invert(world.ego.at(after) @ model.ego_from_camera), moved)
+    label, instance = recipe.world(number).labels(hits, placed, rays)
+    with np.errstate(divide="ignore"):
+        return Truth((1 / hits.inverse).astype(np.float32), label, instance)
 
 
 def _find(
@@ -129,9 +87,3 @@ def _find(
             f"no image {camera} of keyframe {keyframe} in {scene}; choose one that the drives hold"
         )
     return recipe, number, model
-
-
-def _truth(world: World, placed: Placed, rays: Rays, hits: Hits) -> Truth:
-    label, instance = world.labels(hits, placed, rays)
-    with np.errstate(divide="ignore"):
-        return Truth((1 / hits.inverse).astype(np.float32), label, instance)

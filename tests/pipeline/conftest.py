@@ -17,6 +17,9 @@ from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import FrameError
 from clever.pipeline.datasets import IGNORE
+from clever.pipeline.drives import CameraModel, Recipe, Truth, seconds
+from clever.pipeline.drives.raycast import Rays
+from clever.pipeline.drives.scene import cast
 
 SIZES = ((64, 32), (40, 40))
 """Of the two cameras of `make_cache`."""
@@ -67,6 +70,28 @@ class LabelledDataset:
         labels = self.truth[self.frame_ids[index]]
         assert labels is not None
         return labels
+
+
+@pytest.fixture
+def truth_at() -> Callable[..., Truth]:
+    """What generated drives show at continuous pixel positions."""
+
+    def cast_at(
+        recipe: Recipe, scene: int, keyframe: int, camera: CameraModel, pixels: NDArray[np.floating]
+    ) -> Truth:
+        """One ray a pixel (N, 2), cast in float64; arrays of the truth are (N,)."""
+        world, time = recipe.world(scene), seconds(keyframe, camera.trigger)
+        k = camera.intrinsics(recipe.image_width)
+        x, y = ((pixels.astype(np.float64) - k[:2, 2]) / k[0, 0]).T[:, :, None]
+        rays = Rays(world.ego.at(time) @ camera.ego_from_camera, x, y, np.ones_like(x))
+        placed = world.at(time)
+        hits = cast(rays, placed, world.street)
+        label, instance = world.labels(hits, placed, rays)
+        with np.errstate(divide="ignore"):
+            depth = (1 / hits.inverse[:, 0]).astype(np.float32)
+        return Truth(depth, label[:, 0], instance[:, 0])
+
+    return cast_at
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 tested."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from clever.pipeline.benchmarks import teacher as teacher_module
 from clever.pipeline.benchmarks.occlusion import (
     Counts,
     _camera,
-    _sweep,
     benchmark_occlusion,
     compare,
     draw_occlusion,
@@ -37,9 +36,7 @@ from clever.pipeline.benchmarks.repeated_frames import GeneratedFrames, Repeated
 from clever.pipeline.benchmarks.report import machine, machine_line, ratios, spread
 from clever.pipeline.benchmarks.teacher import benchmark_teacher, fill_store, teacher_tables
 from clever.pipeline.datasets import NuScenesDataset
-from clever.pipeline.drives.make import make_drives
-from clever.pipeline.drives.sensors import CAMERAS
-from clever.pipeline.drives.truth import load_recipe, truth_at
+from clever.pipeline.drives import CAMERAS, Truth, load_recipe, make_drives, recorded_sweep
 from clever.pipeline.settings.benchmarks import (
     BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
@@ -286,7 +283,9 @@ def test_benchmark_occlusion(tmp_path: Path) -> None:
     assert occlusion_table({"all": whole}).splitlines()[2].startswith(f"| all   | {whole.pairs:,} ")
 
 
-def test_occlusion_is_measured_on_the_drives_as_recorded(tmp_path: Path) -> None:
+def test_occlusion_is_measured_on_the_drives_as_recorded(
+    tmp_path: Path, truth_at: Callable[..., Truth]
+) -> None:
     root = tmp_path / "drives"
     make_drives(
         MakeDrivesSettings(
@@ -296,7 +295,7 @@ def test_occlusion_is_measured_on_the_drives_as_recorded(tmp_path: Path) -> None
     recipe, _ = load_recipe(root)
     dataset = NuScenesDataset(root, None, "all")
     frame = dataset.frame(1)
-    points, _ = _sweep(recipe, 1, 1)
+    points = recorded_sweep(recipe, 1, 1).points[:, :3].astype(np.float64)
     np.testing.assert_allclose(points, frame.points[:, :3], atol=1e-6)
     for model in CAMERAS:
         camera = next(camera for camera in frame.cameras if camera.name == model.channel)
@@ -310,9 +309,7 @@ def test_occlusion_is_measured_on_the_drives_as_recorded(tmp_path: Path) -> None
         np.testing.assert_array_equal(pairs.point[first:last], seen)
         # What is hidden even with the tolerance of the neighbouring pixels lies behind what its own
         # pixel shows.
-        shown = truth_at(
-            recipe, "scene-0001", 1, model.channel, np.rint(pairs.uv[first:last])
-        ).depth
+        shown = truth_at(recipe, 1, 1, model, np.rint(pairs.uv[first:last])).depth
         depth = (points[seen] @ own.camera_from_lidar[:3, :3].T + own.camera_from_lidar[:3, 3])[
             :, 2
         ]

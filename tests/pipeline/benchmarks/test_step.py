@@ -30,7 +30,7 @@ from clever.pipeline.benchmarks.step_parts import (
 )
 from clever.pipeline.benchmarks.step_report import Memory, Round, StudentSpeed, Timed, step_tables
 from clever.pipeline.benchmarks.step_sides import Sides
-from clever.pipeline.drives.sensors import LidarModel
+from clever.pipeline.drives import LidarModel
 from clever.pipeline.settings.benchmarks import BenchmarkStepSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.training.log import read_log

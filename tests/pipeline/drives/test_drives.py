@@ -1,25 +1,26 @@
 """Generated drives: the schema, the truth behind the pixels, and the job."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from clever.errors import CleverError
 from clever.pipeline.drives import make as make_module
-from clever.pipeline.drives.geometry import transform
-from clever.pipeline.drives.lidar import scan
+from clever.pipeline.drives.geometry import invert, transform
 from clever.pipeline.drives.make import DrivesSummary, make_drives
 from clever.pipeline.drives.raycast import Rays
-from clever.pipeline.drives.record import Recipe, seconds
+from clever.pipeline.drives.record import Recipe, recorded_sweep, seconds
 from clever.pipeline.drives.scene import SKY, cast
-from clever.pipeline.drives.sensors import CAMERAS, LidarModel
+from clever.pipeline.drives.sensors import CAMERAS, CameraModel, LidarModel
 from clever.pipeline.drives.shadows import sun_map
 from clever.pipeline.drives.tables import instance_token
-from clever.pipeline.drives.truth import Truth, follow, ground_truth, truth_at
+from clever.pipeline.drives.truth import Truth, ground_truth, load_recipe
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
 
 WIDTH, AZIMUTHS = 128, 180
@@ -44,10 +45,27 @@ def devkit(summary: DrivesSummary) -> Any:
 RECIPE = Recipe(seed=7, keyframes=4, image_width=WIDTH, azimuths=AZIMUTHS, range_noise=0.0)
 
 
-def sweep_of(recipe: Recipe, scene: int, keyframe: int) -> Any:
-    world, time = recipe.world(scene), seconds(keyframe)
-    rng = np.random.default_rng(0)
-    return scan(world, recipe.lidar, world.ego.at(time), time, recipe.range_noise, rng)
+def carried(
+    recipe: Recipe,
+    scene: int,
+    keyframe: int,
+    camera: CameraModel,
+    points: NDArray[np.floating],
+    instances: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """LiDAR points (N, 3) carried along with the things that they lie on to the moment the camera
+    fires: (N, 3) in the camera frame, where the pixels that show them are.
+
+    `instances` are (N,) instance numbers, 0 for points on things that stay.
+    """
+    world = recipe.world(scene)
+    before, after = seconds(keyframe), seconds(keyframe, camera.trigger)
+    positions = transform(world.ego.at(before) @ recipe.lidar.ego_from_lidar, points)
+    things = world.boxed()
+    for instance in np.unique(instances[instances > 0]).tolist():
+        motion, own = things[instance].motion, instances == instance
+        positions[own] = transform(motion.at(after) @ invert(motion.at(before)), positions[own])
+    return transform(invert(world.ego.at(after) @ camera.ego_from_camera), positions)
 
 
 def test_devkit_opens_everything(devkit: Any, summary: DrivesSummary) -> None:
@@ -174,27 +192,28 @@ def test_our_dataset_reads_them(summary: DrivesSummary) -> None:
     frame = dataset.frame(1)
     assert len(dataset.labels(1)) == len(frame.points)
     still = np.zeros(len(frame.points), np.int32)
+    recipe, scenes = load_recipe(summary.root)
+    assert (recipe, scenes) == (summary_recipe(), 2)
     for camera in frame.cameras:
         points = transform(camera.camera_from_lidar, frame.points[:, :3])
-        expected = follow(summary.root, "scene-0002", 1, camera.name, frame.points[:, :3], still)
-        np.testing.assert_allclose(points, expected, atol=1e-9)
         model = next(model for model in CAMERAS if model.channel == camera.name)
+        expected = carried(recipe, 2, 1, model, frame.points[:, :3], still)
+        np.testing.assert_allclose(points, expected, atol=1e-9)
         np.testing.assert_array_equal(camera.intrinsics, model.intrinsics(WIDTH))
 
 
 @pytest.mark.parametrize("scene", [1, 2])
-def test_labels_agree_with_the_pixels(scene: int) -> None:
+def test_labels_agree_with_the_pixels(scene: int, truth_at: Callable[..., Truth]) -> None:
     """Cast through its own pixel, the camera sees the point's object, or something nearer: never
     past it."""
-    sweep, matched, visible = sweep_of(RECIPE, scene, 2), 0, 0
+    sweep, matched, visible = recorded_sweep(RECIPE, scene, 2), 0, 0
     for camera in CAMERAS:
-        name = f"scene-{scene:04}"
-        points = follow(RECIPE, name, 2, camera.channel, sweep.points[:, :3], sweep.instances)
+        points = carried(RECIPE, scene, 2, camera, sweep.points[:, :3], sweep.instances)
         points_ahead = points[:, 2] > 0.3
         homogeneous = points[points_ahead] @ camera.intrinsics(WIDTH).T
         pixels, depth = homogeneous[:, :2] / homogeneous[:, 2:], homogeneous[:, 2]
         inside = ((pixels > 0) & (pixels < [WIDTH - 1, WIDTH * 9 // 16 - 1])).all(axis=1)
-        truth = truth_at(RECIPE, name, 2, camera.channel, pixels[inside])
+        truth = truth_at(RECIPE, scene, 2, camera, pixels[inside])
         depth, tolerance = depth[inside], 2e-3 + 1e-4 * depth[inside]
         assert (truth.depth <= depth + tolerance).all()
         same = truth.depth >= depth - tolerance
@@ -211,27 +230,28 @@ def test_labels_agree_with_the_pixels(scene: int) -> None:
 
 def test_moving_things_need_their_motion() -> None:
     """Points on movers land off their things when only the ego's motion is made up for."""
+    camera = next(camera for camera in CAMERAS if camera.channel == "CAM_FRONT_LEFT")
     moved = []
     for scene in (1, 2):
-        sweep, world = sweep_of(RECIPE, scene, 2), RECIPE.world(scene)
+        sweep, world = recorded_sweep(RECIPE, scene, 2), RECIPE.world(scene)
         movers = {world.things[index].instance for index in world.movers()}
         chosen = np.isin(sweep.instances, list(movers))
         points, instances = sweep.points[chosen, :3], sweep.instances[chosen]
-        args = (RECIPE, f"scene-{scene:04}", 2, "CAM_FRONT_LEFT", points)
+        args = (RECIPE, scene, 2, camera, points)
         moved.append(
-            np.linalg.norm(follow(*args, instances) - follow(*args, 0 * instances), axis=1)
+            np.linalg.norm(carried(*args, instances) - carried(*args, 0 * instances), axis=1)
         )
     distance = np.concatenate(moved)
     assert distance.min() > 0.01
     assert 0.25 < distance.max() < 0.75, "43 ms at up to 11 m/s and more towards each other"
 
 
-def test_images_of_truth_agree_with_single_rays() -> None:
+def test_images_of_truth_agree_with_single_rays(truth_at: Callable[..., Truth]) -> None:
     """The float32 image and float64 rays through the same pixels: one scene, told twice."""
     image = ground_truth(RECIPE, "scene-0001", 1, "CAM_FRONT")
     rows, columns = image.label.shape
     v, u = np.divmod(np.arange(0, rows * columns, 7), columns)
-    single = truth_at(RECIPE, "scene-0001", 1, "CAM_FRONT", np.column_stack([u, v]))
+    single = truth_at(RECIPE, 1, 1, CAMERAS[0], np.column_stack([u, v]))
     flat = Truth(*(part.reshape(-1)[::7] for part in image))
     agree = (flat.label == single.label) & (flat.instance == single.instance)
     assert agree.mean() > 0.998
@@ -272,7 +292,10 @@ def test_beams_stand_at_their_elevations(summary: DrivesSummary) -> None:
 
 def test_range_noise_is_along_the_ray_and_cut() -> None:
     noisy = Recipe(7, 4, WIDTH, AZIMUTHS, 0.02)
-    clean, other = sweep_of(RECIPE, 1, 0).points[:, :3], sweep_of(noisy, 1, 0).points[:, :3]
+    clean, other = (
+        recorded_sweep(RECIPE, 1, 0).points[:, :3],
+        recorded_sweep(noisy, 1, 0).points[:, :3],
+    )
     ranges, ranges_noisy = (
         np.linalg.norm(points.astype(np.float64), axis=1) for points in (clean, other)
     )
@@ -286,7 +309,9 @@ def test_scenes_show_the_classes_a_demonstration_needs() -> None:
     needed = {9, 12, 17, 24, 26, 27, 28, 30}
     dense = Recipe(seed=0, keyframes=10, image_width=64, azimuths=360, range_noise=0.02)
     for scene in (1, 2, 3, 4):
-        labels = np.concatenate([sweep_of(dense, scene, keyframe).labels for keyframe in (2, 7)])
+        labels = np.concatenate(
+            [recorded_sweep(dense, scene, keyframe).labels for keyframe in (2, 7)]
+        )
         counts = np.bincount(labels, minlength=32)
         missing = [label for label in needed if counts[label] == 0]
         assert not missing
