@@ -208,7 +208,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         )
         root = settings.data_root.absolute() if settings.data_root else None
         yield dask_workers.Workers(
-            client, job, partial(open_dataset, settings.model_copy(update={"data_root": root}))
+            client, job, partial(open_dataset, settings.decided(data_root=root))
         )
 
 

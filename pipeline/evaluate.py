@@ -134,18 +134,12 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     """
     segmenter, training = Segmenter.load(settings.checkpoint)
     name = settings.dataset or training.dataset
-    settings = settings.model_copy(
-        update={
-            "dataset": name,
-            "version": settings.version or (training.version if name == training.dataset else None),
-            "out": settings.out or settings.checkpoint / f"evaluate-{name}-{_where(settings)}",
-        }
-    )
-    assert settings.out is not None
+    version = settings.version or (training.version if name == training.dataset else None)
+    out = settings.out or settings.checkpoint / f"evaluate-{name}-{_where(settings)}"
     dataset = build_dataset(
         name,
         settings.data_root,
-        version=settings.version,
+        version=version,
         split=settings.split,
         sequences=settings.sequences,
     )
@@ -155,7 +149,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
             f"{name}"
         )
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
-    run = Run.open(settings.out, settings)
+    run = Run.open(out, settings.decided(dataset=name, version=version, out=out))
     device = choose_device(settings.device)
     part = "sequences" if settings.sequences else settings.split
     result = measure_segmenter(segmenter, training, dataset, indices, part, device)

@@ -2,21 +2,22 @@
 on others."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import CleverError
 from ..student.augment import Augmentation
-from ..student.checkpoint import WEIGHTS, load_student, read_meta
-from ..student.registry import build_student
+from ..student.checkpoint import WEIGHTS
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import Segmenter, Training
-from ..student.student import Student
 from .datasets import LidarDataset, build_dataset
 from .device import choose_device
 from .evaluate import SegmentationResult, measure_segmenter
 from .published import published
 from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
 from .settings.finetune import FinetuneSettings
+from .starting_student import StartingStudent, starting_student
 from .steps.labelled import (
     BadFrame,
     LabelledFrames,
@@ -59,6 +60,54 @@ class FinetuneResult(RunResult):
         return "\n".join([*lines, str(self.out)])
 
 
+@dataclass(frozen=True, slots=True)
+class FinetunePlan:
+    """What a run needs and its settings may leave open.
+
+    Attributes:
+        start: the student to start from.
+        epochs: passes over the training frames.
+        lr: peak learning rate.
+        batch_norm: whether there is one before the linear layer.
+        augment: whether clouds are augmented and mixed.
+        out: folder of the run.
+    """
+
+    start: StartingStudent
+    epochs: int
+    lr: float
+    batch_norm: bool
+    augment: bool
+    out: Path
+
+    @classmethod
+    def of(cls, settings: FinetuneSettings, start: StartingStudent, out: Path) -> "FinetunePlan":
+        """What the settings say, else what suits their mode and student."""
+        frozen = settings.mode == "probe"
+        return cls(
+            start=start,
+            epochs=settings.epochs or (50 if frozen else 100),
+            lr=settings.lr or start.student.backbone.peak_lr,
+            batch_norm=frozen if settings.batch_norm is None else settings.batch_norm,
+            augment=not frozen if settings.augment is None else settings.augment,
+            out=out,
+        )
+
+    def record(self, settings: FinetuneSettings) -> FinetuneSettings:
+        """The settings with nothing left open, as the run's folder keeps them."""
+        student = self.start.student
+        return settings.decided(
+            checkpoint=self.start.checkpoint,
+            student=student.name,
+            voxel_size=student.voxel_size,
+            epochs=self.epochs,
+            lr=self.lr,
+            batch_norm=self.batch_norm,
+            augment=self.augment,
+            out=self.out,
+        )
+
+
 def finetune(settings: FinetuneSettings) -> FinetuneResult:
     """Train and measure, or go on with the run in ``settings.out``, or report that it is finished.
 
@@ -67,9 +116,11 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             ``out``, losses that are not finite.
     """
     team = Team.join(choose_device(settings.device))
-    student, initialisation, settings = _starting_point(settings, team)
-    check_step(settings, team, settings.mix3d if settings.augment else 0)
-    assert settings.out is not None
+    start = _start(settings)
+    student = start.student
+    out = team.agree(settings.out or default_folder(f"finetune-{settings.mode}-{student.name}"))
+    plan = FinetunePlan.of(settings, start, out)
+    check_step(settings, team, settings.mix3d if plan.augment else 0)
     train, val = (
         build_dataset(
             settings.dataset,
@@ -85,7 +136,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     )
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    run = Run.open(settings.out, settings, team)
+    run = Run.open(out, plan.record(settings), team)
     finished = run.result(FinetuneResult)
     if finished:
         team.others_leave()
@@ -98,9 +149,11 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         raise CleverError(
             f"none of the {len(chosen)} training frames can be used; the first: {bad[0].reason}"
         )
-    training = _describe(settings, train, indices, student, initialisation)
-    segmenter = Segmenter(student, _classifier(settings, student, len(train.class_names)))
-    progress = _train(settings, segmenter, train, indices, training, run, team)
+    training = _describe(settings, plan, train, indices)
+    with seeded(settings.seed, "classifier"):
+        classifier = LinearProbe(student.out_channels, len(train.class_names), plan.batch_norm)
+    segmenter = Segmenter(student, classifier)
+    progress = _train(settings, plan, segmenter, train, indices, training, run, team)
     team.others_leave()
     result = FinetuneResult(
         job="finetune",
@@ -126,6 +179,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
 
 def _train(
     settings: FinetuneSettings,
+    plan: FinetunePlan,
     segmenter: Segmenter,
     dataset: LidarDataset,
     indices: list[int],
@@ -134,9 +188,8 @@ def _train(
     team: Team,
 ) -> TrainingProgress:
     """Train the segmenter."""
-    assert settings.epochs is not None
     frozen = settings.mode == "probe"
-    augmentation = Augmentation() if settings.augment else None
+    augmentation = Augmentation() if plan.augment else None
     step = SegmentationStep(
         segmenter,
         frozen=frozen,
@@ -148,14 +201,15 @@ def _train(
     ids = [dataset.frame_ids[index] for index in indices]
     job = Job(
         label="finetune",
-        epochs=settings.epochs,
+        epochs=plan.epochs,
+        lr=plan.lr,
         step=step,
         frames=LabelledFrames(dataset, indices),
         ids=ids,
         collate=collate_labelled,
         inputs={
             "training frames": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-            "student weights": _weights_digest(settings),
+            "student weights": _weights_digest(plan.start.checkpoint),
         },
         export=lambda folder: segmenter.save(
             folder, training, not (frozen and (folder / WEIGHTS).exists())
@@ -164,60 +218,23 @@ def _train(
     return fit(job, settings, run, team)
 
 
-def _starting_point(
-    settings: FinetuneSettings, team: Team
-) -> tuple[Student, str, FinetuneSettings]:
-    """The student to start from, where its weights come from in words, and the settings with
-    nothing left open.
+def _start(settings: FinetuneSettings) -> StartingStudent:
+    """The student to start from; the newest pre-training run's, unless told otherwise.
 
     Raises:
-        CleverError: no checkpoint, or one of another student or voxel size than asked for.
+        CleverError: see `newest_run` and `starting_student`.
     """
     checkpoint = settings.checkpoint or newest_run("pretrain")
-    if checkpoint == "none":
-        with seeded(settings.seed, "student"):
-            student = build_student(settings.student or "minkunet34", settings.voxel_size or 0.05)
-        initialisation = "random initialisation"
-    else:
-        student = load_student(checkpoint)
-        if settings.student not in (None, student.name) or settings.voxel_size not in (
-            None,
-            student.voxel_size,
-        ):
-            raise CleverError(
-                f"{checkpoint} is a {student.name} with voxels of {student.voxel_size} m; leave "
-                "--student and "
-                "--voxel-size out"
-            )
-        initialisation = _origin(checkpoint)
-    frozen = settings.mode == "probe"
-    opened = {
-        "checkpoint": checkpoint,
-        "student": student.name,
-        "voxel_size": student.voxel_size,
-        "epochs": settings.epochs or (50 if frozen else 100),
-        "lr": settings.lr or student.backbone.peak_lr,
-        "batch_norm": frozen if settings.batch_norm is None else settings.batch_norm,
-        "augment": not frozen if settings.augment is None else settings.augment,
-        "out": team.agree(
-            settings.out or default_folder(f"finetune-{settings.mode}-{student.name}")
-        ),
-    }
-    return student, initialisation, settings.model_copy(update=opened)
-
-
-def _weights_digest(settings: FinetuneSettings) -> str:
-    if not isinstance(settings.checkpoint, Path):
-        return "random"
-    return hashlib.sha256((settings.checkpoint / WEIGHTS).read_bytes()).hexdigest()
-
-
-def _origin(checkpoint: Path) -> str:
-    """What the student in `checkpoint` was trained on, in words."""
-    if not (checkpoint / RESULT_FILE).exists():
+    start = starting_student(checkpoint, settings.student, settings.voxel_size, settings.seed)
+    if checkpoint != "none" and not (checkpoint / RESULT_FILE).exists():
         notice(f"{checkpoint} is not finished; its newest weights are used")
-    origin = read_meta(checkpoint / WEIGHTS)["meta"].get("origin")
-    return f"from {checkpoint} ({origin})" if origin else f"from {checkpoint}"
+    return start
+
+
+def _weights_digest(checkpoint: Literal["none"] | Path) -> str:
+    if checkpoint == "none":
+        return "random"
+    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()
 
 
 def _training_frames(
@@ -241,36 +258,26 @@ def _training_frames(
     )
 
 
-def _classifier(settings: FinetuneSettings, student: Student, classes: int) -> LinearProbe:
-    with seeded(settings.seed, "classifier"):
-        return LinearProbe(student.out_channels, classes, bool(settings.batch_norm))
-
-
 def _describe(
-    settings: FinetuneSettings,
-    dataset: LidarDataset,
-    indices: list[int],
-    student: Student,
-    initialisation: str,
+    settings: FinetuneSettings, plan: FinetunePlan, dataset: LidarDataset, indices: list[int]
 ) -> Training:
     """The run in words, for the protocol line."""
-    augmentation = (
-        f"augmentation, Mix3D {settings.mix3d:g}" if settings.augment else "no augmentation"
-    )
-    layer = "batch norm + linear" if settings.batch_norm else "linear"
+    student = plan.start.student
+    augmentation = f"augmentation, Mix3D {settings.mix3d:g}" if plan.augment else "no augmentation"
+    layer = "batch norm + linear" if plan.batch_norm else "linear"
     return Training(
         dataset=settings.dataset,
         version=settings.version,
         class_names=tuple(dataset.class_names),
-        batch_norm=bool(settings.batch_norm),
+        batch_norm=plan.batch_norm,
         head="linear probe" if settings.mode == "probe" else "full fine-tuning",
-        initialisation=initialisation,
+        initialisation=plan.start.origin,
         frames=describe(dataset, indices, settings.train_split),
         scenes=tuple(scenes_of(dataset, indices)),
         details=(
             f"{student.name} at {student.voxel_size:g} m, {100 * settings.fraction:g} % "
             f"{settings.sampler}, "
-            f"{settings.epochs} epochs, batch {settings.batch_size}, lr {settings.lr:g}, {layer}, "
+            f"{plan.epochs} epochs, batch {settings.batch_size}, lr {plan.lr:g}, {layer}, "
             f"{settings.loss}, {augmentation}, seed {settings.seed}"
         ),
     )

@@ -95,16 +95,10 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     check_step(settings, team, settings.mix3d)
     caches = open_teachers(settings)
     step = build_step(settings, caches)
-    peak = step.student.backbone.peak_lr
-    settings = settings.model_copy(
-        update={
-            "teacher": tuple(cache.teacher.id for cache in caches),
-            "lr": settings.lr or peak,
-            "out": team.agree(settings.out or default_folder(f"pretrain-{settings.student}")),
-        }
-    )
-    assert settings.out is not None
-    run = Run.open(settings.out, settings, team)
+    lr = settings.lr or step.student.backbone.peak_lr
+    out = team.agree(settings.out or default_folder(f"pretrain-{settings.student}"))
+    teachers = tuple(cache.teacher.id for cache in caches)
+    run = Run.open(out, settings.decided(teacher=teachers, lr=lr, out=out), team)
     finished = run.result(PretrainResult)
     if finished:
         team.others_leave()
@@ -112,7 +106,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         return finished
     frames = PairedFrames(caches, settings.limit, settings.view, settings.pairs)
     unpaired = _unpaired(frames, team)
-    progress, ranks = _train(settings, step, frames, run, team)
+    progress, ranks = _train(settings, lr, step, frames, run, team)
     team.others_leave()
     result = PretrainResult(
         job="pretrain",
@@ -153,7 +147,12 @@ def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
 
 
 def _train(
-    settings: PretrainSettings, step: DistillationStep, frames: PairedFrames, run: Run, team: Team
+    settings: PretrainSettings,
+    lr: float,
+    step: DistillationStep,
+    frames: PairedFrames,
+    run: Run,
+    team: Team,
 ) -> tuple[TrainingProgress, Ranks | None]:
     """Train; returns the ranks of the last weights too, if they were asked for."""
     ranks: list[Ranks] = []
@@ -165,6 +164,7 @@ def _train(
     job = Job(
         label="pretrain",
         epochs=settings.epochs,
+        lr=lr,
         step=step,
         frames=frames,
         ids=frames.ids,

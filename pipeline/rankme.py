@@ -10,15 +10,14 @@ from torch import Tensor
 
 from ..cache import CachedFrame, FeatureCache
 from ..errors import CleverError
-from ..student.checkpoint import WEIGHTS, load_student, read_meta
 from ..student.points import PointBatch
 from ..student.rank import EPSILON, FeatureRank, feature_rank
-from ..student.registry import build_student
 from ..student.student import Student
 from .device import choose_device
 from .progress import Track
 from .settings.rankme import FRAMES, ROWS, RankmeSettings
-from .training.seeds import seeded, stream
+from .starting_student import starting_student
+from .training.seeds import stream
 
 RULE = (
     f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular values s, "
@@ -99,7 +98,11 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     """
     device = choose_device(settings.device)
     cache = FeatureCache(settings.cache, settings.teacher)
-    student, weights = _student(settings)
+    start = starting_student(
+        settings.checkpoint, settings.student, settings.voxel_size, settings.seed
+    )
+    student = start.student
+    seed = f", seed {settings.seed}" if start.checkpoint == "none" else ""
     with Track("rankme", min(settings.frames, len(cache))) as track:
         ranks = student_ranks(
             student.to(device),
@@ -114,7 +117,7 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     return RankmeResult(
         student=student.name,
         voxel_size=student.voxel_size,
-        weights=weights,
+        weights=f"{start.origin}{seed}",
         dataset=cache.name,
         cache=cache.path,
         cached_frames=len(cache),
@@ -220,26 +223,3 @@ def _measuring(student: Student, device: torch.device) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _student(settings: RankmeSettings) -> tuple[Student, str]:
-    """The student to measure and where its weights come from."""
-    if settings.checkpoint == "none":
-        with seeded(settings.seed, "student"):
-            student = build_student(settings.student or "minkunet34", settings.voxel_size or 0.05)
-        return student, f"random initialisation, seed {settings.seed}"
-    student = load_student(settings.checkpoint)
-    if settings.student not in (None, student.name) or settings.voxel_size not in (
-        None,
-        student.voxel_size,
-    ):
-        raise CleverError(
-            f"{settings.checkpoint} is a {student.name} with voxels of {student.voxel_size} m; "
-            "leave --student and "
-            "--voxel-size out"
-        )
-    origin = read_meta(settings.checkpoint / WEIGHTS)["meta"].get("origin")
-    return (
-        student,
-        f"from {settings.checkpoint} ({origin})" if origin else f"from {settings.checkpoint}",
-    )

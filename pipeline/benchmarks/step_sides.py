@@ -51,11 +51,11 @@ class Sides:
     ) -> None:
         caches = open_teachers(settings)
         step = build_step(settings, caches)
-        settings = settings.model_copy(update={"lr": settings.lr or step.student.backbone.peak_lr})
         frames = _Repeated(PairedFrames(caches), steps * settings.batch_size)
         job = Job(
             label=f"{settings.student}, loop",
             epochs=1,
+            lr=settings.lr or step.student.backbone.peak_lr,
             step=step,
             frames=frames,
             ids=frames.ids,

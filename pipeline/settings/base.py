@@ -49,6 +49,11 @@ class JobSettings(BaseModel):
         """Values that take the place of the class's defaults where others are given."""
         return {}
 
+    def decided(self, **values: Any) -> Self:
+        """These settings with `values` for what the user left open, checked anew: what a run
+        records."""
+        return type(self).model_validate({**dict(self), **values})
+
     def differences(self, other: Self, ignore: frozenset[str] = frozenset()) -> list[str]:
         """``field: theirs -> ours`` for every field that differs from `other`."""
         ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")

@@ -1,16 +1,13 @@
 """Settings of every training job."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .base import JobSettings
 from .choices import Schedule
 from .fields import Count, Device
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrainingSettings(JobSettings):

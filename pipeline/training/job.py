@@ -4,16 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .batches import Batch
 from .log import Scalars
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrainingStep(nn.Module, ABC):
@@ -54,6 +51,7 @@ class Job:
     Attributes:
         label: shown beside the progress.
         epochs: passes over the frames.
+        lr: peak learning rate.
         step: the module to train.
         frames: frames by `FrameDraw`.
         ids: their ids.
@@ -65,6 +63,7 @@ class Job:
 
     label: str
     epochs: int
+    lr: float
     step: TrainingStep
     frames: Dataset[Any]
     ids: Sequence[str]

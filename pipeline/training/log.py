@@ -4,13 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ...errors import CleverError
 from ...files import atomic_write
-
-if TYPE_CHECKING:
-    pass
 
 Scalars = dict[str, float | int]
 

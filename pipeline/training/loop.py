@@ -45,14 +45,17 @@ OVERFLOWS = 20
 
 
 def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> TrainingProgress:
-    """Train from where `run` stands to the end.
+    """Train from where `run` stands to the end; the first process says at once what is to come.
 
     Raises:
         CleverError: loss or gradient is not finite; the message names the frames of that step.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after the step under way; the message says how to go
             on.
     """
-    return Fit(job, settings, run, team).run_all()
+    training = Fit(job, settings, run, team)
+    if team.first:
+        notice(training.summary())
+    return training.run_all()
 
 
 class Fit:
@@ -60,7 +63,6 @@ class Fit:
     steps."""
 
     def __init__(self, job: Job, settings: TrainingSettings, run: Run, team: Team) -> None:
-        assert settings.lr is not None
         self.job, self.settings, self.run, self.team = job, settings, run, team
         self.order = FrameOrder(len(job.ids), job.epochs, settings.batch_size, settings.seed)
         self.accelerator = _accelerator(settings.precision, team)
@@ -70,8 +72,8 @@ class Fit:
         optimizer = make_optimizer(
             step,
             step.block_parameters(),
-            settings.lr,
-            settings.block_lr or settings.lr / 10,
+            job.lr,
+            settings.block_lr or job.lr / 10,
             settings.weight_decay,
         )
         schedule = make_schedule(optimizer, settings.schedule, self.order.steps, settings.warmup)
@@ -95,6 +97,18 @@ class Fit:
         self.stop = False  # all processes know
         self.overflows = 0
         self.saved = self.progress.step
+
+    def summary(self) -> str:
+        """``runs/a: 39 frames, 10 steps of 8, cpu``: folder, frames, steps, frames a step and
+        where."""
+        steps = f"{self.order.steps} steps of {self.settings.batch_size}"
+        if self.progress.step:
+            steps = f"{steps}, {self.progress.step} done"
+        processes = f" x {self.team.size}" if self.team.size > 1 else ""
+        return (
+            f"{self.run.folder}: {len(self.job.ids)} frames, {steps}, "
+            f"{self.team.device.type}{processes}"
+        )
 
     def run_all(self) -> TrainingProgress:
         """Train to the end, or until the user stops the run."""

@@ -4,12 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    pass
 
 
 def stream(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -13,12 +13,13 @@ from clever.errors import CleverError
 from clever.pipeline import finetune as job
 from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.evaluate import evaluate
-from clever.pipeline.finetune import finetune
+from clever.pipeline.finetune import FinetunePlan, finetune
 from clever.pipeline.published import published
 from clever.pipeline.runs import newest_run
 from clever.pipeline.settings.choices import SegmentationLoss
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
+from clever.pipeline.starting_student import starting_student
 from clever.pipeline.steps import segmentation
 from clever.pipeline.steps.labelled import LabelledFrames, choose_frames, collate_labelled
 from clever.pipeline.steps.segmentation import SegmentationStep
@@ -165,6 +166,31 @@ def test_ignored_points_take_no_part_in_the_loss(
         expected = expected + lovasz_softmax(logits.softmax(1), labels)
     torch.testing.assert_close(step(batch, {"frames": torch.tensor(3.0)})["loss"], expected)
     torch.testing.assert_close(step(batch, {"frames": torch.tensor(6.0)})["loss"], expected / 2)
+
+
+def test_the_folder_keeps_what_the_settings_left_open(
+    datasets: dict[str, LidarDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was decided is written down, and the same command takes the run up again."""
+    given = settings(tmp_path / "run", mode="full", epochs=1)
+    result = finetune(given)
+    assert f"{tmp_path / 'run'}: 6 frames, 2 steps of 4, cpu\n" in capsys.readouterr().err
+    written = FinetuneSettings.resolve(tmp_path / "run/settings.yaml", {})
+    assert written == given.decided(lr=1e-3, batch_norm=False, augment=True)
+    assert finetune(given) == result
+    assert "is finished already; nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mode", "epochs", "probe"), [("probe", 50, True), ("full", 100, False)])
+def test_a_mode_decides_what_is_left_open(
+    tmp_path: Path, mode: str, epochs: int, probe: bool
+) -> None:
+    start = starting_student("none", "ptv3-tiny", 0.5, 0)
+    plan = FinetunePlan.of(settings(tmp_path, mode=mode, epochs=None), start, tmp_path)
+    assert (plan.epochs, plan.lr, plan.batch_norm, plan.augment) == (epochs, 2e-3, probe, not probe)
+    told = settings(tmp_path, mode=mode, epochs=3, lr=0.1, batch_norm=not probe, augment=probe)
+    plan = FinetunePlan.of(told, start, tmp_path)
+    assert (plan.epochs, plan.lr, plan.batch_norm, plan.augment) == (3, 0.1, not probe, probe)
 
 
 def test_the_same_seed_starts_both_rows_alike(

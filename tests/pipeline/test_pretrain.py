@@ -83,6 +83,31 @@ def test_the_loss_falls_and_the_result_says_what_was_done(
     assert not (tmp_path / "run/state.safetensors").exists()
 
 
+def test_a_run_says_at_once_what_is_to_come(
+    make_cache: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before the first step; taken up again it also says what is done."""
+    heads: list[str] = []
+    forward = DistillationStep.forward
+
+    def stop_at_third(step: DistillationStep, *given: Any) -> Any:
+        heads.append(capsys.readouterr().err)
+        if len(heads) == 3:
+            raise Killed
+        return forward(step, *given)
+
+    monkeypatch.setattr(DistillationStep, "forward", stop_at_third)
+    settings = toy_settings(make_cache(), tmp_path / "run", save_every=1)
+    with pytest.raises(Killed):
+        pretrain(settings)
+    pretrain(settings)
+    assert heads[0] == f"{tmp_path / 'run'}: 5 frames, 5 steps of 3, cpu\n"
+    assert heads[3] == f"{tmp_path / 'run'}: 5 frames, 5 steps of 3, 2 done, cpu\n"
+
+
 def test_every_epoch_sees_every_frame_once_in_another_order(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
