@@ -9,14 +9,13 @@ float64 matrices, `a_from_b` maps b's coordinates to a's, metres. The same seed 
 bytes.
 """
 
-from .lidar import Sweep, scan
+from .cameras import CAMERAS, CameraModel
+from .lidar import LidarModel, Sweep, scan
 from .make import DrivesSummary, make_drives
-from .record import Recipe, recorded_sweep, seconds
-from .scene import World
-from .schema import CATEGORIES
-from .sensors import CAMERAS, CameraModel, LidarModel
+from .record import Recipe, Truth, ground_truth, load_recipe, recorded_sweep, seconds
+from .tables import CATEGORIES
 from .town import draw_world
-from .truth import Truth, ground_truth, load_recipe
+from .world import World
 
 __all__ = [
     "CAMERAS",

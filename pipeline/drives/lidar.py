@@ -1,20 +1,103 @@
-"""One sweep of the LiDAR: ranges with noise and drop-outs, intensity by material, exact labels."""
+"""The LiDAR of the rig: a turn of 32 beams, and the sweep that it records with range noise,
+drop-outs, intensity by material and exact labels.
+
+LiDAR frame: x right, y forward, z up.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .appearance import Shading, skins
-from .geometry import Pose, transform
-from .scene import SKY_SOLID, World, cast
-from .sensors import LidarModel
+from .geometry import Pose, invert, pose, quaternion, transform
+from .raycast import Rays
+from .shading import Shading, skins
+from .world import SKY_SOLID, World, cast
 
 MAX_RANGE = 100.0
 _FADE_FROM = 70.0
 _NEVER, _GLASS_LOSS = 0.005, 0.4
 NOISE_LIMIT = 3.0
 """Range noise is cut at so many standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRays(Rays):
+    """Unit directions of a spinning LiDAR, float64: a row a beam, from the lowest, and a column a
+    firing, clockwise.
+
+    Attributes:
+        start: azimuth of the first column in radians.
+    """
+
+    start: float
+
+    def windows(
+        self, corners: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Column ranges of the boxes; all columns for boxes that straddle the first column or
+        surround the sensor."""
+        rows, columns = self.shape
+        local = transform(invert(self.pose), corners)
+        middle = local.mean(axis=1)
+        turned = (self.start - np.arctan2(local[:, :, 1], local[:, :, 0])) % (2 * np.pi)
+        centre = (self.start - np.arctan2(middle[:, 1], middle[:, 0])) % (2 * np.pi)
+        offset = (turned - centre[:, None] + np.pi) % (2 * np.pi) - np.pi
+        step = 2 * np.pi / columns
+        first = np.floor((centre + offset.min(axis=1)) / step).astype(np.int64)
+        last = np.ceil((centre + offset.max(axis=1)) / step).astype(np.int64) + 1
+        radius = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)
+        around = np.hypot(middle[:, 0], middle[:, 1]) <= radius
+        whole = (first < 0) | (last > columns) | around
+        windows = np.stack(
+            [
+                0 * first,
+                0 * first + rows,
+                np.where(whole, 0, first),
+                np.where(whole, columns, last),
+            ],
+            1,
+        )
+        return windows, np.maximum(np.linalg.norm(middle, axis=1) - radius, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class LidarModel:
+    """LIDAR_TOP.
+
+    Attributes:
+        place, turn: as in `CameraModel`, of ego_from_lidar.
+        elevations: (32,) degrees, from the lowest beam.
+        azimuths: firings a turn.
+    """
+
+    azimuths: int
+    channel: str = "LIDAR_TOP"
+    place: tuple[float, float, float] = (0.94, 0.0, 1.84)
+    turn: tuple[float, float, float] = (-89.9, 0.6, -0.2)
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """(4,) quaternion of ego_from_lidar."""
+        return quaternion(*np.radians(self.turn))
+
+    @property
+    def ego_from_lidar(self) -> Pose:
+        """(4, 4) extrinsics."""
+        return pose(self.rotation, self.place)
+
+    @property
+    def elevations(self) -> NDArray[np.float64]:
+        """(32,) degrees: -30.67 to 10.67 in even steps."""
+        return np.linspace(-92, 32, 32) / 3
+
+    def rays(self, world_from_ego: Pose) -> SweepRays:
+        """All rays of one turn, (32, azimuths), taken at one instant."""
+        start = -np.pi / 2
+        azimuth = (start - 2 * np.pi / self.azimuths * (np.arange(self.azimuths) + 0.5))[None]
+        elevation = np.radians(self.elevations)[:, None]
+        x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)
+        return SweepRays(world_from_ego @ self.ego_from_lidar, x, y, np.sin(elevation), start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,8 @@ from ...errors import CleverError
 from ...files import atomic_write, fsync_folder
 from ..progress import Track
 from ..settings.make_drives import MakeDrivesSettings
-from .record import Recipe, Recording, record_keyframe
-from .schema import CATEGORIES, VERSION
-from .tables import sweep_token, write_tables
-from .truth import RECIPE_FILE, recipe_text
+from .record import RECIPE_FILE, VERSION, Recipe, Recording, recipe_text, record_keyframe
+from .tables import CATEGORIES, sweep_token, write_tables
 
 
 @dataclass(frozen=True)

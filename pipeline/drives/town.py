@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import models, scenery
+from . import things
 from .geometry import Pose, pose, quaternion
 from .light import draw_light
-from .models import Model
-from .motion import Along, Ego, Speed, Still
-from .scene import Thing, World
 from .street import KERB, Street
+from .things import Model
+from .world import Along, Ego, Speed, Still, Thing, World
 
 _MARGIN = 95.0
 """Metres of furnished street behind the start and beyond the end of the drive."""
@@ -42,12 +41,12 @@ def draw_world(seed: int, scene: int, duration: float) -> World:
     )
 
 
-def _numbered(things: list[Thing]) -> tuple[Thing, ...]:
+def _numbered(unnumbered: list[Thing]) -> tuple[Thing, ...]:
     """Give boxed things their instance numbers."""
-    boxed = np.cumsum([thing.model.boxed for thing in things])
+    boxed = np.cumsum([thing.model.boxed for thing in unnumbered])
     return tuple(
         Thing(thing.model, thing.motion, int(number) if thing.model.boxed else 0, thing.state)
-        for thing, number in zip(things, boxed, strict=True)
+        for thing, number in zip(unnumbered, boxed, strict=True)
     )
 
 
@@ -138,13 +137,13 @@ def _kerbside(plan: _Plan, side: int) -> None:
     spot = site - side * 23
     while not plan.clear(spot, 8):
         spot -= side * 4
-    large = models.truck(rng) if rng.random() < 0.5 else models.bus(rng)
+    large = things.truck(rng) if rng.random() < 0.5 else things.bus(rng)
     plan.put(large, spot, d - side * 0.12, plan.driving(side), "parked")
     busy = rng.uniform(0.45, 0.8)
     for s in plan.steps(6.3, 7.5, 7):
         if abs(s - site) > 14 and abs(s - spot) > 10 and rng.random() < busy:
             turn = plan.driving(side) + float(rng.normal(0, 0.02))
-            plan.put(models.car(rng), s, d + float(rng.normal(0, 0.06)), turn, "parked")
+            plan.put(things.car(rng), s, d + float(rng.normal(0, 0.06)), turn, "parked")
 
 
 def _site(plan: _Plan, site: float, d: float, side: int) -> None:
@@ -153,16 +152,16 @@ def _site(plan: _Plan, site: float, d: float, side: int) -> None:
     for index in range(int(rng.integers(4, 7))):
         turn = np.pi / 2 + float(rng.normal(0, 0.03))
         plan.put(
-            models.barrier(index),
+            things.barrier(index),
             site + (index - 2.5) * 2.1,
             edge + float(rng.normal(0, 0.04)),
             turn,
         )
     for index in range(int(rng.integers(6, 10))):
         s = site - 7.5 - index * 1.1 if index % 2 else site + 7 + index * 0.9
-        plan.put(models.cone(), s, edge + side * (0.4 + 0.06 * index))
+        plan.put(things.cone(), s, edge + side * (0.4 + 0.06 * index))
     for _ in range(2):
-        worker = models.pedestrian(rng, models.WORKER, walking=False)
+        worker = things.pedestrian(rng, things.WORKER, walking=False)
         plan.put(
             worker, site + float(rng.uniform(-4, 4)), d + side * 0.4, plan.any_turn(), "standing"
         )
@@ -172,18 +171,18 @@ def _furniture(plan: _Plan, side: int) -> None:
     """Lamps, signs, bins, shelters and two-wheelers near the kerb; street trees."""
     rng, street, half = plan.rng, plan.street, plan.street.half_width
     for s in plan.steps(24, 32, 3):
-        plan.put(scenery.street_lamp(), s, side * (half + 0.55), plan.facing(side))
+        plan.put(things.street_lamp(), s, side * (half + 0.55), plan.facing(side))
     for s in plan.steps(18, 40, 5):
-        plan.put(scenery.sign(rng), s, side * (half + 0.55), plan.driving(side))
+        plan.put(things.sign(rng), s, side * (half + 0.55), plan.driving(side))
     for s in plan.steps(25, 60, 6):
-        plan.put(scenery.litter_bin(rng), s, side * (half + street.frontage - 0.5))
+        plan.put(things.litter_bin(rng), s, side * (half + street.frontage - 0.5))
     for s in plan.steps(50, 90, 8):
-        plan.put(scenery.bus_stop(rng), s, side * (half + street.frontage - 1.0), plan.facing(side))
+        plan.put(things.bus_stop(rng), s, side * (half + street.frontage - 1.0), plan.facing(side))
     for s in plan.steps(16, 40, 6):
-        kind = models.BICYCLE if rng.random() < 0.6 else models.MOTORCYCLE
+        kind = things.BICYCLE if rng.random() < 0.6 else things.MOTORCYCLE
         turn = float(rng.normal(0, 0.5))
         plan.put(
-            models.two_wheeler(rng, kind),
+            things.two_wheeler(rng, kind),
             s,
             side * (half + street.verge + 0.6),
             turn,
@@ -191,7 +190,7 @@ def _furniture(plan: _Plan, side: int) -> None:
         )
     spacing, d = ((7, 13), street.verge * 0.55) if street.verge else ((12, 20), 0.8)
     for s in plan.steps(*spacing, 4):
-        plan.put(scenery.tree(rng), s, side * (half + d), plan.any_turn())
+        plan.put(things.tree(rng), s, side * (half + d), plan.any_turn())
 
 
 def _frontage(plan: _Plan, side: int) -> None:
@@ -211,7 +210,7 @@ def _frontage(plan: _Plan, side: int) -> None:
         else:
             depth, height = float(rng.uniform(9, 14)), tall * float(rng.uniform(0.8, 1.35))
             d = side * (edge + garden + 0.2 + depth / 2)
-            plan.put(scenery.building(rng, length, depth, height), middle, d, plan.facing(side))
+            plan.put(things.building(rng, length, depth, height), middle, d, plan.facing(side))
             if garden:
                 _garden(plan, s, length, side, edge, garden)
         s += length + float(rng.choice([0.3, 3.0, 7.0], p=[0.5, 0.3, 0.2]))
@@ -220,15 +219,15 @@ def _frontage(plan: _Plan, side: int) -> None:
 def _garden(plan: _Plan, s: float, length: float, side: int, edge: float, depth: float) -> None:
     rng, choice = plan.rng, plan.rng.random()
     if choice < 0.35:
-        plan.put(scenery.hedge(rng, length * 0.7), s + length / 2, side * (edge + 0.6))
+        plan.put(things.hedge(rng, length * 0.7), s + length / 2, side * (edge + 0.6))
     elif choice < 0.6:
         plan.put(
-            scenery.fence(length * 0.8, float(rng.uniform(0, 99))),
+            things.fence(length * 0.8, float(rng.uniform(0, 99))),
             s + length / 2,
             side * (edge + 0.4),
         )
     for _ in range(int(rng.integers(1, 4))):
-        plant = scenery.tree(rng) if depth > 4 and rng.random() < 0.35 else scenery.bush(rng)
+        plant = things.tree(rng) if depth > 4 and rng.random() < 0.35 else things.bush(rng)
         plan.put(
             plant,
             s + length * float(rng.uniform(0.1, 0.9)),
@@ -240,7 +239,7 @@ def _garden(plan: _Plan, s: float, length: float, side: int, edge: float, depth:
 def _park(plan: _Plan, s: float, length: float, side: int, edge: float) -> None:
     rng = plan.rng
     for _ in range(int(length / 3)):
-        plant = scenery.tree(rng) if rng.random() < 0.6 else scenery.bush(rng)
+        plant = things.tree(rng) if rng.random() < 0.6 else things.bush(rng)
         d = side * (edge + float(rng.uniform(2.5, 16)))
         plan.put(plant, s + length * float(rng.random()), d, plan.any_turn())
 
@@ -251,8 +250,8 @@ def _walkers(plan: _Plan, side: int) -> None:
     for s in plan.steps(4, 14, 5):
         d = side * float(rng.uniform(inner + 1.2, inner + street.pavement - 0.5))
         walking, direction = rng.random() < 0.7, int(rng.choice([-1, 1]))
-        person = models.pedestrian(
-            rng, models.CHILD if rng.random() < 0.12 else models.ADULT, walking
+        person = things.pedestrian(
+            rng, things.CHILD if rng.random() < 0.12 else things.ADULT, walking
         )
         if walking:
             plan.send(person, s, d, direction, Speed(float(rng.uniform(0.7, 1.5))))
@@ -268,16 +267,16 @@ def _side_streets(plan: _Plan) -> None:
             continue
         for side in (-1, 1):
             signal = centre + side * (plan.street.side_half + 3.2)
-            plan.put(scenery.traffic_light(), signal, side * (half + 1.0), plan.driving(side))
+            plan.put(things.traffic_light(), signal, side * (half + 1.0), plan.driving(side))
             if rng.random() < 0.7:
                 plan.put(
-                    models.car(rng),
+                    things.car(rng),
                     centre - side * 1.8,
                     side * (half + 7.0),
                     -side * np.pi / 2,
                     "stopped",
                 )
-            house = scenery.building(rng, 26, 10, float(rng.uniform(8, 15)))
+            house = things.building(rng, 26, 10, float(rng.uniform(8, 15)))
             plan.put(house, centre, side * (half + 62), plan.facing(side))
 
 
@@ -287,22 +286,22 @@ def _traffic(plan: _Plan, lane: float) -> None:
     rng, street = plan.rng, plan.street
     rate = 1 - lane * street.curvature
     along = Speed(plan.speed.mean * rate, plan.speed.swing * rate, plan.speed.period)
-    plan.send(models.car(rng), float(rng.uniform(13, 20)), lane, 1, along)
-    plan.send(models.car(rng), float(rng.uniform(-18, -11)), lane, 1, along)
+    plan.send(things.car(rng), float(rng.uniform(13, 20)), lane, 1, along)
+    plan.send(things.car(rng), float(rng.uniform(-18, -11)), lane, 1, along)
     if rng.random() < 0.6:
         plan.send(_large(rng), float(rng.uniform(34, 44)), lane, 1, along)
     for number in range(street.lanes):
         d = (number + 0.5) * street.lane_width
         speed, s = Speed(float(rng.uniform(6, 11))), plan.start + float(rng.uniform(0, 12))
         while s < plan.end + 60:
-            plan.send(models.car(rng) if rng.random() < 0.82 else _large(rng), s, d, -1, speed)
+            plan.send(things.car(rng) if rng.random() < 0.82 else _large(rng), s, d, -1, speed)
             s += float(rng.uniform(16, 34))
         if number + 1 < street.lanes:
             speed, s = Speed(float(rng.uniform(7, 11))), plan.start + float(rng.uniform(-40, 12))
             while s < plan.end:
-                plan.send(models.car(rng), s, -d, 1, speed)
+                plan.send(things.car(rng), s, -d, 1, speed)
                 s += float(rng.uniform(18, 40))
 
 
 def _large(rng: np.random.Generator) -> Model:
-    return models.truck(rng) if rng.random() < 0.6 else models.bus(rng)
+    return things.truck(rng) if rng.random() < 0.6 else things.bus(rng)

@@ -19,7 +19,7 @@ from clever.errors import FrameError
 from clever.pipeline.datasets import IGNORE
 from clever.pipeline.drives import CameraModel, Recipe, Truth, seconds
 from clever.pipeline.drives.raycast import Rays
-from clever.pipeline.drives.scene import cast
+from clever.pipeline.drives.world import cast
 
 SIZES = ((64, 32), (40, 40))
 """Of the two cameras of `make_cache`."""

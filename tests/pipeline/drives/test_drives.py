@@ -12,15 +12,22 @@ from PIL import Image
 
 from clever.errors import CleverError
 from clever.pipeline.drives import make as make_module
+from clever.pipeline.drives.cameras import CAMERAS, CameraModel
 from clever.pipeline.drives.geometry import invert, transform
+from clever.pipeline.drives.lidar import LidarModel
 from clever.pipeline.drives.make import DrivesSummary, make_drives
 from clever.pipeline.drives.raycast import Rays
-from clever.pipeline.drives.record import Recipe, recorded_sweep, seconds
-from clever.pipeline.drives.scene import SKY, cast
-from clever.pipeline.drives.sensors import CAMERAS, CameraModel, LidarModel
-from clever.pipeline.drives.shadows import sun_map
+from clever.pipeline.drives.record import (
+    Recipe,
+    Truth,
+    ground_truth,
+    load_recipe,
+    recorded_sweep,
+    seconds,
+)
+from clever.pipeline.drives.shading import sun_map
 from clever.pipeline.drives.tables import instance_token
-from clever.pipeline.drives.truth import Truth, ground_truth, load_recipe
+from clever.pipeline.drives.world import SKY, cast
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
 
 WIDTH, AZIMUTHS = 128, 180

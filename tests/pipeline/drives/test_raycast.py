@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clever.pipeline.drives.cameras import CAMERAS
 from clever.pipeline.drives.geometry import multiply, pose, quaternion, rotation_of, transform
+from clever.pipeline.drives.lidar import LidarModel
 from clever.pipeline.drives.raycast import Ellipsoid, Frustum, PinholeRays, Rays, Shape
-from clever.pipeline.drives.scene import cast
-from clever.pipeline.drives.sensors import CAMERAS, LidarModel
 from clever.pipeline.drives.shapes import box, extrusion, tube
 from clever.pipeline.drives.street import KERB, Street
 from clever.pipeline.drives.town import draw_world
+from clever.pipeline.drives.world import cast
 
 Array = NDArray[np.float64]
 
