@@ -2,81 +2,22 @@
 spread."""
 
 import itertools
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ..errors import CleverError
 from ..files import atomic_write
+from .ablation_table import UNTRAINED, AblateResult, RunFigures
 from .finetune import FinetuneResult, finetune
 from .pretrain import PretrainResult, pretrain
 from .runs import notice
 from .settings.ablate import AblateSettings
 from .settings.finetune import FinetuneSettings
 from .settings.pretrain import PretrainSettings
-from .tables import markdown_table
 
-UNTRAINED = "random weights"
 TABLE = "table.md"
 RESULTS = "table.json"
-COLUMNS = {
-    "distillation loss": ("distillation", 4),
-    "RankMe": ("rankme", 2),
-    "RankMe, centred": ("rankme_centred", 2),
-    "matrix rank": ("matrix_rank", 1),
-    "probe mIoU %": ("miou", 2),
-}
-"""Columns of the table: the field of `Cell`, and its decimal places."""
-
-
-class Cell(BaseModel):
-    """One run of one row.
-
-    Attributes:
-        row: the varied settings, or `UNTRAINED`.
-        seed: its seed.
-        distillation: mean distillation loss over the last tenth of the steps.
-        rankme, rankme_centred, matrix_rank: of the last weights.
-        miou: of the probe, in percent.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    row: str
-    seed: int
-    distillation: float | None = None
-    rankme: float | None = None
-    rankme_centred: float | None = None
-    matrix_rank: int | None = None
-    miou: float | None = None
-
-
-class AblateResult(BaseModel):
-    """All runs, and how they were made."""
-
-    protocol: list[str]
-    runs: list[Cell]
-
-    def table(self) -> str:
-        """Mean ± standard deviation over the seeds of each row, as Markdown."""
-        header = ["", "runs", *COLUMNS]
-        lines = []
-        for row in dict.fromkeys(run.row for run in self.runs):
-            runs = [run for run in self.runs if run.row == row]
-            figures = [
-                _mean([getattr(run, name) for run in runs], places)
-                for name, places in COLUMNS.values()
-            ]
-            lines.append([row, str(len(runs)), *figures])
-        return markdown_table(header, lines)
-
-    def __str__(self) -> str:
-        return "\n".join(
-            [self.table(), "", "mean ± sample standard deviation over seeds", *self.protocol]
-        )
 
 
 def ablate(settings: AblateSettings) -> AblateResult:
@@ -92,7 +33,9 @@ def ablate(settings: AblateSettings) -> AblateResult:
     for seed in settings.seeds:
         if settings.probe:
             probe = _probe(settings, UNTRAINED, seed, None, _pretraining(settings, rows[0], seed))
-            result.runs.append(Cell(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou))
+            result.runs.append(
+                RunFigures(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou)
+            )
         for row in rows:
             notice(f"{name_of(row)}, seed {seed}")
             training = _pretraining(settings, row, seed)
@@ -100,7 +43,7 @@ def ablate(settings: AblateSettings) -> AblateResult:
             probe = (
                 _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
             )
-            result.runs.append(_cell(name_of(row), seed, run, probe))
+            result.runs.append(_run_figures(name_of(row), seed, run, probe))
             result.protocol = _protocol(run, probe)
             atomic_write(settings.out / RESULTS, result.model_dump_json(indent=1))
             atomic_write(settings.out / TABLE, f"{result}\n")
@@ -165,9 +108,11 @@ def _folder(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in name)
 
 
-def _cell(row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None) -> Cell:
+def _run_figures(
+    row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None
+) -> RunFigures:
     ranks = run.ranks
-    return Cell(
+    return RunFigures(
         row=row,
         seed=seed,
         distillation=run.losses.last.get("distillation"),
@@ -202,11 +147,3 @@ def _protocol(run: PretrainResult, probe: FinetuneResult | None) -> list[str]:
             "all points"
         )
     return lines
-
-
-def _mean(values: Sequence[float | None], places: int) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    spread = f" ± {statistics.stdev(known):.{places}f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.{places}f}{spread}"

@@ -1,13 +1,16 @@
 """Tables of ablations: combinations, means and spreads, and runs that are not done twice."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.ablate import AblateResult, Cell, ablate, combinations, name_of
+from clever.pipeline.ablate import ablate, combinations, name_of
+from clever.pipeline.ablation_table import AblateResult, RunFigures
 from clever.pipeline.settings.ablate import AblateSettings
 
 SHARED = """
@@ -39,11 +42,11 @@ def test_every_combination_in_the_order_given() -> None:
 
 def test_the_table_holds_means_and_sample_deviations() -> None:
     runs = [
-        Cell(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed)
+        RunFigures(row="a", seed=seed, distillation=1 + seed, rankme=2.0, miou=10 * seed)
         for seed in (0, 1, 2)
     ]
     table = (
-        AblateResult(protocol=[], runs=[*runs, Cell(row="b", seed=0, distillation=0.5)])
+        AblateResult(protocol=[], runs=[*runs, RunFigures(row="b", seed=0, distillation=0.5)])
         .table()
         .splitlines()
     )
@@ -59,6 +62,18 @@ def test_the_table_holds_means_and_sample_deviations() -> None:
     ]
     assert cells[2] == ["a", "3", "2.0000 ± 1.0000", "2.00 ± 0.00", "", "", "10.00 ± 10.00"]
     assert cells[3] == ["b", "1", "0.5000", "", "", "", ""]
+
+
+def test_a_table_is_drawn_without_any_network() -> None:
+    code = """
+import sys
+from clever.pipeline.ablation_table import AblateResult
+print(AblateResult.model_validate_json('{"protocol": [], "runs": [{"row": "a", "seed": 0}]}'))
+print(sorted({"torch", "zarr", "timm", "nuscenes", "spconv"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2].split("|")[1:3] == [" a   ", "    1 "]
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_runs_are_made_once_and_seeds_may_be_shared_out(
