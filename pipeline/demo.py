@@ -1,18 +1,19 @@
 """The whole way on generated drives: cache, pre-train, probe against random weights, pictures."""
 
-import html
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache import FeatureCache
+from ..files import atomic_write
 from ..student.checkpoint import load_module, load_student
 from ..student.heads import ProjectionHead
 from .cache_teacher import cache_teacher
 from .datasets import build_dataset
 from .drives import make_drives
 from .finetune import FinetuneResult, finetune
+from .pictures.page import demo_page
 from .pictures.panels import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
 from .pretrain import PretrainResult, build_step, pretrain
 from .runs import notice
@@ -107,7 +108,17 @@ def demo(settings: DemoSettings) -> DemoResult:
     page = out / "index.html"
     seconds = time.monotonic() - started
     result = DemoResult(page, pretraining, distilled, random, cosine, seconds)
-    page.write_text(_page(settings, result))
+    text = demo_page(
+        teacher=pretraining.teachers[0],
+        student=f"{settings.student}, {settings.voxel_size} m voxels",
+        training=f"{pretraining.epochs} epochs on {pretraining.frames} keyframes",
+        scores={
+            "distilled": distilled.evaluation.miou,
+            "random weights": random.evaluation.miou,
+        },
+        protocol=distilled.evaluation.protocol,
+    )
+    atomic_write(page, text)
     return result
 
 
@@ -181,41 +192,3 @@ def _pictures(
         cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png"
     )
     return cosines["student"]
-
-
-def _page(settings: DemoSettings, result: DemoResult) -> str:
-    """The page of pictures as HTML; pictures lie beside it."""
-    rows = "".join(
-        f"<tr><td>{name}</td><td>{100 * probe.evaluation.miou:.1f} %</td></tr>"
-        for name, probe in (("distilled", result.distilled), ("random weights", result.random))
-    )
-    facts = (
-        f"Teacher: {html.escape(result.pretraining.teachers[0])}. Student: "
-        f"{html.escape(settings.student)}, "
-        f"{settings.voxel_size} m voxels, {result.pretraining.epochs} epochs on "
-        f"{result.pretraining.frames} keyframes."
-    )
-    pictures = (
-        (
-            "features.png",
-            "A held-out keyframe: camera image, the teacher's features, and what the student "
-            "predicts from the LiDAR points alone, trained and untrained. Colours: three principal "
-            "directions of the teacher's features at the points, the same in all panels.",
-        ),
-        ("cloud.png", "The same sweep from above, coloured by the backbone's own features."),
-        ("iou.png", "IoU by class of a linear probe on the held-out drives."),
-        ("loss.png", "Losses of the distillation."),
-    )
-    figures = "".join(
-        f'<figure><img src="{name}" alt=""><figcaption>{text}</figcaption></figure>'
-        for name, text in pictures
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>clever demo</title><style>"
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 "
-        "1em;color:#222}"
-        "img{max-width:100%}figure{margin:2em 0}figcaption{color:#555}td{padding:.2em 1.5em .2em "
-        "0}</style>"
-        f"<h1>clever demo</h1><p>{facts}</p><table>{rows}</table>"
-        f"<p>mIoU, {html.escape(result.distilled.evaluation.protocol)}.</p>{figures}</html>\n"
-    )
