@@ -1,4 +1,143 @@
-"""CleverDistiller: distil a frozen image teacher into a LiDAR student from an offline feature
-cache."""
+"""Distil a frozen image teacher into a LiDAR student from an offline cache (CleverDistiller).
+
+The teacher runs once over all camera frames; the student trains from the store alone, any number of
+times. The whole way, as the command line goes it::
+
+    import clever
+
+    clever.cache_teacher(
+        clever.CacheTeacherSettings(data_root="/data/nuscenes", model="vitb14", cache="run.zarr")
+    )
+    run = clever.pretrain(clever.PretrainSettings(cache="run.zarr", out="runs/first"))
+    probe = clever.finetune(
+        clever.FinetuneSettings(checkpoint=run.out, data_root="/data/nuscenes", mode="probe")
+    )
+    print(probe)  # mIoU and IoU by class, with the protocol that they were measured under
+
+Parts of it::
+
+    frame = clever.FeatureCache("run.zarr")[0]  # points, pairs and tokens as tensors
+    student = clever.load_student("runs/first")  # an nn.Module in evaluation mode
+    features = student(clever.PointBatch.from_clouds([frame.points]))  # (N, student.out_channels)
+    segmenter, training = clever.load_segmenter(probe.out)  # logits of every point
+
+Every job takes its settings (a pydantic model; the field names are the flags' names with
+underscores) and returns a result that prints as the command does. What a user can mend is a
+`CleverError`, one line; a `FrameError` concerns one frame. Names are imported when they are first
+asked for, so `import clever` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache.frame import Camera, Frame
+    from .cache.projection import Correspondences
+    from .cache.store.reader import CachedFrame, FeatureCache
+    from .errors import CleverError, FrameError
+    from .pipeline.ablate import ablate
+    from .pipeline.cache_teacher import cache_teacher
+    from .pipeline.demo import demo
+    from .pipeline.drives import make_drives
+    from .pipeline.evaluate import evaluate
+    from .pipeline.features import features
+    from .pipeline.finetune import finetune
+    from .pipeline.pretrain import pretrain
+    from .pipeline.rankme import rankme
+    from .pipeline.repair import repair
+    from .pipeline.settings.ablate import AblateSettings
+    from .pipeline.settings.cache_teacher import CacheTeacherSettings
+    from .pipeline.settings.care import RepairSettings, VerifySettings
+    from .pipeline.settings.demo import DemoSettings
+    from .pipeline.settings.evaluate import EvaluateSettings
+    from .pipeline.settings.features import FeaturesSettings
+    from .pipeline.settings.finetune import FinetuneSettings
+    from .pipeline.settings.make_drives import MakeDrivesSettings
+    from .pipeline.settings.pretrain import PretrainSettings
+    from .pipeline.settings.rankme import RankmeSettings
+    from .pipeline.verify import verify
+    from .student.checkpoint import load_student
+    from .student.points import PointBatch
+    from .student.segmenter import load_segmenter
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AblateSettings",
+    "CacheTeacherSettings",
+    "CachedFrame",
+    "Camera",
+    "CleverError",
+    "Correspondences",
+    "DemoSettings",
+    "EvaluateSettings",
+    "FeatureCache",
+    "FeaturesSettings",
+    "FinetuneSettings",
+    "Frame",
+    "FrameError",
+    "MakeDrivesSettings",
+    "PointBatch",
+    "PretrainSettings",
+    "RankmeSettings",
+    "RepairSettings",
+    "VerifySettings",
+    "ablate",
+    "cache_teacher",
+    "demo",
+    "evaluate",
+    "features",
+    "finetune",
+    "load_segmenter",
+    "load_student",
+    "make_drives",
+    "pretrain",
+    "rankme",
+    "repair",
+    "verify",
+]
+
+_HOMES = {
+    "cache.frame": ("Camera", "Frame"),
+    "cache.projection": ("Correspondences",),
+    "cache.store.reader": ("CachedFrame", "FeatureCache"),
+    "errors": ("CleverError", "FrameError"),
+    "pipeline.ablate": ("ablate",),
+    "pipeline.cache_teacher": ("cache_teacher",),
+    "pipeline.demo": ("demo",),
+    "pipeline.drives": ("make_drives",),
+    "pipeline.evaluate": ("evaluate",),
+    "pipeline.features": ("features",),
+    "pipeline.finetune": ("finetune",),
+    "pipeline.pretrain": ("pretrain",),
+    "pipeline.rankme": ("rankme",),
+    "pipeline.repair": ("repair",),
+    "pipeline.settings.ablate": ("AblateSettings",),
+    "pipeline.settings.cache_teacher": ("CacheTeacherSettings",),
+    "pipeline.settings.care": ("RepairSettings", "VerifySettings"),
+    "pipeline.settings.demo": ("DemoSettings",),
+    "pipeline.settings.evaluate": ("EvaluateSettings",),
+    "pipeline.settings.features": ("FeaturesSettings",),
+    "pipeline.settings.finetune": ("FinetuneSettings",),
+    "pipeline.settings.make_drives": ("MakeDrivesSettings",),
+    "pipeline.settings.pretrain": ("PretrainSettings",),
+    "pipeline.settings.rankme": ("RankmeSettings",),
+    "pipeline.verify": ("verify",),
+    "student.checkpoint": ("load_student",),
+    "student.points": ("PointBatch",),
+    "student.segmenter": ("load_segmenter",),
+}
+"""Module of every name here, imported when the name is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    """The name's object, which is then kept."""
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = value = getattr(import_module(f".{home}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
-from ..student.segmenter import Segmenter, Training
+from ..student.segmenter import Segmenter, Training, load_segmenter
 from .datasets import IGNORE, LidarDataset, build_dataset
 from .device import choose_device
 from .progress import Track
@@ -132,7 +132,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
         CleverError: no checkpoint, other classes than it was trained for, no labelled frame that
             can be read.
     """
-    segmenter, training = Segmenter.load(settings.checkpoint)
+    segmenter, training = load_segmenter(settings.checkpoint)
     name = settings.dataset or training.dataset
     version = settings.version or (training.version if name == training.dataset else None)
     out = settings.out or settings.checkpoint / f"evaluate-{name}-{_where(settings)}"

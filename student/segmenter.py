@@ -2,7 +2,6 @@
 reads."""
 
 from pathlib import Path
-from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
@@ -75,26 +74,25 @@ class Segmenter(nn.Module):
             )
             save_student(folder, self.student, {"origin": origin})
 
-    @classmethod
-    def load(cls, folder: Path) -> tuple[Self, Training]:
-        """The segmenter in `folder`, on the CPU and in evaluation mode.
 
-        Raises:
-            CleverError: there is none, or it is damaged.
-        """
-        path = folder / CLASSIFIER_FILE
-        if not path.is_file():
-            raise CleverError(
-                f"{folder} holds no {CLASSIFIER_FILE}; give the output folder of a `clever "
-                "finetune` run"
-            )
-        try:
-            training = Training.model_validate(read_meta(path).get("training"))
-        except ValidationError as error:
-            raise CleverError(f"{path} was written by another version; fine-tune again") from error
-        student = load_student(folder)
-        classifier = LinearProbe(
-            student.out_channels, len(training.class_names), training.batch_norm
+def load_segmenter(folder: Path | str) -> tuple[Segmenter, Training]:
+    """The segmenter of a fine-tuning run and how it was trained, on the CPU, in evaluation mode.
+
+    Raises:
+        CleverError: there is none, or it is damaged.
+    """
+    folder = Path(folder)
+    path = folder / CLASSIFIER_FILE
+    if not path.is_file():
+        raise CleverError(
+            f"{folder} holds no {CLASSIFIER_FILE}; give the output folder of a `clever finetune` "
+            "run"
         )
-        load_module(path, classifier)
-        return cls(student, classifier).eval(), training
+    try:
+        training = Training.model_validate(read_meta(path).get("training"))
+    except ValidationError as error:
+        raise CleverError(f"{path} was written by another version; fine-tune again") from error
+    student = load_student(folder)
+    classifier = LinearProbe(student.out_channels, len(training.class_names), training.batch_norm)
+    load_module(path, classifier)
+    return Segmenter(student, classifier).eval(), training

@@ -1,0 +1,49 @@
+"""`import clever`: what it offers, and what it costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clever
+
+HEAVY = ("torch", "numpy", "zarr", "pydantic", "spconv", "nuscenes", "timm")
+
+
+def test_every_name_is_the_object_of_its_home() -> None:
+    homes = {name: home for home, names in clever._HOMES.items() for name in names}
+    assert sorted(homes) == sorted(clever.__all__)
+    for name, home in homes.items():
+        assert getattr(clever, name).__module__.startswith(f"clever.{home}"), name
+    assert set(clever.__all__) <= set(dir(clever))
+    with pytest.raises(AttributeError, match="no attribute 'teacher'"):
+        _ = clever.teacher  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_type_checkers_see_the_same_homes() -> None:
+    tree = ast.parse(Path(clever.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        node.module: tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert typed == clever._HOMES
+
+
+def test_importing_the_face_imports_nothing_heavy() -> None:
+    code = f"import sys, clever; dir(clever); print([m for m in {HEAVY} if m in sys.modules])"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert printed.strip() == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "clever", "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "cache-teacher" in printed
+    assert "pretrain" in printed
