@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import Pose, invert, multiply, pose, quaternion
+from .geometry import Pose, invert, pose, quaternion
 from .lidar import LidarModel
 from .light import Light
 from .raycast import Floats, PinholeRays
 from .shading import Shading, SunMap, contact, points_of, skins
 from .world import GROUND_SOLID, Hits, Placed, World
 
-_OPTICAL = np.array([0.5, -0.5, 0.5, -0.5])
 _FULL_WIDTH = 1600
 
 
@@ -44,7 +43,9 @@ class CameraModel:
     @property
     def rotation(self) -> NDArray[np.float64]:
         """(4,) quaternion of ego_from_camera."""
-        return multiply(quaternion(*np.radians(self.turn)), _OPTICAL)
+        # Product with (1, -1, 1, -1) / 2, which takes x right, y down, z forward to the ego's axes.
+        w, x, y, z = quaternion(*np.radians(self.turn))
+        return np.array([w + x - y + z, -w + x - y - z, w + x + y - z, -w + x + y + z]) / 2
 
     @property
     def ego_from_camera(self) -> Pose:

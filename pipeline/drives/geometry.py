@@ -1,7 +1,12 @@
-"""Rigid poses as 4x4 matrices and quaternions (w, x, y, z), in float64."""
+"""Rigid poses as 4x4 matrices and quaternions (w, x, y, z), in float64.
+
+`pose` and `rotation_of` could be `Rotation.as_matrix` and `Rotation.from_matrix`, but those round
+the last bit otherwise, and the tables of a drive hold every bit: a seed would give other bytes.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Pose = NDArray[np.float64]
 """(4, 4) float64; ``world_from_ego`` maps ego coordinates to world coordinates."""
@@ -9,29 +14,7 @@ Pose = NDArray[np.float64]
 
 def quaternion(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> NDArray[np.float64]:
     """(4,) unit quaternion of rotations about z, then the new y, then the new x, in radians."""
-    (cz, cy, cx), (sz, sy, sx) = (
-        np.cos([yaw / 2, pitch / 2, roll / 2]),
-        np.sin([yaw / 2, pitch / 2, roll / 2]),
-    )
-    about_z, about_y, about_x = (
-        np.array([cz, 0, 0, sz]),
-        np.array([cy, 0, sy, 0]),
-        np.array([cx, sx, 0, 0]),
-    )
-    return multiply(multiply(about_z, about_y), about_x)
-
-
-def multiply(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Hamilton product: the rotation `right` followed by the rotation `left`."""
-    (a, b, c, d), (e, f, g, h) = left.tolist(), right.tolist()
-    return np.array(
-        [
-            a * e - b * f - c * g - d * h,
-            a * f + b * e + c * h - d * g,
-            a * g - b * h + c * e + d * f,
-            a * h + b * g - c * f + d * e,
-        ]
-    )
+    return Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_quat(scalar_first=True)
 
 
 def pose(rotation: NDArray[np.float64], translation: tuple[float, float, float]) -> Pose:
@@ -49,6 +32,7 @@ def pose(rotation: NDArray[np.float64], translation: tuple[float, float, float])
 
 def invert(matrix: Pose) -> Pose:
     """Inverse of a rigid 4x4 matrix, or of each of (..., 4, 4)."""
+    # x = R y + t, hence y = R^T x - R^T t.
     inverse = np.zeros_like(matrix)
     rotation = np.swapaxes(matrix[..., :3, :3], -1, -2)
     inverse[..., :3, :3] = rotation
@@ -65,6 +49,8 @@ def transform(matrix: Pose, points: NDArray[np.floating]) -> NDArray[np.float64]
 def rotation_of(matrix: Pose) -> NDArray[np.float64]:
     """(4,) unit quaternion, w >= 0, of a pose: the leading eigenvector of Bar-Itzhack's matrix."""
     (a, b, c), (d, e, f), (g, h, i) = matrix[:3, :3]
+    # The form is 4 q q^T - 1 for the sought q: its eigenvalues are 3, -1, -1, -1, so the leading
+    # eigenvector is q or -q. Unlike formulas by cases it is accurate for every rotation.
     form = np.array(
         [
             [a + e + i, h - f, c - g, d - b],

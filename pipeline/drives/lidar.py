@@ -168,6 +168,5 @@ def points_in_box(
 ) -> NDArray[np.bool_]:
     """(N,) whether points (N, 3) of the world frame lie in a box given in a thing's frame, borders
     included."""
-    inverse = np.linalg.inv(world_from_thing)
-    local = transform(inverse, points)
+    local = transform(invert(world_from_thing), points)
     return ((local >= low) & (local <= high)).all(axis=1)
