@@ -7,6 +7,8 @@ import typer
 from ..pipeline.benchmarks.occlusion import benchmark_occlusion, occlusion_table
 from ..pipeline.benchmarks.read import PACKAGES, benchmark_read, goals, missing_readers, read_table
 from ..pipeline.benchmarks.report import machine, machine_line
+from ..pipeline.benchmarks.start import PACKAGES as START_PACKAGES
+from ..pipeline.benchmarks.start import benchmark_start, start_goals, start_table
 from ..pipeline.benchmarks.step import PACKAGES as STEP_PACKAGES
 from ..pipeline.benchmarks.step import benchmark_step
 from ..pipeline.benchmarks.step_report import step_tables
@@ -15,6 +17,7 @@ from ..pipeline.benchmarks.teacher import benchmark_teacher, teacher_tables
 from ..pipeline.settings.benchmarks import (
     BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
+    BenchmarkStartSettings,
     BenchmarkStepSettings,
     BenchmarkTeacherSettings,
 )
@@ -28,6 +31,7 @@ def register(app: typer.Typer) -> None:
     job_command(group, "teacher", BenchmarkTeacherSettings, teacher)
     job_command(group, "step", BenchmarkStepSettings, step)
     job_command(group, "occlusion", BenchmarkOcclusionSettings, occlusion)
+    job_command(group, "start", BenchmarkStartSettings, start)
     app.add_typer(group, name="benchmark")
 
 
@@ -80,4 +84,13 @@ def occlusion(settings: BenchmarkOcclusionSettings) -> int:
     print(f"{occlusion_table(counts)}\n\ncounts: {settings.out}")
     if settings.picture:
         print(f"picture: {settings.picture}")
+    return 0
+
+
+def start(settings: BenchmarkStartSettings) -> int:
+    """How long the command line takes to answer, over importing what it is made of."""
+    speeds = benchmark_start(settings)
+    print(machine_line(machine(START_PACKAGES)))
+    print(f"\n{start_table(speeds)}\n\n" + "\n".join(start_goals(speeds)))
+    print(f"\nevery round: {settings.out}")
     return 0

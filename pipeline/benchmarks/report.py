@@ -31,6 +31,11 @@ def ratios(values: Sequence[float], base: Sequence[float]) -> Json:
     return spread([value / other for value, other in zip(values, base, strict=True)])
 
 
+def verdict(met: bool) -> str:
+    """Whether a goal is reached, in a word."""
+    return "met" if met else "missed"
+
+
 def machine(packages: Iterable[str] = ()) -> Json:
     """Processor, cores, device and versions that a measurement belongs to."""
     names = ("clever-distiller", "torch", "numpy", *packages)

@@ -152,6 +152,15 @@ class BenchmarkStepSettings(JobSettings):
         return self.steps or (5 if device == "cuda" else 1)
 
 
+class BenchmarkStartSettings(JobSettings):
+    """Settings of `clever benchmark start`."""
+
+    rounds: Count = 7
+    """Rounds in which all commands alternate; medians and quartiles are over them."""
+    out: Path = Path("benchmark-start.json")
+    """JSON file with every round."""
+
+
 class BenchmarkTeacherSettings(JobSettings):
     """Settings of `clever benchmark teacher`."""
 
