@@ -5,13 +5,20 @@ import sys
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+BAR = 30
+"""Widest bar, in columns."""
+SHORTEST_BAR, SHORTEST_NOTE = 6, 12
+"""Columns below which they are left out."""
 
 
 def _duration(seconds: float) -> str:
     whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    hours, minutes, whole_seconds = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{whole_seconds:02}" if hours else f"{minutes}:{whole_seconds:02}"
 
 
 class Track:
@@ -22,6 +29,7 @@ class Track:
         total: units of work.
         unit: name of a unit in the plural, for the rate ("frames", "steps").
         done: units that an earlier run finished; they do not count in the rate.
+        every: seconds between lines where there is no terminal.
     """
 
     def __init__(
@@ -31,28 +39,20 @@ class Track:
         self.done = self._first = done
         self._started = self._printed = time.monotonic()
         self._note = ""
-        self._bar: Progress | None = None
+        self._live: Live | None = None
         if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self._task = self._bar.add_task(label, total=total, completed=done, rate="", note="")
+            self._live = Live(self, console=Console(file=sys.stderr), refresh_per_second=8)
 
     def __enter__(self) -> "Track":
-        if self._bar:
-            self._bar.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self._live:
+            self._live.stop()
         elif kind is None and self.done > self._first:
             self._print()
 
@@ -64,23 +64,45 @@ class Track:
         """`count` more units are done; `note` is a short state such as the current loss."""
         self.done += count
         self._note = note or self._note
-        if self._bar:
-            self._bar.update(
-                self._task,
-                completed=self.done,
-                rate=f"{self.rate():.2f} {self.unit}/s",
-                note=self._note,
-            )
-        elif time.monotonic() - self._printed >= self.every:
+        if self._live is None and time.monotonic() - self._printed >= self.every:
             self._print()
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        """The live line: count, rate and time left always; then label, bar and note as they fit."""
+        yield Text(self.line(options.max_width), no_wrap=True, overflow="crop")
+
+    def line(self, width: int) -> str:
+        """The state in at most `width` columns; the bar and the note give way first, the label
+        next, count, rate and time left never."""
+        figures = f"{self.done}/{self.total} {self.unit} {self.rate():.2f}/s {self._left()} left"
+        space = width - len(figures) - 1
+        label = self.label if len(self.label) <= space else f"{self.label[: max(0, space - 1)]}…"
+        space -= len(label) + 1
+        bar = min(BAR, space - (len(self._note) + 2 if self._note else 0))
+        bar = max(bar, min(BAR // 2, space)) if bar < SHORTEST_BAR else bar
+        parts = [label, self._bar(bar)] if bar >= SHORTEST_BAR else [label]
+        space -= bar + 1 if bar >= SHORTEST_BAR else 0
+        parts.append(figures)
+        if self._note and space >= SHORTEST_NOTE:
+            note = self._note if len(self._note) <= space else f"{self._note[: space - 1]}…"
+            parts.append(note)
+        return " ".join(part for part in parts if part)
+
+    def _bar(self, columns: int) -> str:
+        filled = round(columns * min(1.0, self.done / max(self.total, 1)))
+        return "━" * filled + "─" * (columns - filled)
+
+    def _left(self) -> str:
+        if self.done == self._first:
+            return "-:--"
+        return _duration((self.total - self.done) / max(self.rate(), 1e-9))
 
     def _print(self) -> None:
         self._printed = time.monotonic()
-        left = (self.total - self.done) / max(self.rate(), 1e-9)
         note = f"  {self._note}" if self._note else ""
         print(
             f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate():.2f}/s, "
-            f"{_duration(self._printed - self._started)} gone, {_duration(left)} left{note}",
+            f"{_duration(self._printed - self._started)} gone, {self._left()} left{note}",
             file=sys.stderr,
             flush=True,
         )
