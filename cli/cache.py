@@ -1,149 +1,115 @@
-"""`clever cache`: look at a store, check it, repair it, copy it."""
+"""`clever cache`: what its commands do and print."""
 
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ..cache.care.copy import Copy, Selection
-from ..cache.care.drop import drop_teacher
-from ..cache.care.manifest import manifest
-from ..cache.care.problems import Problem
-from ..cache.care.summary import StoreSummary, TeacherSummary, summarise
-from ..cache.codec import Fidelity
-from ..errors import CleverError
 from ..files import atomic_write
 from ..pipeline.progress import Track
-from ..pipeline.repair import RepairSummary, repair
-from ..pipeline.settings.care import RepairSettings, VerifySettings
-from ..pipeline.verify import VerifySummary, verify
-from .command import fail, job_command
+from ..pipeline.settings.care import (
+    CopySettings,
+    DropSettings,
+    InfoSettings,
+    ManifestSettings,
+    RepairSettings,
+    VerifySettings,
+)
 
-PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the store.")]
+if TYPE_CHECKING:
+    from ..cache.care.copy import Copy
+    from ..cache.care.problems import Problem
+    from ..cache.care.summary import StoreSummary, TeacherSummary
+    from ..cache.codec import Fidelity
+    from ..pipeline.repair import RepairSummary
+    from ..pipeline.verify import VerifySummary
+
 DAMAGED = 1
 """Exit code when a store has problems."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    group = typer.Typer(
-        help="Look at a feature cache, check it, repair it, copy it.", no_args_is_help=True
-    )
-    group.command("info")(info)
-    job_command(group, "verify", VerifySettings, run_verify, argument="path")
-    job_command(group, "repair", RepairSettings, run_repair, argument="path")
-    group.command("drop-teacher")(drop)
-    group.command("copy")(copy)
-    group.command("export-manifest")(export_manifest)
-    app.add_typer(group, name="cache")
+def summary(settings: InfoSettings) -> "StoreSummary":
+    """What a store holds."""
+    from ..cache.care.summary import summarise
+
+    return summarise(settings.path)
 
 
-def info(
-    path: PathArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-) -> None:
-    """Print what a store holds: frames, teachers with their settings, bytes, fidelity and skipped
-    frames."""
-    try:
-        summary = summarise(path)
-    except CleverError as error:
-        fail(error)
-    print(json.dumps(summary.to_json(), indent=2) if as_json else _text(summary))
+def print_info(settings: InfoSettings, content: "StoreSummary") -> int:
+    """Print it as text or JSON."""
+    print(json.dumps(content.to_json(), indent=2) if settings.as_json else _text(content))
+    return 0
 
 
-def run_verify(settings: VerifySettings) -> int:
-    """Read a whole store and check every checksum, shape, range and reference; name whatever is
-    wrong.
-
-    With --data-root, points and pairs of a sample of frames are derived again and compared. Exit
-    code 1: problems.
-    """
-    summary = verify(settings)
+def print_verification(settings: VerifySettings, result: "VerifySummary") -> int:
+    """Print every problem and what was read."""
     if settings.as_json:
-        print(json.dumps({**asdict(summary), "path": str(summary.path)}, indent=2))
+        print(json.dumps({**asdict(result), "path": str(result.path)}, indent=2))
     else:
-        _print_verification(summary)
-    return DAMAGED if summary.problems else 0
+        _print_verification(result)
+    return DAMAGED if result.problems else 0
 
 
-def run_repair(settings: RepairSettings) -> int:
-    """Recompute exactly the damaged shards of a store and write its other damaged files again.
-
-    Shards need the dataset (--data-root) and, for features, the teacher that made them. Exit code
-    1: something is left.
-    """
-    summary = repair(settings)
-    _print_repair(summary)
-    return DAMAGED if summary.left else 0
+def print_repair(_: RepairSettings, result: "RepairSummary") -> int:
+    """Print every problem and what was done about it."""
+    _print_repair(result)
+    return DAMAGED if result.left else 0
 
 
-def drop(
-    path: PathArgument,
-    teacher: Annotated[str, typer.Argument(metavar="ID", help="Whole id of the layer.")],
-) -> None:
-    """Delete a teacher's layer from a store; points, pairs and other teachers stay as they are."""
-    try:
-        freed = drop_teacher(path, teacher)
-    except CleverError as error:
-        fail(error)
-    print(f"{path}: {teacher} dropped, {_bytes(freed)} freed")
+def drop(settings: DropSettings) -> int:
+    """Drop a layer; returns the bytes freed."""
+    from ..cache.care.drop import drop_teacher
+
+    return drop_teacher(settings.path, settings.teacher)
 
 
-def copy(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the store.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder of the copy.")],
-    teacher: Annotated[
-        list[str] | None, typer.Option(help="Layer, or the beginning of its id; may repeat.")
-    ] = None,
-    scene: Annotated[list[str] | None, typer.Option(help="Scene to copy; may repeat.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="First N of these frames only.")] = None,
-    codec: Annotated[
-        str | None, typer.Option(help="Encode the copied features anew: int8, int8-zstd, fp16.")
-    ] = None,
-) -> None:
-    """Copy a store, or some of its scenes, frames and teachers.
+def print_drop(settings: DropSettings, freed: int) -> int:
+    """Print what is gone."""
+    print(f"{settings.path}: {settings.teacher} dropped, {_bytes(freed)} freed")
+    return 0
 
-    With --codec the stored features are encoded anew; the copy's layer says so, and its fidelity is
-    relative to them.
-    """
-    selection = Selection(
-        tuple(teacher) if teacher else None, tuple(scene) if scene else None, limit, codec
-    )
-    try:
-        job = Copy(source, target, selection)
-        with Track("copying", len(job)) as track:
-            made = job.run(track.advance)
-    except CleverError as error:
-        fail(error)
-    print(f"{target}: {len(job.rows)} frames of {source}")
-    for name, fidelity in made.items():
+
+def copy(settings: CopySettings) -> "tuple[Copy, dict[str, Fidelity | None]]":
+    """Make a copy; returns it with the fidelity of what was encoded anew, by layer."""
+    from ..cache.care.copy import Copy, Selection
+
+    selection = Selection(settings.teacher, settings.scene, settings.limit, settings.codec)
+    job = Copy(settings.source, settings.target, selection)
+    with Track("copying", len(job)) as track:
+        return job, job.run(track.advance)
+
+
+def print_copy(settings: CopySettings, result: "tuple[Copy, dict[str, Fidelity | None]]") -> int:
+    """Print what was copied and what was left out."""
+    job, layers = result
+    print(f"{settings.target}: {len(job.rows)} frames of {settings.source}")
+    for name, fidelity in layers.items():
         print(
             f"teacher {name}" + (f"\n{_fidelity(fidelity, 'what was stored')}" if fidelity else "")
         )
     if job.pending:
-        print(f"{job.pending} frames that {source} has not finished are left out")
+        print(f"{job.pending} frames that {settings.source} has not finished are left out")
+    return 0
 
 
-def export_manifest(
-    path: PathArgument,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: print.")] = None,
-) -> None:
-    """Print a store's contents as JSON lines: a header, then ids, counts, status and checksums of
-    every frame."""
-    try:
-        lines = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in manifest(path))
-        if out:
-            atomic_write(out, lines)
-        else:
-            sys.stdout.write(lines)
-    except CleverError as error:
-        fail(error)
+def export_manifest(settings: ManifestSettings) -> str:
+    """The manifest's lines."""
+    from ..cache.care.manifest import manifest
+
+    lines = (json.dumps(entry, ensure_ascii=False) for entry in manifest(settings.path))
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _print_verification(summary: VerifySummary) -> None:
+def print_manifest(settings: ManifestSettings, lines: str) -> int:
+    """Write the lines to the file, or print them."""
+    if settings.out:
+        atomic_write(settings.out, lines)
+    else:
+        sys.stdout.write(lines)
+    return 0
+
+
+def _print_verification(summary: "VerifySummary") -> None:
     for problem in summary.problems:
         print(problem)
     rate = summary.bytes / max(summary.seconds, 1e-9)
@@ -157,7 +123,7 @@ def _print_verification(summary: VerifySummary) -> None:
         print(f"put them right with `clever cache repair {summary.path}`")
 
 
-def _print_repair(summary: RepairSummary) -> None:
+def _print_repair(summary: "RepairSummary") -> None:
     for problem in summary.found:
         print(f"found {problem}")
     for layer, shard in summary.recomputed:
@@ -176,7 +142,7 @@ def _print_repair(summary: RepairSummary) -> None:
     print(f"{summary.path}: {_count(summary.found)} found, {len(summary.left)} left")
 
 
-def _count(problems: list[Problem]) -> str:
+def _count(problems: "list[Problem]") -> str:
     return (
         "no problems"
         if not problems
@@ -186,7 +152,7 @@ def _count(problems: list[Problem]) -> str:
     )
 
 
-def _text(summary: StoreSummary) -> str:
+def _text(summary: "StoreSummary") -> str:
     base, layer, frames = summary.base, summary.base_layer, max(summary.base_layer.stored, 1)
     rule = ", ".join(
         f"{key} {value}" for key, value in base.items() if key not in ("dataset", "cameras")
@@ -212,7 +178,7 @@ def _text(summary: StoreSummary) -> str:
     return "\n".join(lines)
 
 
-def _teacher(teacher: TeacherSummary) -> list[str]:
+def _teacher(teacher: "TeacherSummary") -> list[str]:
     info, layer, fidelity = teacher.info, teacher.layer, teacher.fidelity
     settings = ", ".join(
         f"{key} {_short(value)}" for key, value in info.fingerprint.items() if value is not None
@@ -236,7 +202,7 @@ def _teacher(teacher: TeacherSummary) -> list[str]:
     ]
 
 
-def _fidelity(fidelity: Fidelity, reference: str) -> str:
+def _fidelity(fidelity: "Fidelity", reference: str) -> str:
     return (
         f"  fidelity  cosine to {reference}: mean {fidelity.mean:.6f}, 1st percentile "
         f"{fidelity.percentile1:.6f}, "

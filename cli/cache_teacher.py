@@ -1,13 +1,14 @@
-"""`clever cache-teacher`."""
+"""`clever cache-teacher`: a run or its plan, and what is printed of it."""
 
 import sys
+from typing import TYPE_CHECKING
 
-import typer
-
-from ..pipeline.cache_teacher import CacheSummary, cache_teacher
 from ..pipeline.settings.cache_teacher import CacheTeacherSettings
-from ..pipeline.stage_one.plan import plan
-from .command import BAD_FRAMES, job_command
+from .printers import BAD_FRAMES
+
+if TYPE_CHECKING:
+    from ..pipeline.cache_teacher import CacheSummary
+    from ..pipeline.stage_one.plan import Plan
 
 FAITHFUL = 0.999
 """Mean cosine to the float32 features that a codec should keep."""
@@ -15,28 +16,30 @@ LISTED = 20
 """Skipped frames that are listed after a run."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    job_command(app, "cache-teacher", CacheTeacherSettings, run)
-
-
-def run(settings: CacheTeacherSettings) -> int:
-    """Stage one: run the image teacher once over every camera frame and store features, points and
-    pairs.
-
-    Only what is missing is computed: the same command again goes on where it was stopped, another
-    --model adds a layer to the same store. Exit code 3: finished, but some frames were bad and were
-    skipped.
-    """
+def cache_or_plan(settings: CacheTeacherSettings) -> "CacheSummary | Plan | None":
+    """Fill the store, or reckon what that would take; None where a plan has nothing to do."""
     if settings.plan:
-        print(plan(settings) or f"nothing to do: {settings.store} has all frames asked for")
+        from ..pipeline.stage_one.plan import plan
+
+        return plan(settings)
+    from ..pipeline.cache_teacher import cache_teacher
+
+    return cache_teacher(settings)
+
+
+def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | None") -> int:
+    """Print a run or a plan."""
+    if settings.plan:
+        print(result or f"nothing to do: {settings.store} has all frames asked for")
         return 0
-    summary = cache_teacher(settings)
-    print_summary(summary)
-    return BAD_FRAMES if summary.failed else 0
+    from ..pipeline.cache_teacher import CacheSummary
+
+    assert isinstance(result, CacheSummary)
+    print_summary(result)
+    return BAD_FRAMES if result.failed else 0
 
 
-def print_summary(summary: CacheSummary) -> None:
+def print_summary(summary: "CacheSummary") -> None:
     """Print what a run did, one fact a line, skipped frames with their reasons."""
     if not summary.written:
         print(f"nothing to do: {summary.path} is complete for these {summary.wanted} frames")
@@ -61,7 +64,7 @@ def print_summary(summary: CacheSummary) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def warnings(summary: CacheSummary) -> list[str]:
+def warnings(summary: "CacheSummary") -> list[str]:
     """What is stored but may not be what the user wants."""
     found = []
     if summary.unseen:

@@ -1,12 +1,13 @@
-"""One way to make a command of a job: its settings class declares names, types, defaults and help
-once."""
+"""One way to make a command of a job: its settings class declares names, types, defaults, groups
+and help once."""
 
 import inspect
 import sys
 import types
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -14,88 +15,195 @@ from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
 from ..pipeline.settings.base import JobSettings
+from .diagnostics import diagnostics
+from .help import GroupedCommand, wide
+from .verbs import Verb
 
-Settings = TypeVar("Settings", bound=JobSettings)
+MISUSED = 2
+"""Exit code of a problem that the user can mend."""
+INTERRUPTED = 130
+WIDEST_METAVAR = 16
+"""Columns of choices beside a flag; longer lists stand in its text."""
+RUN = "Run"
+"""Group of what every command has."""
 
-BAD_FRAMES = 3
-"""Exit code of a run that finished but had to skip frames."""
 
-
-def job_command(
-    app: typer.Typer,
-    name: str,
-    settings: type[Settings],
-    job: Callable[[Settings], int],
-    argument: str = "",
-) -> None:
-    """Add command `name`: flags from the fields of `settings`, `--config`, then `job` with the
-    resolved settings.
+def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
+    """Add command `name` to `app`: flags from the fields of its settings, `--config`, `--quiet` and
+    `--log-file`, then its job with the resolved settings, then its printer.
 
     Flags win over the YAML file given by `--config`; types and ranges are checked by the settings
-    class alone.
-
-    Args:
-        job: runs the job, prints its result and returns the exit code.
-        argument: field that is given by position instead of by a flag.
+    class alone. Job and printer are imported when the settings are right.
     """
+    settings: type[JobSettings] = load(verb.settings)
 
     def command(**flags: Any) -> None:
-        config = flags.pop("config")
-        flags = {name: None if value == [] else value for name, value in flags.items()}
-        try:
-            raise typer.Exit(job(settings.resolve(config, flags)))
-        except CleverError as error:
-            fail(error)
-        except KeyboardInterrupt as error:
-            typer.echo(
-                str(error) or "stopped; what was finished is kept: the same command goes on",
-                err=True,
-            )
-            raise typer.Exit(130) from None
+        config, quiet, log_file = (flags.pop(name) for name in ("config", "quiet", "log_file"))
+        given = {name: None if value == [] else value for name, value in flags.items()}
+        raise typer.Exit(_run(verb, settings, config, given, quiet, log_file))
 
-    config = Annotated[
-        Path | None, typer.Option("--config", help="YAML file with settings; flags win.")
+    groups = settings.flag_groups()
+    order = [name for names in groups.values() for name in names]
+    names = [*verb.arguments, *(name for name in order if name not in verb.arguments)]
+    group_of = {name: group for group, names in groups.items() for name in names}
+    parameters = [
+        _argument(name, settings.model_fields[name])
+        if name in verb.arguments
+        else _option(name, settings.model_fields[name], group_of[name])
+        for name in names
     ]
-    # What a job has to itself before what it shares with others.
-    names = sorted(settings.model_fields, key=lambda name: name not in settings.__annotations__)
-    parameters = [_parameter(name, settings.model_fields[name], name == argument) for name in names]
-    parameters.append(
-        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config)
+    command.__signature__ = inspect.Signature([*parameters, *_shared()])  # type: ignore[attr-defined]
+    register = app.command(
+        name,
+        help=_paragraphs(verb.help),
+        short_help=overview(verb),
+        cls=GroupedCommand,
+        context_settings=wide(),
     )
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app.command(name, help=inspect.getdoc(job))(command)
+    register(command)
 
 
-def fail(error: CleverError) -> NoReturn:
-    """Print the one line of `error` and leave with exit code 2."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    raise typer.Exit(2)
+def load(path: str) -> Any:
+    """What ``module:name`` names, below `clever`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"...{module}", __name__), name)
 
 
-def _parameter(name: str, field: FieldInfo, positional: bool) -> inspect.Parameter:
+def overview(verb: Verb) -> str:
+    """The line of a command in the list of commands."""
+    return _paragraphs(verb.help).partition("\n\n")[0]
+
+
+def _paragraphs(text: str) -> str:
+    """`text` with each paragraph on one line, to be wrapped as wide as the terminal is."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _run(
+    verb: Verb,
+    settings: type[JobSettings],
+    config: Path | None,
+    flags: dict[str, Any],
+    quiet: bool,
+    log_file: Path | None,
+) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        with diagnostics(quiet, log_file) as stream:
+            try:
+                resolved = settings.resolve(config, flags)
+                printer: Callable[[Any, Any], int] = load(verb.printer)
+                return printer(resolved, load(verb.job)(resolved))
+            except CleverError as error:
+                stream.error(one_line(error))
+            except KeyboardInterrupt as error:
+                kept = "stopped; what was finished is kept: the same command goes on"
+                stream.error(str(error) or kept)
+                return INTERRUPTED
+    except CleverError as error:  # the log file itself
+        print(one_line(error), file=sys.stderr)
+    return MISUSED
+
+
+def one_line(error: Exception) -> str:
+    """The line that a problem is told in."""
+    return f"error: {' '.join(str(error).split())}"
+
+
+def _shared() -> list[inspect.Parameter]:
+    """Flags that every command has."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    config = typer.Option(
+        "--config",
+        help="YAML file with settings; flags win.",
+        rich_help_panel=RUN,
+        metavar="PATH",
+        show_default=False,
+    )
+    quiet = typer.Option(
+        "--quiet",
+        help="No progress and no notices, the result alone.",
+        rich_help_panel=RUN,
+        metavar="",
+    )
+    log_file = typer.Option(
+        "--log-file",
+        help="File that progress and notices are appended to, with the time.",
+        rich_help_panel=RUN,
+        metavar="PATH",
+        show_default=False,
+    )
+    return [
+        inspect.Parameter("config", kind, default=None, annotation=Annotated[Path | None, config]),
+        inspect.Parameter("quiet", kind, default=False, annotation=Annotated[bool, quiet]),
+        inspect.Parameter(
+            "log_file", kind, default=None, annotation=Annotated[Path | None, log_file]
+        ),
+    ]
+
+
+def _argument(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A field that is given by position: one value, or any number of them for a tuple."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    several = get_origin(field.annotation) is tuple
+    argument = typer.Argument(help=_description(field), metavar=name.upper(), show_default=False)
+    if several:  # none where the settings file names them
+        annotation = Annotated[list[str] | None, argument]
+        return inspect.Parameter(name, kind, default=None, annotation=annotation)
+    return inspect.Parameter(name, kind, annotation=Annotated[str, argument])
+
+
+def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
     flag = "--" + (field.alias or name).replace("_", "-")
-    text = " ".join((field.description or "").split())
-    if field.default not in (None, PydanticUndefined):
-        default = (
-            "x".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        )
-        text = f"{text} [default: {default}]"
-    if positional:
-        annotation: Any = Annotated[str, typer.Argument(help=text, metavar=name.upper())]
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    text, default, metavar = _description(field), typed(field.default), _metavar(field.annotation)
+    choices = _choices(field.annotation)
+    if choices and len(metavar) > WIDEST_METAVAR:
+        text, metavar = f"{text} Choices: {', '.join(choices)}.", "NAME"
+    text = f"{text} [default: {default}]" if default else text
+    common: dict[str, Any] = {"help": text, "show_default": False, "rich_help_panel": group}
     if field.annotation in (bool, bool | None):
-        option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text, show_default=False)
-        annotation = Annotated[bool | None, option]
+        option = typer.Option(f"{flag}/--no-{flag[2:]}", metavar="", **common)
+        annotation: Any = Annotated[bool | None, option]
     else:
-        option = typer.Option(
-            flag, help=text, metavar=_metavar(field.annotation), show_default=False
-        )
-        annotation = Annotated[
-            list[str] | None if _several_names(field.annotation) else str | None, option
-        ]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-    )
+        complete = _completion(choices) if choices else None
+        option = typer.Option(flag, metavar=metavar, autocompletion=complete, **common)
+        several = _several_names(field.annotation)
+        annotation = Annotated[list[str] | None if several else str | None, option]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _completion(choices: list[str]) -> Callable[[str], list[str]]:
+    """What the shell is offered for a choice that is typed half."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def _description(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def typed(default: object) -> str:
+    """A default as it is typed after its flag; empty where there is none to show."""
+    if default is None or default is PydanticUndefined or default == ():
+        return ""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        pixels = len(default) == 2 and all(isinstance(size, int) for size in default)
+        return ("x" if pixels else ",").join(map(str, default))
+    return str(default)
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Values of the Literals in an annotation."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
 
 
 def _several_names(annotation: Any) -> bool:
@@ -113,9 +221,8 @@ def _metavar(annotation: Any) -> str:
     if origin is Annotated:
         return _metavar(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return "|".join(
-            dict.fromkeys(_metavar(part) for part in get_args(annotation) if part is not type(None))
-        )
+        parts = (part for part in get_args(annotation) if part is not type(None))
+        return "|".join(dict.fromkeys(map(_metavar, parts)))
     if origin is tuple:
         return "HxW" if get_args(annotation) == (int, int) else "A,B,..."
     return {int: "N", float: "X", str: "TEXT", Path: "PATH"}.get(annotation, "TEXT")

@@ -1,34 +1,20 @@
 """The `clever` command."""
 
-import importlib
 import os
 import sys
 
 import typer
+from typer.exceptions import TyperException
 
-app = typer.Typer(
-    help="Distil a frozen image teacher into a LiDAR student from an offline feature cache.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+from .. import __version__
+from .command import MISUSED, add_command, overview
+from .help import OrderedGroup, wide
+from .verbs import VERBS, Group
 
-VERBS = {
-    "cache-teacher": "Run the image teacher once over all camera frames; store features and pairs.",
-    "cache": "Look at a feature cache, check it, repair it, copy it.",
-    "pretrain": "Distil a teacher's cached features into a LiDAR student.",
-    "ablate": "A table of ablations from one cache: settings x seeds, mean and spread.",
-    "finetune": "Train a linear probe or the whole student with labels, then evaluate it.",
-    "evaluate": "Evaluate a fine-tuned student: mIoU and IoU by class.",
-    "rankme": "Measure a student without labels: RankMe and matrix rank of its features.",
-    "features": "Write a student's feature for every point of bare LiDAR files.",
-    "make-drives": "Generate street drives in the nuScenes format: no download, exact labels.",
-    "benchmark": "Measure speed and quality on this machine.",
-    "demo": "The whole way on generated drives: cache, pre-train, probe, pictures.",
-}
-"""Commands and the line that `clever --help` shows; each lives in the module of its name and
-registers itself."""
+COMPLETION = "_CLEVER_COMPLETE"
+"""Set by the shell when it asks for completions."""
+WORDS = ("_TYPER_COMPLETE_ARGS", "COMP_WORDS")
+"""Where it then puts the line under way."""
 
 
 def main() -> None:
@@ -37,14 +23,81 @@ def main() -> None:
     # times slower as soon as another process wants the cores, and gain nothing measurable when none
     # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    if wanted in VERBS:
-        importlib.import_module("." + wanted.replace("-", "_"), __package__).register(app)
-    for verb in VERBS:
-        # Torch and spconv take seconds to import: only the command that is asked for pays for them.
-        if verb != wanted:
-            app.command(verb, help=VERBS[verb])(_placeholder)
-    app()
+    try:
+        sys.exit(build_app(_asked_verb())(prog_name="clever", standalone_mode=False))
+    except TyperException as error:
+        sys.exit(_explain(error))
+    except typer.Abort:
+        sys.exit(1)
+
+
+def build_app(asked: str) -> typer.Typer:
+    """The whole command, of which `asked` alone can run: only its settings are imported."""
+    app = typer.Typer(
+        help="Distil a frozen image teacher into a LiDAR student from an offline feature cache.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        cls=_Verbs,
+        context_settings=wide(),
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name, verb in VERBS.items():
+        if isinstance(verb, Group):
+            group = typer.Typer(help=verb.help, no_args_is_help=True, rich_markup_mode=None)
+            for part, command in verb.verbs.items() if name == asked else ():
+                add_command(group, part, command)
+            app.add_typer(group, name=name)
+        elif name == asked:
+            add_command(app, name, verb)
+        else:
+            app.command(name, short_help=overview(verb))(_placeholder)
+    return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"clever {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version.",
+        is_eager=True,
+        callback=_print_version,
+        metavar="",
+    ),
+) -> None:
+    """What belongs to no command; `version` prints itself."""
+
+
+def _asked_verb() -> str:
+    """The command that the line begins with, typed or to be completed."""
+    if COMPLETION in os.environ:
+        line = next((os.environ[name] for name in WORDS if name in os.environ), "")
+        words = line.split()[1:]
+    else:
+        words = sys.argv[1:]
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+def _explain(error: TyperException) -> int:
+    """Print what is wrong with a line in one line; the help where nothing was typed."""
+    message = error.format_message()
+    if not sys.argv[1:] or message.startswith("Usage:"):  # nothing was asked: this is the help
+        print(message, file=sys.stderr)
+        return MISUSED
+    context = getattr(error, "ctx", None)
+    where = f"; see {context.command_path} --help" if context else ""
+    print(f"error: {' '.join(message.split()).rstrip('.')}{where}", file=sys.stderr)
+    return MISUSED
+
+
+class _Verbs(OrderedGroup):
+    names = tuple(VERBS)
 
 
 def _placeholder() -> None:

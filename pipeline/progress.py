@@ -67,7 +67,7 @@ class Track:
         if self._live is None and time.monotonic() - self._printed >= self.every:
             self._print()
 
-    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The live line: count, rate and time left always; then label, bar and note as they fit."""
         yield Text(self.line(options.max_width), no_wrap=True, overflow="crop")
 

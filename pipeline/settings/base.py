@@ -3,7 +3,7 @@ result."""
 
 import difflib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +13,9 @@ from ...files import atomic_write
 
 SETTINGS_FILE = "settings.yaml"
 
+Groups = dict[str, tuple[str, ...]]
+"""Names of fields by heading."""
+
 
 class JobSettings(BaseModel):
     """Base of every job's settings; field names are the flags' names with underscores."""
@@ -20,6 +23,23 @@ class JobSettings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    groups: ClassVar[Groups] = {}
+    """Fields by the heading under which the command's help shows them, in its order."""
+
+    @classmethod
+    def flag_groups(cls) -> Groups:
+        """Every field once, by heading: those that the class names, then those of its bases, then
+        all others under ``Options``."""
+        groups: Groups = {}
+        named: set[str] = set()
+        for part in cls.__mro__:
+            for heading, names in vars(part).get("groups", {}).items():
+                fresh = tuple(name for name in names if name not in named)
+                groups[heading] = (*groups.get(heading, ()), *fresh)
+                named |= set(fresh)
+        others = tuple(name for name in cls.model_fields if name not in named)
+        return {**groups, **({"Options": others} if others else {})}
 
     @classmethod
     def resolve(cls, config: Path | None, overrides: dict[str, Any]) -> Self:

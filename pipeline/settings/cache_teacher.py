@@ -1,11 +1,11 @@
 """Settings of `clever cache-teacher`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import JobSettings
+from .base import Groups, JobSettings
 from .fields import DataRoot, DatasetName, Device, ImageSize, Names
 
 if TYPE_CHECKING:
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 
 class CacheTeacherSettings(JobSettings):
     """Settings of `clever cache-teacher`."""
+
+    groups: ClassVar[Groups] = {
+        "What to cache": (
+            "dataset", "data_root", "version", "split", "sequences", "limit", "cache",
+        ),
+        "Teacher": (
+            "model", "weights", "image_size", "layer", "position_embedding", "precision",
+        ),
+        "Store": ("codec", "tokens", "occlusion"),
+        "Run": (
+            "plan", "device", "workers", "scheduler", "batch_images", "decoders", "strict",
+            "retry_failed",
+        ),
+    }  # fmt: skip
 
     dataset: DatasetName = "nuscenes"
     """Kind of dataset."""

@@ -53,3 +53,49 @@ class RepairSettings(SourceSettings):
     """Threads that read and resize images; default: the number of cores, at most 16."""
     device: Device = "auto"
     """Where the teacher runs."""
+
+
+class InfoSettings(JobSettings):
+    """Settings of `clever cache info`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    path: Path
+    """Folder of the store."""
+    as_json: Annotated[bool, Field(alias="json")] = False
+    """Print JSON instead of text."""
+
+
+class DropSettings(JobSettings):
+    """Settings of `clever cache drop-teacher`."""
+
+    path: Path
+    """Folder of the store."""
+    teacher: str
+    """Whole id of the layer."""
+
+
+class CopySettings(JobSettings):
+    """Settings of `clever cache copy`."""
+
+    source: Path
+    """Folder of the store."""
+    target: Path
+    """Folder of the copy."""
+    teacher: Names | None = None
+    """Layer, or the beginning of its id; may repeat."""
+    scene: Names | None = None
+    """Scene to copy; may repeat."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N of these frames only."""
+    codec: Literal["int8", "int8-zstd", "fp16"] | None = None
+    """Encode the copied features anew."""
+
+
+class ManifestSettings(JobSettings):
+    """Settings of `clever cache export-manifest`."""
+
+    path: Path
+    """Folder of the store."""
+    out: Path | None = None
+    """File to write; default: print."""

@@ -1,16 +1,23 @@
 """Settings of `clever evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import JobSettings
+from .base import Groups, JobSettings
 from .fields import DataRoot, DatasetName, Device, Names
 
 
 class EvaluateSettings(JobSettings):
     """Settings of `clever evaluate`."""
+
+    groups: ClassVar[Groups] = {
+        "What to measure": (
+            "checkpoint", "dataset", "data_root", "version", "split", "sequences", "limit",
+        ),
+        "Run": ("out", "device"),
+    }  # fmt: skip
 
     checkpoint: Path
     """Folder of a fine-tuning run."""

@@ -1,11 +1,11 @@
 """Settings of `clever features`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .base import JobSettings
+from .base import Groups, JobSettings
 from .choices import InputFormat
 from .fields import Device
 
@@ -17,6 +17,13 @@ def _origin(value: object) -> object:
 
 class FeaturesSettings(JobSettings):
     """Settings of `clever features`."""
+
+    groups: ClassVar[Groups] = {
+        "Network": ("checkpoint",),
+        "Input": ("points", "input_format", "intensity_scale", "intensity_field", "origin"),
+        "Output": ("out", "output_format", "dtype"),
+        "Run": ("device",),
+    }
 
     points: tuple[Path, ...] = ()
     """LiDAR files."""

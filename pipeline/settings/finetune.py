@@ -1,10 +1,11 @@
 """Settings of `clever finetune`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from .base import Groups
 from .choices import FrameSampler, SegmentationLoss
 from .fields import Count, DataRoot, DatasetName, Names
 from .training import TrainingSettings
@@ -12,6 +13,16 @@ from .training import TrainingSettings
 
 class FinetuneSettings(TrainingSettings):
     """Settings of `clever finetune`."""
+
+    groups: ClassVar[Groups] = {
+        "What to train on": (
+            "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
+            "val_sequences", "fraction", "sampler",
+        ),
+        "Network": ("checkpoint", "mode", "student", "voxel_size", "batch_norm"),
+        "Task": ("loss", "augment", "mix3d"),
+        "Optimiser": ("epochs",),
+    }  # fmt: skip
 
     checkpoint: Literal["none"] | Path | None = None
     """Pre-training run; none: random weights; default: the newest finished run under runs/."""

@@ -2,12 +2,13 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field
 
 from ...student.choices import Distance, DistillationLoss, Weighting
+from .base import Groups
 from .choices import CameraChoice
 from .fields import Count, Names
 from .training import TrainingSettings
@@ -15,6 +16,22 @@ from .training import TrainingSettings
 
 class PretrainSettings(TrainingSettings):
     """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3)."""
+
+    groups: ClassVar[Groups] = {
+        "What to train on": ("cache", "teacher", "limit"),
+        "Network": (
+            "recipe", "student", "voxel_size", "patch", "head", "head_layers", "head_hidden",
+        ),
+        "Distillation": (
+            "loss", "weighting", "view", "pairs", "align_corners", "augmentation", "mix3d",
+        ),
+        "Occupancy": (
+            "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
+            "occupancy_distance", "occupancy_radius",
+        ),
+        "Optimiser": ("epochs",),
+        "Run": ("rankme_every",),
+    }  # fmt: skip
 
     cache: Path
     """Feature cache; the only thing that is read."""

@@ -1,11 +1,11 @@
 """Settings of `clever rankme`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from .base import JobSettings
+from .base import Groups, JobSettings
 from .fields import Device
 
 ROWS = 25_600
@@ -18,6 +18,12 @@ class RankmeSettings(JobSettings):
     """Settings of `clever rankme`."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    groups: ClassVar[Groups] = {
+        "What to measure": ("checkpoint", "cache", "teacher", "student", "voxel_size"),
+        "Sample": ("rows", "frames", "tolerance", "seed"),
+        "Run": ("device", "as_json"),
+    }
 
     checkpoint: Literal["none"] | Path
     """Run folder with a student; none: random weights."""

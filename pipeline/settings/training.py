@@ -1,17 +1,27 @@
 """Settings of every training job."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import JobSettings
+from .base import Groups, JobSettings
 from .choices import Schedule
 from .fields import Count, Device
 
 
 class TrainingSettings(JobSettings):
     """Settings of every training job."""
+
+    groups: ClassVar[Groups] = {
+        "Optimiser": (
+            "batch_size", "lr", "block_lr", "weight_decay", "schedule", "warmup", "clip_norm",
+        ),
+        "Run": (
+            "out", "seed", "device", "precision", "workers", "accumulate", "recompute",
+            "save_every",
+        ),
+    }  # fmt: skip
 
     batch_size: Count = 16
     """Frames a step, over all processes and parts."""

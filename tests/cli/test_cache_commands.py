@@ -5,17 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
-from clever.cli.cache import register
+from clever.cli.main import build_app
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 
-app = typer.Typer()
-register(app)
+app = build_app("cache")
 
 
 def run(*arguments: str | Path) -> Result:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from clever.cache.codec import Fidelity
 from clever.cache.store.layers import TeacherInfo
 from clever.cli import cache_teacher
+from clever.cli.main import build_app
 from clever.pipeline.cache_teacher import CacheSummary
 
 SUMMARY = CacheSummary(
@@ -33,8 +33,7 @@ SUMMARY = CacheSummary(
 def call(write_kitti: Callable[..., Path], tmp_path: Path) -> Callable[..., Any]:
     """Runs the command on a drive of four frames."""
     root = write_kitti({"00": 4}, points=50)
-    app = typer.Typer()
-    cache_teacher.register(app)
+    app = build_app("cache-teacher")
     flags = [
         "--dataset",
         "semantickitti",
@@ -53,7 +52,7 @@ def call(write_kitti: Callable[..., Path], tmp_path: Path) -> Callable[..., Any]
         "--device",
         "cpu",
     ]
-    return lambda *more: CliRunner().invoke(app, [*flags, *more])
+    return lambda *more: CliRunner().invoke(app, ["cache-teacher", *flags, *more])
 
 
 def test_a_run_and_the_same_again(call: Callable[..., Any]) -> None:

@@ -10,13 +10,11 @@ import laspy
 import numpy as np
 import pytest
 import torch
-import typer
 from numpy.typing import NDArray
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-import clever.cli.features
-import clever.cli.rankme
+from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
 from clever.pipeline.features import features
@@ -235,9 +233,7 @@ def test_features_that_do_not_fit(
 
 
 def test_the_command(run: Path, write_kitti_scan: Callable[[str], Path], tmp_path: Path) -> None:
-    app = typer.Typer()
-    clever.cli.features.register(app)
-    clever.cli.rankme.register(app)
+    app = build_app("features")
     good, bad = write_kitti_scan("good.bin"), tmp_path / "bad.bin"
     bad.write_bytes(b"12345")
     base = ["--checkpoint", str(run), "--device", "cpu"]

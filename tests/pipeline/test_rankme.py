@@ -8,17 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import typer
 from torch import Tensor
 from typer.testing import CliRunner
 
-import clever.cli.features
-import clever.cli.rankme
 from clever.cache import CachedFrame
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
+from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.rankme import rankme, student_ranks
 from clever.pipeline.settings.rankme import RankmeSettings
@@ -222,9 +220,7 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(
 
 
 def test_the_command_prints_rows_seed_and_tolerance_or_json(cache: Path) -> None:
-    app = typer.Typer()
-    clever.cli.rankme.register(app)
-    clever.cli.features.register(app)
+    app = build_app("rankme")
     arguments = [
         "rankme",
         "--checkpoint",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer import Typer
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
@@ -18,7 +17,7 @@ from clever.cache.codec import decode
 from clever.cache.projection import visible_pairs
 from clever.cache.store.local import forget_shards
 from clever.cache.teacher import load_teacher
-from clever.cli import benchmark as commands
+from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.benchmarks import teacher as teacher_module
 from clever.pipeline.benchmarks.occlusion import (
@@ -341,8 +340,7 @@ def test_picture_of_a_frame_that_is_not_there(nuscenes_root: Path, tmp_path: Pat
 
 
 def test_command(tmp_path: Path) -> None:
-    app = Typer()
-    commands.register(app)
+    app = build_app("benchmark")
     arguments = [
         "benchmark",
         "occlusion",

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer import Typer
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
 from clever.cache.projection import project
 from clever.cache.store.local import forget_shards
-from clever.cli import benchmark as commands
+from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.benchmarks.random_sweeps import RandomSweeps
 from clever.pipeline.benchmarks.step import _peak, benchmark_step
@@ -325,8 +324,7 @@ TINY |= {"voxel_size": 0.5, "rounds": 2, "loader_steps": 2, "profiled": 1, "devi
 
 
 def test_command(tmp_path: Path) -> None:
-    app, out = Typer(), tmp_path / "step.json"
-    commands.register(app)
+    app, out = build_app("benchmark"), tmp_path / "step.json"
     flags = {**TINY, "teachers": "test_vit", "image_size": "32x64", "out": out}
     arguments = [
         text

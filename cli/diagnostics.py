@@ -1,0 +1,82 @@
+"""Standard error while a command runs: notices and progress, silenced or also kept in a file."""
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import CleverError
+
+
+class Diagnostics(io.TextIOBase):
+    """Takes the place of standard error.
+
+    Args:
+        terminal: the true standard error.
+        quiet: nothing but `error` reaches the terminal.
+        log: also gets every line, with the time before it; progress then comes in lines.
+    """
+
+    def __init__(self, terminal: TextIO, quiet: bool, log: TextIO | None) -> None:
+        self.terminal, self.quiet, self.log = terminal, quiet, log
+        self._fresh = True
+
+    def isatty(self) -> bool:
+        """Whether a live bar may be drawn."""
+        return not self.quiet and self.log is None and self.terminal.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        """Of the terminal: what other libraries ask for."""
+        return self.terminal.fileno()
+
+    def write(self, text: str, /) -> int:
+        if not self.quiet:
+            self.terminal.write(text)
+        self._keep(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.terminal.flush()
+
+    def error(self, line: str) -> None:
+        """A line that is always shown."""
+        print(line, file=self.terminal, flush=True)
+        self._keep(f"{line}\n")
+
+    def _keep(self, text: str) -> None:
+        if self.log is None:
+            return
+        for part in text.splitlines(keepends=True):
+            if self._fresh:
+                self.log.write(time.strftime("%Y-%m-%d %H:%M:%S  "))
+            self.log.write(part)
+            self._fresh = part.endswith("\n")
+        self.log.flush()
+
+
+@contextlib.contextmanager
+def diagnostics(quiet: bool = False, log_file: Path | None = None) -> Iterator[Diagnostics]:
+    """Replace standard error for the duration of the block.
+
+    Raises:
+        CleverError: the log file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        log = None
+        if log_file is not None:
+            try:
+                log_file.parent.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context(log_file.open("a", encoding="utf-8"))
+            except OSError as error:
+                raise CleverError(
+                    f"cannot write {log_file}: {error.strerror}; choose another --log-file"
+                ) from error
+        stream = Diagnostics(sys.stderr, quiet, log)
+        stack.enter_context(contextlib.redirect_stderr(stream))
+        yield stream

@@ -1,0 +1,41 @@
+"""What commands print, and their exit codes."""
+
+from typing import TYPE_CHECKING
+
+from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.rankme import RankmeSettings
+
+if TYPE_CHECKING:
+    from ..pipeline.demo import DemoResult
+    from ..pipeline.features import FeaturesSummary
+    from ..pipeline.rankme import RankmeResult
+
+BAD_FRAMES = 3
+"""Exit code of a run that finished but had to skip frames."""
+
+
+def plain(_: JobSettings, result: object) -> int:
+    """Print a result as it says itself."""
+    print(result)
+    return 0
+
+
+def print_rankme(settings: RankmeSettings, result: "RankmeResult") -> int:
+    """Print ranks as text or JSON."""
+    print(result.model_dump_json(indent=2) if settings.as_json else result)
+    return 0
+
+
+def print_features(_: JobSettings, result: "FeaturesSummary") -> int:
+    """Print what was written; bad files make another exit code."""
+    print(result)
+    return BAD_FRAMES if result.bad else 0
+
+
+def print_demo(_: JobSettings, result: "DemoResult") -> int:
+    """Print both probes, the cosine and where the pictures are."""
+    for name, probe in (("distilled", result.distilled), ("random weights", result.random)):
+        print(f"mIoU {100 * probe.evaluation.miou:5.1f} %  {name}: {probe.evaluation.protocol}")
+    print(f"cosine to the teacher on a held-out keyframe: {result.cosine:.3f}")
+    print(f"pictures: {result.page}  ({result.seconds:.0f} s)")
+    return 0

@@ -1,0 +1,228 @@
+"""The table of commands: settings, job, printer and help of each.
+
+Everything is named by ``module:name`` below `clever` and imported when it is needed: the settings
+for the help of one command, job and printer only when it runs.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One command.
+
+    Attributes:
+        help: first the line of the overview, then what else the command's own help says.
+        settings: class of its settings, from which its flags come.
+        job: function of the settings; what it returns goes to the printer.
+        printer: prints a result under its settings and returns the exit code.
+        arguments: fields that are given by position instead of by a flag.
+    """
+
+    help: str
+    settings: str
+    job: str
+    printer: str = "cli.printers:plain"
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Commands under one name.
+
+    Attributes:
+        help: line of the overview.
+        verbs: the commands by name.
+    """
+
+    help: str
+    verbs: dict[str, Verb]
+
+
+CACHE = Group(
+    "Look at a feature cache, check it, repair it, copy it.",
+    {
+        "info": Verb(
+            """Print what a store holds: frames, teachers with their settings, bytes, fidelity and
+            skipped frames.""",
+            "pipeline.settings.care:InfoSettings",
+            "cli.cache:summary",
+            "cli.cache:print_info",
+            ("path",),
+        ),
+        "verify": Verb(
+            """Read a whole store and check every checksum, shape, range and reference; name
+            whatever is wrong.
+
+            With --data-root, points and pairs of a sample of frames are derived again and compared.
+            Exit code 1: problems.""",
+            "pipeline.settings.care:VerifySettings",
+            "pipeline.verify:verify",
+            "cli.cache:print_verification",
+            ("path",),
+        ),
+        "repair": Verb(
+            """Recompute exactly the damaged shards of a store and write its other damaged files
+            again.
+
+            Shards need the dataset (--data-root) and, for features, the teacher that made them.
+            Exit code 1: something is left.""",
+            "pipeline.settings.care:RepairSettings",
+            "pipeline.repair:repair",
+            "cli.cache:print_repair",
+            ("path",),
+        ),
+        "drop-teacher": Verb(
+            """Delete a teacher's layer from a store; points, pairs and other teachers stay as they
+            are.""",
+            "pipeline.settings.care:DropSettings",
+            "cli.cache:drop",
+            "cli.cache:print_drop",
+            ("path", "teacher"),
+        ),
+        "copy": Verb(
+            """Copy a store, or some of its scenes, frames and teachers.
+
+            With --codec the stored features are encoded anew; the copy's layer says so, and its
+            fidelity is relative to them.""",
+            "pipeline.settings.care:CopySettings",
+            "cli.cache:copy",
+            "cli.cache:print_copy",
+            ("source", "target"),
+        ),
+        "export-manifest": Verb(
+            """Print a store's contents as JSON lines: a header, then ids, counts, status and
+            checksums of every frame.""",
+            "pipeline.settings.care:ManifestSettings",
+            "cli.cache:export_manifest",
+            "cli.cache:print_manifest",
+            ("path",),
+        ),
+    },
+)
+BENCHMARK = Group(
+    "Measure speed and quality on this machine.",
+    {
+        "read": Verb(
+            """Frames/s of our reader and of others on the same frames, warm and cold, with and
+            without loader workers.
+
+            Every number is a ratio to np.memmap on float16 in the same round: median [quartiles]
+            (median frames/s).""",
+            "pipeline.settings.benchmarks:BenchmarkReadSettings",
+            "pipeline.benchmarks.read:benchmark_read",
+            "cli.benchmark:print_read",
+        ),
+        "teacher": Verb(
+            """Images/s of cache-teacher, from files to store, over those of the bare network, and
+            its peak memory.""",
+            "pipeline.settings.benchmarks:BenchmarkTeacherSettings",
+            "pipeline.benchmarks.teacher:benchmark_teacher",
+            "cli.benchmark:print_teacher",
+        ),
+        "step": Verb(
+            """A whole training step over its bare network, its parts and its memory, and what the
+            cache saves in it.""",
+            "pipeline.settings.benchmarks:BenchmarkStepSettings",
+            "pipeline.benchmarks.step:benchmark_step",
+            "cli.benchmark:print_step",
+        ),
+        "occlusion": Verb(
+            """Precision and recall of the occlusion test on generated drives, whose ray-cast truth
+            is known.""",
+            "pipeline.settings.benchmarks:BenchmarkOcclusionSettings",
+            "pipeline.benchmarks.occlusion:benchmark_occlusion",
+            "cli.benchmark:print_occlusion",
+        ),
+        "start": Verb(
+            """How long the command line takes to answer, over importing what it is made of.""",
+            "pipeline.settings.benchmarks:BenchmarkStartSettings",
+            "pipeline.benchmarks.start:benchmark_start",
+            "cli.benchmark:print_start",
+        ),
+    },
+)
+VERBS: dict[str, Verb | Group] = {
+    "cache-teacher": Verb(
+        """Run the image teacher once over all camera frames; store features, points and pairs.
+
+        Only what is missing is computed: the same command again goes on where it was stopped,
+        another --model adds a layer to the same store. Exit code 3: finished, but some frames were
+        bad and were skipped.""",
+        "pipeline.settings.cache_teacher:CacheTeacherSettings",
+        "cli.cache_teacher:cache_or_plan",
+        "cli.cache_teacher:print_result",
+    ),
+    "cache": CACHE,
+    "pretrain": Verb(
+        """Distil a teacher's cached features into a LiDAR student.
+
+        Opens the cache and nothing else: no images, no dataset, no teacher. Stopped at any time,
+        the same command with the same --out goes on as if it had never stopped. On several GPUs:
+        torchrun --nproc-per-node N --no-python clever pretrain ... gives what one GPU gives, with
+        the same --batch-size.""",
+        "pipeline.settings.pretrain:PretrainSettings",
+        "pipeline.pretrain:pretrain",
+    ),
+    "ablate": Verb(
+        """A table of ablations from one cache: settings x seeds, mean and spread.
+
+        Runs lie under --out and are kept: stopped at any time, the same command goes on. Several
+        commands may share the work by seed; the same command with all seeds then only makes the
+        table.""",
+        "pipeline.settings.ablate:AblateSettings",
+        "pipeline.ablate:ablate",
+    ),
+    "finetune": Verb(
+        """Train a linear probe or the whole student with labels, then evaluate it.
+
+        --mode probe freezes the backbone and trains one linear layer; --mode full trains
+        everything. --checkpoint none starts from random weights: the row to compare with.""",
+        "pipeline.settings.finetune:FinetuneSettings",
+        "pipeline.finetune:finetune",
+    ),
+    "evaluate": Verb(
+        """Evaluate a fine-tuned student on a labelled split: mIoU and IoU by class.""",
+        "pipeline.settings.evaluate:EvaluateSettings",
+        "pipeline.evaluate:evaluate",
+    ),
+    "rankme": Verb(
+        """Measure a student without labels: RankMe and matrix rank of its features.
+
+        Backbone features, before any head. Reads the point clouds of a feature cache.
+        --checkpoint none --student NAME measures random weights: the row to compare with.""",
+        "pipeline.settings.rankme:RankmeSettings",
+        "pipeline.rankme:rankme",
+        "cli.printers:print_rankme",
+    ),
+    "features": Verb(
+        """Write a student's feature for every point of bare LiDAR files.
+
+        Files of KITTI, nuScenes, PCD, PLY, LAS or LAZ. Row i of an output belongs to point i of its
+        file. Coordinates are metres around the sensor; how intensity was brought to 0 to 1 is
+        printed. Exit code 3: finished, but some files were bad and were skipped.""",
+        "pipeline.settings.features:FeaturesSettings",
+        "pipeline.features:features",
+        "cli.printers:print_features",
+        ("points",),
+    ),
+    "make-drives": Verb(
+        """Generate street drives in the nuScenes format: no download, exact labels.
+
+        Six cameras, a 32-beam LiDAR, lidarseg labels and boxes. The unmodified nuscenes-devkit
+        opens them; geometry is exact, the same seed gives the same bytes.""",
+        "pipeline.settings.make_drives:MakeDrivesSettings",
+        "pipeline.drives:make_drives",
+    ),
+    "benchmark": BENCHMARK,
+    "demo": Verb(
+        """The whole way on generated drives: cache, pre-train, probe, pictures.
+
+        Without any download but packages. The drives are generated and the teacher is a supervised
+        EfficientNet-Lite0: the numbers show that everything works, not how good the method is.""",
+        "pipeline.settings.demo:DemoSettings",
+        "pipeline.demo:demo",
+        "cli.printers:print_demo",
+    ),
+}
+"""Every command, in the order of the overview."""

@@ -1,0 +1,166 @@
+"""The command line: its table, how it answers, what it imports, what it prints where."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clever.cli.command import load, typed
+from clever.cli.main import build_app
+from clever.cli.verbs import VERBS, Group, Verb
+from clever.pipeline.settings.base import JobSettings
+
+HEAVY = ("torch", "spconv", "nuscenes", "zarr", "timm", "scipy", "matplotlib", "numpy")
+ROWS = {
+    f"{name} {part}" if isinstance(verb, Group) else name: command
+    for name, verb in VERBS.items()
+    for part, command in (verb.verbs.items() if isinstance(verb, Group) else [("", verb)])
+}
+
+
+def clever(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clever", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_names_what_is_there(name: str) -> None:
+    verb: Verb = ROWS[name]
+    settings = load(verb.settings)
+    assert issubclass(settings, JobSettings)
+    assert callable(load(verb.job))
+    assert callable(load(verb.printer))
+    assert set(verb.arguments) <= set(settings.model_fields)
+    groups = settings.flag_groups()
+    fields = [field for fields in groups.values() for field in fields]
+    assert sorted(fields) == sorted(settings.model_fields)
+    assert len(groups) == 1 or "Options" not in groups
+
+
+def test_no_help_and_no_mistake_imports_anything_heavy() -> None:
+    """Every command's help, a wrong flag and a wrong choice, in one process each."""
+    code = (
+        "import sys\n"
+        "from clever.cli.main import main\n"
+        "for words in {lines}:\n"
+        "    sys.argv = ['clever', *words.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print('exit', end.code)\n"
+        f"print('heavy', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    lines = [f"{name} --help" for name in ROWS]
+    lines += ["--version", "--help", "pretrain --nonsense 1", "finetune --mode nonsense"]
+    lines += ["pretrain --cache x --head nonsense", "benchmark step --precision nonsense"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("{lines}", repr(lines))], capture_output=True, text=True
+    )
+    ends = re.findall(r"^exit (.*)$", done.stdout, re.MULTILINE)
+    assert [end in ("0", "None") for end in ends] == [True] * (len(lines) - 4) + [False] * 4
+    assert ends[-4:] == ["2"] * 4
+    assert done.stdout.endswith("heavy []\n")
+    errors = done.stderr.splitlines()
+    assert len(errors) == 4
+    assert errors[0].startswith("error: No such option: --nonsense")
+    assert errors[0].endswith("; see clever pretrain --help") or "; see" in errors[0]
+    assert errors[1] == "error: --mode is 'nonsense': should be 'probe' or 'full'"
+    assert errors[2] == "error: --head is 'nonsense': should be 'mlp' or 'linear'"
+
+
+def test_help_shows_flags_in_groups_as_wide_as_the_terminal() -> None:
+    shown = clever("pretrain", "--help", COLUMNS="120").stdout
+    headings = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
+    assert headings == [
+        "What to train on",
+        "Network",
+        "Distillation",
+        "Occupancy",
+        "Optimiser",
+        "Run",
+        "Other",
+    ]
+    assert max(map(len, shown.splitlines())) > 100
+    assert max(map(len, clever("pretrain", "--help", COLUMNS="70").stdout.splitlines())) <= 70
+    first = shown.index("--cache PATH")
+    assert (
+        first < shown.index("--recipe") < shown.index("--batch-size N") < shown.index("--log-file")
+    )
+
+
+def test_defaults_are_shown_as_they_are_typed() -> None:
+    assert typed((224, 448)) == "224x448"
+    assert typed((0, 1, 2)) == "0,1,2"
+    assert typed(("int8", "int8-zstd", "fp16")) == "int8,int8-zstd,fp16"
+    assert typed(("int8", "fp16")) == "int8,fp16"
+    assert typed(True) == "yes"
+    assert typed(0.05) == "0.05"
+    assert typed(Path("benchmark.json")) == "benchmark.json"
+    assert typed(None) == typed(()) == ""
+    assert "[default: 0,1,2]" in clever("ablate", "--help", COLUMNS="200").stdout
+    assert "[default: 224x448]" in clever("cache-teacher", "--help", COLUMNS="200").stdout
+
+
+def test_version_overview_and_nothing_at_all() -> None:
+    import importlib.metadata
+
+    version = importlib.metadata.version("clever-distiller")
+    assert clever("--version").stdout == f"clever {version}\n"
+    overview = clever("--help", COLUMNS="200").stdout
+    assert [line.split()[0] for line in overview.partition("Commands:\n")[2].splitlines()] == [
+        *VERBS
+    ]
+    nothing = clever()
+    assert nothing.returncode == 2
+    assert "Commands:" in nothing.stdout + nothing.stderr
+    unknown = clever("pretrian")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: No such command 'pretrian'")
+    assert unknown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("clever pre", {"pretrain"}),
+        ("clever pretrain --he", {"--head", "--head-layers", "--head-hidden", "--help"}),
+        ("clever pretrain --head ml", {"mlp"}),
+        ("clever cache dr", {"drop-teacher"}),
+    ],
+)
+def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[str]) -> None:
+    words = line.split()
+    done = clever(_CLEVER_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    assert set(done.stdout.split()) == offered
+
+
+def test_quiet_and_log_file(tmp_path: Path) -> None:
+    arguments = ["make-drives", "--scenes", "1", "--keyframes", "1", "--image-width", "64"]
+    arguments += ["--azimuths", "90", "--workers", "1", "--out"]
+    log = tmp_path / "logs" / "run.log"
+    run = CliRunner().invoke
+    app = build_app("make-drives")
+    loud = run(app, [*arguments, str(tmp_path / "a"), "--log-file", str(log)])
+    assert loud.exit_code == 0
+    assert "make-drives: 1/1 keyframes" in loud.stderr
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  make-drives: 1/1 .*\n", log.read_text())
+    quiet = run(app, [*arguments, str(tmp_path / "b"), "--quiet", "--log-file", str(log)])
+    assert quiet.stderr == ""
+    assert quiet.stdout.replace("/b", "/a") == loud.stdout
+    assert len(log.read_text().splitlines()) == 2
+    refused = run(app, [*arguments, str(tmp_path / "b"), "--quiet", "--log-file", str(log)])
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"error: {tmp_path / 'b'} exists")
+    assert refused.stderr.strip() in log.read_text()
+    nowhere = run(app, [*arguments, str(tmp_path / "c"), "--log-file", str(tmp_path)])
+    assert nowhere.exit_code == 2
+    assert nowhere.stderr == (
+        f"error: cannot write {tmp_path}: Is a directory; choose another --log-file\n"
+    )
+    assert not (tmp_path / "c").exists()
