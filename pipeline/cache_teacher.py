@@ -18,7 +18,7 @@ from ..cache.store.records import committed_shards
 from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teacher
 from ..errors import CleverError
-from .datasets import LidarDataset
+from .datasets import LidarDataset, open_dataset
 from .device import choose_device, cores
 from .progress import Track
 from .stage_one.calibration import calibration_sample
@@ -37,7 +37,6 @@ from .stage_one.request import (
     existing_store,
     find_layer,
     frame_choice,
-    open_dataset,
     teacher_device,
     teacher_request,
     teacher_settings,
@@ -94,7 +93,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         rows = recall_rows(store, key) if store and base_agrees(settings, store) else None
         if store and rows and (summary := _nothing_to_do(settings, store, request, rows)):
             return summary
-        dataset = open_dataset(settings)
+        dataset = open_dataset(settings, settings.dataset)
         ids, scenes = wanted_frames(settings, dataset)
         base = base_settings(settings, dataset)
         store = Store.open_or_create(settings.store, base) if store else None
@@ -208,7 +207,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         )
         root = settings.data_root.absolute() if settings.data_root else None
         yield dask_workers.Workers(
-            client, job, partial(open_dataset, settings.decided(data_root=root))
+            client, job, partial(open_dataset, settings.decided(data_root=root), settings.dataset)
         )
 
 

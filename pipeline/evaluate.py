@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
-from .datasets import IGNORE, LidarDataset, build_dataset
+from .datasets import IGNORE, LidarDataset, open_dataset
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
@@ -135,14 +135,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     segmenter, training = load_segmenter(settings.checkpoint)
     name = settings.dataset or training.dataset
     version = settings.version or (training.version if name == training.dataset else None)
-    out = settings.out or settings.checkpoint / f"evaluate-{name}-{_where(settings)}"
-    dataset = build_dataset(
-        name,
-        settings.data_root,
-        version=version,
-        split=settings.split,
-        sequences=settings.sequences,
-    )
+    dataset = open_dataset(settings.decided(version=version), name)
+    out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{_where(settings)}"
     if tuple(dataset.class_names) != training.class_names:
         raise CleverError(
             f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of "

@@ -11,7 +11,7 @@ from ..student.augment import Augmentation
 from ..student.checkpoint import WEIGHTS
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import Segmenter, Training
-from .datasets import LidarDataset, build_dataset
+from .datasets import LidarDataset, open_dataset
 from .device import choose_device
 from .evaluate import SegmentationResult, measure_segmenter
 from .published import published
@@ -121,19 +121,8 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     out = team.agree(settings.out or default_folder(f"finetune-{settings.mode}-{student.name}"))
     plan = FinetunePlan.of(settings, start, out)
     check_step(settings, team, settings.mix3d if plan.augment else 0)
-    train, val = (
-        build_dataset(
-            settings.dataset,
-            settings.data_root,
-            version=settings.version,
-            split=split,
-            sequences=sequences,
-        )
-        for split, sequences in (
-            (settings.train_split, settings.train_sequences),
-            (settings.val_split, settings.val_sequences),
-        )
-    )
+    train = open_dataset(settings.train_part, settings.dataset)
+    val = open_dataset(settings.val_part, settings.dataset)
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
     run = Run.open(out, plan.record(settings), team)
@@ -266,7 +255,7 @@ def _describe(
     augmentation = f"augmentation, Mix3D {settings.mix3d:g}" if plan.augment else "no augmentation"
     layer = "batch norm + linear" if plan.batch_norm else "linear"
     return Training(
-        dataset=settings.dataset,
+        dataset=dataset.name,
         version=settings.version,
         class_names=tuple(dataset.class_names),
         batch_norm=plan.batch_norm,

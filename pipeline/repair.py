@@ -19,7 +19,7 @@ from ..cache.store.store import Store
 from ..cache.store.writer import PointShard
 from ..cache.teacher import load_teacher
 from ..errors import CleverError, FrameError
-from .datasets import LidarDataset
+from .datasets import LidarDataset, positions
 from .device import choose_device
 from .progress import Track
 from .settings.cache_teacher import CacheTeacherSettings
@@ -101,7 +101,7 @@ class _Redo:
             )
         self.store = Store(settings.path)
         self.dataset = open_source(settings, points)
-        self.index = {frame: number for number, frame in enumerate(self.dataset.frame_ids)}
+        self.index = positions(self.dataset)
         self.stage = _stage(settings, self.store, layer.info, self.dataset) if layer.info else None
 
     def run(self, summary: RepairSummary) -> None:

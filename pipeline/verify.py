@@ -17,7 +17,7 @@ from ..cache.store.records import FrameRecord, read_commit
 from ..cache.store.rows import ShardRows
 from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
-from .datasets import LidarDataset, build_dataset
+from .datasets import LidarDataset, open_dataset, positions
 from .progress import Track
 from .settings.care import SourceSettings, VerifySettings
 from .stage_one.frames import read_frame
@@ -95,17 +95,12 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
     Raises:
         CleverError: it does not open, or is another one.
     """
-    made_from = points.content["base"]["dataset"]
-    name = settings.dataset or made_from
-    if name != made_from:
-        raise CleverError(f"{settings.path} was made from {made_from}, not from {name}")
-    dataset = build_dataset(
-        name,
-        settings.data_root,
-        version=settings.version,
-        split=settings.split,
-        sequences=settings.sequences,
-    )
+    origin = points.content["base"]["dataset"]
+    name = settings.dataset or origin
+    dataset = open_dataset(settings, name) if ":" in name or name == origin else None
+    if dataset is None or dataset.name != origin:
+        opened = dataset.name if dataset else name
+        raise CleverError(f"{settings.path} was made from {origin}, not from {opened}")
     if set(dataset.frame_ids).isdisjoint(points.content["ids"]):
         raise CleverError(
             f"{settings.data_root} has no frame of {settings.path}; give the --data-root, "
@@ -121,7 +116,7 @@ def _derive_again(
     """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left
     out, problems."""
     store = Store(settings.path)
-    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+    index = positions(dataset)
     records = {record.row: record for commit in store.commits("points") for record in commit.frames}
     rows = [row for row, record in records.items() if not record.reason and record.id in index]
     generator = np.random.default_rng(settings.seed)

@@ -14,7 +14,7 @@ from ...cache.images import load_image
 from ...cache.occlusion import hidden
 from ...cache.projection import in_view, project
 from ...errors import CleverError
-from ..datasets import build_dataset
+from ..datasets import open_dataset
 from ..drives import (
     CAMERAS,
     CATEGORIES,
@@ -191,9 +191,7 @@ def _camera(recipe: Recipe, scene: int, keyframe: int, model: CameraModel) -> Ca
 
 
 def _frame(settings: BenchmarkOcclusionSettings) -> Frame:
-    dataset = build_dataset(
-        settings.dataset, settings.data_root, split="all", sequences=settings.sequences
-    )
+    dataset = open_dataset(settings, settings.dataset)
     if settings.frame >= len(dataset):
         raise CleverError(
             f"--frame {settings.frame}: the dataset has {len(dataset)} frames, counted from 0"

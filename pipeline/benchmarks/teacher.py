@@ -21,7 +21,7 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher, load_teacher
-from ..datasets import LidarDataset, build_dataset
+from ..datasets import LidarDataset, open_dataset, positions
 from ..device import choose_device
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkTeacherSettings
@@ -241,9 +241,7 @@ def _verdict(met: bool) -> str:
 def _dataset(settings: BenchmarkTeacherSettings, folder: Path) -> LidarDataset:
     if settings.data_root is None:
         return GeneratedFrames(folder, settings.cameras)
-    return build_dataset(
-        settings.dataset, settings.data_root, split="all", sequences=settings.sequences
-    )
+    return open_dataset(settings, settings.dataset)
 
 
 def _lanes(device: torch.device) -> int:
@@ -297,7 +295,7 @@ def _parts(
     store = Store.open_or_create(job.store, base_settings(job, dataset))
     store.extend(list(dataset.frame_ids), list(dataset.scenes))
     info = add_layer(store, job, teacher, {})
-    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+    index = positions(dataset)
     per_image = 1 / (count * cameras)
     with deterministic():
         clock = _Clock(teacher.device, per_image)

@@ -1,58 +1,18 @@
-"""Datasets, one a file; each yields the same `Frame`."""
+"""Datasets, one a file; each yields the same `Frame`. The registry names them."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ...errors import CleverError
-from .base import IGNORE, LidarDataset
-from .nuscenes import NuScenesDataset
-from .semantickitti import SemanticKittiDataset
+if TYPE_CHECKING:
+    from .base import IGNORE, LidarDataset, positions
+    from .opening import build_dataset, open_dataset
 
-__all__ = [
-    "DATASETS",
-    "IGNORE",
-    "LidarDataset",
-    "NuScenesDataset",
-    "SemanticKittiDataset",
-    "build_dataset",
-]
-
-DATASETS = (NuScenesDataset.name, SemanticKittiDataset.name)
+__all__ = ["IGNORE", "LidarDataset", "build_dataset", "open_dataset", "positions"]
 
 
-def build_dataset(
-    name: str,
-    root: Path | str | None,
-    *,
-    version: str | None = None,
-    split: str = "train",
-    sequences: Sequence[str] | None = None,
-) -> LidarDataset:
-    """Open the dataset called `name`.
-
-    Args:
-        name: one of `DATASETS`.
-        root: dataset folder.
-        version: folder of tables; nuScenes alone has one. None: v1.0-trainval if it is there, else
-            the only one.
-        split: ``train``, ``val`` or ``all``; nuScenes' ``v1.0-test`` has ``test``.
-        sequences: SemanticKITTI alone; sequence numbers, which win over `split`.
-
-    Raises:
-        CleverError: unknown name, no such folder, `sequences` for nuScenes, or what the dataset
-            itself reports.
-    """
-    if name not in DATASETS:
-        raise CleverError(f"unknown dataset {name!r}; choose {' or '.join(DATASETS)}")
-    if root is None or not Path(root).is_dir():
-        missing = (
-            "no dataset folder given" if root is None else f"dataset folder {root} does not exist"
-        )
-        raise CleverError(f"{missing}; pass --data-root or set CLEVER_DATA_ROOT")
-    if name == SemanticKittiDataset.name:
-        return SemanticKittiDataset(root, sequences, split)
-    if sequences:
-        raise CleverError(
-            "nuscenes has no sequences; leave --sequences out and choose with --version and --split"
-        )
-    return NuScenesDataset(root, version, split)
+def __getattr__(name: str) -> Any:
+    """Import numpy and the rest only for those who ask for it: settings need the registry alone."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = ".opening" if name.endswith("_dataset") else ".base"
+    return getattr(import_module(module, __name__), name)

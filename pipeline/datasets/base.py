@@ -45,3 +45,8 @@ class LidarDataset(Protocol):
         """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of
         another length."""
         ...
+
+
+def positions(dataset: LidarDataset) -> dict[str, int]:
+    """Position of every frame in `dataset` by its id."""
+    return {frame: position for position, frame in enumerate(dataset.frame_ids)}

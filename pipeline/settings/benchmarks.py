@@ -7,11 +7,12 @@ from pydantic import BeforeValidator, Field
 
 from .base import JobSettings
 from .cache_teacher import CacheTeacherSettings
-from .fields import Count, DatasetName, Device, ImageSize, Names
+from .dataset import WholeDatasetSettings
+from .fields import Count, Device, ImageSize, Names
 from .pretrain import PretrainSettings
 
 
-class BenchmarkOcclusionSettings(JobSettings):
+class BenchmarkOcclusionSettings(WholeDatasetSettings):
     """Settings of `clever benchmark occlusion`."""
 
     scenes: Annotated[int, Field(ge=1, le=9999)] = 6
@@ -28,10 +29,6 @@ class BenchmarkOcclusionSettings(JobSettings):
     """PNG to draw of a frame of --data-root: kept and dropped pairs over its images."""
     data_root: Path | None = None
     """With --picture: dataset folder."""
-    dataset: DatasetName = "nuscenes"
-    """With --picture: kind of dataset."""
-    sequences: Names | None = None
-    """With --picture, SemanticKITTI only: sequence numbers with commas."""
     frame: Annotated[int, Field(ge=0)] = 0
     """With --picture: number of the frame in the dataset."""
     out: Path = Path("benchmark-occlusion.json")
@@ -161,15 +158,11 @@ class BenchmarkStartSettings(JobSettings):
     """JSON file with every round."""
 
 
-class BenchmarkTeacherSettings(JobSettings):
+class BenchmarkTeacherSettings(WholeDatasetSettings):
     """Settings of `clever benchmark teacher`."""
 
     data_root: Path | None = None
     """Dataset whose frames are used; default: generated 1600x900 JPEGs."""
-    dataset: DatasetName = "nuscenes"
-    """With --data-root: kind of dataset."""
-    sequences: Names | None = None
-    """With --data-root, SemanticKITTI only: sequence numbers with commas."""
     cameras: Annotated[int, Field(ge=1)] = 6
     """Generated: images of a frame."""
     model: str = "vits14"

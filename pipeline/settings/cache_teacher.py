@@ -1,23 +1,22 @@
 """Settings of `clever cache-teacher`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import Groups, JobSettings
-from .fields import DataRoot, DatasetName, Device, ImageSize, Names
-
-if TYPE_CHECKING:
-    pass
+from .base import Groups
+from .dataset import DatasetSettings
+from .fields import Device, ImageSize
 
 
-class CacheTeacherSettings(JobSettings):
+class CacheTeacherSettings(DatasetSettings):
     """Settings of `clever cache-teacher`."""
 
     groups: ClassVar[Groups] = {
         "What to cache": (
-            "dataset", "data_root", "version", "split", "sequences", "limit", "cache",
+            "dataset", "data_root", "version", "split", "sequences", "dataset_option", "limit",
+            "cache",
         ),
         "Teacher": (
             "model", "weights", "image_size", "layer", "position_embedding", "precision",
@@ -29,16 +28,6 @@ class CacheTeacherSettings(JobSettings):
         ),
     }  # fmt: skip
 
-    dataset: DatasetName = "nuscenes"
-    """Kind of dataset."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
-    version: str | None = None
-    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
-    split: Literal["train", "val", "test", "all"] = "train"
-    """Official split."""
-    sequences: Names | None = None
-    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
     model: str = "vitb14"
     """Image teacher: vits14, vitb14, vitl14, vitg14 (DINOv2, also with _reg), efficientnet_lite0 or
     any timm model."""
@@ -87,4 +76,4 @@ class CacheTeacherSettings(JobSettings):
     @property
     def store(self) -> Path:
         """Folder of the store."""
-        return self.cache or Path("caches") / f"{self.dataset}.zarr"
+        return self.cache or Path("caches") / f"{self.dataset.replace(':', '.')}.zarr"

@@ -6,24 +6,17 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .base import JobSettings
-from .fields import DataRoot, DatasetName, Device, Names
+from .dataset import DatasetName, WholePart
+from .fields import Device, Names
 
 
-class SourceSettings(JobSettings):
+class SourceSettings(WholePart):
     """A store and the dataset that it was made from."""
 
     path: Path
     """Folder of the store."""
     dataset: DatasetName | None = None
     """Kind of dataset; default: the one that the store names."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
-    version: str | None = None
-    """nuScenes only: folder of tables; default: v1.0-trainval if it is there, else the only one."""
-    split: Literal["train", "val", "test", "all"] = "all"
-    """Official split."""
-    sequences: Names | None = None
-    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
 
 
 class VerifySettings(SourceSettings):

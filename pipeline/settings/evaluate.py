@@ -5,16 +5,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups, JobSettings
-from .fields import DataRoot, DatasetName, Device, Names
+from .base import Groups
+from .dataset import DatasetName, HeldOutPart
+from .fields import Device
 
 
-class EvaluateSettings(JobSettings):
+class EvaluateSettings(HeldOutPart):
     """Settings of `clever evaluate`."""
 
     groups: ClassVar[Groups] = {
         "What to measure": (
-            "checkpoint", "dataset", "data_root", "version", "split", "sequences", "limit",
+            "checkpoint", "dataset", "data_root", "version", "split", "sequences",
+            "dataset_option", "limit",
         ),
         "Run": ("out", "device"),
     }  # fmt: skip
@@ -23,14 +25,8 @@ class EvaluateSettings(JobSettings):
     """Folder of a fine-tuning run."""
     dataset: DatasetName | None = None
     """Kind of dataset; default: the fine-tuning run's."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
     version: str | None = None
-    """nuScenes only: folder of tables; default: the fine-tuning run's."""
-    split: str = "val"
-    """Official split."""
-    sequences: Names | None = None
-    """SemanticKITTI only: sequence numbers with commas; they win over the split."""
+    """Release, for datasets that have several; default: the fine-tuning run's."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N labelled frames only."""
     device: Device = "auto"

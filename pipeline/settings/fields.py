@@ -1,14 +1,11 @@
 """Types of settings that several jobs share, and how they are written."""
 
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
-DatasetName = Literal["nuscenes", "semantickitti"]
 
 
 def _names(value: object) -> object:
@@ -43,11 +40,3 @@ ImageSize = Annotated[
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """Names (of scenes, sequences, teachers): a list of strings, or strings with commas."""
-
-
-def _environment_root() -> str | None:
-    return os.environ.get("CLEVER_DATA_ROOT")
-
-
-DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, validate_default=True)]
-"""Dataset folder; the environment variable CLEVER_DATA_ROOT unless given."""

@@ -7,17 +7,18 @@ from pydantic import Field
 
 from .base import Groups
 from .choices import FrameSampler, SegmentationLoss
-from .fields import Count, DataRoot, DatasetName, Names
+from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
+from .fields import Count, Names
 from .training import TrainingSettings
 
 
-class FinetuneSettings(TrainingSettings):
+class FinetuneSettings(TrainingSettings, DatasetPlace):
     """Settings of `clever finetune`."""
 
     groups: ClassVar[Groups] = {
         "What to train on": (
             "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
-            "val_sequences", "fraction", "sampler",
+            "val_sequences", "dataset_option", "fraction", "sampler",
         ),
         "Network": ("checkpoint", "mode", "student", "voxel_size", "batch_norm"),
         "Task": ("loss", "augment", "mix3d"),
@@ -31,19 +32,17 @@ class FinetuneSettings(TrainingSettings):
     voxel_size: Annotated[float, Field(gt=0)] | None = None
     """For --checkpoint none: metres; default: 0.05."""
     dataset: DatasetName = "nuscenes"
-    """Kind of dataset."""
-    data_root: DataRoot
-    """Dataset folder; default: the environment variable CLEVER_DATA_ROOT."""
-    version: str | None = None
-    """nuScenes only: folder of tables."""
+    """Kind of dataset: nuscenes, semantickitti, one of an installed package, or
+    package.module:Class."""
     train_split: str = "train"
     """Split to train on."""
     train_sequences: Names | None = None
-    """SemanticKITTI only: sequences to train on, with commas; they win over the split."""
+    """Drives to train on, with commas, for datasets that have them, as SemanticKITTI; they win over
+    the split."""
     val_split: str = "val"
     """Split to evaluate on."""
     val_sequences: Names | None = None
-    """SemanticKITTI only: sequences to evaluate on."""
+    """Drives to evaluate on."""
     mode: Literal["probe", "full"] = "probe"
     """Train one linear layer on the frozen student, or everything."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -65,3 +64,15 @@ class FinetuneSettings(TrainingSettings):
     feature once."""
     mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that two augmented frames of a batch are mixed."""
+
+    @property
+    def train_part(self) -> DatasetPart:
+        """The frames to train on."""
+        place = {name: getattr(self, name) for name in DatasetPlace.model_fields}
+        return DatasetPart(**place, split=self.train_split, sequences=self.train_sequences)
+
+    @property
+    def val_part(self) -> HeldOutPart:
+        """The frames to evaluate on."""
+        place = {name: getattr(self, name) for name in DatasetPlace.model_fields}
+        return HeldOutPart(**place, split=self.val_split, sequences=self.val_sequences)

@@ -15,6 +15,7 @@ from ...cache.store.shards import index_bytes
 from ...cache.store.store import Store
 from ...cache.teacher import load_teacher
 from ...errors import CleverError
+from ..datasets import open_dataset
 from ..device import choose_device, cores
 from ..settings.cache_teacher import CacheTeacherSettings
 from .calibration import freeze_calibration
@@ -25,7 +26,6 @@ from .request import (
     build_stage,
     existing_store,
     find_layer,
-    open_dataset,
     teacher_request,
     teacher_settings,
     wanted_frames,
@@ -148,7 +148,7 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         CleverError: what `cache_teacher` would report: no dataset, no weights, no frame that can be
             used.
     """
-    dataset = open_dataset(settings)
+    dataset = open_dataset(settings, settings.dataset)
     ids, _ = wanted_frames(settings, dataset)
     points, grid = _missing(settings, ids)
     if not points and not grid:

@@ -11,7 +11,7 @@ from ...cache.store.seals import seal_path
 from ...cache.store.store import Store
 from ...cache.teacher import Teacher, TeacherSettings
 from ...errors import CleverError
-from ..datasets import LidarDataset, build_dataset
+from ..datasets import LidarDataset, positions
 from ..device import choose_device, cores
 from .fill import StageOne
 from .selection import choice_key
@@ -22,17 +22,6 @@ from ..settings.cache_teacher import CacheTeacherSettings
 
 MIN_DEPTH, MARGIN = 1.0, 1.0
 """Metres and pixels: the visibility rule of the ScaLR family."""
-
-
-def open_dataset(settings: CacheTeacherSettings) -> LidarDataset:
-    """The dataset that the settings name."""
-    return build_dataset(
-        settings.dataset,
-        settings.data_root,
-        version=settings.version,
-        split=settings.split,
-        sequences=settings.sequences,
-    )
 
 
 def teacher_settings(settings: CacheTeacherSettings) -> TeacherSettings:
@@ -85,10 +74,11 @@ def build_stage(
     teacher: Teacher,
 ) -> StageOne:
     """Stage one in this process."""
-    index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
     batch = default_batch(settings, teacher.device.type)
     decoders = settings.decoders or min(cores(), 16)
-    return StageOne(store, info, dataset, index, teacher, batch, decoders, settings.strict)
+    return StageOne(
+        store, info, dataset, positions(dataset), teacher, batch, decoders, settings.strict
+    )
 
 
 def default_batch(settings: CacheTeacherSettings, device: str) -> int:

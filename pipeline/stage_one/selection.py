@@ -13,8 +13,7 @@ from typing import Any
 from ...cache.store.store import Store
 from ...errors import CleverError
 from ...files import atomic_write
-from ..datasets import NuScenesDataset
-from ..datasets.nuscenes import find_version
+from ..datasets.nuscenes import NuScenesDataset, find_version
 
 KEPT = 32
 """Choices remembered, the latest ones."""

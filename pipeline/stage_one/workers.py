@@ -32,7 +32,7 @@ from ...cache.store.records import commit_path
 from ...cache.store.store import Store
 from ...cache.teacher import TeacherSettings, load_teacher
 from ...errors import CleverError
-from ..datasets import LidarDataset
+from ..datasets import LidarDataset, positions
 from ..device import choose_device, cores
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
 from .fill import StageOne
@@ -269,7 +269,7 @@ def _stage(job: Job, dataset: LidarDataset) -> StageOne:
                     f"{differences(stored, teacher.fingerprint)}; "
                     "give every worker the same weights and the same clever"
                 )
-            index = {frame: number for number, frame in enumerate(dataset.frame_ids)}
+            index = positions(dataset)
             _STAGES[job.run] = StageOne(
                 store, info, dataset, index, teacher, job.batch_images, job.decoders, job.strict, 1
             )

@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import project, visible_pairs
 from clever.errors import FrameError
-from clever.pipeline.datasets import NuScenesDataset, SemanticKittiDataset
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 
 SIMPLE = Camera("simple", Path("none.png"), 200, 100, np.diag([100.0, 100.0, 1.0]), np.eye(4))
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from clever.errors import CleverError
-from clever.pipeline.datasets import IGNORE, LidarDataset, SemanticKittiDataset
+from clever.pipeline.datasets import IGNORE, LidarDataset
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.evaluate import SegmentationResult, evaluate, intersection_over_union, measure
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.student.points import PointBatch

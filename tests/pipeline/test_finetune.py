@@ -17,6 +17,7 @@ from clever.pipeline.finetune import FinetunePlan, finetune
 from clever.pipeline.published import published
 from clever.pipeline.runs import newest_run
 from clever.pipeline.settings.choices import SegmentationLoss
+from clever.pipeline.settings.dataset import DatasetPart
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.starting_student import starting_student
@@ -41,11 +42,11 @@ def datasets(
     """What the jobs open as train and val split; a test may put others in."""
     parts = {"train": make_labelled(TRAIN), "val": make_labelled(VAL, seed=1)}
 
-    def open_part(name: str, root: Path | None, *, split: str, **_: Any) -> LidarDataset:
-        return parts[split]
+    def open_part(settings: DatasetPart, name: str) -> LidarDataset:
+        return parts[settings.split]
 
-    monkeypatch.setattr(job, "build_dataset", open_part)
-    monkeypatch.setattr("clever.pipeline.evaluate.build_dataset", open_part)
+    monkeypatch.setattr(job, "open_dataset", open_part)
+    monkeypatch.setattr("clever.pipeline.evaluate.open_dataset", open_part)
     return parts
 
 

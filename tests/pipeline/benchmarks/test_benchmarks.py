@@ -34,7 +34,7 @@ from clever.pipeline.benchmarks.readers import BASE, installed, sources
 from clever.pipeline.benchmarks.repeated_frames import GeneratedFrames, Repeated
 from clever.pipeline.benchmarks.report import machine, machine_line, ratios, spread
 from clever.pipeline.benchmarks.teacher import benchmark_teacher, fill_store, teacher_tables
-from clever.pipeline.datasets import NuScenesDataset
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.drives import CAMERAS, Truth, load_recipe, make_drives, recorded_sweep
 from clever.pipeline.settings.benchmarks import (
     BenchmarkOcclusionSettings,

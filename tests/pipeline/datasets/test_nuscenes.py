@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from clever.errors import CleverError, FrameError
-from clever.pipeline.datasets import IGNORE, NuScenesDataset, build_dataset
+from clever.pipeline.datasets import IGNORE, build_dataset
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
 
 MINI = "v1.0-mini"
 FIRST = "scene-0061-0"
@@ -357,7 +358,8 @@ def test_build_dataset(nuscenes_root: Path, kitti_root: Path) -> None:
     kitti = build_dataset("semantickitti", kitti_root, sequences=["8"])
     assert (kitti.name, list(kitti.frame_ids)) == ("semantickitti", ["08/000000", "08/000001"])
     with pytest.raises(
-        CleverError, match="unknown dataset 'waymo'; choose nuscenes or semantickitti"
+        CleverError,
+        match="dataset 'waymo': unknown dataset; choose nuscenes, semantickitti or name a class",
     ):
         build_dataset("waymo", nuscenes_root)
     with pytest.raises(CleverError, match="nuscenes has no sequences"):

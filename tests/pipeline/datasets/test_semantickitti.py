@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from clever.errors import CleverError, FrameError
-from clever.pipeline.datasets import IGNORE, SemanticKittiDataset
+from clever.pipeline.datasets import IGNORE
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 
 # raw id -> class number of the benchmark's own table (0: unlabelled; the dataset counts from 0 and
 # ignores that one)

@@ -25,9 +25,8 @@ from clever.cache.teacher import Teacher, load_teacher
 from clever.errors import CleverError, FrameError
 from clever.pipeline import cache_teacher as module
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
-from clever.pipeline.datasets import SemanticKittiDataset
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
-from clever.pipeline.stage_one import request
 from clever.pipeline.stage_one.calibration import batches_of, calibration_sample
 from clever.pipeline.stage_one.request import teacher_settings
 
@@ -142,7 +141,7 @@ def test_nothing_to_do_needs_no_nuscenes_tables(
     root = write_nuscenes({"scene-0061": 2, "scene-0103": 1})
     assert fill(root, tmp_path / "store.zarr", limit=2).written == 2
     whole = fill(root, tmp_path / "store.zarr")
-    monkeypatch.setattr(request, "build_dataset", refuse)
+    monkeypatch.setattr(module, "open_dataset", refuse)
     assert fill(root, tmp_path / "store.zarr") == module.replace(
         whole, written=0, images=0, seconds=0.0
     )

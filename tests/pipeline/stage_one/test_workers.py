@@ -16,10 +16,11 @@ from clever.cache.store.records import committed_shards
 from clever.cache.store.store import Store
 from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
+from clever.pipeline.datasets import open_dataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one import workers
 from clever.pipeline.stage_one.plan import Measured, Plan, plan
-from clever.pipeline.stage_one.request import open_dataset, teacher_settings, worker_count
+from clever.pipeline.stage_one.request import teacher_settings, worker_count
 
 Writes = Callable[..., Path]
 FRAMES = 72
@@ -174,7 +175,7 @@ def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: P
     with pytest.raises(
         CleverError, match=r"is another one: weights_sha256: stored '\w{64}', wanted '\w{64}'; give"
     ):
-        workers._stage(job, open_dataset(wanted))
+        workers._stage(job, open_dataset(wanted, wanted.dataset))
 
 
 def test_local_workers(drive: tuple[Path, dict[str, bytes]], tmp_path: Path) -> None:
