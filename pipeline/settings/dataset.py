@@ -99,5 +99,5 @@ class DatasetSettings(DatasetPart):
     package.module:Class."""
 
 
-class WholeDatasetSettings(DatasetSettings, WholePart):
+class WholeDatasetSettings(WholePart, DatasetSettings):
     """All frames of a dataset, all told."""

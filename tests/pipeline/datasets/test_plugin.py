@@ -196,6 +196,7 @@ def test_defaults_of_a_job_are_no_choice(
 ) -> None:
     monkeypatch.syspath_prepend(package)
     whole = WholeDatasetSettings(dataset="tiny_set:Tiny", data_root=images)
+    assert (whole.split, whole.default_of("split")) == ("all", "all")
     assert list(open_dataset(whole, whole.dataset).frame_ids) == ["0", "1", "2"]
     train = DatasetSettings(dataset="tiny_set:Tiny", data_root=images, split="all")
     with pytest.raises(CleverError, match="tiny has no splits"):
