@@ -49,3 +49,9 @@ class Frame:
     points: NDArray[np.float32]
     global_from_lidar: NDArray[np.float64]
     cameras: tuple[Camera, ...]
+
+    @property
+    def image_size(self) -> NDArray[np.int64]:
+        """(M, 2) width and height of every camera's image in pixels."""
+        sizes = [(camera.width, camera.height) for camera in self.cameras]
+        return np.array(sizes, np.int64).reshape(-1, 2)

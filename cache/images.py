@@ -5,7 +5,6 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,10 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import CleverError
-
-Resize = Literal["bilinear-antialias", "bilinear"]
-"""Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without
-antialiasing."""
+from .choices import Resize
 
 SHALLOW_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats whose bits a channel can be told before decoding: Pillow reads all others as 8 bits."""

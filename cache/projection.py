@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
+from .choices import Occlusion
 from .frame import Camera, Frame
 from .occlusion import hidden
 
@@ -66,14 +67,14 @@ def in_view(
 
 
 def visible_pairs(
-    frame: Frame, min_depth: float = 1.0, margin: float = 1.0, occlusion: str = "none"
+    frame: Frame, min_depth: float = 1.0, margin: float = 1.0, occlusion: Occlusion = "none"
 ) -> Correspondences:
     """The point-pixel pairs of all cameras of `frame`; see `in_view` for the rule.
 
     Args:
         min_depth: metres along the optical axis.
         margin: pixels.
-        occlusion: ``zbuffer`` leaves out the points that `occlusion.hidden` finds behind others.
+        occlusion: ``parallax`` leaves out the points that `occlusion.hidden` finds behind others.
 
     Raises:
         FrameError: a camera's calibration is not finite.
@@ -90,7 +91,7 @@ def visible_pairs(
             )
         uv, depth = project(frame.points[:, :3], camera)
         index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
-        if occlusion == "zbuffer":
+        if occlusion == "parallax":
             index = index[~hidden(uv[index], depth[index], camera)]
         seen.append(index)
         pixels.append(uv[index])

@@ -7,7 +7,7 @@ upsampling the grid to the image and reading that pixel would give, without the 
 import torch
 from torch import Tensor
 
-from .codec import decode
+from .codec import Calibration, decode
 
 
 def grid_coordinates(
@@ -40,8 +40,7 @@ def sample_tokens(
     view: Tensor,
     uv: Tensor,
     image_size: Tensor,
-    centre: Tensor | None,
-    step: Tensor | None,
+    calibration: Calibration | None,
     align_corners: bool = True,
 ) -> Tensor:
     """Interpolate stored tokens at pixels, on the tokens' device (section 3.2 of the paper: q_v at
@@ -52,7 +51,7 @@ def sample_tokens(
         view: (K,) int64, the view of each pair.
         uv: (K, 2) float32 normalised pixel positions, see `grid_coordinates`.
         image_size: (V, 2) width and height in pixels of each view.
-        centre, step: (C,) float32 of the int8 codec, or None.
+        calibration: of the int8 codecs, on the tokens' device; None for fp16.
 
     Returns:
         (K, C) float32, not normalised.
@@ -63,7 +62,7 @@ def sample_tokens(
     flat = tokens.reshape(views * height * width, channels)
 
     def tap(row: Tensor, column: Tensor) -> Tensor:
-        return decode(flat.index_select(0, (view * height + row) * width + column), centre, step)
+        return decode(flat.index_select(0, (view * height + row) * width + column), calibration)
 
     upper = torch.lerp(tap(top, left), tap(top, right), across)
     lower = torch.lerp(tap(bottom, left), tap(bottom, right), across)

@@ -4,17 +4,17 @@ section 3.1)."""
 import difflib
 import re
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CleverError
-from .images import Resize, resize_image
+from .images import resize_image
+from .teacher_settings import TeacherSettings
 from .teacher_weights import load_network, weights_sha256
 
 _DINOV2_SIZES = {"vits14": "small", "vitb14": "base", "vitl14": "large", "vitg14": "giant"}
@@ -30,37 +30,6 @@ SHORT_NAMES = {
 PyPI has."""
 
 DEFAULT_STRIDE = 16
-
-
-class TeacherSettings(BaseModel):
-    """Everything that decides a teacher's features.
-
-    Attributes:
-        model: a key of `SHORT_NAMES` or any timm network that gives a feature grid.
-        weights: ``hub``, the path of a file (official DINOv2 ``.pth`` keys or timm's own, any float
-            type), or ``random:SEED``. For ``efficientnet_lite0``, ``hub`` means the PyPI package of
-            the ``demo`` extra.
-        image_size: height, width in pixels that images are resized to, aspect not kept; multiples
-            of the patch.
-        layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR),
-            ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm); of a CNN
-            ``stride:S`` (its last stage of that stride; ``pre-norm`` stands for ``stride:16``).
-        position_embedding: how DINOv2's 37x37 embedding is resampled to the grid: as the
-            ``official`` code does or as ``timm`` does. Other ViTs always take timm's way.
-        precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32
-            all the same.
-        resize: filter of the image resize.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = "vitb14"
-    weights: str = "hub"
-    image_size: tuple[PositiveInt, PositiveInt] = (224, 448)
-    layer: str = "pre-norm"
-    position_embedding: Literal["official", "timm"] = "official"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    resize: Resize = "bilinear-antialias"
 
 
 def load_teacher(settings: TeacherSettings, device: torch.device | str = "cpu") -> "Teacher":

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..cache.store.models import as_json
 from ..files import atomic_write
 from ..pipeline.progress import Track
 from ..pipeline.settings.care import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..cache.care.copy import Copy
     from ..cache.care.problems import Problem
     from ..cache.care.summary import StoreSummary, TeacherSummary
-    from ..cache.codec import Fidelity
+    from ..cache.fidelity import Fidelity
     from ..pipeline.repair import RepairSummary
     from ..pipeline.verify import VerifySummary
 
@@ -155,12 +156,13 @@ def _count(problems: "list[Problem]") -> str:
 def _text(summary: "StoreSummary") -> str:
     base, layer, frames = summary.base, summary.base_layer, max(summary.base_layer.stored, 1)
     rule = ", ".join(
-        f"{key} {value}" for key, value in base.items() if key not in ("dataset", "cameras")
+        f"{key} {value}"
+        for key, value in as_json(base).items()
+        if key not in ("dataset", "cameras")
     )
     lines = [
         f"{summary.path}",
-        f"  dataset   {base['dataset']}, {summary.scenes} scenes, cameras "
-        f"{', '.join(base['cameras'])}",
+        f"  dataset   {base.dataset}, {summary.scenes} scenes, cameras {', '.join(base.cameras)}",
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
         f"{layer.shards} shards",
         f"  points    {summary.points:,} ({summary.points // frames:,} a frame)",
@@ -181,7 +183,9 @@ def _text(summary: "StoreSummary") -> str:
 def _teacher(teacher: "TeacherSummary") -> list[str]:
     info, layer, fidelity = teacher.info, teacher.layer, teacher.fidelity
     settings = ", ".join(
-        f"{key} {_short(value)}" for key, value in info.fingerprint.items() if value is not None
+        f"{key} {_short(value)}"
+        for key, value in info.fingerprint.values().items()
+        if value is not None
     )
     return [
         f"teacher {info.id}",

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cache.codec import Fidelity
-from ..cache.store.layers import Json, TeacherInfo
+from ..cache.fidelity import Fidelity
 from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.lock import writer_lock
+from ..cache.store.models import TeacherInfo, TeacherRequest
 from ..cache.store.records import committed_shards
 from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teacher
@@ -96,7 +96,8 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         dataset = open_dataset(settings, settings.dataset)
         ids, scenes = wanted_frames(settings, dataset)
         base = base_settings(settings, dataset)
-        store = Store.open_or_create(settings.store, base) if store else None
+        if store:
+            store.take_up(base)
         if store and set(ids) <= set(store.ids):
             rows = store.rows_of(ids)
             remember_rows(store, key, rows)
@@ -112,11 +113,11 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
 
 
 def _nothing_to_do(
-    settings: CacheTeacherSettings, store: Store, request: Json, rows: list[int]
+    settings: CacheTeacherSettings, store: Store, request: TeacherRequest, rows: list[int]
 ) -> CacheSummary | None:
     """The result of the run if the store holds everything already."""
     info = find_layer(store, request)
-    if info is None or any(store.pending(layer, rows) for layer in ("points", info.id)):
+    if info is None or any(store.pending(layer, rows) for layer in (store.points.id, info.id)):
         return None
     store.drop_parts()
     store.finalise()
@@ -130,11 +131,11 @@ def _summarise(
     settings: CacheTeacherSettings, store: Store, info: TeacherInfo, rows: list[int]
 ) -> CacheSummary:
     """What the store holds of the rows asked for."""
-    wanted = set(rows)
+    asked = set(rows)
     failed = [
-        (record.id, record.reason) for record in store.failures(info.id) if record.row in wanted
+        (record.id, record.reason) for record in store.failures(info.id) if record.row in asked
     ]
-    unseen = len(wanted.intersection(store.unseen()))
+    unseen = len(asked.intersection(store.unseen()))
     return CacheSummary(settings.store, info, len(rows), 0, failed, unseen, store.fidelity(info.id))
 
 
@@ -152,7 +153,7 @@ def _fill(
     stage = build_stage(settings, store, info, dataset, teacher)
     if settings.retry_failed:
         _forget_failed(stage, rows)
-    points, grid = (set(store.pending(layer, rows)) for layer in ("points", info.id))
+    points, grid = (set(store.pending(layer, rows)) for layer in (store.points.id, info.id))
     pending = [row for shard in sorted(points | grid) for row in store.shard_rows(shard)]
     try:
         with _executor(settings, stage) as executor:
@@ -207,7 +208,10 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         )
         root = settings.data_root.absolute() if settings.data_root else None
         yield dask_workers.Workers(
-            client, job, partial(open_dataset, settings.decided(data_root=root), settings.dataset)
+            client,
+            job,
+            stage.store,
+            partial(open_dataset, settings.decided(data_root=root), settings.dataset),
         )
 
 

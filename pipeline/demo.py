@@ -174,7 +174,7 @@ def _pictures(
     cache = FeatureCache(store)
     dataset = build_dataset("nuscenes", drives, version="v1.0-mini", split="val")
     number = len(dataset) // 2
-    cached = cache[cache.index(dataset.frame_ids[number])]
+    cached = cache[cache.position(dataset.frame_ids[number])]
     student = load_student(pretraining.out)
     run_settings = PretrainSettings.resolve(pretraining.out / "settings.yaml", {})
     untrained = build_step(run_settings, [cache])

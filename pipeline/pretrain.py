@@ -2,14 +2,13 @@
 teacher."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
-from ..cache import CachedFrame, FeatureCache
+from ..cache import FeatureCache
 from ..errors import CleverError
 from ..student.augment import PRESETS
 from ..student.checkpoint import save_module, save_student
@@ -118,7 +117,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         dataset=caches[0].name,
         teachers=[cache.teacher.description for cache in caches],
         teacher_ids=[cache.teacher.id for cache in caches],
-        fingerprints=[cache.teacher.fingerprint for cache in caches],
+        fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
         frames=len(frames),
         unpaired=unpaired,
         missing=frames.missing,
@@ -231,10 +230,8 @@ def _ranks(
 ) -> Ranks:
     """RankMe and matrix rank of the student as it is, on whole training frames."""
     first = frames.caches[0]
-    used = Subset(cast(Dataset[CachedFrame], first), [first.index(name) for name in frames.ids])
-    return student_ranks(
-        step.student, cast(Sequence[CachedFrame], used), team.device, seed=settings.seed
-    )
+    used = Subset(first, [first.position(name) for name in frames.ids])
+    return student_ranks(step.student, used, team.device, seed=settings.seed)
 
 
 def _unpaired(frames: PairedFrames, team: Team) -> list[str]:

@@ -1,8 +1,9 @@
 """RankMe and matrix rank of a student's backbone features: quality without labels (paper section
 3.3, Tables 1, 3)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -125,9 +126,16 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     )
 
 
+class CachedFrames(Protocol):
+    """Frames by position: a `FeatureCache` or a part of one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> CachedFrame: ...
+
+
 def student_ranks(
     student: Student,
-    cache: Sequence[CachedFrame],
+    cache: CachedFrames,
     device: torch.device,
     *,
     rows: int = ROWS,
@@ -168,7 +176,7 @@ def student_ranks(
 
 def _sample(
     student: Student,
-    cache: Sequence[CachedFrame],
+    cache: CachedFrames,
     device: torch.device,
     rows: int,
     frames: int,

@@ -10,22 +10,23 @@ from ..cache.care.layer_state import LayerState
 from ..cache.care.mend import mend
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
-from ..cache.store.layers import TeacherInfo, differences, layer_arrays
+from ..cache.store.layers import TeacherLayer
 from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.lock import writer_lock
-from ..cache.store.records import Commit, FrameRecord, read_commit, write_commit
+from ..cache.store.models import Commit, FrameRecord, TeacherInfo
+from ..cache.store.records import write_commit
 from ..cache.store.shards import ShardFile
 from ..cache.store.store import Store
 from ..cache.store.writer import PointShard
 from ..cache.teacher import load_teacher
 from ..errors import CleverError, FrameError
-from .datasets import LidarDataset, positions
+from .datasets import LidarDataset
 from .device import choose_device
 from .progress import Track
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.care import RepairSettings
 from .stage_one.fill import StageOne
-from .stage_one.frames import read_frame
+from .stage_one.frames import FrameReader
 from .stage_one.request import build_stage, teacher_settings
 from .verify import open_source, run_verification
 
@@ -101,8 +102,13 @@ class _Redo:
             )
         self.store = Store(settings.path)
         self.dataset = open_source(settings, points)
-        self.index = positions(self.dataset)
-        self.stage = _stage(settings, self.store, layer.info, self.dataset) if layer.info else None
+        self.reader = FrameReader(self.store, self.dataset)
+        self.stored_layer = layer.layer(len(self.store.cameras))
+        self.stage = (
+            _stage(settings, self.store, self.stored_layer.info, self.dataset)
+            if isinstance(self.stored_layer, TeacherLayer)
+            else None
+        )
 
     def run(self, summary: RepairSummary) -> None:
         """Recompute the shards, after making sure that no frame which is stored now would be
@@ -125,14 +131,14 @@ class _Redo:
             if shard in self.layer.commits:
                 changed = _keep_times(self.store, self.layer.commits[shard])
                 summary.changed.setdefault(name, []).extend(changed)
-            frames = read_commit(self.store.path, name, shard).frames
+            frames = self.store.commit(name, shard).frames
             summary.skipped += [(name, frame.id, frame.reason) for frame in frames if frame.reason]
         self.store.refresh(name)
 
     def _stored_rows(self, shard: int) -> list[int]:
         """The rows whose bytes are there now, damaged or not; none where the shard's file or index
         is lost."""
-        array = layer_arrays(self.layer.info, len(self.store.cameras))[0]
+        array = self.stored_layer.arrays[0]
         try:
             file = ShardFile(self.store.path / array.key(shard, 0), array.inner_chunks)
             rows = self.store.shard_rows(shard)
@@ -147,7 +153,7 @@ class _Redo:
             if self.stage:
                 self.stage.load(row, images=True)
             else:
-                read_frame(self.store, self.dataset, self.index, row)
+                self.reader.read(row)
         except FrameError as error:
             shard = row // SHARD_ROWS
             raise CleverError(
@@ -160,7 +166,7 @@ class _Redo:
         with closing(PointShard(self.store, shard)) as writer:
             for row in rows:
                 try:
-                    writer.add(row, *read_frame(self.store, self.dataset, self.index, row))
+                    writer.add(row, *self.reader.read(row))
                 except FrameError as error:
                     writer.fail(row, error.reason)
             writer.commit()
@@ -176,43 +182,37 @@ def _stage(
             f"{info.id} is damaged and was not made from images here, so it cannot be recomputed: "
             "drop it with `clever cache drop-teacher` and copy it again"
         )
-    made = {
-        name: info.request[name]
-        for name in CacheTeacherSettings.model_fields
-        if name in info.request
-    }
-    given = {
+    request = info.request.model_dump(exclude={"weights_file_sha256"})
+    own = {
         name: getattr(settings, name)
         for name in ("data_root", "batch_images", "decoders", "device")
     }
     weights = {"weights": settings.weights} if settings.weights else {}
-    wanted = CacheTeacherSettings(
-        **{**made, **given, **weights, "dataset": store.base["dataset"], "strict": True}
+    cache_settings = CacheTeacherSettings(
+        **{**request, **own, **weights, "dataset": store.base.dataset, "strict": True}
     )
-    teacher = load_teacher(teacher_settings(wanted), choose_device(settings.device))
-    stored = {name: info.fingerprint.get(name) for name in teacher.fingerprint}
-    if stored != teacher.fingerprint:
+    teacher = load_teacher(teacher_settings(cache_settings), choose_device(settings.device))
+    if differing := info.fingerprint.differences(teacher.fingerprint):
         raise CleverError(
-            f"{info.id} is damaged and this teacher is another one: "
-            f"{differences(stored, teacher.fingerprint)}; "
+            f"{info.id} is damaged and this teacher is another one: {differing}; "
             "give the weights that it was made with by --weights"
         )
-    return build_stage(wanted, store, info, dataset, teacher)
+    return build_stage(cache_settings, store, info, dataset, teacher)
 
 
 def _keep_times(store: Store, before: Commit) -> list[str]:
     """Give frames that failed again the time of their first failure; returns the frames whose bytes
     have changed."""
-    after = read_commit(store.path, before.layer, before.shard)
-    known = {record.row: record for record in before.frames}
-    frames = [_with_time(record, known) for record in after.frames]
+    after = store.commit(before.layer, before.shard)
+    earlier = {record.row: record for record in before.frames}
+    frames = tuple(_with_time(record, earlier) for record in after.frames)
     if frames != after.frames:
         write_commit(store.path, replace(after, frames=frames))
-    return [record.id for record in frames if record.checksums != known[record.row].checksums]
+    return [record.id for record in frames if record.checksums != earlier[record.row].checksums]
 
 
-def _with_time(record: FrameRecord, known: Mapping[int, FrameRecord]) -> FrameRecord:
-    before = known[record.row]
+def _with_time(record: FrameRecord, earlier: Mapping[int, FrameRecord]) -> FrameRecord:
+    before = earlier[record.row]
     return (
         replace(record, time=before.time)
         if record.reason and record.reason == before.reason

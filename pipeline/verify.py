@@ -2,7 +2,6 @@
 at hand."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,16 +10,18 @@ import numpy as np
 from ..cache.care.layer_state import LayerState
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
-from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, quantise_uv
+from ..cache.store.layers import POINTS_ID
+from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, pair_cameras, quantise_uv
 from ..cache.store.lock import refuse_writer
-from ..cache.store.records import FrameRecord, read_commit
+from ..cache.store.models import FrameRecord, PointContent
+from ..cache.store.records import records_by_row
 from ..cache.store.rows import ShardRows
 from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
-from .datasets import LidarDataset, open_dataset, positions
+from .datasets import LidarDataset, open_dataset
 from .progress import Track
 from .settings.care import SourceSettings, VerifySettings
-from .stage_one.frames import read_frame
+from .stage_one.frames import FrameReader
 
 POSE_TOLERANCE = 1e-9
 """Poses are composed in float64; the last bits depend on the machine."""
@@ -66,7 +67,7 @@ def verify(settings: VerifySettings) -> VerifySummary:
         dataset = open_source(settings, verification.base)  # before the long part: it may not open
     problems = run_verification(verification)
     compared, skipped = [], []
-    if dataset and any(problem.layer == "points" for problem in problems):
+    if dataset and any(problem.layer == POINTS_ID for problem in problems):
         skipped = ["the dataset was not compared, because points and pairs are damaged"]
     elif dataset:
         compared, skipped, more = _derive_again(settings, dataset)
@@ -80,8 +81,8 @@ def run_verification(verification: Verification) -> list[Problem]:
     """Everything that a verification finds, with progress."""
     problems: list[Problem] = []
     with Track("verifying", len(verification), "shards") as track:
-        for found in verification:
-            problems += found
+        for part in verification:
+            problems += part
             track.advance()
     return problems
 
@@ -95,13 +96,14 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
     Raises:
         CleverError: it does not open, or is another one.
     """
-    origin = points.content["base"]["dataset"]
+    assert isinstance(points.content, PointContent)
+    origin = points.content.base.dataset
     name = settings.dataset or origin
     dataset = open_dataset(settings, name) if ":" in name or name == origin else None
     if dataset is None or dataset.name != origin:
         opened = dataset.name if dataset else name
         raise CleverError(f"{settings.path} was made from {origin}, not from {opened}")
-    if set(dataset.frame_ids).isdisjoint(points.content["ids"]):
+    if set(dataset.frame_ids).isdisjoint(points.content.ids):
         raise CleverError(
             f"{settings.data_root} has no frame of {settings.path}; give the --data-root, "
             "--version, --split or "
@@ -116,41 +118,39 @@ def _derive_again(
     """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left
     out, problems."""
     store = Store(settings.path)
-    index = positions(dataset)
-    records = {record.row: record for commit in store.commits("points") for record in commit.frames}
-    rows = [row for row, record in records.items() if not record.reason and record.id in index]
+    reader = FrameReader(store, dataset)
+    records = records_by_row(store.commits(store.points.id))
+    rows = [row for row, record in records.items() if not record.reason and record.id in reader]
     generator = np.random.default_rng(settings.seed)
-    chosen = sorted(generator.choice(rows, min(settings.sample, len(rows)), replace=False).tolist())
+    sample = sorted(generator.choice(rows, min(settings.sample, len(rows)), replace=False).tolist())
     compared, skipped, problems = [], [], []
-    with Track("comparing with the dataset", len(chosen)) as track:
-        for row in chosen:
+    with Track("comparing with the dataset", len(sample)) as track:
+        for row in sample:
             track.advance()
             try:
-                problems += _compare(store, records[row], dataset, index)
+                problems += _compare(reader, records[row])
                 compared.append(store.ids[row])
             except FrameError as error:
                 skipped.append(str(error))
     return compared, skipped, problems
 
 
-def _compare(
-    store: Store, record: FrameRecord, dataset: LidarDataset, index: Mapping[str, int]
-) -> list[Problem]:
-    frame, pairs = read_frame(store, dataset, index, record.row)
-    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
-    shard = record.row // SHARD_ROWS
-    stored = ShardRows(store.path, read_commit(store.path, "points", shard))
+def _compare(reader: FrameReader, record: FrameRecord) -> list[Problem]:
+    store, layer = reader.store, reader.store.points
+    frame, pairs = reader.read(record.row)
+    offsets, shard = pairs.offsets.tolist(), record.row // SHARD_ROWS
+    stored = ShardRows(store.path, layer, store.commit(layer.id, shard))
     points, point, uv = (
         stored.entries(array, record.row, count)
         for array, count in (
             (POINTS, record.points),
-            (PAIR_POINT, record.offsets[-1]),
-            (PAIR_UV, record.offsets[-1]),
+            (PAIR_POINT, record.pairs),
+            (PAIR_UV, record.pairs),
         )
     )
-    same_pairs = record.offsets == pairs.offsets.tolist() and np.array_equal(point, pairs.point)
+    same_pairs = list(record.offsets) == offsets and np.array_equal(point, pairs.point)
     if same_pairs:
-        codes = quantise_uv(pairs.uv, size[np.repeat(np.arange(len(size)), np.diff(pairs.offsets))])
+        codes = quantise_uv(pairs.uv, frame.image_size[pair_cameras(offsets)])
         same_pairs = bool((np.abs(uv.astype(int) - codes) <= 1).all())
     pose = np.abs(frame.global_from_lidar.ravel() - record.pose).max()
     facts = {
@@ -158,7 +158,8 @@ def _compare(
         PAIR_POINT: ("pairs", same_pairs),
         PAIR_UV: (
             "timestamp, pose or image sizes",
-            (record.timestamp, record.image_size) == (frame.timestamp, size.tolist())
+            record.timestamp == frame.timestamp
+            and np.array_equal(record.image_size, frame.image_size)
             and pose < POSE_TOLERANCE,
         ),
     }
@@ -168,7 +169,7 @@ def _compare(
             f"{what} differ from the dataset's; the cache was made from other data or by another "
             "version",
             "none",
-            "points",
+            layer.id,
             shard,
             (record.id,),
         )

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import CleverError
-from ..codec import CODECS, Calibration, Fidelity, Statistics, calibrate, decode, encode, measure
-from ..store.layers import TeacherInfo, layer_arrays
+from ..choices import CODECS, Codec
+from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
+from ..fidelity import Fidelity
+from ..store.layers import Layer, TeacherLayer, choose_layer
 from ..store.layout import SHARD_ROWS, BlockArray
 from ..store.lock import writer_lock
+from ..store.models import TeacherInfo
 from ..store.records import records_by_row, total_fidelity
 from ..store.rows import ShardRows
 from ..store.store import Store
@@ -42,14 +45,15 @@ class Selection:
     teachers: tuple[str, ...] | None = None
     scenes: tuple[str, ...] | None = None
     limit: int | None = None
-    codec: str | None = None
+    codec: Codec | None = None
 
 
 class Copy:
     """A copy about to be made; `len` is the number of frames to write, counted in every layer.
 
-    An interrupted copy goes on where it stopped. Frames that the source skipped are skipped in the
-    copy, with the same reason; those that it has not finished in every chosen layer are left out.
+    A source of schema 1 is read too; the copy is of this schema. An interrupted copy goes on where
+    it stopped. Frames that the source skipped are skipped in the copy, with the same reason; those
+    that it has not finished in every chosen layer are left out.
 
     Args:
         source: folder of the store to copy from.
@@ -74,14 +78,15 @@ class Copy:
             raise CleverError(
                 f"unknown codec {selection.codec!r}; choose one of {', '.join(CODECS)}"
             )
-        self.target, self.store, self.codec = target, Store(source), selection.codec
+        self.target, self.codec = target, selection.codec
+        self.store = Store(source, older=True)
         self._layers = [
-            _Layer(self.store, info)
-            for info in (None, *_choose_teachers(self.store, selection.teachers))
+            _Source(self.store, layer)
+            for layer in (self.store.points, *_choose_teachers(self.store, selection.teachers))
         ]
-        wanted = _choose_rows(self.store, selection)
-        self.rows = [row for row in wanted if all(row in layer.records for layer in self._layers)]
-        self.pending = len(wanted) - len(self.rows)
+        selected = _choose_rows(self.store, selection)
+        self.rows = [row for row in selected if all(row in layer.records for layer in self._layers)]
+        self.pending = len(selected) - len(self.rows)
         if not self.rows:
             raise CleverError(
                 f"{source} has no finished frame among those asked for; nothing is copied"
@@ -106,37 +111,41 @@ class Copy:
         with writer_lock(self.target):
             target = Store.open_or_create(self.target, self.store.base)
             target.extend(list(self._row), [self.store.scenes[row] for row in self.rows])
-            made = [
-                (layer, layer.info and self._add_teacher(target, layer, layer.info))
-                for layer in self._layers
+            copies = [
+                (source, self._add_teacher(target, source, source.info) if source.info else None)
+                for source in self._layers
             ]
-            for layer, info in made:
-                for shard in target.pending(
-                    info.id if info else "points", target.rows_of(list(self._row))
-                ):
-                    self._write(target, layer, info, shard)
+            for source, info in copies:
+                layer = info.id if info else target.points.id
+                for shard in target.pending(layer, target.rows_of(list(self._row))):
+                    self._write(target, source, info, shard)
                     advance(len(target.shard_rows(shard)))
             target.finalise()
             return {
-                info.id: None if layer.keeps(info) else target.fidelity(info.id)
-                for layer, info in made
+                info.id: None if source.keeps(info) else target.fidelity(info.id)
+                for source, info in copies
                 if info
             }
 
-    def _add_teacher(self, target: Store, layer: "_Layer", info: TeacherInfo) -> TeacherInfo:
+    def _add_teacher(self, target: Store, source: "_Source", info: TeacherInfo) -> TeacherInfo:
         """Find or add the copy of a teacher layer, with its calibration."""
+        codec: Codec
         codec, description, fingerprint, request = (
             info.codec,
             info.description,
-            info.fingerprint,
+            info.fingerprint.values(),
             info.request,
         )
-        if self.codec not in (None, codec):
+        if self.codec is not None and self.codec != codec:
             # Not what the teacher would give in this codec: another layer, which no run of
             # cache-teacher will extend.
             fingerprint = {**fingerprint, "reencoded_from": [*info.reencoded_from, codec]}
-            codec, description, request = self.codec, f"{description}, re-encoded from {codec}", {}
-        made = target.add_teacher(
+            codec, description, request = (
+                self.codec,
+                f"{description}, re-encoded from {codec}",
+                None,
+            )
+        copied = target.add_teacher(
             info.alias,
             description,
             info.grid,
@@ -146,28 +155,28 @@ class Copy:
             fingerprint,
             request,
         )
-        present = target.calibration(made)
-        wanted = layer.calibration if layer.keeps(made) else present or self._calibrate(layer, made)
-        if present is None and wanted is not None:
-            target.set_calibration(made, wanted, self.store.uncalibrated(info))
-        elif (
-            present
-            and wanted
-            and not (present.centre.equal(wanted.centre) and present.step.equal(wanted.step))
-        ):
+        present = target.calibration(copied)
+        calibration = (
+            source.calibration
+            if source.keeps(copied)
+            else present or self._calibrate(source, copied)
+        )
+        if present is None and calibration is not None:
+            target.set_calibration(copied, calibration, self.store.uncalibrated(info))
+        elif present and calibration and not present.same(calibration):
             raise CleverError(
-                f"{target.path} holds {made.id} with another calibration; choose another target"
+                f"{target.path} holds {copied.id} with another calibration; choose another target"
             )
-        return made
+        return copied
 
-    def _calibrate(self, layer: "_Layer", made: TeacherInfo) -> Calibration | None:
+    def _calibrate(self, layer: "_Source", copied: TeacherInfo) -> Calibration | None:
         """Fit a codec to stored features: those of `SAMPLE` random frames, or of all."""
         stored = [row for row in self.rows if not layer.records[row].reason]
-        sample = sorted(random.Random(made.id).sample(stored, min(SAMPLE, len(stored))))
+        sample = sorted(random.Random(copied.id).sample(stored, min(SAMPLE, len(stored))))
         features = (layer.features(row)[0] for row in sample)
-        return calibrate([Statistics.of(part) for part in features if part.numel()], made.codec)
+        return calibrate([Statistics.of(part) for part in features if part.numel()], copied.codec)
 
-    def _write(self, target: Store, layer: "_Layer", info: TeacherInfo | None, shard: int) -> None:
+    def _write(self, target: Store, layer: "_Source", info: TeacherInfo | None, shard: int) -> None:
         """Write and commit one shard of the copy."""
         rows = [(row, self._source_row(target.ids[row])) for row in target.shard_rows(shard)]
         calibration = target.calibration(info) if info else None
@@ -198,19 +207,14 @@ class Copy:
         return self._row[frame]
 
 
-class _Layer:
-    """Points and pairs or a teacher layer of the source; holds one shard of it in memory.
+class _Source:
+    """A layer of the source; holds one shard of it in memory."""
 
-    Args:
-        info: the teacher; None for points and pairs.
-    """
-
-    def __init__(self, store: Store, info: TeacherInfo | None) -> None:
-        self.store, self.info = store, info
-        self.name = info.id if info else "points"
-        self.arrays = layer_arrays(info, len(store.cameras))
-        self.calibration = store.calibration(info) if info else None
-        self._commits = {commit.shard: commit for commit in store.commits(self.name)}
+    def __init__(self, store: Store, layer: Layer) -> None:
+        self.store, self.layer, self.arrays = store, layer, layer.arrays
+        self.info = layer.info if isinstance(layer, TeacherLayer) else None
+        self.calibration = store.calibration(self.info) if self.info else None
+        self._commits = {commit.shard: commit for commit in store.commits(layer.id)}
         self.records = records_by_row(self._commits.values())
         self._shard: ShardRows | None = None
 
@@ -223,7 +227,7 @@ class _Layer:
         shard = self._rows(row)
         for array in self.arrays:
             if not shard.intact(array, self.records[row]):
-                where = f"{self.store.path}: frame {self.records[row].id} of {self.name}"
+                where = f"{self.store.path}: frame {self.records[row].id} of {self.layer.id}"
                 raise CleverError(f"{where} is damaged; run `clever cache repair`")
         return {array: shard.packed(array, row) for array in self.arrays}
 
@@ -234,10 +238,7 @@ class _Layer:
         shard, (tokens, *rest) = self._rows(row), self.arrays
         hit = shard.entries(rest[0], row, rest[0].block).astype(bool) if rest else None
         codes = shard.entries(tokens, row, tokens.block if hit is None else int(hit.sum()))
-        constants = (
-            (self.calibration.centre, self.calibration.step) if self.calibration else (None, None)
-        )
-        return decode(torch.from_numpy(codes.copy()), *constants), hit
+        return decode(torch.from_numpy(codes.copy()), self.calibration), hit
 
     def fidelity(self, rows: Iterable[int]) -> Fidelity:
         """Fidelity of the shards of `rows`. It is known by the shard: a copied shard gets that of
@@ -248,58 +249,46 @@ class _Layer:
     def _rows(self, row: int) -> ShardRows:
         commit = self._commits[row // SHARD_ROWS]
         if self._shard is None or self._shard.commit is not commit:
-            self._shard = ShardRows(self.store.path, commit)
+            self._shard = ShardRows(self.store.path, self.layer, commit)
         return self._shard
 
 
 def _encode(
     writer: GridShard,
     row: int,
-    codec: str,
+    codec: Codec,
     calibration: Calibration | None,
     features: Tensor,
     hit: NDArray[np.bool_] | None,
 ) -> Fidelity:
     """Store a row in another codec; returns how close it is to what it was."""
     codes, clipped = encode(features, codec, calibration)
-    constants = (calibration.centre, calibration.step) if calibration else (None, None)
     grid: NDArray[Any] = codes.numpy()
     if hit is not None:
         grid = np.zeros((*hit.shape, codes.shape[-1]), grid.dtype)
         grid[hit] = codes.numpy()
     writer.add(row, grid, hit)
     return (
-        measure(features, decode(codes, *constants), int(clipped))
+        measure(features, decode(codes, calibration), int(clipped))
         if features.numel()
         else Fidelity.none()
     )
 
 
-def _choose_teachers(store: Store, wanted: tuple[str, ...] | None) -> list[TeacherInfo]:
-    infos = store.teachers()
-    if wanted is None:
-        return infos
-    chosen: dict[str, TeacherInfo] = {}
-    for name in wanted:
-        fitting = [info for info in infos if info.id == name] or [
-            info for info in infos if info.id.startswith(name)
-        ]
-        if len(fitting) != 1:
-            known = ", ".join(info.id for info in infos) or "none"
-            raise CleverError(
-                f"teacher {name!r} fits {len(fitting)} of those in {store.path}: {known}"
-            )
-        chosen[fitting[0].id] = fitting[0]
-    return list(chosen.values())
+def _choose_teachers(store: Store, names: tuple[str, ...] | None) -> list[TeacherLayer]:
+    ids = [info.id for info in store.teachers()]
+    if names is not None:
+        ids = list(dict.fromkeys(choose_layer(ids, name, str(store.path)) for name in names))
+    return [store.teacher_layer(layer) for layer in ids]
 
 
 def _choose_rows(store: Store, selection: Selection) -> list[int]:
     used = [row for row, frame in enumerate(store.ids) if frame]
     if selection.scenes is not None:
-        known = sorted({store.scenes[row] for row in used})
+        scenes = sorted({store.scenes[row] for row in used})
         for scene in selection.scenes:
-            if scene not in known:
-                close = difflib.get_close_matches(scene, known, n=3) or known[:5]
+            if scene not in scenes:
+                close = difflib.get_close_matches(scene, scenes, n=3) or scenes[:5]
                 raise CleverError(f"{store.path} has no scene {scene!r}; it has {', '.join(close)}")
         used = [row for row in used if store.scenes[row] in selection.scenes]
     return used[: selection.limit]

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from ...errors import CleverError
 from ...files import fsync_folder
+from ..store.contents import Contents
+from ..store.layers import choose_layer, place
 from ..store.lock import writer_lock
-from ..store.store import Store
 
 
 def drop_teacher(path: Path, layer: str) -> int:
@@ -25,13 +25,9 @@ def drop_teacher(path: Path, layer: str) -> int:
         CleverError: no such layer, or another process writes to the store.
     """
     with writer_lock(path):
-        Store(path)
+        Contents(path)
         layers = sorted(folder.name for folder in (path / "teachers").iterdir() if folder.is_dir())
-        if layer not in layers:
-            raise CleverError(
-                f"{path} has no teacher {layer!r}; it has {', '.join(layers) or 'none'}"
-            )
-        folder = path / "teachers" / layer
+        folder = path / place(choose_layer(layers, layer, str(path), whole=True)).group
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         folder.rename(path.with_name(f".{path.name}.dropped-{layer}"))
         fsync_folder(folder.parent)

@@ -5,21 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...errors import CleverError
-from ..codec import CODECS, Calibration
 from ..store import layout
-from ..store.layers import Json, TeacherInfo, fingerprint_hash, teacher_info
-from ..store.records import Commit, commit_path, committed_shards, read_commit
-from ..store.seals import read_seal, seal_path
-from ..store.store import (
-    base_content,
-    calibration_of,
-    check_schema,
-    read_attributes,
-    teacher_content,
+from ..store.contents import read_attributes
+from ..store.layers import Layer, PointLayer, TeacherLayer, place
+from ..store.models import (
+    CalibrationRecord,
+    Commit,
+    Content,
+    PointContent,
+    PointSettings,
+    Stamp,
+    TeacherContent,
+    TeacherInfo,
+    from_json,
 )
+from ..store.records import commit_path, committed_shards, read_commit
+from ..store.seals import SchemaError, check_schema, read_seal, seal_path
+from ..store.zarr_files import read_array
 from .problems import Problem
 
 
@@ -28,7 +32,7 @@ class LayerState:
     """A layer's seal and commit records.
 
     Attributes:
-        name: ``points`` or a teacher id.
+        name: id of the layer.
         content: content of its seal; read back from the views where the seal is damaged.
         sealed: the committed shards when the views were written.
         files: size and crc32c of every view; None where the seal is damaged.
@@ -37,16 +41,17 @@ class LayerState:
     """
 
     name: str
-    content: Json
+    content: Content
     sealed: list[int]
-    files: dict[str, dict[str, int]] | None
+    files: dict[str, Stamp] | None
     commits: dict[int, Commit] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
 
-    @property
-    def info(self) -> TeacherInfo | None:
-        """The teacher; None for points and pairs."""
-        return None if self.name == "points" else teacher_info(self.name, self.content["info"])
+    def layer(self, cameras: int) -> Layer:
+        """The layer, in a store of so many cameras."""
+        if isinstance(self.content, PointContent):
+            return PointLayer(self.content.base)
+        return TeacherLayer(self.content.info, cameras)
 
 
 def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]:
@@ -55,12 +60,16 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
     problems = []
     try:
         seal = read_seal(path, name)
-        state = LayerState(name, seal.content, seal.shards, seal.files)
+        state = LayerState(name, seal.content, list(seal.shards), seal.files)
+    except SchemaError:
+        raise
     except CleverError:
         what = "damaged" if (path / seal_file).is_file() else "missing"
         problems.append(Problem(seal_file, f"seal is {what}", "rewrite", name))
         try:
             state = LayerState(name, *content_of_views(path, name), None)
+        except SchemaError:
+            raise
         except (CleverError, OSError, ValueError, KeyError, TypeError) as error:
             lost = f"nothing else says what the layer is ({error}); restore either from a copy"
             return None, [Problem(seal_file, f"seal is {what}, and {lost}", "none", name)]
@@ -74,14 +83,16 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
             state.commits[shard] = commit
         else:
             state.lost[shard] = f"that of shard {commit.shard} of {commit.layer}"
-    fault = _teacher_fault(state, state.info) if state.info else _rows_fault(state.content)
+    content = state.content
+    is_points = isinstance(content, PointContent)
+    fault = _rows_fault(content) if is_points else _teacher_fault(state, content)
     if fault:
         problems.append(Problem(seal_file, fault, "none", name))
-    return (None if fault and state.info else state), problems
+    return (state if is_points or not fault else None), problems
 
 
-def _rows_fault(content: Json) -> str:
-    ids, scenes = content["ids"], content["scenes"]
+def _rows_fault(content: PointContent) -> str:
+    ids, scenes = content.ids, content.scenes
     used = [frame for frame in ids if frame]
     if twice := sorted(frame for frame, count in Counter(used).items() if count > 1):
         return f"frame ids come twice: {', '.join(twice)}"
@@ -90,27 +101,23 @@ def _rows_fault(content: Json) -> str:
     return ""
 
 
-def _teacher_fault(state: LayerState, info: TeacherInfo) -> str:
-    if info.codec not in CODECS or (info.codec, info.tokens) != tuple(
-        map(info.fingerprint.get, ("codec", "tokens"))
-    ):
+def _teacher_fault(state: LayerState, content: TeacherContent) -> str:
+    info, calibration = content.info, content.calibration
+    stored = (info.fingerprint.codec, info.fingerprint.tokens)
+    if (info.codec, info.tokens) != stored:
         return f"codec {info.codec} and tokens {info.tokens} differ from the fingerprint"
-    if (
-        state.content["info"]["id"] != info.id
-        or info.id != f"{info.alias}-{fingerprint_hash(info.fingerprint)[:4]}"
-    ):
-        return f"the layer is {state.content['info']['id']}; give its folder this name again"
-    calibration = calibration_of(state.content)
+    if info.id != state.name or info.id != f"{info.alias}-{info.fingerprint.sha256[:4]}":
+        return f"the layer is {info.id}; give its folder this name again"
     if (calibration is None) != (info.codec == "fp16") and (calibration or state.commits):
         return (
             f"a layer of codec {info.codec} {'has a' if calibration else 'lacks its'} calibration"
         )
     if calibration:
-        centre, step = calibration.centre, calibration.step
+        centre, step = np.array(calibration.centre), np.array(calibration.step)
         if (
             not len(centre) == len(step) == info.channels
-            or not centre.isfinite().all()
-            or not step.isfinite().all()
+            or not np.isfinite(centre).all()
+            or not np.isfinite(step).all()
         ):
             return "the calibration is not finite, one centre and step a channel"
         if not (step > 0).all():
@@ -118,32 +125,36 @@ def _teacher_fault(state: LayerState, info: TeacherInfo) -> str:
     return ""
 
 
-def content_of_views(path: Path, layer: str) -> tuple[Json, list[int]]:
+def content_of_views(path: Path, layer: str) -> tuple[Content, list[int]]:
     """The content of a layer's seal and its committed shards, read back from its views.
 
     Raises:
-        CleverError: a view is missing or damaged.
+        CleverError, ValueError, KeyError: a view is missing or damaged.
     """
-    if layer == "points":
+    here = place(layer)
+    if here.is_points:
         attributes = read_attributes(path)
-        check_schema(attributes, str(path))
-        if not (path / "frames/id").exists():
-            return base_content(attributes["base"], [], []), []
+        check_schema(attributes.get("format"), attributes.get("schema"), str(path))
+        base = from_json(PointSettings, attributes["base"])
+        if not (path / here.group / "id").exists():
+            return PointContent.of(base, (), ()), []
         ids, scenes = (
-            layout.row_texts(layout.read_array(path / "frames" / name)) for name in ("id", "scene")
+            tuple(layout.row_texts(read_array(path / here.group / name)))
+            for name in ("id", "scene")
         )
-        return base_content(attributes["base"], ids, scenes), _shards(path / "frames")
-    folder = path / "teachers" / layer
+        return PointContent.of(base, ids, scenes), _committed(path / here.status)
+    folder = path / here.group
     attributes = read_attributes(folder)
     calibration = None
     if (folder / "centre").exists():
-        calibration = Calibration(
-            *(torch.from_numpy(layout.read_array(folder / name)) for name in ("centre", "step"))
-        )
-    missing = attributes["calibration_missing"]
-    return teacher_content(teacher_info(layer, attributes), calibration, missing), _shards(folder)
+        centre, step = (tuple(read_array(folder / name).tolist()) for name in ("centre", "step"))
+        calibration = CalibrationRecord(centre, step, tuple(attributes["calibration_missing"]))
+    fields = TeacherInfo.__dataclass_fields__
+    info = from_json(TeacherInfo, {name: attributes[name] for name in fields if name in attributes})
+    return TeacherContent(info, calibration), _committed(path / here.status)
 
 
-def _shards(folder: Path) -> list[int]:
-    rows = np.flatnonzero(layout.read_array(folder / "status") != layout.PENDING)
+def _committed(status: Path) -> list[int]:
+    """Shards that a status array says are committed."""
+    rows = np.flatnonzero(read_array(status) != layout.PENDING)
     return np.unique(rows // layout.SHARD_ROWS).tolist()

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..store import layout
-from ..store.layers import fingerprint_hash
+from ..store.contents import Contents
 from ..store.layout import SHARD_ROWS
-from ..store.records import FrameRecord, records_by_row
-from ..store.store import Store
+from ..store.models import FORMAT, SCHEMA, FrameRecord, as_json
+from ..store.records import records_by_row
 
 
 def manifest(path: Path) -> Iterator[dict[str, Any]]:
@@ -23,26 +22,22 @@ def manifest(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         CleverError: no store at `path`, or a damaged record.
     """
-    store = Store(path)
-    teachers = store.teachers()
-    layers = {
-        name: records_by_row(store.commits(name))
-        for name in ("points", *(info.id for info in teachers))
-    }
+    store = Contents(path)
+    layers = {layer.id: records_by_row(store.commits(layer.id)) for layer in store.layers()}
     yield {
-        "format": f"{layout.FORMAT}-manifest",
-        "schema": layout.SCHEMA,
-        "base": store.base,
+        "format": f"{FORMAT}-manifest",
+        "schema": SCHEMA,
+        "base": as_json(store.base),
         "frames": sum(1 for frame in store.ids if frame),
         "layers": {
-            info.id: {**info.fingerprint, "sha256": fingerprint_hash(info.fingerprint)}
-            for info in teachers
+            info.id: {**info.fingerprint.values(), "sha256": info.fingerprint.sha256}
+            for info in store.teachers()
         },
     }
     for row, (frame, scene) in enumerate(zip(store.ids, store.scenes, strict=True)):
         if not frame:
             continue
-        record = layers["points"].get(row)
+        record = layers[store.points.id].get(row)
         stored = record if record and not record.reason else None
         yield {
             "id": frame,
@@ -50,7 +45,7 @@ def manifest(path: Path) -> Iterator[dict[str, Any]]:
             "row": row,
             "timestamp": stored.timestamp if stored else None,
             "points": stored.points if stored else None,
-            "pairs": stored.offsets[-1] if stored else None,
+            "pairs": stored.pairs if stored else None,
             "layers": {name: _entry(records.get(row), row) for name, records in layers.items()},
         }
 

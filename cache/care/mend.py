@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from ..store.layout import write_if_changed
-from ..store.seals import write_seal
-from ..store.store import layer_views
+from ..store.seals import seal_of, write_seal
+from ..store.views import layer_views
 from .problems import Problem
 from .verify import Verification
 
@@ -20,19 +20,20 @@ def mend(verification: Verification, problems: Sequence[Problem]) -> None:
     Args:
         problems: everything that `verification` found.
     """
-    path, points = verification.path, verification.base
+    path = verification.path
     for problem in problems:
         if problem.remedy == "remove":
             (path / problem.file).unlink(missing_ok=True)
-    if points is None:
+    if verification.base is None:
         return
     damaged = {problem.layer for problem in problems if problem.remedy == "rewrite"}
-    cameras, rows = len(points.content["base"]["cameras"]), len(points.content["ids"])
+    cameras, rows = verification.cameras, verification.rows
     for layer in verification.layers:
         if layer.name not in damaged or (layer.lost and layer.files is not None):
             continue
         views = layer_views(layer.content, list(layer.commits.values()), cameras, rows)
-        write_seal(path, layer.name, layer.content, sorted({*layer.commits, *layer.lost}), views)
+        shards = sorted({*layer.commits, *layer.lost})
+        write_seal(path, seal_of(layer.name, layer.content, shards, views))
         if not layer.lost:
             for name, data in views.items():
                 write_if_changed(path / name, data)

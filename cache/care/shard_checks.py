@@ -11,12 +11,21 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import CleverError
-from ..codec import LEVELS, compressor
+from ..choices import compressor
+from ..codec import LEVELS
 from ..sampling import reached_tokens
-from ..store.layers import TeacherInfo, layer_arrays
-from ..store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, normalised_uv
-from ..store.records import Commit, FrameRecord
-from ..store.rows import ShardRows, checksum_name
+from ..store.layers import Layer, PointLayer, TeacherLayer
+from ..store.layout import (
+    PAIR_POINT,
+    PAIR_UV,
+    POINTS,
+    SHARD_ROWS,
+    BlockArray,
+    normalised_uv,
+    pair_cameras,
+)
+from ..store.models import Commit, FrameRecord
+from ..store.rows import ShardRows
 from ..store.shards import EMPTY
 from .problems import Problem
 
@@ -29,10 +38,9 @@ class ShardCheck:
 
     Args:
         store: folder of the store.
-        commit: the shard's record, without fault (see `record_fault`).
-        info: the teacher layer, None for points and pairs.
-        cameras: number of cameras.
-        points: record of the same shard of points and pairs if that is sound; for ``hit`` layers.
+        layer: the shard's layer.
+        commit: its record, without fault (see `record_fault`).
+        points: the same shard of points and pairs if that is sound; for ``hit`` layers.
 
     Attributes:
         bytes: bytes read so far.
@@ -41,15 +49,13 @@ class ShardCheck:
     def __init__(
         self,
         store: Path,
+        layer: Layer,
         commit: Commit,
-        info: TeacherInfo | None,
-        cameras: int,
-        points: Commit | None,
+        points: ShardRows | None,
     ) -> None:
-        self.commit, self.info, self.cameras = commit, info, cameras
-        self.arrays = layer_arrays(info, cameras)
-        self.rows = ShardRows(store, commit)
-        self._points = ShardRows(store, points) if points else None
+        self.layer, self.commit, self.arrays = layer, commit, layer.arrays
+        self.rows = ShardRows(store, layer, commit)
+        self._points = points
         self._stored = [record for record in commit.frames if not record.reason]
         self.bytes = 0
 
@@ -67,12 +73,12 @@ class ShardCheck:
 
     def _count(self, array: BlockArray, record: FrameRecord) -> int:
         """Entries of a frame in `array`."""
-        if self.info and array is not self.arrays[-1]:
-            return int(self._hit(record).sum())
-        return most_entries(array, self.info, record)
+        mask = self.layer.mask if isinstance(self.layer, TeacherLayer) else None
+        if mask and array.path != mask.path:
+            return int(self._hit(mask, record).sum())
+        return self.layer.most_entries(array, record)
 
-    def _hit(self, record: FrameRecord) -> NDArray[Any]:
-        mask = self.arrays[-1]
+    def _hit(self, mask: BlockArray, record: FrameRecord) -> NDArray[Any]:
         return self.rows.entries(mask, record.row, mask.block)
 
     def _file_problems(self) -> Iterator[Problem]:
@@ -80,18 +86,18 @@ class ShardCheck:
         for array in self.arrays:
             for column in range(self.rows.columns(array)):
                 key = array.key(self.commit.shard, column)
-                known = self.commit.files[key]
+                stamp = self.commit.files[key]
                 try:
                     data = self.rows.file(array, column).data
                 except CleverError:
                     yield self._problem(key, "missing or unreadable", self._stored)
                     continue
                 self.bytes += len(data)
-                if len(data) != known["bytes"]:
+                if len(data) != stamp.bytes:
                     yield self._problem(
-                        key, f"{len(data)} bytes instead of {known['bytes']}", self._damaged(array)
+                        key, f"{len(data)} bytes instead of {stamp.bytes}", self._damaged(array)
                     )
-                elif google_crc32c.value(data) != known["crc32c"]:
+                elif google_crc32c.value(data) != stamp.crc32c:
                     yield self._problem(key, "differs from its checksum", self._damaged(array))
 
     def _damaged(self, array: BlockArray) -> list[FrameRecord]:
@@ -119,7 +125,9 @@ class ShardCheck:
                     yield array, "a frame's bytes differ from its checksum"
                     return
             yield from (
-                self._token_faults(self.info, record) if self.info else self._point_faults(record)
+                self._token_faults(self.layer, record)
+                if isinstance(self.layer, TeacherLayer)
+                else self._point_faults(record)
             )
         except CleverError as error:
             yield array, str(error)
@@ -130,41 +138,41 @@ class ShardCheck:
             yield POINTS, "points are not finite"
         elif len(points) and not 0 <= points[:, 3].min() <= points[:, 3].max() <= 1:
             yield POINTS, "intensities lie outside [0, 1]"
-        index = self.rows.entries(PAIR_POINT, record.row, record.offsets[-1])
+        index = self.rows.entries(PAIR_POINT, record.row, record.pairs)
         if len(index) and index.max() >= record.points:
             yield PAIR_POINT, f"a pair names point {index.max()} of {record.points}"
         borders = np.zeros(len(index) + 1, bool)
-        borders[record.offsets] = True
+        borders[list(record.offsets)] = True
         if not (borders[1:-1] | (index[1:] > index[:-1])).all():
             yield PAIR_POINT, "the points of a camera's pairs do not ascend"
-        self.rows.entries(PAIR_UV, record.row, record.offsets[-1])
+        self.rows.entries(PAIR_UV, record.row, record.pairs)
 
     def _token_faults(
-        self, info: TeacherInfo, record: FrameRecord
+        self, layer: TeacherLayer, record: FrameRecord
     ) -> Iterator[tuple[BlockArray, str]]:
-        array = self.arrays[0]
+        info, array = layer.info, layer.tokens
         codes = self.rows.entries(array, record.row, self._count(array, record))
         if info.codec == "fp16" and not np.isfinite(codes).all():
             yield array, "features are not finite"
         elif info.codec != "fp16" and codes.size and codes.min() < -LEVELS:
             yield array, f"codes lie outside [-{LEVELS}, {LEVELS}]"
-        if info.tokens == "hit":
-            hit = self._hit(record)
+        if layer.mask:
+            hit = self._hit(layer.mask, record)
             if hit.max() > 1:
-                yield self.arrays[1], "values other than 0 and 1"
+                yield layer.mask, "values other than 0 and 1"
             elif (
-                self._points and (self._reached(self._points, record.row, info) & (hit == 0)).any()
+                self._points and (self._reached(self._points, record.row, layer) & (hit == 0)).any()
             ):
-                yield self.arrays[1], "tokens that a pair needs are not stored"
+                yield layer.mask, "tokens that a pair needs are not stored"
 
-    def _reached(self, points: ShardRows, row: int, info: TeacherInfo) -> NDArray[np.bool_]:
+    def _reached(self, points: ShardRows, row: int, layer: TeacherLayer) -> NDArray[np.bool_]:
         """(M, h, w) bool: tokens that sampling at a frame's pairs reads."""
         record = next(record for record in points.commit.frames if record.row == row)
         if record.reason:
-            return np.zeros((self.cameras, *info.grid), bool)
-        camera = torch.from_numpy(np.repeat(np.arange(self.cameras), np.diff(record.offsets)))
-        uv = torch.from_numpy(normalised_uv(points.entries(PAIR_UV, row, record.offsets[-1])))
-        return reached_tokens(camera, uv, torch.tensor(record.image_size), info.grid).numpy()
+            return np.zeros((layer.cameras, *layer.info.grid), bool)
+        camera = torch.from_numpy(pair_cameras(record.offsets))
+        uv = torch.from_numpy(normalised_uv(points.entries(PAIR_UV, row, record.pairs)))
+        return reached_tokens(camera, uv, torch.tensor(record.image_size), layer.info.grid).numpy()
 
     def _index_problems(self) -> Iterator[Problem]:
         """Indices that do not say what the writer says: the frames' chunks in row order, one after
@@ -176,13 +184,13 @@ class ShardCheck:
 
     def _index_fault(self, array: BlockArray, column: int) -> str:
         file = self.rows.file(array, column)
-        wanted = np.zeros((SHARD_ROWS, array.blocks), bool)
+        used = np.zeros((SHARD_ROWS, array.blocks), bool)
         for record in self._stored:
             blocks = -(-self._count(array, record) // array.block) - column * array.blocks
-            wanted[record.row % SHARD_ROWS, : max(blocks, 0)] = True
-        if not np.array_equal(file.index != EMPTY, np.repeat(wanted.reshape(-1, 1), 2, axis=1)):
+            used[record.row % SHARD_ROWS, : max(blocks, 0)] = True
+        if not np.array_equal(file.index != EMPTY, np.repeat(used.reshape(-1, 1), 2, axis=1)):
             return "its index lists other chunks than the frames have"
-        start, size = file.index[wanted.ravel()].astype(np.int64).T
+        start, size = file.index[used.ravel()].astype(np.int64).T
         if not np.array_equal(start, np.cumsum(size) - size) or size.sum() != file.data_bytes:
             return "its chunks do not follow one another"
         if not compressor(array.codec) and (size != array.block_bytes).any():
@@ -190,16 +198,7 @@ class ShardCheck:
         return ""
 
 
-def most_entries(array: BlockArray, info: TeacherInfo | None, record: FrameRecord) -> int:
-    """Entries of a frame in `array`; of a ``hit`` layer's tokens the most there can be."""
-    if info:
-        return array.capacity
-    return record.points if array is POINTS else record.offsets[-1]
-
-
-def record_fault(
-    commit: Commit, info: TeacherInfo | None, cameras: int, ids: Mapping[int, str]
-) -> str:
+def record_fault(commit: Commit, layer: Layer, ids: Mapping[int, str]) -> str:
     """What is wrong with a commit record beyond its checksum; empty when nothing is.
 
     Args:
@@ -207,24 +206,19 @@ def record_fault(
     """
     if [(record.row, record.id) for record in commit.frames] != sorted(ids.items()):
         return "its rows or frame ids are not the store's"
-    arrays, stored = (
-        layer_arrays(info, cameras),
-        [record for record in commit.frames if not record.reason],
-    )
-    wanted = {checksum_name(array) for array in arrays}
+    stored = [record for record in commit.frames if not record.reason]
+    names = {layer.checksum_name(array) for array in layer.arrays}
     for record in stored:
-        if set(record.checksums) != wanted:
-            stored = sorted(record.checksums)
-            return f"frame {record.id} has checksums of {stored}, not of {sorted(wanted)}"
-        if not info and (fault := _point_record_fault(record, cameras)):
+        if set(record.checksums) != names:
+            present = sorted(record.checksums)
+            return f"frame {record.id} has checksums of {present}, not of {sorted(names)}"
+        if isinstance(layer, PointLayer) and (fault := _point_record_fault(record, layer.cameras)):
             return f"frame {record.id}: {fault}"
     keys = set()
-    for array in arrays:
-        longest = max((most_entries(array, info, record) for record in stored), default=0)
-        keys |= {
-            array.key(commit.shard, column)
-            for column in range(max(1, -(-longest // array.capacity)))
-        }
+    for array in layer.arrays:
+        longest = max((layer.most_entries(array, record) for record in stored), default=0)
+        columns = max(1, -(-longest // array.capacity))
+        keys |= {array.key(commit.shard, column) for column in range(columns)}
     if set(commit.files) != keys:
         return f"it lists the files {sorted(commit.files)}, not {sorted(keys)}"
     return ""

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ..codec import Fidelity
-from ..store import layout
-from ..store.layers import TeacherInfo, fingerprint_hash
-from ..store.layout import BLOCK_ARRAYS
-from ..store.records import FrameRecord, total_fidelity
-from ..store.store import Store
+from ..fidelity import Fidelity
+from ..store.contents import Contents
+from ..store.layers import Layer
+from ..store.models import SCHEMA, Commit, FrameRecord, PointSettings, TeacherInfo, as_json
+from ..store.records import total_fidelity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class StoreSummary:
     """
 
     path: Path
-    base: dict[str, Any]
+    base: PointSettings
     frames: int
     scenes: int
     points: int
@@ -64,8 +63,8 @@ class StoreSummary:
         """The same as plain JSON values."""
         teachers = [
             {
-                **asdict(teacher.info),
-                "sha256": fingerprint_hash(teacher.info.fingerprint),
+                **as_json(teacher.info),
+                "sha256": teacher.info.fingerprint.sha256,
                 **asdict(teacher.layer),
                 "fidelity": {
                     "tokens": teacher.fidelity.tokens,
@@ -86,9 +85,9 @@ class StoreSummary:
         }
         return {
             "path": str(self.path),
-            "schema": layout.SCHEMA,
+            "schema": SCHEMA,
             "clever": __version__,
-            "base": self.base,
+            "base": as_json(self.base),
             "frames": self.frames,
             "scenes": self.scenes,
             "points": self.points,
@@ -105,40 +104,42 @@ def summarise(path: Path) -> StoreSummary:
     Raises:
         CleverError: no store at `path`, or a damaged record.
     """
-    store = Store(path)
-    used = [frame for frame in store.ids if frame]
+    store = Contents(path)
+    frames = sum(1 for frame in store.ids if frame)
     scenes = {scene for frame, scene in zip(store.ids, store.scenes, strict=True) if frame}
-    base_layer, base_records = _layer(
-        store, "points", [path / array.path for array in BLOCK_ARRAYS]
-    )
-    good = [record for record in base_records if not record.reason]
-    failures = {"points": [record for record in base_records if record.reason]}
-    teachers = []
-    for info in store.teachers():
-        layer, records = _layer(store, info.id, [path / "teachers" / info.id])
-        teachers.append(TeacherSummary(info, layer, total_fidelity(store.commits(info.id))))
-        failures[info.id] = [record for record in records if record.reason]
+    commits = {layer.id: store.commits(layer.id) for layer in store.layers()}
+    records = {
+        layer: [record for commit in parts for record in commit.frames]
+        for layer, parts in commits.items()
+    }
+    stored = [record for record in records[store.points.id] if not record.reason]
     return StoreSummary(
         path,
         store.base,
-        len(used),
+        frames,
         len(scenes),
-        sum(record.points for record in good),
-        sum(record.offsets[-1] for record in good),
-        base_layer,
-        teachers,
-        failures,
+        sum(record.points for record in stored),
+        sum(record.pairs for record in stored),
+        _layer(path, store.points, commits[store.points.id], frames),
+        [
+            TeacherSummary(
+                info,
+                _layer(path, store.teacher_layer(info.id), commits[info.id], frames),
+                total_fidelity(commits[info.id]),
+            )
+            for info in store.teachers()
+        ],
+        {layer: [record for record in parts if record.reason] for layer, parts in records.items()},
     )
 
 
-def _layer(store: Store, name: str, folders: list[Path]) -> tuple[LayerSummary, list[FrameRecord]]:
-    commits = store.commits(name)
+def _layer(path: Path, layer: Layer, commits: list[Commit], frames: int) -> LayerSummary:
     records = [record for commit in commits for record in commit.frames]
     failed = sum(1 for record in records if record.reason)
     size = sum(
-        file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()
+        file.stat().st_size
+        for folder in layer.folders(path)
+        for file in folder.rglob("*")
+        if file.is_file()
     )
-    frames = sum(1 for frame in store.ids if frame)
-    return LayerSummary(
-        len(records) - failed, failed, frames - len(records), len(commits), size
-    ), records
+    return LayerSummary(len(records) - failed, failed, frames - len(records), len(commits), size)

@@ -17,11 +17,11 @@ from zarr.buffer import cpu
 from zarr.storage import MemoryStore
 
 from ...errors import CleverError
-from ..store.layers import layer_arrays
+from ..store.layers import POINTS_ID, Layer, place
 from ..store.layout import SHARD_ROWS
-from ..store.records import Commit, commit_path
-from ..store.seals import seal_path
-from ..store.store import check_schema, layer_views
+from ..store.models import PointContent, Stamp
+from ..store.rows import ShardRows
+from ..store.views import layer_views
 from .layer_state import LayerState, read_layer
 from .problems import Problem
 from .shard_checks import ShardCheck, record_fault
@@ -40,6 +40,7 @@ class Verification:
         bytes: bytes read so far.
         layers: the layers that could be read; points and pairs first, if that could.
         base: points and pairs, None where nothing says what they are.
+        cameras: number of cameras.
 
     Raises:
         CleverError: no store there, or one of another schema.
@@ -47,35 +48,45 @@ class Verification:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._found = {
+        self._names = {
             file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()
         }
-        if not self._found & {"zarr.json", self._inside(seal_path(path, "points"))}:
+        if not self._names & {"zarr.json", place(POINTS_ID).seal}:
             raise CleverError(
                 f"no feature cache at {path}; make one with `clever cache-teacher --cache PATH`"
             )
         self.bytes = sum(
-            (path / name).stat().st_size for name in self._found if "/commits/" in name
+            (path / name).stat().st_size for name in self._names if "/commits/" in name
         )
         folders = [
             name.split("/")
-            for name in self._found
+            for name in self._names
             if name.startswith("teachers/") and not _is_part(name)
         ]
         read = [
             read_layer(path, name)
-            for name in ("points", *sorted({parts[1] for parts in folders if parts[2:]}))
+            for name in (POINTS_ID, *sorted({parts[1] for parts in folders if parts[2:]}))
         ]
         self._problems = [problem for _, problems in read for problem in problems]
         self.layers = [state for state, _ in read if state]
         self._unreadable = [problems[0].layer for state, problems in read if state is None]
         self.base = read[0][0]
-        if self.base:
-            check_schema(self.base.content, str(path))
-            self._ids: list[str] = self.base.content["ids"]
-            self._cameras = len(self.base.content["base"]["cameras"])
+        self._ids: tuple[str, ...] = ()
+        self.cameras = 0
+        if self.base and isinstance(self.base.content, PointContent):
+            self._ids = self.base.content.ids
+            self.cameras = len(self.base.content.base.cameras)
             for layer in self.layers:
                 self._drop_faulty_records(layer)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the store."""
+        return len(self._ids)
+
+    def layer(self, state: LayerState) -> Layer:
+        """The layer of a state."""
+        return state.layer(self.cameras)
 
     def __len__(self) -> int:
         return 1 + (sum(len(layer.commits) for layer in self.layers) if self.base else 0)
@@ -85,18 +96,20 @@ class Verification:
             yield self._problems
             return
         yield self._problems + list(self._metadata_problems()) + list(self._strays())
-        sound: dict[int, Commit] = {}
-        for layer in self.layers:
-            for shard, commit in layer.commits.items():
-                check = ShardCheck(self.path, commit, layer.info, self._cameras, sound.get(shard))
+        sound: set[int] = set()
+        points, base = self.base.layer(self.cameras), self.base
+        for state in self.layers:
+            layer = self.layer(state)
+            for shard, commit in state.commits.items():
+                below = (
+                    ShardRows(self.path, points, base.commits[shard]) if shard in sound else None
+                )
+                check = ShardCheck(self.path, layer, commit, below)
                 problems = check.problems()
                 self.bytes += check.bytes
-                if layer is self.base and not problems:
-                    sound[shard] = commit
+                if state is base and not problems:
+                    sound.add(shard)
                 yield problems
-
-    def _inside(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
 
     def _rows(self, shard: int) -> dict[int, str]:
         """Frame ids of the used rows of a shard."""
@@ -105,14 +118,14 @@ class Verification:
 
     def _drop_faulty_records(self, layer: LayerState) -> None:
         for shard, commit in list(layer.commits.items()):
-            if fault := record_fault(commit, layer.info, self._cameras, self._rows(shard)):
+            if fault := record_fault(commit, self.layer(layer), self._rows(shard)):
                 layer.lost[shard] = f"wrong: {fault}"
                 del layer.commits[shard]
 
     def _metadata_problems(self) -> Iterator[Problem]:
         for layer in self.layers:
             for shard, how in layer.lost.items():
-                record = self._inside(commit_path(self.path, layer.name, shard))
+                record = place(layer.name).commit(shard)
                 frames = tuple(self._rows(shard).values())
                 yield Problem(
                     record, f"commit record is {how}", "recompute", layer.name, shard, frames
@@ -122,63 +135,54 @@ class Verification:
     def _view_problems(self, layer: LayerState) -> Iterator[Problem]:
         """Views that are missing, damaged, or say something else than the commit records."""
         intact: dict[str, bytes] = {}
-        wanted = layer_views(
-            layer.content, list(layer.commits.values()), self._cameras, len(self._ids)
-        )
-        for name, known in (layer.files or dict.fromkeys(wanted)).items():
+        expected = layer_views(layer.content, list(layer.commits.values()), self.cameras, self.rows)
+        for name, stamp in (layer.files or dict.fromkeys(expected)).items():
             try:
                 data = (self.path / name).read_bytes()
             except OSError as error:
                 yield Problem(name, f"cannot be read: {error.strerror}", "rewrite", layer.name)
                 continue
             self.bytes += len(data)
-            if known and known != {"bytes": len(data), "crc32c": google_crc32c.value(data)}:
+            if stamp and stamp != Stamp(len(data), google_crc32c.value(data)):
                 yield Problem(name, "differs from its checksum", "rewrite", layer.name)
             else:
                 intact[name] = data
         if later := sorted(set(layer.commits) - set(layer.sealed)):
-            group = "frames/zarr.json" if layer.info is None else f"teachers/{layer.name}/zarr.json"
+            group = f"{place(layer.name).group}/zarr.json"
             shards = ", ".join(map(str, later))
             what = f"tables lack shards that were committed later ({shards}): a run was cut off"
             yield Problem(group, what, "rewrite", layer.name)
         elif not layer.lost:
-            yield from self._disagreements(layer.name, intact, wanted)
+            yield from self._disagreements(layer.name, intact, expected)
 
     def _disagreements(
-        self, layer: str, found: dict[str, bytes], wanted: dict[str, bytes]
+        self, layer: str, stored: dict[str, bytes], expected: dict[str, bytes]
     ) -> Iterator[Problem]:
         """Intact views that other versions of the libraries may have written, compared by what they
         mean."""
-        differing = {
-            name for name in {*found, *wanted} if name in found and found[name] != wanted.get(name)
-        }
-        for metadata in sorted(name for name in wanted if name.endswith("zarr.json")):
+        differing = {name for name, data in stored.items() if data != expected.get(name)}
+        for metadata in sorted(name for name in expected if name.endswith("zarr.json")):
             folder = metadata.removesuffix("zarr.json")
             part = {name for name in differing if name.startswith((f"{folder}c/", metadata))}
-            if part and not _same(*(_open(files, folder) for files in (found, wanted))):
+            if part and not _same(*(_open(files, folder) for files in (stored, expected))):
                 yield Problem(
                     metadata, "does not say what the commit records say", "rewrite", layer
                 )
 
     def _strays(self) -> Iterator[Problem]:
         """Files that nothing covers."""
-        covered = {self._inside(seal_path(self.path, layer.name)) for layer in self.layers}
+        covered = {place(layer.name).seal for layer in self.layers}
         for layer in self.layers:
-            covered |= set(
-                layer.files or layer_views(layer.content, [], self._cameras, len(self._ids))
-            )
-            covered |= {
-                self._inside(commit_path(self.path, layer.name, shard))
-                for shard in (*layer.commits, *layer.lost)
-            }
+            covered |= set(layer.files or layer_views(layer.content, [], self.cameras, self.rows))
+            covered |= {place(layer.name).commit(shard) for shard in (*layer.commits, *layer.lost)}
             covered |= {name for commit in layer.commits.values() for name in commit.files}
         shards = {
-            f"{array.path}/c/": layer
-            for layer in self.layers
-            for array in layer_arrays(layer.info, self._cameras)
+            f"{array.path}/c/": layer for layer in self.layers for array in self.layer(layer).arrays
         }
-        unknown = tuple(f"teachers/{name}/" for name in self._unreadable)
-        for name in sorted(name for name in self._found - covered if not name.startswith(unknown)):
+        unreadable = tuple(f"teachers/{name}/" for name in self._unreadable)
+        for name in sorted(
+            name for name in self._names - covered if not name.startswith(unreadable)
+        ):
             folder = next((folder for folder in shards if name.startswith(folder)), None)
             shard = name.removeprefix(folder).split("/")[0] if folder else ""
             if _is_part(name):
@@ -195,13 +199,13 @@ def _is_part(name: str) -> bool:
     return name.endswith(".part")
 
 
-def _same(found: Any, wanted: Any) -> bool:
+def _same(stored: Any, expected: Any) -> bool:
     """Whether two groups or arrays mean the same; of sharded arrays, whose chunks lie elsewhere,
     the metadata alone."""
-    if found is None or type(found) is not type(wanted):
+    if stored is None or type(stored) is not type(expected):
         return False
-    if isinstance(wanted, zarr.Group):
-        return dict(found.attrs) == dict(wanted.attrs)
+    if isinstance(expected, zarr.Group):
+        return dict(stored.attrs) == dict(expected.attrs)
     properties = (
         "shape",
         "dtype",
@@ -212,9 +216,9 @@ def _same(found: Any, wanted: Any) -> bool:
         "serializer",
         "filters",
     )
-    if any(getattr(found, name) != getattr(wanted, name) for name in properties):
+    if any(getattr(stored, name) != getattr(expected, name) for name in properties):
         return False
-    return wanted.shards is not None or np.array_equal(found[...], wanted[...])
+    return expected.shards is not None or np.array_equal(stored[...], expected[...])
 
 
 def _open(files: dict[str, bytes], folder: str) -> Any:

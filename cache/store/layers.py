@@ -1,83 +1,187 @@
-"""Teacher layers: what each one is and which arrays it has."""
+"""Layers: what each one is, which arrays it has and where its records lie.
 
-import hashlib
-import json
+A further kind of layer (regions, sweeps) is a subclass of `Layer` and a line in `place`.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
+from ...errors import CleverError
 from . import layout
-from .layout import BLOCK_ARRAYS, BlockArray
+from .layout import BLOCK_ARRAYS, PAIR_POINT, PAIR_UV, POINTS, BlockArray
+from .models import Content, FrameRecord, PointContent, PointSettings, TeacherInfo
 
-Json = dict[str, Any]
+POINTS_ID = "points"
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherInfo:
-    """One teacher layer.
+class Place:
+    """Where a layer lies in a store; its id alone says so.
 
     Attributes:
-        id: alias and short fingerprint, e.g. ``vitb14-224x448-3f2a``.
-        alias: model and image size.
-        description: where the weights come from, in words.
-        grid: tokens down and across.
-        channels: feature width.
-        codec: one of `codec.CODECS`.
-        tokens: ``grid`` (every token) or ``hit`` (those within reach of a point).
-        fingerprint: every setting that changes a feature, in clear.
-        request: settings that build this teacher again (`teacher.TeacherSettings`); empty where
-            that is not possible.
+        id: of the layer.
+        group: the Zarr group of its tables.
+        array: the array whose folder holds its commit records and its seal.
     """
 
     id: str
-    alias: str
-    description: str
-    grid: tuple[int, int]
-    channels: int
-    codec: str
-    tokens: str
-    fingerprint: Json
-    request: Json = field(default_factory=dict)
+    group: str
+    array: str
 
     @property
-    def reencoded_from(self) -> list[str]:
-        """The codecs that the features went through before, first one first; empty for a teacher's
-        own output."""
-        return self.fingerprint.get("reencoded_from", [])
+    def is_points(self) -> bool:
+        """Whether this is the layer of points and pairs."""
+        return self.id == POINTS_ID
+
+    @property
+    def status(self) -> str:
+        """The array that says which rows are stored."""
+        return f"{self.group}/status"
+
+    @property
+    def commits(self) -> str:
+        """Folder of the commit records and of the seal."""
+        return f"{self.array}/commits"
+
+    @property
+    def seal(self) -> str:
+        """File of the seal."""
+        return f"{self.commits}/seal.json"
+
+    def commit(self, shard: int) -> str:
+        """File of a commit record."""
+        return f"{self.commits}/{shard:06}.json"
 
 
-def fingerprint_hash(fingerprint: Json) -> str:
-    """sha256 of the canonical JSON of a fingerprint."""
-    return hashlib.sha256(
-        json.dumps(fingerprint, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+def place(layer: str) -> Place:
+    """Where the layer with this id lies."""
+    if layer == POINTS_ID:
+        return Place(POINTS_ID, "frames", POINTS.path)
+    return Place(layer, f"teachers/{layer}", f"teachers/{layer}/grid")
 
 
-def differences(stored: Json, wanted: Json) -> str:
-    """The fields in which two settings differ, with both values, on one line."""
-    keys = sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key))
-    return "; ".join(
-        f"{key}: stored {stored.get(key)!r}, wanted {wanted.get(key)!r}" for key in keys
-    )
+class Layer(ABC):
+    """One layer of a store: points and pairs, or a teacher's features.
+
+    Args:
+        id: of the layer.
+        cameras: number of cameras.
+
+    Attributes:
+        place: where it lies.
+        arrays: its sharded arrays; the folder of the first holds the commit records.
+    """
+
+    def __init__(self, layer: str, cameras: int) -> None:
+        self.id, self.cameras, self.place = layer, cameras, place(layer)
+
+    @property
+    @abstractmethod
+    def arrays(self) -> Sequence[BlockArray]:
+        """The sharded arrays."""
+
+    @abstractmethod
+    def checksum_name(self, array: BlockArray) -> str:
+        """Key of an array in `FrameRecord.checksums`."""
+
+    @abstractmethod
+    def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
+        """Entries of a frame in `array`; of a ``hit`` layer's tokens the most there can be."""
+
+    def folders(self, store: Path) -> list[Path]:
+        """The folders that hold all of the layer's bytes."""
+        return [store / array.path for array in self.arrays]
 
 
-def teacher_info(layer: str, attributes: Json) -> TeacherInfo:
-    """Layer description from the attributes of its group or from its seal."""
-    values = {
-        name: attributes[name] for name in TeacherInfo.__dataclass_fields__ if name in attributes
-    }
-    height, width = values["grid"]
-    return TeacherInfo(**{**values, "id": layer, "grid": (height, width)})
+class PointLayer(Layer):
+    """Points and pairs."""
+
+    def __init__(self, base: PointSettings) -> None:
+        super().__init__(POINTS_ID, len(base.cameras))
+        self.base = base
+
+    @property
+    def arrays(self) -> Sequence[BlockArray]:
+        """Points, and point and pixel of the pairs."""
+        return BLOCK_ARRAYS
+
+    def checksum_name(self, array: BlockArray) -> str:
+        """Key of an array in `FrameRecord.checksums`."""
+        names = {POINTS: "points", PAIR_POINT: "pair_point", PAIR_UV: "pair_uv"}
+        return next(name for own, name in names.items() if own.path == array.path)
+
+    def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
+        """Points or pairs of a frame."""
+        return record.points if array.path == POINTS.path else record.pairs
 
 
-def teacher_arrays(info: TeacherInfo, cameras: int) -> list[BlockArray]:
-    """The sharded arrays of a teacher layer: the tokens and, for ``hit`` layers, which ones are
-    stored."""
-    grid = (cameras, *info.grid, info.channels)
-    tokens = layout.grid_array(info.id, grid, info.codec, info.tokens)
-    return [tokens] if info.tokens == "grid" else [tokens, layout.hit_array(info.id, grid)]
+class TeacherLayer(Layer):
+    """A teacher's features."""
+
+    def __init__(self, info: TeacherInfo, cameras: int) -> None:
+        super().__init__(info.id, cameras)
+        self.info = info
+
+    @property
+    def arrays(self) -> Sequence[BlockArray]:
+        """The tokens and, for ``hit`` layers, which ones are stored."""
+        grid = (self.cameras, *self.info.grid, self.info.channels)
+        tokens = layout.grid_array(self.id, grid, self.info.codec, self.info.tokens)
+        return [tokens] if self.info.tokens == "grid" else [tokens, layout.hit_array(self.id, grid)]
+
+    @property
+    def tokens(self) -> BlockArray:
+        """The array of tokens."""
+        return self.arrays[0]
+
+    @property
+    def mask(self) -> BlockArray | None:
+        """Which tokens a ``hit`` layer stores."""
+        return self.arrays[1] if self.info.tokens == "hit" else None
+
+    def checksum_name(self, array: BlockArray) -> str:
+        """Key of an array in `FrameRecord.checksums`."""
+        return array.path.rpartition("/")[2]
+
+    def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
+        """The whole grid."""
+        return array.capacity
+
+    def folders(self, store: Path) -> list[Path]:
+        """The layer's own group."""
+        return [store / self.place.group]
 
 
-def layer_arrays(info: TeacherInfo | None, cameras: int) -> Sequence[BlockArray]:
-    """The sharded arrays of a teacher layer, or of points and pairs where `info` is None."""
-    return teacher_arrays(info, cameras) if info else BLOCK_ARRAYS
+def layer_of(content: Content, cameras: int) -> Layer:
+    """The layer that the content of a seal describes."""
+    if isinstance(content, PointContent):
+        return PointLayer(content.base)
+    return TeacherLayer(content.info, cameras)
+
+
+def choose_layer(layers: Sequence[str], name: str | None, store: str, whole: bool = False) -> str:
+    """The teacher layer that a name means: the one of this id, else the only one that begins so.
+
+    Args:
+        layers: ids of the store's teacher layers.
+        name: an id or the beginning of one; None where there is a single layer.
+        store: the store's path, for the message.
+        whole: whether the beginning of an id is not enough.
+
+    Raises:
+        CleverError: none or several fit.
+    """
+    if name is not None and name in layers:
+        return name
+    present = ", ".join(sorted(layers)) or "none"
+    if whole:
+        raise CleverError(f"{store} has no teacher {name!r}; it has {present}")
+    fitting = [layer for layer in layers if name is None or layer.startswith(name)]
+    if len(fitting) != 1:
+        hint = (
+            f"teacher {name!r} fits {len(fitting)} of them" if name else "choose one with --teacher"
+        )
+        raise CleverError(f"{store} has the teachers {present}; {hint}")
+    return fitting[0]

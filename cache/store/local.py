@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CleverError
-from ..codec import compressor, unpack
+from ..choices import compressor
+from ..codec import unpack
 from ..memory import keep_freed_memory
 from .layout import SHARD_ROWS, BlockArray
 from .shards import EMPTY, index_bytes, parse_index
 
-KNOWN_SHARDS = 8192
+REMEMBERED_SHARDS = 8192
 """Shards whose index a process remembers, a kilobyte each."""
 MAPPED_BYTES = 2**30
 """Shards that a process maps at most; the rows of further ones are always read with `pread`."""
@@ -38,7 +39,7 @@ def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
     if not len(out):
         return
     try:
-        shard = _KNOWN.shards.get(path)
+        shard = _READ.shards.get(path)
         if (
             shard is not None
             and row in shard.mapped_rows
@@ -50,7 +51,7 @@ def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
         try:
             version = _version(os.fstat(handle))
             if shard is None or shard.version != version:
-                shard = _KNOWN.add(path, _Shard(handle, version, path, array))
+                shard = _READ.add(path, _Shard(handle, version, path, array))
             _from_file(shard, handle, row, out)
         finally:
             os.close(handle)
@@ -62,11 +63,11 @@ def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
 
 def forget_shards() -> None:
     """Unmap all shards and forget their indexes; the next read starts afresh."""
-    _KNOWN.clear()
+    _READ.clear()
 
 
 class _Shard:
-    """A shard file as this process knows it.
+    """A shard file as this process has read it.
 
     Attributes:
         version: device, inode, time of change and size of the file; another content has another
@@ -118,7 +119,7 @@ class _Shard:
         return slice(self.start[row], self.start[row] + size)
 
 
-class _KnownShards:
+class _ReadShards:
     """The shards that this process has read, by path, and the bytes it maps; when full, it starts
     over."""
 
@@ -133,11 +134,11 @@ class _KnownShards:
     def add(self, path: str, shard: _Shard) -> _Shard:
         if not self.shards:
             keep_freed_memory()
-        if len(self.shards) >= KNOWN_SHARDS:
+        if len(self.shards) >= REMEMBERED_SHARDS:
             self.clear()
-        known = self.shards.get(path)
-        if known is not None and known.content is not None:
-            self.mapped -= known.version[-1]
+        before = self.shards.get(path)
+        if before is not None and before.content is not None:
+            self.mapped -= before.version[-1]
         self.shards[path] = shard
         return shard
 
@@ -153,7 +154,7 @@ class _KnownShards:
         shard.read_rows.add(row)
 
 
-_KNOWN = _KnownShards()
+_READ = _ReadShards()
 
 
 def _version(stat: os.stat_result) -> tuple[int, ...]:
@@ -176,7 +177,7 @@ def _from_file(shard: _Shard, handle: int, row: int, out: NDArray[Any]) -> None:
     stored = out.data.cast("B") if shard.lengths is None else memoryview(bytearray(size))
     if os.preadv(handle, [stored], span.start) != size:
         raise CleverError(f"{shard.path}: shorter than its index says; run `clever cache repair`")
-    _KNOWN.note_read(shard, row, handle)
+    _READ.note_read(shard, row, handle)
     if shard.lengths is not None:
         _unpack(stored, shard, row, out)
 

@@ -1,25 +1,30 @@
 """The reader's side of a store: frames as tensors, read straight from the shard files or,
 elsewhere, through zarr."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ...errors import CleverError
+from ..codec import Calibration
 from . import layout
-from .layers import TeacherInfo, teacher_arrays, teacher_info
+from .layers import POINTS_ID, TeacherLayer, choose_layer, place
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .local import read_row
+from .models import PointSettings, TeacherInfo, from_json
 from .records import committed_shards, read_commit, records_by_row
-from .store import check_schema
+from .seals import check_schema
 from .tables import FrameTable, status_column
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,7 @@ class CachedFrame:
             integers.
         image_size: (M, 2) int64, width and height in pixels.
         tokens: (M, h, w, C) int8 or float16, as stored.
-        centre, step: (C,) float32 of the int8 codecs: feature = centre + step * token; None for
-            fp16.
+        calibration: of the int8 codecs: feature = centre + step * token; None for fp16.
     """
 
     id: str
@@ -51,11 +55,10 @@ class CachedFrame:
     pair_uv: Tensor
     image_size: Tensor
     tokens: Tensor
-    centre: Tensor | None
-    step: Tensor | None
+    calibration: Calibration | None
 
 
-class FeatureCache(Sequence[CachedFrame]):
+class FeatureCache(Dataset[CachedFrame]):
     """A store opened for reading with one teacher: frames that are stored in both, in row order.
 
     Opens no file until it is needed and keeps none open (`local.read_row` maps what is read again
@@ -70,7 +73,7 @@ class FeatureCache(Sequence[CachedFrame]):
     Attributes:
         ids, scenes: frame ids and their scenes.
         teacher: the layer.
-        calibration: centre and step (C,) float32 of the int8 codecs, or two None.
+        calibration: of the int8 codecs; None for fp16.
 
     Raises:
         CleverError: no store there, another schema, an unknown or ambiguous teacher, or no frame in
@@ -82,13 +85,14 @@ class FeatureCache(Sequence[CachedFrame]):
         self._local = None if "://" in self.path else Path(path)
         root = self._open()
         attributes = dict(root.attrs)
-        check_schema(attributes, self.path)
-        base: dict[str, Any] = dict(attributes["base"])  # type: ignore[arg-type]
-        self.name: str = base["dataset"]
-        self.cameras: tuple[str, ...] = tuple(base["cameras"])
+        check_schema(attributes.get("format"), attributes.get("schema"), self.path)
+        base = _checked(PointSettings, attributes["base"], f"{self.path}/zarr.json")
+        self.name: str = base.dataset
+        self.cameras: tuple[str, ...] = base.cameras
         self.teacher = _choose_teacher(root, teacher, self.path)
-        group = root[f"teachers/{self.teacher.id}"]
-        self._arrays = teacher_arrays(self.teacher, len(self.cameras))
+        self._layer = TeacherLayer(self.teacher, len(self.cameras))
+        self._arrays = self._layer.arrays
+        group = root[self._layer.place.group]
         self.calibration = _calibration(group)
         ids, scenes = (
             layout.row_texts(np.asarray(root[f"frames/{name}"][...]))  # type: ignore[index]
@@ -102,18 +106,21 @@ class FeatureCache(Sequence[CachedFrame]):
             )
         self.ids = [ids[row] for row in self._rows]
         self.scenes = [scenes[row] for row in self._rows]
-        self._index = {frame: number for number, frame in enumerate(self.ids)}
+        self._positions = {frame: number for number, frame in enumerate(self.ids)}
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+    def __iter__(self) -> Iterator[CachedFrame]:
+        return (self[number] for number in range(len(self)))
+
+    def position(self, frame: str) -> int:
         """Position of a frame id; raises CleverError when it is not in the cache."""
-        if value not in self._index:
+        if frame not in self._positions:
             raise CleverError(
-                f"{self.path} has no frame {value!r}; `clever cache info` lists the scenes"
+                f"{self.path} has no frame {frame!r}; `clever cache info` lists the scenes"
             )
-        return self._index[value]
+        return self._positions[frame]
 
     def scene(self, name: str) -> list[int]:
         """Positions of the frames of a scene, in order."""
@@ -149,8 +156,7 @@ class FeatureCache(Sequence[CachedFrame]):
             pair_uv=torch.from_numpy(layout.normalised_uv(self._read_row(PAIR_UV, row, pairs))),
             image_size=torch.from_numpy(table.image_size[row].astype(np.int64)),
             tokens=self._read_tokens(row),
-            centre=self.calibration[0],
-            step=self.calibration[1],
+            calibration=self.calibration,
         )
 
     def _open(self) -> zarr.Group:
@@ -169,15 +175,15 @@ class FeatureCache(Sequence[CachedFrame]):
         off."""
         if self._local is not None:
             base, layer = (
-                committed_shards(self._local, name) for name in ("points", self.teacher.id)
+                committed_shards(self._local, name) for name in (POINTS_ID, self.teacher.id)
             )
-            known = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
-            columns: list[Any] = [root.get("frames/status"), group.get("status")]
-            if known != (len(base), len(layer)) or any(
+            tabled = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
+            columns: list[Any] = [root.get(place(POINTS_ID).status), group.get("status")]
+            if tabled != (len(base), len(layer)) or any(
                 getattr(column, "shape", ()) != (rows,) for column in columns
             ):
                 records = records_by_row(
-                    read_commit(self._local, "points", shard) for shard in base
+                    read_commit(self._local, POINTS_ID, shard) for shard in base
                 )
                 tokens = records_by_row(
                     read_commit(self._local, self.teacher.id, shard) for shard in layer
@@ -209,25 +215,28 @@ class FeatureCache(Sequence[CachedFrame]):
         return torch.from_numpy(grid)
 
 
-def _choose_teacher(root: zarr.Group, wanted: str | None, path: str) -> TeacherInfo:
-    layers: Mapping[str, Any] = dict(root["teachers"].groups())  # type: ignore[union-attr]
-    matching = sorted(layer for layer in layers if wanted is None or layer.startswith(wanted))
-    if wanted in layers:
-        matching = [wanted]
-    if len(matching) != 1:
-        known = ", ".join(sorted(layers)) or "none"
-        asked = (
-            f"teacher {wanted!r} fits {len(matching)} of them"
-            if wanted
-            else "choose one with --teacher"
-        )
-        raise CleverError(f"{path} has the teachers {known}; {asked}")
-    return teacher_info(matching[0], dict(layers[matching[0]].attrs))
+def _choose_teacher(root: zarr.Group, name: str | None, path: str) -> TeacherInfo:
+    groups: Mapping[str, Any] = dict(root["teachers"].groups())  # type: ignore[union-attr]
+    layer = choose_layer(sorted(groups), name, path)
+    attributes = dict(groups[layer].attrs)
+    own = {
+        field: attributes[field]
+        for field in TeacherInfo.__dataclass_fields__
+        if field in attributes
+    }
+    return _checked(TeacherInfo, own, f"{path}/{place(layer).group}/zarr.json")
 
 
-def _calibration(group: Any) -> tuple[Tensor, Tensor] | tuple[None, None]:
+def _checked(kind: type[Value], attributes: Any, file: str) -> Value:
+    """A model from a group's attributes; raises CleverError naming the file and the wrong field."""
+    try:
+        return from_json(kind, attributes)
+    except ValueError as error:
+        raise CleverError(f"{file} is damaged ({error}); run `clever cache verify`") from error
+
+
+def _calibration(group: Any) -> Calibration | None:
     if "centre" not in group:
-        return None, None
-    return torch.from_numpy(np.asarray(group["centre"][...])), torch.from_numpy(
-        np.asarray(group["step"][...])
-    )
+        return None
+    arrays = (np.asarray(group[name][...]) for name in ("centre", "step"))
+    return Calibration(*(torch.from_numpy(values) for values in arrays))

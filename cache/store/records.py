@@ -1,107 +1,61 @@
 """Commit records: a shard counts only once its record, written after its data is durable, says
 so."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ...errors import CleverError
 from ...files import atomic_write
-from ..codec import Fidelity
+from ..fidelity import Fidelity
 from . import checked_json
-from .layout import commit_folder
+from .layers import place
+from .models import COMMITS, Commit, FrameRecord, Stamp, parse
 
+__all__ = ["Commit", "FrameRecord", "Stamp"]
 
-@dataclass(frozen=True, slots=True)
-class FrameRecord:
-    """What one row of a shard holds.
-
-    Attributes:
-        row: row of the store.
-        id: frame id.
-        reason: why the frame was skipped; empty when it is stored.
-        time: when it was skipped, ISO 8601, UTC; empty when it is stored.
-        checksums: crc32c of the frame's stored bytes by array.
-        points: number of points (base layer), else 0.
-        timestamp: microseconds (base layer), else 0.
-        pose: global <- lidar, 16 float64 row by row (base layer), else empty.
-        offsets: CSR offsets of the pairs over the cameras (base layer), else empty.
-        image_size: (width, height) a camera (base layer), else empty.
-    """
-
-    row: int
-    id: str
-    reason: str = ""
-    time: str = ""
-    checksums: dict[str, int] = field(default_factory=dict)
-    points: int = 0
-    timestamp: int = 0
-    pose: list[float] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    image_size: list[list[int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One committed shard of one layer.
-
-    Attributes:
-        layer: ``points`` or a teacher id.
-        shard: number of the shard.
-        files: size and crc32c of every data file, by path inside the store.
-        frames: one record a used row.
-        fidelity: fields of `codec.Fidelity` over the shard's tokens (teacher layers), else empty.
-    """
-
-    layer: str
-    shard: int
-    files: dict[str, dict[str, int]]
-    frames: list[FrameRecord]
-    fidelity: dict[str, Any] = field(default_factory=dict)
+Conversion = Callable[[bytes], bytes]
+"""JSON of an older schema to that of this one."""
 
 
 def commit_path(store: Path, layer: str, shard: int) -> Path:
     """File of a commit record."""
-    return commit_folder(store, layer) / f"{shard:06}.json"
+    return store / place(layer).commit(shard)
 
 
 def write_commit(store: Path, commit: Commit) -> None:
     """Make a shard count: atomic, durable, with a checksum over the record itself."""
-    atomic_write(
-        commit_path(store, commit.layer, commit.shard), checked_json.encode(asdict(commit))
-    )
+    data = checked_json.encode(COMMITS.dump_json(commit))
+    atomic_write(commit_path(store, commit.layer, commit.shard), data)
 
 
-def read_commit(store: Path, layer: str, shard: int) -> Commit:
+def read_commit(
+    store: Path, layer: str, shard: int, conversion: Conversion | None = None
+) -> Commit:
     """Read one record.
 
+    Args:
+        conversion: for records of an older schema.
+
     Raises:
-        CleverError: missing or damaged record.
+        CleverError: missing or damaged record; the message names the file and the wrong field.
     """
     path = commit_path(store, layer, shard)
     try:
-        return parse_commit(path.read_bytes(), str(path))
+        body = checked_json.decode(path.read_bytes())
+        return parse(COMMITS, conversion(body) if conversion else body)
     except FileNotFoundError as error:
         raise CleverError(
             f"{path}: commit record is missing; run cache-teacher again to redo the shard"
         ) from error
-
-
-def parse_commit(data: bytes, name: str) -> Commit:
-    """Commit record from its bytes; raises CleverError naming `name` when it is damaged."""
-    try:
-        body = checked_json.decode(data)
-        return Commit(**{**body, "frames": [FrameRecord(**frame) for frame in body["frames"]]})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise CleverError(
-            f"{name}: commit record is damaged ({error}); run `clever cache repair`"
+            f"{path}: commit record is damaged ({error}); run `clever cache repair`"
         ) from error
 
 
 def committed_shards(store: Path, layer: str) -> list[int]:
     """Numbers of the committed shards of a layer, ascending."""
-    folder = commit_folder(store, layer)
+    folder = store / place(layer).commits
     if not folder.is_dir():
         return []
     return sorted(
@@ -118,6 +72,4 @@ def records_by_row(commits: Iterable[Commit]) -> dict[int, FrameRecord]:
 
 def total_fidelity(commits: Iterable[Commit]) -> Fidelity:
     """The fidelity of all tokens of several teacher shards."""
-    measured = [commit.fidelity for commit in commits if commit.fidelity]
-    parts = [Fidelity(**{**values, "histogram": tuple(values["histogram"])}) for values in measured]
-    return sum(parts, Fidelity.none())
+    return sum((commit.fidelity for commit in commits if commit.fidelity), Fidelity.none())

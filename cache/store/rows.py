@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CleverError
-from ..codec import compressor, unpack
-from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
-from .records import Commit, FrameRecord
+from ..choices import compressor
+from ..codec import unpack
+from .layers import Layer
+from .layout import SHARD_ROWS, BlockArray
+from .models import Commit, FrameRecord
 from .shards import ShardFile
-
-CHECKSUMS = {POINTS.path: "points", PAIR_POINT.path: "pair_point", PAIR_UV.path: "pair_uv"}
-"""Name of an array's checksum in `FrameRecord.checksums`; a teacher's arrays go by their last
-part."""
 
 
 class ShardRows:
@@ -24,11 +22,12 @@ class ShardRows:
 
     Args:
         store: folder of the store.
-        commit: the shard's record.
+        layer: the shard's layer.
+        commit: its record.
     """
 
-    def __init__(self, store: Path, commit: Commit) -> None:
-        self.store, self.commit = store, commit
+    def __init__(self, store: Path, layer: Layer, commit: Commit) -> None:
+        self.store, self.layer, self.commit = store, layer, commit
         self._files: dict[str, ShardFile] = {}
 
     def columns(self, array: BlockArray) -> int:
@@ -81,9 +80,4 @@ class ShardRows:
         checksum = 0
         for chunk in self.packed(array, record.row):
             checksum = google_crc32c.extend(checksum, chunk)
-        return checksum == record.checksums[checksum_name(array)]
-
-
-def checksum_name(array: BlockArray) -> str:
-    """Key of an array in `FrameRecord.checksums`."""
-    return CHECKSUMS.get(array.path, array.path.rpartition("/")[2])
+        return checksum == record.checksums[self.layer.checksum_name(array)]

@@ -7,69 +7,128 @@ among the commit records: inside a folder of an array, where zarr-python looks a
 chunks.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 
 from ...errors import CleverError
-from . import checked_json
-from .layout import commit_folder, write_if_changed
+from . import checked_json, schema1
+from .layers import POINTS_ID, place
+from .layout import write_if_changed
+from .models import (
+    FORMAT,
+    POINT_SEALS,
+    SCHEMA,
+    TEACHER_SEALS,
+    Content,
+    PointContent,
+    PointSeal,
+    Seal,
+    Stamp,
+    TeacherSeal,
+    parse,
+)
+
+FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What reading damaged or foreign JSON may end in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """The seal of one layer.
-
-    Attributes:
-        layer: ``points`` or a teacher id.
-        content: what the layer is; JSON values (see `store.Store`).
-        shards: the committed shards when the views were written.
-        files: size and crc32c of every view, by path inside the store.
-    """
-
-    layer: str
-    content: dict[str, Any]
-    shards: list[int]
-    files: dict[str, dict[str, int]]
+class SchemaError(CleverError):
+    """The store is of another format or schema version."""
 
 
 def seal_path(store: Path, layer: str) -> Path:
     """File of a layer's seal."""
-    return commit_folder(store, layer) / "seal.json"
+    return store / place(layer).seal
 
 
-def write_seal(
-    store: Path, layer: str, content: dict[str, Any], shards: list[int], views: dict[str, bytes]
-) -> None:
-    """Seal a layer and the views that are about to be written."""
-    files = {
-        path: {"bytes": len(data), "crc32c": google_crc32c.value(data)}
-        for path, data in views.items()
-    }
-    write_if_changed(
-        seal_path(store, layer), checked_json.encode(asdict(Seal(layer, content, shards, files)))
-    )
+def seal_of(
+    layer: str, content: Content, shards: Sequence[int], views: Mapping[str, bytes]
+) -> Seal:
+    """The seal of a layer and its views."""
+    files = {path: Stamp(len(data), google_crc32c.value(data)) for path, data in views.items()}
+    if isinstance(content, PointContent):
+        return PointSeal(layer, content, tuple(shards), files)
+    return TeacherSeal(layer, content, tuple(shards), files)
 
 
-def read_seal(store: Path, layer: str) -> Seal:
-    """Read one seal.
+def write_seal(store: Path, seal: Seal) -> None:
+    """Write the seal of a layer whose views are about to be written."""
+    adapter = POINT_SEALS if isinstance(seal, PointSeal) else TEACHER_SEALS
+    data = checked_json.encode(adapter.dump_json(seal))  # pyright: ignore[reportArgumentType]
+    write_if_changed(seal_path(store, seal.layer), data)
+
+
+def read_point_seal(store: Path, older: bool = False) -> tuple[PointSeal, int]:
+    """The seal of points and pairs, and the schema that it was written in.
+
+    Args:
+        older: whether a store of schema 1 is read too, its values converted to this schema's.
 
     Raises:
-        CleverError: missing or damaged seal.
+        CleverError: missing or damaged seal, or another schema.
+    """
+    path = seal_path(store, POINTS_ID)
+    try:
+        body = checked_json.decode(path.read_bytes())
+        try:
+            return parse(POINT_SEALS, body), SCHEMA
+        except ValueError:
+            schema = schema1.schema_of(body)
+            if schema != schema1.SCHEMA or not older:
+                check_schema(FORMAT, schema, str(store))
+                raise
+            return parse(POINT_SEALS, schema1.point_seal(body)), schema1.SCHEMA
+    except FAULTS as error:
+        raise _damaged(path, error) from error
+
+
+def read_teacher_seal(store: Path, layer: str, schema: int = SCHEMA) -> TeacherSeal:
+    """The seal of a teacher layer of a store of the given schema.
+
+    Raises:
+        CleverError: missing or damaged seal; the message names the file and the wrong field.
     """
     path = seal_path(store, layer)
     try:
-        return Seal(**checked_json.decode(path.read_bytes()))
-    except FileNotFoundError as error:
-        raise CleverError(f"{path}: seal is missing; run `clever cache repair`") from error
-    except (ValueError, TypeError, OSError) as error:
-        raise CleverError(
-            f"{path}: seal is damaged ({error}); run `clever cache repair`"
-        ) from error
+        body = checked_json.decode(path.read_bytes())
+        body = schema1.teacher_seal(body) if schema == schema1.SCHEMA else body
+        return parse(TEACHER_SEALS, body)
+    except FAULTS as error:
+        raise _damaged(path, error) from error
+
+
+def read_seal(store: Path, layer: str) -> Seal:
+    """Any layer's seal, in this schema; see the two above."""
+    return read_point_seal(store)[0] if place(layer).is_points else read_teacher_seal(store, layer)
 
 
 def sealed_teachers(store: Path) -> list[str]:
     """Ids of the teacher layers that have a seal, in order."""
-    return sorted(path.parents[2].name for path in store.glob("teachers/*/grid/commits/seal.json"))
+    return sorted(path.parents[2].name for path in store.glob(place("*").seal))
+
+
+def check_schema(kind: object, schema: object, path: str) -> None:
+    """Raise SchemaError when a store is of another format or schema version."""
+    if kind != FORMAT:
+        raise SchemaError(
+            f"{path} is a Zarr group but no feature cache; give the path of a `clever "
+            "cache-teacher` store"
+        )
+    if schema == schema1.SCHEMA:
+        raise SchemaError(
+            f"{path} has cache schema 1, this clever reads schema {SCHEMA}; `clever cache copy "
+            f"{path} NEW` makes a new one of it without running the teacher"
+        )
+    if schema != SCHEMA:
+        raise SchemaError(
+            f"{path} has cache schema {schema}, this clever reads schema {SCHEMA}; make the cache "
+            "again or use the clever version that wrote it"
+        )
+
+
+def _damaged(path: Path, error: Exception) -> CleverError:
+    if isinstance(error, FileNotFoundError):
+        return CleverError(f"{path}: seal is missing; run `clever cache repair`")
+    return CleverError(f"{path}: seal is damaged ({error}); run `clever cache repair`")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from ...files import fsync_folder
+from .models import Stamp
 
 EMPTY = np.uint64(2**64 - 1)
 """Offset and length of an inner chunk that was never written: it reads as the fill value."""
@@ -63,7 +64,7 @@ class ShardWriter:
         self._index[inner] = self._position, len(data)
         self._write(data)
 
-    def finish(self) -> dict[str, int]:
+    def finish(self) -> Stamp:
         """Write the index, make the file durable under its name; returns its size and crc32c."""
         index = self._index.tobytes()
         self._write(index)
@@ -77,7 +78,7 @@ class ShardWriter:
         except OSError as error:
             self.abandon()
             raise self._error(error) from error
-        return {"bytes": self._position, "crc32c": self._crc}
+        return Stamp(self._position, self._crc)
 
     def abandon(self) -> None:
         """Drop what was written; whatever stood under the final name stays."""

@@ -9,11 +9,20 @@ import zarr
 from numpy.typing import NDArray
 
 from . import layout
-from .records import FrameRecord
+from .models import FrameRecord
+from .zarr_files import array_files
 
 TABLE_ROWS = 4096
 """Rows in one chunk of a table column."""
-COLUMNS = ("timestamp", "pose", "points", "pairs", "image_size", "status")
+COLUMNS = {
+    "timestamp": ("frame",),
+    "pose": ("frame", "row", "column"),
+    "points": ("frame",),
+    "pairs": ("frame", "offset"),
+    "image_size": ("frame", "camera", "axis"),
+    "status": ("frame",),
+}
+"""Dimensions of every column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,8 @@ class FrameTable:
     def files(self) -> dict[str, bytes]:
         """Files of every column by their path inside the store."""
         columns = [
-            layout.array_files(f"frames/{name}", getattr(self, name), TABLE_ROWS)
-            for name in COLUMNS
+            array_files(f"frames/{name}", getattr(self, name), TABLE_ROWS, dims)
+            for name, dims in COLUMNS.items()
         ]
         return {path: data for column in columns for path, data in column.items()}
 

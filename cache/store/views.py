@@ -5,26 +5,51 @@ Each function gives files by path inside the store, in the order in which they a
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
-from ..codec import Calibration
-from . import layout
-from .layers import TeacherInfo, fingerprint_hash, teacher_arrays
-from .layout import BLOCK_ARRAYS
-from .records import Commit, records_by_row, total_fidelity
+import numpy as np
+
+from .layers import TeacherLayer, place
+from .layout import BLOCK_ARRAYS, text_rows
+from .models import (
+    FORMAT,
+    SCHEMA,
+    Commit,
+    Content,
+    PointContent,
+    TeacherContent,
+    as_json,
+)
+from .records import records_by_row, total_fidelity
 from .tables import TABLE_ROWS, FrameTable, status_column
+from .zarr_files import array_files, block_metadata, group_metadata
 
 
-def base_views(
-    base: dict[str, Any], ids: list[str], scenes: list[str], commits: Sequence[Commit]
+def layer_views(
+    content: Content, commits: Sequence[Commit], cameras: int, rows: int
 ) -> dict[str, bytes]:
+    """Views of a layer from the content of its seal and its commit records, by path inside the
+    store.
+
+    Args:
+        cameras, rows: of the store.
+    """
+    if isinstance(content, PointContent):
+        return point_views(content, commits)
+    return teacher_views(content, commits, cameras, rows)
+
+
+def point_views(content: PointContent, commits: Sequence[Commit]) -> dict[str, bytes]:
     """Root, groups, frame table and metadata of points and pairs."""
     files: dict[str, bytes] = {}
-    if ids:
+    rows = len(content.ids)
+    if rows:
         records = records_by_row(commits)
-        files |= layout.array_files("frames/scene", layout.text_rows(scenes, "scene"), TABLE_ROWS)
-        files |= layout.array_files("frames/id", layout.text_rows(ids, "frame id"), TABLE_ROWS)
+        for name, texts, what in (
+            ("scene", content.scenes, "scene"),
+            ("id", content.ids, "frame id"),
+        ):
+            values = text_rows(texts, what)
+            files |= array_files(f"frames/{name}", values, TABLE_ROWS, ("frame", "byte"))
         lengths = [
             length
             for record in records.values()
@@ -32,42 +57,40 @@ def base_views(
         ]
         longest = max(lengths, default=1)
         for array in BLOCK_ARRAYS:
-            files[f"{array.path}/zarr.json"] = array.metadata(
-                len(ids), max(1, -(-longest // array.capacity))
-            )
-        files |= FrameTable.from_records(records, len(ids), len(base["cameras"])).files()
+            columns = max(1, -(-longest // array.capacity))
+            files[f"{array.path}/zarr.json"] = block_metadata(array, rows, columns)
+        files |= FrameTable.from_records(records, rows, len(content.base.cameras)).files()
     for name in ("points", "pairs", "teachers"):
-        files[f"{name}/zarr.json"] = layout.group_metadata({})
-    files["frames/zarr.json"] = layout.group_metadata({"commits": len(commits)})
-    files["zarr.json"] = layout.group_metadata(
-        {"format": layout.FORMAT, "schema": layout.SCHEMA, "base": base}
+        files[f"{name}/zarr.json"] = group_metadata({})
+    files["frames/zarr.json"] = group_metadata({"commits": len(commits)})
+    files["zarr.json"] = group_metadata(
+        {"format": FORMAT, "schema": SCHEMA, "base": as_json(content.base)}
     )
     return files
 
 
 def teacher_views(
-    info: TeacherInfo,
-    calibration: Calibration | None,
-    missing: list[str],
-    cameras: int,
-    rows: int,
-    commits: Sequence[Commit],
+    content: TeacherContent, commits: Sequence[Commit], cameras: int, rows: int
 ) -> dict[str, bytes]:
-    """Group, calibration, status and metadata of a teacher layer; `missing`: frames that the
-    calibration lacks."""
-    folder = f"teachers/{info.id}"
+    """Group, calibration, status and metadata of a teacher layer."""
+    info, calibration = content.info, content.calibration
+    here = place(info.id)
     files: dict[str, bytes] = {}
     if calibration:
         for name, values in (("step", calibration.step), ("centre", calibration.centre)):
-            files |= layout.array_files(
-                f"{folder}/{name}", values.numpy(), info.channels, compress=False
+            column = np.array(values, np.float32)
+            files |= array_files(
+                f"{here.group}/{name}", column, info.channels, ("channel",), compress=False
             )
-    for array in teacher_arrays(info, cameras):
-        files[f"{array.path}/zarr.json"] = array.metadata(rows)
-    files |= layout.array_files(
-        f"{folder}/status", status_column(records_by_row(commits), rows), TABLE_ROWS
-    )
-    state = {"commits": len(commits), "fidelity": asdict(total_fidelity(commits))}
-    sha256 = fingerprint_hash(info.fingerprint)
-    attributes = {**asdict(info), "sha256": sha256, "calibration_missing": missing, **state}
-    return files | {f"{folder}/zarr.json": layout.group_metadata(attributes)}
+    for array in TeacherLayer(info, cameras).arrays:
+        files[f"{array.path}/zarr.json"] = block_metadata(array, rows)
+    status = status_column(records_by_row(commits), rows)
+    files |= array_files(here.status, status, TABLE_ROWS, ("frame",))
+    attributes = {
+        **as_json(info),
+        "sha256": info.fingerprint.sha256,
+        "calibration_missing": list(calibration.missing) if calibration else [],
+        "commits": len(commits),
+        "fidelity": as_json(total_fidelity(commits)),
+    }
+    return files | {f"{here.group}/zarr.json": group_metadata(attributes)}

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codec import Fidelity, pack
+from ..codec import pack
+from ..fidelity import Fidelity
 from ..frame import Frame
 from ..projection import Correspondences
-from .layers import TeacherInfo, teacher_arrays
-from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, quantise_uv
-from .records import Commit, FrameRecord, write_commit
+from .layers import Layer
+from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
+from .models import Commit, FrameRecord, TeacherInfo
+from .records import write_commit
 from .shards import ShardWriter
 from .store import Store
 
@@ -26,16 +27,16 @@ class LayerShard:
 
     Args:
         store: the store, locked by this process or its scheduler.
-        layer: ``points`` or a teacher id.
+        layer: the layer.
         shard: number of the shard; no other writer may own it.
     """
 
-    def __init__(self, store: Store, layer: str, shard: int) -> None:
+    def __init__(self, store: Store, layer: Layer, shard: int) -> None:
         self.store, self.layer, self.shard = store, layer, shard
         self.records: list[FrameRecord] = []
         self._writers: dict[str, ShardWriter] = {}
         # A shard that is written again (after a repair) must not count until it is whole.
-        store.uncommit(layer, [shard])
+        store.uncommit(layer.id, [shard])
 
     def close(self) -> None:
         """Drop what is not committed."""
@@ -65,8 +66,8 @@ class LayerShard:
         """Make the shard's files durable, then its commit record."""
         files = {key: writer.finish() for key, writer in self._writers.items()}
         self._writers = {}
-        measured = asdict(fidelity) if fidelity else {}
-        write_commit(self.store.path, Commit(self.layer, self.shard, files, self.records, measured))
+        commit = Commit(self.layer.id, self.shard, files, tuple(self.records), fidelity)
+        write_commit(self.store.path, commit)
 
     def _add_blocks(self, array: BlockArray, row: int, values: NDArray[np.generic]) -> int:
         """Append a row to `array`; returns the crc32c of the row's stored bytes."""
@@ -95,14 +96,14 @@ class PointShard(LayerShard):
     """A shard of points and pairs."""
 
     def __init__(self, store: Store, shard: int) -> None:
-        super().__init__(store, "points", shard)
-        for array in (POINTS, PAIR_POINT, PAIR_UV):
+        super().__init__(store, store.points, shard)
+        for array in store.points.arrays:
             self._writer(array, 0)
 
     def add(self, row: int, frame: Frame, pairs: Correspondences) -> None:
         """Store one frame's points, poses and correspondences."""
-        size = np.array([(camera.width, camera.height) for camera in frame.cameras])
-        camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
+        size, offsets = frame.image_size, pairs.offsets.tolist()
+        camera = pair_cameras(offsets)
         checksums = {
             "points": self._add_blocks(POINTS, row, frame.points),
             "pair_point": self._add_blocks(PAIR_POINT, row, pairs.point),
@@ -115,9 +116,9 @@ class PointShard(LayerShard):
                 checksums=checksums,
                 points=len(frame.points),
                 timestamp=frame.timestamp,
-                pose=frame.global_from_lidar.ravel().tolist(),
-                offsets=pairs.offsets.tolist(),
-                image_size=size.tolist(),
+                pose=tuple(frame.global_from_lidar.ravel().tolist()),
+                offsets=tuple(offsets),
+                image_size=tuple((width, height) for width, height in size.tolist()),
             )
         )
 
@@ -126,8 +127,9 @@ class GridShard(LayerShard):
     """A shard of one teacher's tokens."""
 
     def __init__(self, store: Store, info: TeacherInfo, shard: int) -> None:
-        super().__init__(store, info.id, shard)
-        self._arrays = teacher_arrays(info, len(store.cameras))
+        layer = store.teacher_layer(info.id)
+        super().__init__(store, layer, shard)
+        self._arrays = layer.arrays
         for array in self._arrays:
             self._writer(array, 0)
 

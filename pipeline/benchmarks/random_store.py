@@ -1,6 +1,7 @@
 """A store of random frames with features like a ViT's, for measuring without a dataset or a
 teacher."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ...cache.choices import Codec
 from ...cache.codec import Statistics, calibrate, encode
 from ...cache.frame import Camera, Frame
 from ...cache.projection import Correspondences
+from ...cache.store.models import PointSettings
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 
@@ -80,10 +83,10 @@ class RandomFrames:
 
 
 def write_random_store(
-    path: Path, frames: RandomFrames, count: int, codecs: tuple[str, ...]
+    path: Path, frames: RandomFrames, count: int, codecs: Sequence[Codec]
 ) -> dict[str, str]:
     """Write `count` frames with one teacher layer a codec; returns the layers' ids by codec."""
-    store = Store.open_or_create(path, {"dataset": "random", "cameras": list(frames.names)})
+    store = Store.open_or_create(path, PointSettings("random", frames.names))
     ids = [frames.id(number) for number in range(count)]
     store.extend(ids, ["random"] * count)
     sample = [Statistics.of(frames.features(number)) for number in range(min(SAMPLE, count))]
@@ -102,7 +105,7 @@ def write_random_store(
         if calibration:
             store.set_calibration(info, calibration)
         layers[codec] = info, calibration
-    for shard in store.pending("points", store.rows_of(ids)):
+    for shard in store.pending(store.points.id, store.rows_of(ids)):
         points = PointShard(store, shard)
         grids = {codec: GridShard(store, info, shard) for codec, (info, _) in layers.items()}
         for row in store.shard_rows(shard):

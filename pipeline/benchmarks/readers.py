@@ -296,7 +296,7 @@ def _parts(cache: FeatureCache, frames: int, codec: str) -> dict[str, list[NDArr
     for number in range(frames):
         frame = cache[number]
         stored = codec == cache.teacher.codec
-        tokens = frame.tokens if stored else decode(frame.tokens, frame.centre, frame.step).half()
+        tokens = frame.tokens if stored else decode(frame.tokens, frame.calibration).half()
         parts[TOKENS].append(tokens.numpy())
         parts["points"].append(frame.points.numpy())
         parts["pair_point"].append(frame.pair_point.numpy().astype(np.uint32))

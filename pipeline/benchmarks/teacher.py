@@ -21,14 +21,14 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher, load_teacher
-from ..datasets import LidarDataset, open_dataset, positions
+from ..datasets import LidarDataset, open_dataset
 from ..device import choose_device
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkTeacherSettings
 from ..settings.cache_teacher import CacheTeacherSettings
 from ..stage_one.calibration import calibration_sample
 from ..stage_one.fill import deterministic
-from ..stage_one.frames import read_frame
+from ..stage_one.frames import FrameReader
 from ..stage_one.request import (
     add_layer,
     base_settings,
@@ -180,7 +180,7 @@ def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teache
     ids = list(dataset.frame_ids)
     store = Store.open_or_create(job.store, base_settings(job, dataset))
     store.extend(ids, list(dataset.scenes))
-    info = add_layer(store, job, teacher, {})
+    info = add_layer(store, job, teacher)
     stage = build_stage(job, store, info, dataset, teacher)
     shards = set(store.pending(info.id, store.rows_of(ids)))
     if sample := calibration_sample(store, info, sorted(shards), stage.frames_per_batch):
@@ -294,13 +294,13 @@ def _parts(
     count = min(len(dataset), batch // cameras, SHARD_ROWS)
     store = Store.open_or_create(job.store, base_settings(job, dataset))
     store.extend(list(dataset.frame_ids), list(dataset.scenes))
-    info = add_layer(store, job, teacher, {})
-    index = positions(dataset)
+    info = add_layer(store, job, teacher)
+    reader = FrameReader(store, dataset)
     per_image = 1 / (count * cameras)
     with deterministic():
         clock = _Clock(teacher.device, per_image)
         with clock("read points, project"):
-            loaded = [read_frame(store, dataset, index, row) for row in range(count)]
+            loaded = [reader.read(row) for row in range(count)]
         with clock("decode, resize"):
             images = torch.stack(
                 [
@@ -315,10 +315,9 @@ def _parts(
         with clock("calibrate"):
             calibration = calibrate([Statistics.of(frame) for frame in tokens], info.codec)
         with clock("encode, measure fidelity"):
-            affine = (calibration.centre, calibration.step) if calibration else (None, None)
             codes, clipped = encode(tokens, info.codec, calibration)
-            on_device = [part.to(codes.device) if part is not None else None for part in affine]
-            measure(tokens, decode(codes, *on_device), int(clipped))
+            on_device = calibration.to(codes.device) if calibration else None
+            measure(tokens, decode(codes, on_device), int(clipped))
         with clock("copy back"):
             stored = codes.cpu().numpy()
         store.set_calibration(info, calibration)

@@ -134,8 +134,7 @@ def feature_panels(
         cached.pair_camera,
         cached.pair_uv,
         cached.image_size,
-        cached.centre,
-        cached.step,
+        cached.calibration,
     )
     colours = FeatureColours(target)
     predictions = {name: _predict(cached, *networks) for name, networks in students.items()}
@@ -154,7 +153,7 @@ def feature_panels(
         source = frame.cameras[camera]
         image = load_image(source.image, source.width, source.height)
         extent = (-0.5, source.width - 0.5, source.height - 0.5, -0.5)
-        tokens = decode(cached.tokens[camera], cached.centre, cached.step).permute(2, 0, 1)[None]
+        tokens = decode(cached.tokens[camera], cached.calibration).permute(2, 0, 1)[None]
         smooth = interpolate(tokens, scale_factor=8, mode="bilinear")[0].permute(1, 2, 0)
         row[0].imshow(image)
         row[1].imshow(colours(smooth), extent=extent)

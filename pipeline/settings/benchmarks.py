@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from .base import JobSettings
 from .cache_teacher import CacheTeacherSettings
 from .dataset import WholeDatasetSettings
-from .fields import Count, Device, ImageSize, Names
+from .fields import Codecs, Count, Device, ImageSize, Names
 from .pretrain import PretrainSettings
 
 
@@ -58,7 +58,7 @@ class BenchmarkReadSettings(JobSettings):
     """Random store: features of a token."""
     points: Annotated[int, Field(ge=1)] = 34688
     """Random store: points of a sweep; each camera sees a fifth of them."""
-    codecs: Names = ("int8", "int8-zstd", "fp16")
+    codecs: Codecs = ("int8", "int8-zstd", "fp16")
     """Random store: codecs of our reader; the others read the first."""
     workers: Counts = (0, 1, 2)
     """Numbers of DataLoader worker processes; 0 is this process."""

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ...cache.choices import Codec, Occlusion, TokenKind
 from .base import Groups
 from .dataset import DatasetSettings
 from .fields import Device, ImageSize
@@ -41,9 +42,9 @@ class CacheTeacherSettings(DatasetSettings):
     """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the teacher."""
-    codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
+    codec: Codec = "int8"
     """How features are stored."""
-    tokens: Literal["grid", "hit"] = "grid"
+    tokens: TokenKind = "grid"
     """Store every token, or only those within reach of a point (smaller for large grids, same
     sampled features)."""
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -63,8 +64,8 @@ class CacheTeacherSettings(DatasetSettings):
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers do the work, tcp://HOST:PORT; all must see the data
     and the store."""
-    occlusion: Literal["none", "zbuffer"] = "none"
-    """zbuffer: a point behind nearer ones in a camera makes no pair there; belongs to the store,
+    occlusion: Occlusion = "none"
+    """parallax: a point behind nearer ones in a camera makes no pair there; belongs to the store,
     not to a teacher."""
     strict: bool = False
     """Stop at the first bad frame instead of recording and skipping it."""

@@ -1,10 +1,11 @@
 """Settings of `clever cache verify` and `clever cache repair`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from ...cache.choices import Codec
 from .base import JobSettings
 from .dataset import DatasetName, WholePart
 from .fields import Device, Names
@@ -81,7 +82,7 @@ class CopySettings(JobSettings):
     """Scene to copy; may repeat."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N of these frames only."""
-    codec: Literal["int8", "int8-zstd", "fp16"] | None = None
+    codec: Codec | None = None
     """Encode the copied features anew."""
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from ...cache.choices import Codec
+
 Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -40,3 +42,7 @@ ImageSize = Annotated[
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """Names (of scenes, sequences, teachers): a list of strings, or strings with commas."""
+
+
+Codecs = Annotated[tuple[Codec, ...], BeforeValidator(_names)]
+"""Codecs: a list, or one string with commas."""

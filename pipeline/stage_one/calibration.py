@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 
 from ...cache.codec import Statistics, calibrate
-from ...cache.store.layers import TeacherInfo
+from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
 from ...errors import CleverError
 
@@ -41,12 +41,12 @@ def calibration_sample(
         return []
     batches = list(batches_of(store, shards, frames))
     random.Random(info.id).shuffle(batches)
-    wanted = min(200, max(32, sum(len(rows) for _, rows in batches) // 20))
+    sample_frames = min(200, max(32, sum(len(rows) for _, rows in batches) // 20))
     totals = accumulate(len(rows) for _, rows in batches)
     return [
         batch
         for batch, total in zip(batches, totals, strict=True)
-        if total - len(batch[1]) < wanted
+        if total - len(batch[1]) < sample_frames
     ]
 
 
@@ -59,9 +59,11 @@ def freeze_calibration(
     Raises:
         CleverError: there are none, with the first reason why.
     """
-    good = [found for _, found in sorted(statistics.items()) if isinstance(found, Statistics)]
+    good = [part for _, part in sorted(statistics.items()) if isinstance(part, Statistics)]
     bad = {
-        store.ids[row]: found for row, found in sorted(statistics.items()) if isinstance(found, str)
+        store.ids[row]: reason
+        for row, reason in sorted(statistics.items())
+        if isinstance(reason, str)
     }
     if bad and not good:
         raise CleverError(

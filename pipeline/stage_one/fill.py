@@ -12,17 +12,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ...cache.codec import Calibration, Fidelity, Statistics, decode, encode, measure
+from ...cache.codec import Calibration, Statistics, decode, encode, measure
+from ...cache.fidelity import Fidelity
 from ...cache.images import load_image
-from ...cache.store.layers import TeacherInfo
 from ...cache.store.layout import SHARD_ROWS
+from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher
 from ...errors import CleverError, FrameError
-from ..datasets import LidarDataset
 from .calibration import FrameGroup, batches_of, frames_per_batch, freeze_calibration
-from .frames import LoadedFrame, hit_tokens, read_frame
+from .frames import FrameReader, LoadedFrame, hit_tokens
 
 REUSE_BYTES = 2**26
 """Features of calibration batches kept for writing, so that small stores run the teacher once a
@@ -56,7 +56,7 @@ class StageOne:
     Args:
         store: opened store; the caller holds its lock.
         info: the teacher's layer.
-        dataset: source of frames; `index` maps frame ids to its positions.
+        reader: reads the frames of its rows.
         teacher: on its device.
         batch_images: images in one teacher call, at least one frame's.
         decoders: threads that read and resize images.
@@ -69,26 +69,19 @@ class StageOne:
         self,
         store: Store,
         info: TeacherInfo,
-        dataset: LidarDataset,
-        index: Mapping[str, int],
+        reader: FrameReader,
         teacher: Teacher,
         batch_images: int,
         decoders: int,
         strict: bool,
         teacher_threads: int | None = None,
     ) -> None:
-        self.store, self.info, self.dataset, self.index, self.teacher = (
-            store,
-            info,
-            dataset,
-            index,
-            teacher,
-        )
+        self.store, self.info, self.reader, self.teacher = store, info, reader, teacher
         self.frames_per_batch = frames_per_batch(store, batch_images)
         self.decoders, self.strict = decoders, strict
         default = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
         self.teacher_threads = teacher_threads or default
-        self._known: dict[FrameGroup, tuple[list[int], Tensor]] = {}
+        self._sampled_batches: dict[FrameGroup, tuple[list[int], Tensor]] = {}
         self._calibration: Calibration | None = None
 
     def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
@@ -100,13 +93,13 @@ class StageOne:
     ) -> dict[int, Statistics | str]:
         """Statistics of the tokens of every frame of `sample`, or why there are none, by row."""
         statistics: dict[int, Statistics | str] = {}
-        kept = 0
+        sample_bytes = 0
         shards = {shard for shard, _ in sample}
         with closing(self._through_teacher(sample, shards, self._sampled)) as source:
             for batch, loaded, (rows, values, parts) in source:
-                kept += values.numel() * values.element_size()
-                if kept <= REUSE_BYTES:
-                    self._known[batch] = rows, values
+                sample_bytes += values.numel() * values.element_size()
+                if sample_bytes <= REUSE_BYTES:
+                    self._sampled_batches[batch] = rows, values
                 statistics |= parts
                 advance(len(loaded))
         return statistics
@@ -157,18 +150,18 @@ class StageOne:
         self, loaded: Sequence[LoadedFrame], _: FrameGroup
     ) -> tuple[list[int], Tensor, dict[int, Statistics | str]]:
         rows, values = self._features(loaded)
-        found: dict[int, Statistics | str] = {
+        results: dict[int, Statistics | str] = {
             item.row: item.reason or item.image_reason for item in loaded
         }
         for row, tokens in zip(rows, values if rows else (), strict=True):
-            found[row] = Statistics.of(tokens) if _finite(tokens) else NOT_FINITE
-        return rows, values, found
+            results[row] = Statistics.of(tokens) if _finite(tokens) else NOT_FINITE
+        return rows, values, results
 
     def _encoded(self, loaded: Sequence[LoadedFrame], batch: FrameGroup) -> dict[int, EncodedFrame]:
         """The frames that have images, by row."""
-        known = self._known.pop(batch, None)
+        sampled = self._sampled_batches.pop(batch, None)
         readable = [item.row for item in loaded if item.images is not None]
-        rows, values = known if known and known[0] == readable else self._features(loaded)
+        rows, values = sampled if sampled and sampled[0] == readable else self._features(loaded)
         return {
             row: self._encode(tokens)
             for row, tokens in zip(rows, values if rows else (), strict=True)
@@ -195,10 +188,8 @@ class StageOne:
         if not _finite(tokens):
             return EncodedFrame(None, Fidelity.none())
         codes, clipped = encode(tokens, self.info.codec, self._calibration)
-        calibration = self._calibration
-        centre, step = (calibration.centre, calibration.step) if calibration else (None, None)
-        on_device = [part.to(codes.device) if part is not None else None for part in (centre, step)]
-        return EncodedFrame(codes.cpu(), measure(tokens, decode(codes, *on_device), int(clipped)))
+        calibration = self._calibration.to(codes.device) if self._calibration else None
+        return EncodedFrame(codes.cpu(), measure(tokens, decode(codes, calibration), int(clipped)))
 
     def _through_teacher(
         self,
@@ -253,7 +244,7 @@ class StageOne:
         """
         frame_id = self.store.ids[row]
         try:
-            frame, pairs = read_frame(self.store, self.dataset, self.index, row)
+            frame, pairs = self.reader.read(row)
         except FrameError as error:
             return self._failed(error, LoadedFrame(row, reason=error.reason))
         if not images:

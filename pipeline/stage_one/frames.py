@@ -1,6 +1,6 @@
 """Frames off the disk, checked, with their pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ from torch import Tensor
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences, visible_pairs
 from ...cache.sampling import reached_tokens
-from ...cache.store.layout import normalised_uv, quantise_uv
+from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
 from ...cache.store.store import Store
 from ...errors import CleverError, FrameError
-from ..datasets import LidarDataset
+from ..datasets import LidarDataset, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +41,37 @@ class LoadedFrame:
     image_reason: str = ""
 
 
-def read_frame(
-    store: Store, dataset: LidarDataset, index: Mapping[str, int], row: int
-) -> tuple[Frame, Correspondences]:
-    """The frame of a row and its pairs.
+class FrameReader:
+    """The frames of a store's rows, read from the dataset that it was made from."""
 
-    Raises:
-        FrameError: the frame is bad.
-        CleverError: the dataset does not hold it.
-    """
-    frame_id = store.ids[row]
-    if frame_id not in index:
-        raise CleverError(
-            f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
-            "use the --sequences or --split of the run that began this cache"
-        )
-    frame = dataset.frame(index[frame_id])
-    _check(frame, store.cameras)
-    return frame, visible_pairs(
-        frame, store.base["min_depth_m"], store.base["margin_px"], store.base["occlusion"]
-    )
+    def __init__(self, store: Store, dataset: LidarDataset) -> None:
+        self.store, self.dataset = store, dataset
+        self._positions = positions(dataset)
+
+    def __contains__(self, frame: str) -> bool:
+        return frame in self._positions
+
+    def read(self, row: int) -> tuple[Frame, Correspondences]:
+        """The frame of a row and its pairs.
+
+        Raises:
+            FrameError: the frame is bad.
+            CleverError: the dataset does not hold it.
+        """
+        frame_id, base = self.store.ids[row], self.store.base
+        if frame_id not in self:
+            raise CleverError(
+                f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
+                "use the --sequences or --split of the run that began this cache"
+            )
+        frame = self.dataset.frame(self._positions[frame_id])
+        _check(frame, self.store.cameras)
+        return frame, visible_pairs(frame, base.min_depth_m, base.margin_px, base.occlusion)
 
 
 def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> NDArray[np.bool_]:
     """(M, h, w) bool: the tokens that sampling at the stored pixels of `pairs` will read."""
-    size = np.array([(camera.width, camera.height) for camera in frame.cameras])
-    camera = np.repeat(np.arange(len(size)), np.diff(pairs.offsets))
+    size, camera = frame.image_size, pair_cameras(pairs.offsets.tolist())
     uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
     return reached_tokens(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
 

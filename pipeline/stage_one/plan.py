@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...cache.store.layers import TeacherInfo, teacher_arrays
-from ...cache.store.layout import BLOCK_ARRAYS, SHARD_ROWS
+from ...cache.store.layout import SHARD_ROWS
+from ...cache.store.models import TeacherInfo
 from ...cache.store.shards import index_bytes
 from ...cache.store.store import Store
 from ...cache.teacher import load_teacher
@@ -219,15 +219,11 @@ def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:
 def _frame_bytes(store: Store, info: TeacherInfo) -> tuple[float, float]:
     """Mean bytes of a stored frame in points and pairs, and in the layer."""
     sizes = []
-    for layer, arrays in (
-        ("points", BLOCK_ARRAYS),
-        (info.id, teacher_arrays(info, len(store.cameras))),
-    ):
-        commits = store.commits(layer)
-        index = {array.path: index_bytes(array.inner_chunks) for array in arrays}
+    for layer in (store.points, store.teacher_layer(info.id)):
+        commits = store.commits(layer.id)
+        index = {array.path: index_bytes(array.inner_chunks) for array in layer.arrays}
         data = sum(
-            stamp["bytes"]
-            - next(size for path, size in index.items() if key.startswith(f"{path}/"))
+            stamp.bytes - next(size for path, size in index.items() if key.startswith(f"{path}/"))
             for commit in commits
             for key, stamp in commit.files.items()
         )
@@ -241,13 +237,17 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, int]:
     store = existing_store(settings.store)
     if store is None:
         return len(ids), len(ids)
-    known = set(store.ids)
-    rows = store.rows_of([frame for frame in ids if frame in known])
+    stored = set(store.ids)
+    rows = store.rows_of([frame for frame in ids if frame in stored])
     fresh = len(ids) - len(rows)
     info = find_layer(store, teacher_request(settings))
-    pending = [set(store.pending(layer, rows)) for layer in ("points", info.id if info else "")]
-    points, grid = (sum(row // SHARD_ROWS in shards for row in rows) for shards in pending)
-    return fresh + points, fresh + (grid if info else len(rows))
+
+    def missing(layer: str) -> int:
+        shards = set(store.pending(layer, rows))
+        return sum(row // SHARD_ROWS in shards for row in rows)
+
+    grid = missing(info.id) if info else len(rows)
+    return fresh + missing(store.points.id), fresh + grid
 
 
 def _gigabytes(count: float) -> str:

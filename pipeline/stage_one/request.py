@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...cache.store.layers import Json, TeacherInfo
+from ...cache.store.layers import POINTS_ID
+from ...cache.store.models import PointSettings, TeacherInfo, TeacherRequest
 from ...cache.store.seals import seal_path
 from ...cache.store.store import Store
 from ...cache.teacher import Teacher, TeacherSettings
 from ...errors import CleverError
-from ..datasets import LidarDataset, positions
+from ..datasets import LidarDataset
 from ..device import choose_device, cores
 from .fill import StageOne
+from .frames import FrameReader
 from .selection import choice_key
 
 if TYPE_CHECKING:
@@ -38,20 +40,26 @@ def teacher_settings(settings: CacheTeacherSettings) -> TeacherSettings:
     )
 
 
-def teacher_request(settings: CacheTeacherSettings) -> Json:
-    """What was asked of a layer, in JSON values: enough to know it again, and to build its teacher
-    again."""
-    wanted = teacher_settings(settings)
+def teacher_request(settings: CacheTeacherSettings) -> TeacherRequest:
+    """What is asked of a layer: enough to know it again, and to build its teacher again."""
+    teacher = teacher_settings(settings)
     sha256 = None
-    if Path(wanted.weights).is_file():
-        with Path(wanted.weights).open("rb") as file:
+    if Path(teacher.weights).is_file():
+        with Path(teacher.weights).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    own = {"weights_file_sha256": sha256, "codec": settings.codec, "tokens": settings.tokens}
-    return {**wanted.model_dump(mode="json"), **own}
+    return TeacherRequest(
+        **teacher.model_dump(),
+        weights_file_sha256=sha256,
+        codec=settings.codec,
+        tokens=settings.tokens,
+    )
 
 
 def add_layer(
-    store: Store, settings: CacheTeacherSettings, teacher: Teacher, request: Json
+    store: Store,
+    settings: CacheTeacherSettings,
+    teacher: Teacher,
+    request: TeacherRequest | None = None,
 ) -> TeacherInfo:
     """Find or add the layer of `teacher` in `store`."""
     return store.add_teacher(
@@ -77,7 +85,7 @@ def build_stage(
     batch = default_batch(settings, teacher.device.type)
     decoders = settings.decoders or min(cores(), 16)
     return StageOne(
-        store, info, dataset, positions(dataset), teacher, batch, decoders, settings.strict
+        store, info, FrameReader(store, dataset), teacher, batch, decoders, settings.strict
     )
 
 
@@ -114,20 +122,29 @@ def frame_choice(settings: CacheTeacherSettings) -> str | None:
 
 def existing_store(path: Path) -> Store | None:
     """The store at `path`, if there is one."""
-    return Store(path) if seal_path(path, "points").exists() else None
+    return Store(path) if seal_path(path, POINTS_ID).exists() else None
 
 
-def find_layer(store: Store, request: Json) -> TeacherInfo | None:
+def find_layer(store: Store, request: TeacherRequest) -> TeacherInfo | None:
     """The layer that was made for a request; a file of weights is known by its content, wherever it
     lies."""
-    ignored = {"weights"} if request["weights_file_sha256"] else set()
-    wanted = {name: value for name, value in request.items() if name not in ignored}
-    return next((info for info in store.teachers() if wanted.items() <= info.request.items()), None)
+    ignored = {"weights"} if request.weights_file_sha256 else set[str]()
+    asked = request.model_dump(exclude=ignored)
+    return next(
+        (
+            info
+            for info in store.teachers()
+            if info.request and info.request.model_dump(exclude=ignored) == asked
+        ),
+        None,
+    )
 
 
-def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> Json:
+def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> PointSettings:
     """What decides points and pairs."""
-    return {"dataset": dataset.name, "cameras": list(dataset.cameras), **_visibility(settings)}
+    return PointSettings(
+        dataset.name, tuple(dataset.cameras), MIN_DEPTH, MARGIN, settings.occlusion
+    )
 
 
 def wanted_frames(
@@ -142,11 +159,7 @@ def wanted_frames(
     return ids, scenes
 
 
-def _visibility(settings: CacheTeacherSettings) -> Json:
-    """Which points make pairs."""
-    return {"min_depth_m": MIN_DEPTH, "margin_px": MARGIN, "occlusion": settings.occlusion}
-
-
 def base_agrees(settings: CacheTeacherSettings, store: Store) -> bool:
-    wanted = {"dataset": settings.dataset, **_visibility(settings)}
-    return all(store.base.get(name) == value for name, value in wanted.items())
+    """Whether points and pairs of a store are what is asked for, whatever its cameras."""
+    asked = PointSettings(settings.dataset, store.cameras, MIN_DEPTH, MARGIN, settings.occlusion)
+    return store.base == asked

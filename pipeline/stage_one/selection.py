@@ -59,8 +59,8 @@ def recall_rows(store: Store, key: str | None) -> list[int] | None:
     if entry is None:
         return None
     rows = [row for start, stop in entry["runs"] for row in range(start, stop)]
-    known = all(row < len(store.ids) for row in rows) and _digest(store, rows) == entry["ids"]
-    return rows if known else None
+    same = all(row < len(store.ids) for row in rows) and _digest(store, rows) == entry["ids"]
+    return rows if same else None
 
 
 def _path(store: Path) -> Path:

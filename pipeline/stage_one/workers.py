@@ -27,15 +27,15 @@ from distributed import (
 )
 
 from ...cache.codec import Statistics
-from ...cache.store.layers import differences
 from ...cache.store.records import commit_path
 from ...cache.store.store import Store
 from ...cache.teacher import TeacherSettings, load_teacher
 from ...errors import CleverError
-from ..datasets import LidarDataset, positions
+from ..datasets import LidarDataset
 from ..device import choose_device, cores
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
 from .fill import StageOne
+from .frames import FrameReader
 
 PATIENCE = 10.0
 """Seconds to wait for a scheduler to answer."""
@@ -86,17 +86,19 @@ class Workers:
     Args:
         client: connected to the cluster.
         job: the run.
+        store: the store of the run, as this process opened it.
         dataset: builds the dataset on a worker.
     """
 
-    def __init__(self, client: Client, job: Job, dataset: Callable[[], LidarDataset]) -> None:
-        self.client, self.job = client, job
-        self.store = Store(job.store)
-        self.info = self.store.teacher(job.layer)
+    def __init__(
+        self, client: Client, job: Job, store: Store, dataset: Callable[[], LidarDataset]
+    ) -> None:
+        self.client, self.job, self.store = client, job, store
+        self.info = store.teacher(job.layer)
         self.frames_per_batch = frames_per_batch(self.store, job.batch_images)
         self._dataset = client.submit(dataset, key=f"clever-dataset-{job.run}")
         self._stop = Event(f"clever-stop-{job.run}", client)
-        self._known: set[str] = set()
+        self._workers: set[str] = set()
 
     def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
@@ -121,9 +123,9 @@ class Workers:
     def _threads(self) -> int:
         """Threads of all workers; says so when a worker is gone."""
         workers: dict[str, int] = self.client.nthreads()  # pyright: ignore[reportAssignmentType]
-        for worker in sorted(self._known - set(workers)):
+        for worker in sorted(self._workers - set(workers)):
             print(f"worker {worker} is gone; others redo its shards", file=sys.stderr, flush=True)
-        self._known = set(workers)
+        self._workers = set(workers)
         return max(1, sum(workers.values()))
 
     def _map(
@@ -262,16 +264,14 @@ def _stage(job: Job, dataset: LidarDataset) -> StageOne:
             store = Store(job.store)
             info = store.teacher(job.layer)
             teacher = load_teacher(job.teacher, choose_device(job.device))
-            stored = {name: info.fingerprint.get(name) for name in teacher.fingerprint}
-            if teacher.fingerprint != stored:
+            if differing := info.fingerprint.differences(teacher.fingerprint):
                 raise CleverError(
-                    "a worker's teacher is another one: "
-                    f"{differences(stored, teacher.fingerprint)}; "
+                    f"a worker's teacher is another one: {differing}; "
                     "give every worker the same weights and the same clever"
                 )
-            index = positions(dataset)
+            reader = FrameReader(store, dataset)
             _STAGES[job.run] = StageOne(
-                store, info, dataset, index, teacher, job.batch_images, job.decoders, job.strict, 1
+                store, info, reader, teacher, job.batch_images, job.decoders, job.strict, 1
             )
         return _STAGES[job.run]
 
@@ -286,10 +286,11 @@ def _fill(job: Job, dataset: LidarDataset, shards: tuple[set[int], set[int]]) ->
     """Write shards of both layers; returns the number of their frames. A worker that died may have
     done some."""
     stage = _stage(job, dataset)
-    layers = ("points", job.layer)
+    stage.store.reread(job.layer)  # the driver may have frozen the calibration since
+    layers = (stage.store.points.id, job.layer)
     points, grid = (
-        {shard for shard in wanted if not commit_path(job.store, layer, shard).exists()}
-        for layer, wanted in zip(layers, shards, strict=True)
+        {shard for shard in part if not commit_path(job.store, layer, shard).exists()}
+        for layer, part in zip(layers, shards, strict=True)
     )
     stage.run(points, grid, _stopper(job))
     return sum(len(stage.store.shard_rows(shard)) for shard in set.union(*shards))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...cache import FeatureCache
+from ...cache.codec import Calibration
 from ...errors import CleverError
 from ...student.draws import key
 from ...student.points import PointBatch
@@ -22,12 +23,11 @@ class TokenGrid:
 
     Attributes:
         tokens: (V, h, w, C) int8 or float16, as stored: one grid a view.
-        centre, step: (C,) float32 of the int8 codecs, or None.
+        calibration: of the int8 codecs; None for fp16.
     """
 
     tokens: Tensor
-    centre: Tensor | None
-    step: Tensor | None
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,7 @@ class DistillationBatch(Batch):
             image_size=torch.cat([frame.image_size for frame in frames]),
             view_pairs=tuple(torch.bincount(view, minlength=views).tolist()),
             teachers=tuple(
-                TokenGrid(
-                    torch.cat([grid.tokens for grid in grids]), grids[0].centre, grids[0].step
-                )
+                TokenGrid(torch.cat([grid.tokens for grid in grids]), grids[0].calibration)
                 for grids in zip(*(frame.teachers for frame in frames), strict=True)
             ),
         )
@@ -150,15 +148,15 @@ class PairedFrames(Dataset[PairedFrame]):
     def pair_count(self, index: int) -> int:
         """Number of pairs of a frame, all cameras, without reading them."""
         first = self.caches[0]
-        return first.pair_count(first.index(self.ids[index]))
+        return first.pair_count(first.position(self.ids[index]))
 
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
         index, drawn = draw
         first, *others = self.caches
-        frame = first[first.index(self.ids[index])]
-        grids = [TokenGrid(frame.tokens, frame.centre, frame.step)]
+        frame = first[first.position(self.ids[index])]
+        grids = [TokenGrid(frame.tokens, frame.calibration)]
         grids += [
-            TokenGrid(cache.tokens(cache.index(frame.id)), *cache.calibration) for cache in others
+            TokenGrid(cache.tokens(cache.position(frame.id)), cache.calibration) for cache in others
         ]
         paired = PairedFrame(
             frame.id,

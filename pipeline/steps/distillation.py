@@ -191,7 +191,6 @@ class DistillationStep(TrainingStep):
             batch.pair_view,
             batch.pair_uv,
             batch.image_size,
-            grid.centre,
-            grid.step,
+            grid.calibration,
             self.align_corners,
         )

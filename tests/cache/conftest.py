@@ -9,13 +9,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clever.cache.codec import Fidelity, Statistics, calibrate, decode, encode, measure
+from clever.cache.choices import Codec, TokenKind
+from clever.cache.codec import Statistics, calibrate, decode, encode, measure
+from clever.cache.fidelity import Fidelity
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
 from clever.cache.sampling import reached_tokens
-from clever.cache.store.layers import TeacherInfo
+from clever.cache.store import layout
 from clever.cache.store.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
-from clever.cache.store.store import Store, layout
+from clever.cache.store.models import PointSettings, TeacherInfo
+from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 
 FAILURE = "the image is damaged"
@@ -78,13 +81,12 @@ class Tokens:
     failed: tuple[int, ...]
 
 
-def add_layer(store: Store, tokens: Tokens, codec: str, kind: str) -> TeacherInfo:
+def add_layer(store: Store, tokens: Tokens, codec: Codec, kind: TokenKind) -> TeacherInfo:
     """Add a layer with its calibration and all its shards."""
     info = store.add_teacher("made-3x5", "made up", (3, 5), 7, codec, kind, {"model": "made"})
     calibration = calibrate([Statistics.of(part) for part in tokens.features.values()], codec)
     if calibration:
         store.set_calibration(info, calibration)
-    constants = (calibration.centre, calibration.step) if calibration else (None, None)
     for shard in store.pending(info.id, store.rows_of(list(tokens.features))):
         grid_shard, fidelity = GridShard(store, info, shard), Fidelity.none()
         for row in store.shard_rows(shard):
@@ -93,7 +95,7 @@ def add_layer(store: Store, tokens: Tokens, codec: str, kind: str) -> TeacherInf
                 continue
             features = tokens.features[store.ids[row]]
             codes, clipped = encode(features, codec, calibration)
-            fidelity = fidelity + measure(features, decode(codes, *constants), int(clipped))
+            fidelity = fidelity + measure(features, decode(codes, calibration), int(clipped))
             grid_shard.add(
                 row, codes.numpy(), tokens.hits[store.ids[row]] if kind == "hit" else None
             )
@@ -129,15 +131,15 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
 
     def write(
         points: list[int],
-        codec: str = "int8",
-        tokens: str = "grid",
+        codec: Codec = "int8",
+        tokens: TokenKind = "grid",
         name: str = "store.zarr",
         failed: tuple[int, ...] = (),
-        others: tuple[tuple[str, str], ...] = (),
+        others: tuple[tuple[Codec, TokenKind], ...] = (),
     ) -> Written:
         rng = np.random.default_rng(7)
         path = tmp_path / name
-        store = Store.open_or_create(path, {"dataset": "made", "cameras": ["left", "right"]})
+        store = Store.open_or_create(path, PointSettings("made", ("left", "right")))
         ids = [f"frame-{number}" for number in range(len(points))]
         scenes = [f"scene-{number // 2}" for number in range(len(points))]
         store.extend(ids, scenes)

@@ -30,7 +30,7 @@ def test_int8_error_is_half_a_step() -> None:
     assert calibration is not None
     codes, clipped = encode(features, "int8", calibration)
     assert int(clipped) == 0
-    error = (decode(codes, calibration.centre, calibration.step) - features).abs()
+    error = (decode(codes, calibration) - features).abs()
     assert bool((error <= calibration.step * 0.5001).all())
     assert bool((error.amax(0) > calibration.step * 0.4).all())
 
@@ -72,7 +72,7 @@ def test_constant_channel() -> None:
     calibration = calibrate([Statistics.of(features)], "int8")
     assert calibration is not None
     codes = encode(features, "int8", calibration)[0]
-    assert torch.equal(decode(codes, calibration.centre, calibration.step), features)
+    assert torch.equal(decode(codes, calibration), features)
 
 
 def test_fidelity_against_numpy() -> None:

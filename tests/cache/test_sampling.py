@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-from clever.cache.codec import decode
+from clever.cache.codec import Calibration, decode
 from clever.cache.sampling import reached_tokens, sample_tokens
 
 HEIGHT, WIDTH = 45, 80
@@ -34,8 +34,10 @@ def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
     """At continuous pixels, against grid_sample with border padding on the same grid, in int8."""
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(-127, 128, (2, 6, 9, 4), generator=generator, dtype=torch.int8)
-    centre, step = torch.randn(4, generator=generator), torch.rand(4, generator=generator)
-    grid = decode(tokens, centre, step).permute(0, 3, 1, 2)
+    calibration = Calibration(
+        torch.randn(4, generator=generator), torch.rand(4, generator=generator)
+    )
+    grid = decode(tokens, calibration).permute(0, 3, 1, 2)
     uv = torch.rand(300, 2, generator=generator)
     view = torch.randint(0, 2, (300,), generator=generator)
     size = torch.tensor([[WIDTH, HEIGHT], [2 * WIDTH, HEIGHT]])
@@ -52,7 +54,7 @@ def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
             for k, w in zip(view.tolist(), where, strict=True)
         ]
     )
-    got = sample_tokens(tokens, view, uv, size, centre, step, align_corners)
+    got = sample_tokens(tokens, view, uv, size, calibration, align_corners)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clever.cache.codec import Statistics, calibrate, encode
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
+from clever.cache.store.models import PointSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import FrameError
@@ -174,9 +175,7 @@ def make_cache(tmp_path: Path) -> Callable[..., Path]:
         lacking: tuple[int, ...] = (),
     ) -> Path:
         rng = np.random.default_rng(3)
-        store = Store.open_or_create(
-            tmp_path / name, {"dataset": "toy", "cameras": ["left", "right"]}
-        )
+        store = Store.open_or_create(tmp_path / name, PointSettings("toy", ("left", "right")))
         made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
         store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
         info = store.add_teacher(

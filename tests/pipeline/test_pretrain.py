@@ -446,7 +446,6 @@ def test_losses_of_a_batch_are_those_of_its_frames(
                     frame.pair_uv[chosen],
                     frame.image_size,
                     None,
-                    None,
                 )
                 ours = torch.nn.functional.normalize(step.heads[0](own[frame.pair_point[chosen]]))
                 views.append((ours - torch.nn.functional.normalize(target)).norm(dim=1).mean())

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from clever.cache import CachedFrame
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
+from clever.cache.store.models import PointSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 from clever.cli.main import build_app
@@ -173,7 +174,7 @@ def test_a_bad_frame_is_named(frames: list[CachedFrame], student: Student) -> No
 def cache(tmp_path: Path) -> Path:
     """A store of three frames with one camera that sees nothing."""
     rng = np.random.default_rng(1)
-    store = Store.open_or_create(tmp_path / "toy.zarr", {"dataset": "toy", "cameras": ["front"]})
+    store = Store.open_or_create(tmp_path / "toy.zarr", PointSettings("toy", ("front",)))
     camera = Camera("front", Path("front.png"), 8, 8, np.eye(3), np.eye(4))
     pairs = Correspondences(np.zeros(0, np.uint32), np.zeros((0, 2)), np.zeros(2, np.int64))
     made = [

@@ -7,7 +7,6 @@ from typing import Any
 import google_crc32c
 
 from clever.cache.care.manifest import manifest
-from clever.cache.store.layers import fingerprint_hash
 from clever.cache.store.shards import ShardFile
 from clever.cache.store.store import Store
 
@@ -21,9 +20,15 @@ def test_manifest(write_store: Writes) -> None:
     store.uncommit(written.info.id, [1])
     header, *rows = [json.loads(json.dumps(entry)) for entry in manifest(written.path)]
     other = next(info for info in store.teachers() if info.codec == "fp16")
-    assert header["base"] == {"dataset": "made", "cameras": ["left", "right"]}
+    assert header["base"] == {
+        "dataset": "made",
+        "cameras": ["left", "right"],
+        "min_depth_m": 1.0,
+        "margin_px": 1.0,
+        "occlusion": "none",
+    }
     assert header["frames"] == len(rows) == 21
-    assert header["layers"][written.info.id]["sha256"] == fingerprint_hash(written.info.fingerprint)
+    assert header["layers"][written.info.id]["sha256"] == written.info.fingerprint.sha256
     assert [row["id"] for row in rows] == [*written.frames, "later"]
     assert [row["row"] for row in rows] == [*range(20), 32]
     for row in rows[:20]:

@@ -19,12 +19,14 @@ from clever.cache.care.problems import Problem
 from clever.cache.care.verify import Verification
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.store.layers import teacher_arrays
-from clever.cache.store.records import Commit, commit_path, read_commit, write_commit
+from clever.cache.store import checked_json
+from clever.cache.store.models import Commit, PointSettings, Stamp
+from clever.cache.store.records import commit_path, read_commit, write_commit
 from clever.cache.store.rows import ShardRows
-from clever.cache.store.seals import read_seal, seal_path, sealed_teachers, write_seal
+from clever.cache.store.seals import read_seal, seal_of, seal_path, sealed_teachers, write_seal
 from clever.cache.store.shards import ShardFile
-from clever.cache.store.store import Store, layer_views
+from clever.cache.store.store import Store
+from clever.cache.store.views import layer_views
 from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import CleverError
 
@@ -93,7 +95,7 @@ def test_good_store(write_store: Writes, codec: str, tokens: str) -> None:
 
 
 def test_store_without_frames(tmp_path: Path) -> None:
-    Store.open_or_create(tmp_path / "empty.zarr", {"dataset": "made", "cameras": ["left"]})
+    Store.open_or_create(tmp_path / "empty.zarr", PointSettings("made", ("left",)))
     assert check(tmp_path / "empty.zarr") == []
 
 
@@ -285,8 +287,9 @@ def test_tokens_out_of_range(
 def test_mask_of_other_values(write_store: Writes) -> None:
     written = write_store([50, 50], "int8", "hit")
     store = Store(written.path)
-    arrays, commit = teacher_arrays(written.info, 2), read_commit(written.path, written.info.id, 0)
-    rows, shard = ShardRows(written.path, commit), GridShard(store, written.info, 0)
+    layer, commit = store.layer(written.info.id), read_commit(written.path, written.info.id, 0)
+    arrays = layer.arrays
+    rows, shard = ShardRows(written.path, layer, commit), GridShard(store, written.info, 0)
     for record in commit.frames:
         tokens, mask = (rows.packed(array, record.row) for array in arrays)
         if record.row:
@@ -322,7 +325,7 @@ def test_record_out_of_range(write_store: Writes, change: dict[str, Any], messag
     path = write_store([10] * 3).path
     commit = read_commit(path, "points", 0)
     write_commit(
-        path, replace(commit, frames=[*commit.frames[:2], replace(commit.frames[2], **change)])
+        path, replace(commit, frames=(*commit.frames[:2], replace(commit.frames[2], **change)))
     )
     found = [problem for problem in check(path) if problem.remedy == "recompute"]
     assert len(found) == 1
@@ -334,7 +337,7 @@ def test_record_of_other_files(write_store: Writes) -> None:
     commit = read_commit(path, "points", 0)
     write_commit(
         path,
-        replace(commit, files={**commit.files, "points/xyzi/c/0/1/0": {"bytes": 1, "crc32c": 1}}),
+        replace(commit, files={**commit.files, "points/xyzi/c/0/1/0": Stamp(1, 1)}),
     )
     (problem,) = check(path)
     assert "it lists the files" in problem.what
@@ -381,7 +384,7 @@ def test_views_that_disagree(write_store: Writes) -> None:
     """Views under a valid seal that say something else than the commit records."""
     path = write_store([10] * 3).path
     commit = read_commit(path, "points", 0)
-    frames = [replace(record, timestamp=record.timestamp + 1) for record in commit.frames]
+    frames = tuple(replace(record, timestamp=record.timestamp + 1) for record in commit.frames)
     write_commit(path, replace(commit, frames=frames))
     (problem,) = check(path)
     assert (problem.file, problem.remedy) == ("frames/timestamp/zarr.json", "rewrite")
@@ -396,7 +399,7 @@ def test_views_of_another_library_version(write_store: Writes) -> None:
         views[name] = json.dumps(json.loads(views[name])).encode()
         (path / name).write_bytes(views[name])
     assert len(check(path)) == 3
-    write_seal(path, "points", seal.content, seal.shards, views)
+    write_seal(path, seal_of("points", seal.content, seal.shards, views))
     assert check(path) == []
 
 
@@ -429,13 +432,13 @@ def test_contents_of_seals(
     """Seals with a sound checksum over values that cannot be."""
     written = write_store([10] * 3)
     name = "points" if layer == "points" else written.info.id
-    seal = read_seal(written.path, name)
-    place = seal.content
+    path = seal_path(written.path, name)
+    seal = json.loads(checked_json.decode(path.read_bytes()))
+    field = seal["content"]
     for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
-    views = {name: (written.path / name).read_bytes() for name in seal.files}
-    write_seal(written.path, name, seal.content, seal.shards, views)
+        field = field[key]
+    field[keys[-1]] = value
+    path.write_bytes(checked_json.encode(json.dumps(seal).encode()))
     faults = [problem for problem in check(written.path) if problem.file.endswith("seal.json")]
     assert len(faults) == 1
     assert message in faults[0].what

@@ -12,18 +12,18 @@ BODY = {
     "values": [0.1, 1e22, -0.0, 12345678901234567890, math.pi, 0.30000000000000004],
     "none": None,
 }
+BYTES = json.dumps(BODY, separators=(",", ":")).encode()
 
 
 def test_round_trip() -> None:
-    data = checked_json.encode(BODY)
+    data = checked_json.encode(BYTES)
     assert list(json.loads(data)) == [*BODY, "crc32c"]
-    assert checked_json.decode(data) == BODY
-    assert math.copysign(1, checked_json.decode(data)["values"][2]) == -1
+    assert checked_json.decode(data) == BYTES
 
 
 @pytest.mark.parametrize("bit", range(8))
 def test_every_bit_counts(bit: int) -> None:
-    data = checked_json.encode(BODY)
+    data = checked_json.encode(BYTES)
     for offset in range(len(data)):
         changed = bytearray(data)
         changed[offset] ^= 1 << bit
@@ -44,7 +44,7 @@ def test_every_bit_counts(bit: int) -> None:
     ],
 )
 def test_other_spellings_of_the_same_values(old: bytes, new: bytes) -> None:
-    data = checked_json.encode(BODY)
+    data = checked_json.encode(BYTES)
     assert old in data
     changed = data.replace(old, new)
     assert json.loads(changed) == json.loads(data)

@@ -43,11 +43,11 @@ def test_third_read_from_the_map_equals_the_first(
 ) -> None:
     cache = FeatureCache(write_store([100, 5000, 1], codec, tokens).path)
     first = values(cache)
-    assert all(shard.content is None for shard in local._KNOWN.shards.values())
+    assert all(shard.content is None for shard in local._READ.shards.values())
     for _ in range(3):
         for again, expected in zip(values(cache), first, strict=True):
             np.testing.assert_array_equal(again, expected)
-    assert all(shard.content is not None for shard in local._KNOWN.shards.values())
+    assert all(shard.content is not None for shard in local._READ.shards.values())
 
 
 def test_frames_are_copies(write_store: Writes) -> None:
@@ -100,13 +100,13 @@ def test_maps_stay_within_their_limit(write_store: Writes, monkeypatch: pytest.M
     monkeypatch.setattr(local, "MAPPED_BYTES", 2 * size)
     for _ in range(3):
         tokens = [cache.tokens(number) for number in range(40)]
-    mapped = [shard for shard in local._KNOWN.shards.values() if shard.content is not None]
+    mapped = [shard for shard in local._READ.shards.values() if shard.content is not None]
     assert len(mapped) == 2
-    assert sum(shard.version[-1] for shard in mapped) == local._KNOWN.mapped <= 2 * size
-    monkeypatch.setattr(local, "KNOWN_SHARDS", 1)
+    assert sum(shard.version[-1] for shard in mapped) == local._READ.mapped <= 2 * size
+    monkeypatch.setattr(local, "REMEMBERED_SHARDS", 1)
     for number in (0, 39):  # the third shard makes the memory start over
         assert cache.tokens(number).equal(tokens[number])
-    assert len(local._KNOWN.shards) <= 3
+    assert len(local._READ.shards) <= 3
 
 
 def test_a_row_that_was_not_written_is_named(write_store: Writes) -> None:

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from clever.cache import CachedFrame, FeatureCache
 from clever.cache.codec import decode
-from clever.cache.store.store import layout
+from clever.cache.store import layout
+from clever.cache.store.layers import place
 from clever.errors import CleverError
 
 CAPACITY = layout.POINTS.capacity
@@ -36,8 +37,8 @@ def check_frame(got: CachedFrame, written: Any) -> None:
     np.testing.assert_array_equal(got.image_size.numpy(), size)
     pixels = got.pair_uv.numpy().astype(float) * size[got.pair_camera.numpy()] - 0.5
     assert np.abs(pixels - pairs.uv).max(initial=0) <= 1600 / 2 / 65536 + 1e-3
-    features = decode(got.tokens, got.centre, got.step)
-    bound = got.step / 2 * 1.001 if got.step is not None else features.abs() * 2**-11 + 1e-6
+    features = decode(got.tokens, got.calibration)
+    bound = got.calibration.step / 2 * 1.001 if got.calibration else features.abs() * 2**-11 + 1e-6
     close = (features - written.features[got.id]).abs() <= bound
     if got.id in written.hits:
         hit = torch.from_numpy(written.hits[got.id])
@@ -90,13 +91,13 @@ def test_zarr_alone_reads_the_same(write_store: Writes, codec: str) -> None:
 def test_lookup(write_store: Writes) -> None:
     cache = FeatureCache(write_store([10] * 20).path)
     assert len(cache) == 20
-    assert cache.index("frame-17") == 17
+    assert cache.position("frame-17") == 17
     assert cache.scene("scene-3") == [6, 7]
     assert [frame.id for frame in cache[-2:]] == ["frame-18", "frame-19"]
     assert cache[-1].id == "frame-19"
     assert cache.pair_count(0) == len(cache[0].pair_point) == 8
     with pytest.raises(CleverError, match="no frame 'nowhere'"):
-        cache.index("nowhere")
+        cache.position("nowhere")
     with pytest.raises(IndexError):
         cache[20]
 
@@ -141,7 +142,7 @@ def test_store_cut_off_before_its_tables(write_store: Writes) -> None:
 
 def test_uncommitted_shard_is_not_read(write_store: Writes) -> None:
     written = write_store([10] * 20)
-    layout.commit_folder(written.path, written.info.id).joinpath("000001.json").unlink()
+    (written.path / place(written.info.id).commit(1)).unlink()
     assert FeatureCache(written.path).ids == [f"frame-{number}" for number in range(16)]
 
 
@@ -179,5 +180,5 @@ def test_other_schema(write_store: Writes) -> None:
     attributes = json.loads(path.read_text())
     attributes["attributes"]["schema"] = 99
     path.write_text(json.dumps(attributes))
-    with pytest.raises(CleverError, match="schema 99, this clever reads schema 1"):
+    with pytest.raises(CleverError, match="schema 99, this clever reads schema 2"):
         FeatureCache(written.path)

@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 
 from clever.cache import FeatureCache
-from clever.cache.store import layout
-from clever.cache.store import store as store_module
+from clever.cache.store import contents, layout
+from clever.cache.store.models import PointSettings
 from clever.cache.store.records import (
     Commit,
     FrameRecord,
+    Stamp,
     commit_path,
     read_commit,
     write_commit,
 )
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard
+from clever.cache.store.zarr_files import read_array
 from clever.errors import CleverError
 
 STRIDE = int(os.environ.get("CLEVER_CRASH_STRIDE", "5"))
@@ -31,19 +33,19 @@ Writes = Callable[..., Any]
 COMMIT = Commit(
     "points",
     3,
-    {"points/xyzi/c/3/0/0": {"bytes": 10, "crc32c": 2**32 - 1}},
-    [
+    {"points/xyzi/c/3/0/0": Stamp(10, 2**32 - 1)},
+    (
         FrameRecord(
             48,
             "a",
             checksums={"points": 7},
             points=5,
             timestamp=2**60,
-            pose=[0.1 + 0.2] * 16,
-            offsets=[0, 3],
+            pose=(0.1 + 0.2,) * 16,
+            offsets=(0, 3),
         ),
         FrameRecord(49, "ü/1", "image x: no such file", "2026-01-02T03:04:05Z"),
-    ],
+    ),
 )
 
 
@@ -160,7 +162,7 @@ def test_a_shard_written_again_is_not_read_by_its_old_status(write_store: Writes
         store.uncommit(layer, [0])
         write_commit(
             written.path,
-            replace(commit, frames=[good if row.row == 2 else row for row in commit.frames]),
+            replace(commit, frames=tuple(good if row.row == 2 else row for row in commit.frames)),
         )
     assert "frame-2" in FeatureCache(written.path).ids
 
@@ -181,7 +183,7 @@ def test_tables_that_are_up_to_date_cost_no_commit(
     def unread(*_: object) -> Commit:
         raise AssertionError("a commit record was read")
 
-    monkeypatch.setattr(store_module, "read_commit", unread)
+    monkeypatch.setattr(contents, "read_commit", unread)
     Store(written.path).finalise()
     assert {path: path.stat().st_mtime_ns for path in written.path.rglob("*")} == before
 
@@ -225,7 +227,7 @@ def test_parts_are_swept_away(write_store: Writes) -> None:
         "frames/.zarr.json.y.part",
     ):
         (written.path / place).write_bytes(b"half")
-    Store.open_or_create(written.path, {"dataset": "made", "cameras": ["left", "right"]})
+    Store.open_or_create(written.path, PointSettings("made", ("left", "right")))
     assert tree(written.path) == wanted
 
 
@@ -243,5 +245,5 @@ def test_a_layer_keeps_its_calibration_and_what_it_missed(write_store: Writes) -
 
 def test_rows_in_a_status_match_the_layout(write_store: Writes) -> None:
     written = write_store([10] * 5, failed=(1,))
-    status = layout.read_array(written.path / "frames/status")
+    status = read_array(written.path / "frames/status")
     assert status.tolist() == [layout.OK, layout.FAILED, layout.OK, layout.OK, layout.OK]

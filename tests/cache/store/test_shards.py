@@ -13,10 +13,12 @@ import zarr
 
 from clever.cache.codec import pack
 from clever.cache.store.layout import BlockArray
+from clever.cache.store.models import Stamp
 from clever.cache.store.shards import EMPTY, ShardFile, ShardWriter
+from clever.cache.store.zarr_files import block_metadata
 from clever.errors import CleverError
 
-ARRAY = BlockArray("values", "<i2", (3,), block=4, blocks=2)
+ARRAY = BlockArray("values", "<i2", (3,), ("entry", "value"), block=4, blocks=2)
 
 
 @contextmanager
@@ -41,13 +43,13 @@ def spans(path: Path, inner_chunks: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("codec", ["int8", "int8-zstd"])
 def test_zarr_reads_the_blocks_and_fills_the_rest(tmp_path: Path, codec: str) -> None:
-    array = BlockArray("values", "i1", (3,), codec, block=4, blocks=2)
+    array = BlockArray("values", "i1", (3,), ("entry", "value"), codec, block=4, blocks=2)
     blocks = np.random.default_rng(0).integers(-9, 9, (3, 4, 3), np.int8)
     with ShardWriter(tmp_path / array.key(0, 0), array.inner_chunks) as writer:
         for inner, block in zip((0, 5, 31), blocks, strict=True):
             writer.add(inner, pack(block.tobytes(), codec))
         writer.finish()
-    (tmp_path / "values/zarr.json").write_bytes(array.metadata(16))
+    (tmp_path / "values/zarr.json").write_bytes(block_metadata(array, 16))
     values: Any = zarr.open_array(tmp_path / "values", mode="r")
     wanted = np.zeros((16, 8, 3), np.int8)
     wanted[0, :4], wanted[2, 4:], wanted[15, 4:] = blocks
@@ -61,7 +63,7 @@ def test_index_says_where_every_chunk_lies(tmp_path: Path) -> None:
         writer.add(0, b"defgh")
         stamp = writer.finish()
     content = path.read_bytes()
-    assert stamp == {"bytes": len(content), "crc32c": google_crc32c.value(content)}
+    assert stamp == Stamp(len(content), google_crc32c.value(content))
     assert spans(path, 4) == [[3, 5], [EMPTY, EMPTY], [0, 3], [EMPTY, EMPTY]]
     assert content[:8] == b"abcdefgh"
 

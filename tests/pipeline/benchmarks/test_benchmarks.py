@@ -101,9 +101,11 @@ def test_random_store_holds_its_frames(tmp_path: Path) -> None:
             got, (frame, pairs) = cache[number], FRAMES.frame(number)
             np.testing.assert_array_equal(got.points.numpy(), frame.points)
             np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
-            error = (decode(got.tokens, got.centre, got.step) - FRAMES.features(number)).abs()
+            error = (decode(got.tokens, got.calibration) - FRAMES.features(number)).abs()
             limit = (
-                got.step if got.step is not None else FRAMES.features(number).abs() * 2**-10 + 1e-6
+                got.calibration.step
+                if got.calibration
+                else FRAMES.features(number).abs() * 2**-10 + 1e-6
             )
             # The calibration sees four frames; a value outside their range is clipped.
             assert float((error <= limit).float().mean()) > 0.9, codec

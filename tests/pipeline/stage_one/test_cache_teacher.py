@@ -104,11 +104,11 @@ def test_what_is_stored_is_what_dataset_and_teacher_give(
         assert np.abs(pixels - pairs.uv).max() < 0.01
         picture = teacher.preprocess(load_image(frame.cameras[0].image))
         features = teacher.features(picture[None])
-        values = decode(got.tokens, got.centre, got.step)
+        values = decode(got.tokens, got.calibration)
         stored = (
             torch.ones_like(values[..., 0]) > 0 if tokens == "grid" else (got.tokens != 0).any(-1)
         )
-        bound = 0.51 * got.step if got.step is not None else 1e-3 * features.abs() + 1e-6
+        bound = 0.51 * got.calibration.step if got.calibration else 1e-3 * features.abs() + 1e-6
         assert bool(((values - features).abs() <= bound + 1e-4)[stored].all())
         assert bool(stored.any())
 
@@ -217,9 +217,9 @@ def test_other_base_settings_name_the_fields(
     assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(caught.value)
     assert "dataset: stored 'semantickitti', wanted 'nuscenes'" in str(caught.value)
     with pytest.raises(
-        CleverError, match=r"other settings: occlusion: stored 'none', wanted 'zbuffer'; choose"
+        CleverError, match=r"other settings: occlusion: stored 'none', wanted 'parallax'; choose"
     ):
-        fill(kitti, tmp_path / "store.zarr", occlusion="zbuffer")
+        fill(kitti, tmp_path / "store.zarr", occlusion="parallax")
 
 
 def test_a_store_being_written_names_its_writer(write_kitti: Writes, tmp_path: Path) -> None:

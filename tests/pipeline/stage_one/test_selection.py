@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clever.cache.store.models import PointSettings
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
@@ -16,7 +17,7 @@ Writes = Callable[..., Path]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.open_or_create(tmp_path / "a.zarr", {"dataset": "nuscenes", "cameras": ["front"]})
+    store = Store.open_or_create(tmp_path / "a.zarr", PointSettings("nuscenes", ("front",)))
     store.extend([f"frame-{number}" for number in range(50)], ["scene"] * 50)
     return store
 

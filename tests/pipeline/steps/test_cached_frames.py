@@ -166,8 +166,7 @@ def test_the_second_teacher_s_targets_are_decoded_tokens(make_cache: MakeCache) 
     cache = FeatureCache(make_cache(second=True), "other")
     frame = PairedFrames([cache])[0, 0]
     grid = frame.teachers[0]
-    assert grid.centre is not None
-    assert grid.step is not None
-    decoded = grid.centre + grid.step * grid.tokens.float()
+    assert grid.calibration is not None
+    decoded = grid.calibration.centre + grid.calibration.step * grid.tokens.float()
     original = torch.randn(2, 2, 2, 8, generator=torch.Generator().manual_seed(1))
     assert pair_distances(decoded.view(-1, 8), original.view(-1, 8)).max() < 0.02

@@ -1,0 +1,28 @@
+"""What can be chosen of a store and of its teacher, by name; imports nothing heavy."""
+
+from typing import Any, Literal, get_args
+
+Codec = Literal["int8", "int8-zstd", "fp16"]
+"""How a grid of float features becomes bytes, see `codec`."""
+CODECS: tuple[Codec, ...] = get_args(Codec)
+TokenKind = Literal["grid", "hit"]
+"""Which tokens are stored: every one, or those within reach of a point."""
+Occlusion = Literal["none", "parallax"]
+"""Whether a point behind nearer ones makes a pair, see `occlusion`."""
+Resize = Literal["bilinear-antialias", "bilinear"]
+"""Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without
+antialiasing."""
+
+ZSTD_LEVEL = 3
+
+
+def stored_dtype(codec: Codec) -> str:
+    """NumPy dtype of the stored codes."""
+    return "<f2" if codec == "fp16" else "i1"
+
+
+def compressor(codec: Codec | None) -> dict[str, Any] | None:
+    """Zarr metadata of the compressor of a codec's chunks."""
+    if codec != "int8-zstd":
+        return None
+    return {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}

@@ -1,0 +1,133 @@
+"""What a local store holds, from its seals and commit records alone; imports neither torch nor
+zarr."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...errors import CleverError
+from . import schema1
+from .layers import POINTS_ID, Layer, PointLayer, TeacherLayer, choose_layer
+from .layout import SHARD_ROWS
+from .models import Commit, PointSeal, PointSettings, Seal, TeacherInfo, TeacherSeal
+from .records import committed_shards, read_commit
+from .seals import (
+    check_schema,
+    read_point_seal,
+    read_teacher_seal,
+    seal_path,
+    sealed_teachers,
+)
+
+
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Attributes of a Zarr group on local disk.
+
+    Raises:
+        CleverError: no readable Zarr v3 group at `folder`.
+    """
+    path = folder / "zarr.json"
+    try:
+        return json.loads(path.read_bytes())["attributes"]
+    except FileNotFoundError as error:
+        raise CleverError(
+            f"no feature cache at {folder}; make one with `clever cache-teacher --cache PATH`"
+        ) from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CleverError(
+            f"{path} is not the metadata of a feature cache ({error}); restore it from a copy"
+        ) from error
+
+
+class Contents:
+    """What a store holds. Each seal is read once, when it is first asked for.
+
+    Args:
+        path: folder of the store.
+        older: whether a store of schema 1 is read too, as if it were of this schema.
+
+    Attributes:
+        ids, scenes: by row, "" for a hole.
+
+    Raises:
+        CleverError: no store there, one of another schema, or a damaged seal.
+    """
+
+    def __init__(self, path: Path, older: bool = False) -> None:
+        self.path = path
+        if not seal_path(path, POINTS_ID).exists():
+            attributes = read_attributes(path)
+            if not older or attributes.get("schema") != schema1.SCHEMA:
+                check_schema(attributes.get("format"), attributes.get("schema"), str(path))
+        seal, self._schema = read_point_seal(path, older)
+        self._point_seal: PointSeal = seal
+        self._teacher_seals: dict[str, TeacherSeal] = {}
+        self.ids: list[str] = list(seal.content.ids)
+        self.scenes: list[str] = list(seal.content.scenes)
+
+    @property
+    def base(self) -> PointSettings:
+        """What decides points and pairs."""
+        return self._point_seal.content.base
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras."""
+        return self.base.cameras
+
+    @cached_property
+    def points(self) -> PointLayer:
+        """The layer of points and pairs."""
+        return PointLayer(self.base)
+
+    def layer(self, layer: str) -> Layer:
+        """The layer with this id; raises CleverError where its seal cannot be read."""
+        return self.points if layer == self.points.id else self.teacher_layer(layer)
+
+    def layers(self) -> list[Layer]:
+        """Points and pairs, then the teacher layers by id."""
+        return [self.points, *(self.teacher_layer(info.id) for info in self.teachers())]
+
+    def teacher_layer(self, layer: str) -> TeacherLayer:
+        """The teacher layer with this id."""
+        return TeacherLayer(self.teacher(layer), len(self.cameras))
+
+    def teachers(self) -> list[TeacherInfo]:
+        """Teacher layers of the store, by id."""
+        return [self.teacher(layer) for layer in sealed_teachers(self.path)]
+
+    def teacher(self, layer: str) -> TeacherInfo:
+        """One teacher layer."""
+        return self._teacher_seal(layer).content.info
+
+    def find_teacher(self, name: str | None = None) -> TeacherInfo:
+        """The teacher layer whose id is `name` or begins so; see `choose_layer`."""
+        return self.teacher(choose_layer(sealed_teachers(self.path), name, str(self.path)))
+
+    def uncalibrated(self, info: TeacherInfo) -> list[str]:
+        """Ids of the frames that the layer's calibration should have seen but could not read."""
+        calibration = self._teacher_seal(info.id).content.calibration
+        return list(calibration.missing) if calibration else []
+
+    def commits(self, layer: str) -> list[Commit]:
+        """Commit records of a layer, by shard."""
+        return [self.commit(layer, shard) for shard in committed_shards(self.path, layer)]
+
+    def commit(self, layer: str, shard: int) -> Commit:
+        """One commit record; raises CleverError when it is missing or damaged."""
+        older = schema1.commit if self._schema == schema1.SCHEMA else None
+        return read_commit(self.path, layer, shard, older)
+
+    def shard_rows(self, shard: int) -> list[int]:
+        """The used rows of a shard."""
+        last = min((shard + 1) * SHARD_ROWS, len(self.ids))
+        return [row for row in range(shard * SHARD_ROWS, last) if self.ids[row]]
+
+    def _seal(self, layer: str) -> Seal:
+        return self._point_seal if layer == self.points.id else self._teacher_seal(layer)
+
+    def _teacher_seal(self, layer: str) -> TeacherSeal:
+        if layer not in self._teacher_seals:
+            self._teacher_seals[layer] = read_teacher_seal(self.path, layer, self._schema)
+        return self._teacher_seals[layer]

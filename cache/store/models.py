@@ -1,0 +1,317 @@
+"""What the store's own JSON files say, as types that are validated when they are read.
+
+A damaged or foreign field is one line that names the file and the field (see `parse`).
+"""
+
+import hashlib
+import json
+from typing import Any, Literal, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_serializer
+from pydantic.dataclasses import dataclass
+
+from ..choices import Codec, Occlusion, TokenKind
+from ..fidelity import Fidelity
+from ..teacher_settings import TeacherSettings
+
+FORMAT = "clever-feature-cache"
+SCHEMA = 2
+STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Stamp:
+    """Size and crc32c of a file."""
+
+    bytes: int
+    crc32c: int
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class PointSettings:
+    """What decides points and pairs.
+
+    Attributes:
+        dataset: name of the dataset.
+        cameras: names of the cameras, in order.
+        min_depth_m: least depth of a pair along the optical axis, metres.
+        margin_px: a pair lies this far inside its image, pixels.
+        occlusion: see `projection.visible_pairs`.
+    """
+
+    dataset: str
+    cameras: tuple[str, ...]
+    min_depth_m: float = 1.0
+    margin_px: float = 1.0
+    occlusion: Occlusion = "none"
+
+
+class Fingerprint(BaseModel):
+    """Every setting that changes a feature, in clear; a field that was never set is not part of it.
+
+    Attributes:
+        model: timm's name of the architecture.
+        weights_sha256: of the weights, wherever they come from.
+        image_size: height and width in pixels.
+        resize, layer, precision: see `TeacherSettings`.
+        mean, std: of the normalisation, by channel.
+        position_embedding: how it was resampled; None where the network has none.
+        codec, tokens: how the features are stored.
+        reencoded_from: the codecs that the features went through before, first one first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    weights_sha256: str | None = None
+    image_size: tuple[int, int] | None = None
+    resize: str | None = None
+    mean: tuple[int | float, ...] | None = None
+    std: tuple[int | float, ...] | None = None
+    layer: str | None = None
+    position_embedding: str | None = None
+    precision: str | None = None
+    codec: Codec | None = None
+    tokens: TokenKind | None = None
+    reencoded_from: tuple[Codec, ...] = ()
+
+    @model_serializer
+    def values(self) -> dict[str, Any]:
+        """The fields that were set, as JSON values, in the order of the class."""
+        order = [name for name in type(self).model_fields if name in self.model_fields_set]
+        return {name: _json_value(getattr(self, name)) for name in order}
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of the canonical JSON."""
+        text = json.dumps(self.values(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differences(self, teacher: dict[str, Any]) -> str:
+        """How a teacher's fingerprint differs from the part of this one that a teacher decides."""
+        storage = ("codec", "tokens", "reencoded_from")
+        own = {name: value for name, value in self.values().items() if name not in storage}
+        return differences(own, teacher)
+
+
+class TeacherRequest(TeacherSettings):
+    """What was asked of a layer: enough to know it again, and to build its teacher again.
+
+    Attributes:
+        weights_file_sha256: of the file of weights; None where they come from elsewhere.
+        codec, tokens: how the features are stored.
+    """
+
+    weights_file_sha256: str | None = None
+    codec: Codec
+    tokens: TokenKind
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class TeacherInfo:
+    """One teacher layer.
+
+    Attributes:
+        id: alias and short fingerprint, e.g. ``vitb14-224x448-3f2a``.
+        alias: model and image size.
+        description: where the weights come from, in words.
+        grid: tokens down and across.
+        channels: feature width.
+        codec: how features are stored.
+        tokens: ``grid`` (every token) or ``hit`` (those within reach of a point).
+        fingerprint: every setting that changes a feature, in clear.
+        request: settings that build this teacher again; None where that is not possible.
+    """
+
+    id: str
+    alias: str
+    description: str
+    grid: tuple[int, int]
+    channels: int
+    codec: Codec
+    tokens: TokenKind
+    fingerprint: Fingerprint
+    request: TeacherRequest | None = None
+
+    @property
+    def reencoded_from(self) -> tuple[Codec, ...]:
+        """The codecs that the features went through before, first one first; empty for a teacher's
+        own output."""
+        return self.fingerprint.reencoded_from
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class CalibrationRecord:
+    """Calibration of a layer's codec; float32 values keep every bit as JSON numbers.
+
+    Attributes:
+        centre, step: see `codec.Calibration`, one value a channel.
+        missing: ids of the frames that it should have seen but that could not be read.
+    """
+
+    centre: tuple[float, ...]
+    step: tuple[float, ...]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class PointContent:
+    """What the seal of points and pairs says.
+
+    Attributes:
+        base: what decides points and pairs.
+        ids, scenes: by row, "" for a hole.
+    """
+
+    format: Literal["clever-feature-cache"]
+    schema: Literal[2]
+    base: PointSettings
+    ids: tuple[str, ...]
+    scenes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, base: PointSettings, ids: tuple[str, ...], scenes: tuple[str, ...]
+    ) -> "PointContent":
+        """Content in this version's schema."""
+        return cls(FORMAT, SCHEMA, base, ids, scenes)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class TeacherContent:
+    """What the seal of a teacher layer says; no calibration where there is none yet."""
+
+    info: TeacherInfo
+    calibration: CalibrationRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class PointSeal:
+    """The seal of points and pairs, see `Seal`."""
+
+    layer: str
+    content: PointContent
+    shards: tuple[int, ...]
+    files: dict[str, Stamp]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class TeacherSeal:
+    """The seal of a teacher layer, see `Seal`."""
+
+    layer: str
+    content: TeacherContent
+    shards: tuple[int, ...]
+    files: dict[str, Stamp]
+
+
+Content = PointContent | TeacherContent
+Seal = PointSeal | TeacherSeal
+"""The seal of one layer: its id; what it is; the committed shards when the views were written; size
+and crc32c of every view, by path inside the store."""
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class FrameRecord:
+    """What one row of a shard holds.
+
+    Attributes:
+        row: row of the store.
+        id: frame id.
+        reason: why the frame was skipped; empty when it is stored.
+        time: when it was skipped, ISO 8601, UTC; empty when it is stored.
+        checksums: crc32c of the frame's stored bytes by array.
+        points: number of points (points layer), else 0.
+        timestamp: microseconds (points layer), else 0.
+        pose: global <- lidar, 16 float64 row by row (points layer), else empty.
+        offsets: CSR offsets of the pairs over the cameras (points layer), else empty.
+        image_size: (width, height) a camera (points layer), else empty.
+        split: the dataset's split of the frame; empty where it is unknown.
+    """
+
+    row: int
+    id: str
+    reason: str = ""
+    time: str = ""
+    checksums: dict[str, int] = pydantic.Field(default_factory=dict)
+    points: int = 0
+    timestamp: int = 0
+    pose: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
+    image_size: tuple[tuple[int, int], ...] = ()
+    split: str = ""
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of a stored frame."""
+        return self.offsets[-1]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Commit:
+    """One committed shard of one layer.
+
+    Attributes:
+        layer: id of the layer.
+        shard: number of the shard.
+        files: size and crc32c of every data file, by path inside the store.
+        frames: one record a used row.
+        fidelity: over the shard's tokens; None where there are none.
+    """
+
+    layer: str
+    shard: int
+    files: dict[str, Stamp]
+    frames: tuple[FrameRecord, ...]
+    fidelity: Fidelity | None = None
+
+
+POINT_SEALS = TypeAdapter(PointSeal)
+TEACHER_SEALS = TypeAdapter(TeacherSeal)
+COMMITS = TypeAdapter(Commit)
+
+
+def parse(adapter: TypeAdapter[Value], body: bytes) -> Value:
+    """A value from the bytes of its JSON.
+
+    Raises:
+        ValueError: it is not of this type; the message names the first wrong field.
+    """
+    try:
+        return adapter.validate_json(body, strict=True)
+    except ValidationError as error:
+        raise ValueError(first_error(error)) from error
+
+
+def from_json(kind: type[Value], value: Any) -> Value:
+    """A value from plain JSON values; raises ValueError as `parse` does."""
+    return parse(TypeAdapter(kind), json.dumps(value).encode())
+
+
+def first_error(error: ValidationError) -> str:
+    """The first wrong field and what is wrong with it, on one line."""
+    entry = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(map(str, entry["loc"]))
+    message = entry["msg"].splitlines()[0]
+    return f"field {field}: {message[0].lower()}{message[1:]}" if field else message
+
+
+def as_json(value: object) -> dict[str, Any]:
+    """A model or dataclass of this module as plain JSON values."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def differences(stored: dict[str, Any], asked: dict[str, Any]) -> str:
+    """The fields in which two settings differ, with both values, on one line; empty where none
+    does."""
+    keys = sorted(key for key in {*stored, *asked} if stored.get(key) != asked.get(key))
+    return "; ".join(
+        f"{key}: stored {stored.get(key)!r}, wanted {asked.get(key)!r}" for key in keys
+    )
+
+
+def _json_value(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
