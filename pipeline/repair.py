@@ -182,7 +182,7 @@ def _stage(
             f"{info.id} is damaged and was not made from images here, so it cannot be recomputed: "
             "drop it with `clever cache drop-teacher` and copy it again"
         )
-    request = info.request.model_dump(exclude={"weights_file_sha256"})
+    request = info.request.model_dump(include=set(CacheTeacherSettings.model_fields))
     own = {
         name: getattr(settings, name)
         for name in ("data_root", "batch_images", "decoders", "device")

@@ -129,7 +129,6 @@ class Copy:
 
     def _add_teacher(self, target: Store, source: "_Source", info: TeacherInfo) -> TeacherInfo:
         """Find or add the copy of a teacher layer, with its calibration."""
-        codec: Codec
         codec, description, fingerprint, request = (
             info.codec,
             info.description,
@@ -140,11 +139,8 @@ class Copy:
             # Not what the teacher would give in this codec: another layer, which no run of
             # cache-teacher will extend.
             fingerprint = {**fingerprint, "reencoded_from": [*info.reencoded_from, codec]}
-            codec, description, request = (
-                self.codec,
-                f"{description}, re-encoded from {codec}",
-                None,
-            )
+            description, request = f"{description}, re-encoded from {codec}", None
+            codec = self.codec
         copied = target.add_teacher(
             info.alias,
             description,

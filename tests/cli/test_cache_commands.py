@@ -128,7 +128,7 @@ def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
     assert "cosine to what was stored: mean 1.0" in result.stdout
     cache = FeatureCache(target)
     assert cache.ids == [f"41/{number:06}" for number in range(5)]
-    assert cache.teacher.reencoded_from == ["int8"]
+    assert cache.teacher.reencoded_from == ("int8",)
     shown = run("info", target).stdout
     assert "re-encoded from int8" in shown
     assert "cosine to the int8 it was copied from" in shown

@@ -109,7 +109,7 @@ def test_a_writer_given_up_for_dead_does_no_harm(tmp_path: Path) -> None:
             writer.add(chunk, bytes([chunk]) * 1000)
     stamps = [living.finish(), dead.finish()]
     assert stamps[0] == stamps[1]
-    assert google_crc32c.value(path.read_bytes()) == stamps[0]["crc32c"]
+    assert google_crc32c.value(path.read_bytes()) == stamps[0].crc32c
     assert not parts(tmp_path)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -472,3 +473,24 @@ def test_batches_stay_inside_a_shard(write_kitti: Writes, tmp_path: Path) -> Non
         (1, tuple(range(16, 20))),
         (2, (32, 33, 34)),
     ]
+
+
+def test_each_seal_is_read_once(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_kitti({"00": 20}, points=50)
+    layer = fill(root, tmp_path / "store.zarr").teacher.id
+    reads: Counter[str] = Counter()
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        if path.name == "seal.json":
+            reads[path.parents[2].name] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert fill(root, tmp_path / "store.zarr").written == 0
+    assert reads == {"store.zarr": 1, layer: 1}
+    reads.clear()
+    fill(root, tmp_path / "store.zarr", codec="fp16")  # a second layer, which is written anew
+    assert reads[layer] == 1
