@@ -78,7 +78,8 @@ class Copy:
             raise CleverError(
                 f"unknown codec {selection.codec!r}; choose one of {', '.join(CODECS)}"
             )
-        self.target, self.codec = target, selection.codec
+        self.target = target
+        self.codec: Codec | None = selection.codec
         self.store = Store(source, older=True)
         self._layers = [
             _Source(self.store, layer)
@@ -129,12 +130,9 @@ class Copy:
 
     def _add_teacher(self, target: Store, source: "_Source", info: TeacherInfo) -> TeacherInfo:
         """Find or add the copy of a teacher layer, with its calibration."""
-        codec, description, fingerprint, request = (
-            info.codec,
-            info.description,
-            info.fingerprint.values(),
-            info.request,
-        )
+        codec: Codec = info.codec
+        description, request = info.description, info.request
+        fingerprint = info.fingerprint.values()
         if self.codec is not None and self.codec != codec:
             # Not what the teacher would give in this codec: another layer, which no run of
             # cache-teacher will extend.
