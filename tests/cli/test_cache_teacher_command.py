@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from clever.cache.codec import Fidelity
-from clever.cache.store.layers import TeacherInfo
+from clever.cache.fidelity import Fidelity
+from clever.cache.store.models import Fingerprint, TeacherInfo
 from clever.cli import cache_teacher
 from clever.cli.main import build_app
 from clever.pipeline.cache_teacher import CacheSummary
@@ -17,7 +17,14 @@ from clever.pipeline.cache_teacher import CacheSummary
 SUMMARY = CacheSummary(
     Path("x.zarr"),
     TeacherInfo(
-        "vits14-f00d", "vits14", "random:0 (untrained)", (2, 4), 8, "int8-zstd", "grid", {}
+        "vits14-f00d",
+        "vits14",
+        "random:0 (untrained)",
+        (2, 4),
+        8,
+        "int8-zstd",
+        "grid",
+        Fingerprint(model="vits14"),
     ),
     wanted=100,
     written=90,
