@@ -25,7 +25,7 @@ def test_equals_upsampling_at_integer_pixels(align_corners: bool) -> None:
     v = torch.randint(0, HEIGHT, (500,), generator=generator)
     uv = torch.stack([(u + 0.5) / WIDTH, (v + 0.5) / HEIGHT], 1)
     size = torch.tensor([[WIDTH, HEIGHT]] * 3)
-    got = sample_tokens(tokens, view, uv, size, None, None, align_corners)
+    got = sample_tokens(tokens, view, uv, size, None, align_corners)
     torch.testing.assert_close(got, upsampled[view, :, v, u], atol=2e-5, rtol=0)
 
 
@@ -65,8 +65,8 @@ def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
     size = torch.tensor([[800, 100]])
     uv = torch.tensor([[0.5 / 800, 0.5], [0.25, 0.5]])
     view = torch.zeros(2, dtype=torch.long)
-    corner = sample_tokens(tokens, view, uv, size, None, None, True)[:, 0]
-    patch = sample_tokens(tokens, view, uv, size, None, None, False)[:, 0]
+    corner = sample_tokens(tokens, view, uv, size, None, True)[:, 0]
+    patch = sample_tokens(tokens, view, uv, size, None, False)[:, 0]
     assert corner[0] == 0
     assert corner[1].item() == pytest.approx(199.5 * 7 / 799)
     assert patch[1].item() == pytest.approx(1.5)
@@ -85,8 +85,8 @@ def test_reached_tokens_are_all_that_is_read(align_corners: bool) -> None:
     assert 0 < int(reached.sum()) < reached.numel()
     spoilt = tokens.clone()
     spoilt[~reached] = 1000.0
-    expected = sample_tokens(tokens, view, uv, size, None, None, align_corners)
-    assert torch.equal(sample_tokens(spoilt, view, uv, size, None, None, align_corners), expected)
+    expected = sample_tokens(tokens, view, uv, size, None, align_corners)
+    assert torch.equal(sample_tokens(spoilt, view, uv, size, None, align_corners), expected)
     emptied = tokens.clone()
     emptied[reached] = 0
-    assert not bool(sample_tokens(emptied, view, uv, size, None, None, align_corners).any())
+    assert not bool(sample_tokens(emptied, view, uv, size, None, align_corners).any())

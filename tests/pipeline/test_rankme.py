@@ -50,7 +50,6 @@ def cached(name: str, points: np.ndarray) -> CachedFrame:
         none,
         none,
         None,
-        None,
     )
 
 

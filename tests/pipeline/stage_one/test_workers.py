@@ -253,7 +253,7 @@ def test_a_plan_reckons_and_leaves_nothing(
     store = Store(wanted.store)
     for layer, expected in (("points", first.point_bytes), (summary.teacher.id, first.grid_bytes)):
         written = sum(
-            file["bytes"] for commit in store.commits(layer) for file in commit.files.values()
+            file.bytes for commit in store.commits(layer) for file in commit.files.values()
         )
         assert abs(written / expected - 1) < 0.1
 
