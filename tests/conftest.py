@@ -138,7 +138,7 @@ def _sensor_tables() -> dict[str, list[dict[str, Any]]]:
         sensors.append({"token": channel, "channel": channel, "modality": "camera"})
         turn = Quaternion(axis=(0, 0, 1), degrees=yaw)
         rotation = turn * Quaternion(0.5, -0.5, 0.5, -0.5)
-        place = turn.rotate(np.array([0.8, 0, 0])) + np.array([0.7, 0, 1.5])
+        place = np.asarray(turn.rotate(np.array([0.8, 0, 0]))) + np.array([0.7, 0, 1.5])
         calibrated.append(
             {
                 "translation": place.tolist(),

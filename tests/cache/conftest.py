@@ -69,7 +69,9 @@ def needed_tokens(frame: Frame, pairs: Correspondences) -> NDArray[np.bool_]:
     size = np.array([(camera.width, camera.height) for camera in frame.cameras])
     camera = np.repeat([0, 1], np.diff(pairs.offsets))
     uv = normalised_uv(quantise_uv(pairs.uv, size[camera]))
-    return reached_tokens(*map(torch.from_numpy, (camera, uv, size)), (3, 5)).numpy()
+    return reached_tokens(
+        torch.from_numpy(camera), torch.from_numpy(uv), torch.from_numpy(size), (3, 5)
+    ).numpy()
 
 
 @dataclass
@@ -162,7 +164,8 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
                 else:
                     point_shard.add(row, frames[store.ids[row]], pairs[store.ids[row]])
             point_shard.commit()
-        info, *_ = [add_layer(store, wanted, *layer) for layer in ((codec, tokens), *others)]
+        layers: list[tuple[Codec, TokenKind]] = [(codec, tokens), *others]
+        info, *_ = [add_layer(store, wanted, packing, kind) for packing, kind in layers]
         store.finalise()
         return Written(path, info, frames, pairs, features, hits if tokens == "hit" else {})
 

@@ -6,7 +6,6 @@ import torch
 
 from clever.cache.codec import (
     ZSTD_STEP,
-    Fidelity,
     Statistics,
     calibrate,
     decode,
@@ -15,6 +14,7 @@ from clever.cache.codec import (
     pack,
     unpack,
 )
+from clever.cache.fidelity import Fidelity
 from clever.errors import CleverError
 
 

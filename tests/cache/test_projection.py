@@ -29,7 +29,7 @@ def frame_of(points: np.ndarray, *cameras: Camera) -> Frame:
 def random_camera(seed: int) -> Camera:
     rng = np.random.default_rng(seed)
     pose = np.eye(4)
-    pose[:3, :3] = Rotation.random(random_state=seed).as_matrix()
+    pose[:3, :3] = Rotation.random(None, np.random.default_rng(seed)).as_matrix()
     pose[:3, 3] = rng.uniform(-2, 2, 3)
     intrinsics = np.array([[rng.uniform(50, 150), 0, 80], [0, rng.uniform(50, 150), 45], [0, 0, 1]])
     return Camera(f"camera-{seed}", Path("none.png"), 160, 90, intrinsics, pose)

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clever.cache.images import load_image, resize_image
-from clever.cache.teacher import Teacher, TeacherSettings, load_teacher
+from clever.cache.teacher import Teacher, load_teacher
+from clever.cache.teacher_settings import TeacherSettings
 from clever.errors import CleverError
 
 Weights = dict[str, Tensor]
@@ -648,7 +649,7 @@ def test_cached_hub_weights_need_no_network(
     ],
 )
 def test_bad_settings_give_one_line(settings: dict[str, Any], expected: str) -> None:
-    one = {"model": "vits14", "weights": "random:0"} | settings
+    one: dict[str, Any] = {"model": "vits14", "weights": "random:0"} | settings
     assert re.search(expected, one_line(lambda: load_teacher(TeacherSettings(**one))))
 
 

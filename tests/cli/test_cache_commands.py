@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from clever.cache import FeatureCache
 from clever.cli.main import build_app
@@ -40,7 +39,7 @@ def store(data: Path, tmp_path: Path) -> Path:
             "model": model,
         }
         cache_teacher(
-            CacheTeacherSettings(**settings, weights="random:0", image_size="32x64", device="cpu")
+            CacheTeacherSettings(**settings, weights="random:0", image_size=(32, 64), device="cpu")
         )
     return path
 
@@ -119,7 +118,7 @@ def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
         "--scene",
         "41",
         "--limit",
-        5,
+        "5",
         "--codec",
         "fp16",
     )

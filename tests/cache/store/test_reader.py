@@ -62,10 +62,10 @@ def test_sweep_larger_than_a_shard_column(write_store: Writes) -> None:
     cache = FeatureCache(written.path)
     for got in cache:
         check_frame(got, written)
-    points = zarr.open_group(written.path, mode="r")["points/xyzi"]
+    points: Any = zarr.open_group(written.path, mode="r")["points/xyzi"]
     np.testing.assert_array_equal(
         points[0, : CAPACITY + 5000],
-        written.frames["frame-0"].points,  # type: ignore[index]
+        written.frames["frame-0"].points,
     )
 
 
@@ -114,7 +114,8 @@ def test_loader_workers(write_store: Writes, method: str) -> None:
     written = write_store([100, 50, 70, 20])
     cache = FeatureCache(written.path)
     check_frame(cache[0], written)
-    loader = DataLoader(cache, batch_size=None, num_workers=2, multiprocessing_context=method)
+    dataset: Any = cache
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=method)
     frames = list(loader)
     assert [frame.id for frame in frames] == cache.ids
     for frame in frames:

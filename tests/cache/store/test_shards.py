@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
+from clever.cache.choices import Codec
 from clever.cache.codec import pack
 from clever.cache.store.layout import BlockArray
 from clever.cache.store.models import Stamp
@@ -42,7 +43,7 @@ def spans(path: Path, inner_chunks: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("codec", ["int8", "int8-zstd"])
-def test_zarr_reads_the_blocks_and_fills_the_rest(tmp_path: Path, codec: str) -> None:
+def test_zarr_reads_the_blocks_and_fills_the_rest(tmp_path: Path, codec: Codec) -> None:
     array = BlockArray("values", "i1", (3,), ("entry", "value"), codec, block=4, blocks=2)
     blocks = np.random.default_rng(0).integers(-9, 9, (3, 4, 3), np.int8)
     with ShardWriter(tmp_path / array.key(0, 0), array.inner_chunks) as writer:

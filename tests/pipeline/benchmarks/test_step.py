@@ -20,7 +20,6 @@ from clever.pipeline.benchmarks.random_sweeps import RandomSweeps
 from clever.pipeline.benchmarks.step import _peak, benchmark_step
 from clever.pipeline.benchmarks.step_parts import (
     ALL_PARTS,
-    PARTS,
     STEP,
     Event,
     Profile,
@@ -32,6 +31,7 @@ from clever.pipeline.benchmarks.step_sides import Sides
 from clever.pipeline.drives import LidarModel
 from clever.pipeline.settings.benchmarks import BenchmarkStepSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.steps.distillation import PARTS
 from clever.pipeline.training.log import read_log
 
 CPU = torch.device("cpu")

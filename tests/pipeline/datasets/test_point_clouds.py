@@ -80,10 +80,10 @@ def write_pcd_ascii(path: Path, records: np.ndarray) -> None:
 
 def write_pcd_compressed(path: Path, records: np.ndarray) -> None:
     names = records.dtype.names or ()
-    made = pypcd4.PointCloud.from_points(
+    made = pypcd4.pypcd4.PointCloud.from_points(
         [records[n] for n in names], names, [records.dtype[n] for n in names]
     )
-    made.save(path, pypcd4.Encoding.BINARY_COMPRESSED)
+    made.save(path, pypcd4.pypcd4.Encoding.BINARY_COMPRESSED)
 
 
 def write_ply(path: Path, records: np.ndarray) -> None:

@@ -259,7 +259,11 @@ def test_images_of_truth_agree_with_single_rays(truth_at: Callable[..., Truth]) 
     rows, columns = image.label.shape
     v, u = np.divmod(np.arange(0, rows * columns, 7), columns)
     single = truth_at(RECIPE, 1, 1, CAMERAS[0], np.column_stack([u, v]))
-    flat = Truth(*(part.reshape(-1)[::7] for part in image))
+    flat = Truth(
+        depth=image.depth.reshape(-1)[::7],
+        label=image.label.reshape(-1)[::7],
+        instance=image.instance.reshape(-1)[::7],
+    )
     agree = (flat.label == single.label) & (flat.instance == single.instance)
     assert agree.mean() > 0.998
     finite = agree & np.isfinite(single.depth) & (single.depth < 120)
@@ -404,7 +408,8 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
 def test_an_interrupted_run_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    real, calls = make_module.record_keyframe, []
+    maker: Any = make_module
+    real, calls = maker.record_keyframe, []
 
     def fail_later(*task: Any) -> Any:
         calls.append(task)

@@ -104,7 +104,9 @@ def main() -> None:
     reference, store = given.folder / "reference.zarr", given.folder / "interrupted.zarr"
     load_teacher(
         teacher_settings(
-            CacheTeacherSettings(model="resnet10t", weights="random:0", image_size=(32, 64))
+            CacheTeacherSettings.model_validate(
+                {"model": "resnet10t", "weights": "random:0", "image_size": (32, 64)}
+            )
         )
     )
     started = time.monotonic()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,7 @@ def test_nothing_to_do_needs_no_nuscenes_tables(
     assert fill(root, tmp_path / "store.zarr", limit=2).written == 2
     whole = fill(root, tmp_path / "store.zarr")
     monkeypatch.setattr(module, "open_dataset", refuse)
-    assert fill(root, tmp_path / "store.zarr") == module.replace(
-        whole, written=0, images=0, seconds=0.0
-    )
+    assert fill(root, tmp_path / "store.zarr") == replace(whole, written=0, images=0, seconds=0.0)
     assert fill(root, tmp_path / "store.zarr", limit=2).wanted == 2
     with pytest.raises(AssertionError, match="not have been needed"):
         fill(root, tmp_path / "store.zarr", split="train")
@@ -426,6 +425,7 @@ def test_a_full_disk_costs_nothing_committed(
     root = write_kitti({"00": 40}, points=3000)
     fill(root, tmp_path / "whole.zarr")
     stopped = 0
+    disk = tmp_path
     for size in range(100, 12_000, 700):
         disk = small_disk(f"{size}k")
         try:
@@ -439,6 +439,7 @@ def test_a_full_disk_costs_nothing_committed(
 
 
 @pytest.mark.parametrize(("signal", "default"), [("KILL", 30), ("INT", 6)])
+@pytest.mark.slow
 def test_interrupted_at_random_instants(
     write_kitti: Writes, tmp_path: Path, signal: str, default: int
 ) -> None:

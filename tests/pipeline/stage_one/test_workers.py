@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from distributed import Client, SpecCluster
@@ -50,7 +50,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SpecCluster]:
     with workers.local_cluster(2, "cpu") as running:
-        yield running
+        yield cast(SpecCluster, running)
 
 
 @pytest.fixture
@@ -91,13 +91,14 @@ class Background(threading.Thread):
             time.sleep(0.002)
 
 
-def kill_one(client: Client) -> None:
+def kill_one(client: Any) -> None:
     """Kill a worker that is in the middle of a task."""
     busy = [worker for worker, tasks in client.processing().items() if tasks]
     (pid,) = client.run(os.getpid, workers=busy[:1]).values()
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_two_workers_of_whom_one_dies_write_the_same_bytes(
     drive: tuple[Path, dict[str, bytes]],
     cluster: SpecCluster,
@@ -119,6 +120,7 @@ def test_two_workers_of_whom_one_dies_write_the_same_bytes(
     assert "is gone; others redo its shards" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_shards_on_which_workers_keep_dying_are_one_line(
     drive: tuple[Path, dict[str, bytes]], cluster: SpecCluster, client: Client, tmp_path: Path
 ) -> None:
@@ -137,8 +139,9 @@ def test_shards_on_which_workers_keep_dying_are_one_line(
     assert tree(tmp_path / "store.zarr") == alone
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_shards_and_idle_workers(
-    drive: tuple[Path, dict[str, bytes]], cluster: SpecCluster, client: Client, tmp_path: Path,
+    drive: tuple[Path, dict[str, bytes]], cluster: SpecCluster, client: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     root, alone = drive
@@ -178,6 +181,7 @@ def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: P
         workers._stage(job, open_dataset(wanted, wanted.dataset))
 
 
+@pytest.mark.slow
 def test_local_workers(drive: tuple[Path, dict[str, bytes]], tmp_path: Path) -> None:
     root, alone = drive
     cache_teacher(settings(root, tmp_path / "store.zarr", workers=1))
@@ -228,6 +232,7 @@ def test_tasks_are_runs_of_shards(items: int, threads: int, longest: int) -> Non
     assert max(map(len, parts)) == longest
 
 
+@pytest.mark.slow
 def test_a_plan_reckons_and_leaves_nothing(
     write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

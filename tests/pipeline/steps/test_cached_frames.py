@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +120,8 @@ def test_several_teachers_teach_at_once_and_each_has_its_head(
     both = settings(path, tmp_path / "both", teacher=["toy", "other"], mix3d=0)
     caches = open_teachers(both)
     step = build_step(both, caches)
-    assert [head[-1].out_features for head in step.heads] == [6, 8]
+    heads: Any = step.heads
+    assert [head[-1].out_features for head in heads] == [6, 8]
 
     def losses(step: DistillationStep, caches: list[FeatureCache]) -> dict[str, float]:
         batch = DistillationBatch.collate(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clever.student.choices import IntensityError
 from clever.student.draws import Draws
 from clever.student.losses.occupancy import (
     OccupancyDecoder,
@@ -256,7 +257,11 @@ def test_loss_closed_form(weight: float):
     )  # filled with probability 3/4, 3/4, 1/2
     intensity = torch.tensor([0.5, 0.25, 9.0, 0.5])  # the third is of a sight query: masked
     entropies = [-math.log(1 / 4), -math.log(3 / 4), -math.log(1 / 2), math.log1p(math.exp(-7.0))]
-    for kind_of_error, errors in (("mse", [0.25**2, 0.5**2, 0.25**2]), ("l1", [0.25, 0.5, 0.25])):
+    cases: tuple[tuple[IntensityError, list[float]], ...] = (
+        ("mse", [0.25**2, 0.5**2, 0.25**2]),
+        ("l1", [0.25, 0.5, 0.25]),
+    )
+    for kind_of_error, errors in cases:
         task = OccupancyTask(intensity=kind_of_error, intensity_weight=2.0)
         loss = occupancy_loss(
             logit[:, None], intensity[:, None], weights[:, None], queries, points, task

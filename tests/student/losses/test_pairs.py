@@ -79,7 +79,7 @@ def test_parts_of_a_step_add_up_to_the_whole(
     total = 3 if weighting == "view" else 12
     parts = [
         distillation_loss(
-            *(half[rows] for half in pairs), weight=pair_weights(part, weighting, total)
+            pairs[0][rows], pairs[1][rows], weight=pair_weights(part, weighting, total)
         ).item()
         for rows, part in (
             (slice(0, 3), counts[:2]),
@@ -95,9 +95,9 @@ def test_parts_of_a_step_add_up_to_the_whole(
 def test_turning_both_sides_changes_nothing(kind: Any, pairs: tuple[torch.Tensor, torch.Tensor]):
     draw = torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     turn = torch.linalg.qr(draw).Q
-    turned = [(half.double() @ turn).float() for half in pairs]
+    student, teacher = ((half.double() @ turn).float() for half in pairs)
     torch.testing.assert_close(
-        pair_distances(*turned, kind), pair_distances(*pairs, kind), atol=1e-6, rtol=1e-6
+        pair_distances(student, teacher, kind), pair_distances(*pairs, kind), atol=1e-6, rtol=1e-6
     )
 
 
