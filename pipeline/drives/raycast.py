@@ -106,19 +106,21 @@ class PinholeRays(Rays):
         """Bounding rectangles of the boxes' parts in front of the camera."""
         near = 0.05
         local = transform(invert(self.pose), corners)
+        # The twelve edges of a box; where one crosses the near plane, the point at which it does.
         ends = local[:, _EDGES]
         z0, z1 = ends[:, :, 0, 2], ends[:, :, 1, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where((z0 < near) != (z1 < near), (near - z0) / (z1 - z0), 0.0)
         cuts = ends[:, :, 0] + share[:, :, None] * (ends[:, :, 1] - ends[:, :, 0])
+        # Corners in front of the camera and those points span the visible part of the box.
         points = np.concatenate([local, cuts], axis=1)
-        seen = points[:, :, 2] >= near * 0.999
+        ahead = points[:, :, 2] >= near * 0.999
         depth = np.maximum(points[:, :, 2], near)
         u = points[:, :, 0] / depth * self.focal + self.cx
         v = points[:, :, 1] / depth * self.focal + self.cy
         rows, columns = self.shape
-        low = [np.where(seen, part, np.inf).min(axis=1) for part in (v, u)]
-        high = [np.where(seen, part, -np.inf).max(axis=1) for part in (v, u)]
+        low = [np.where(ahead, part, np.inf).min(axis=1) for part in (v, u)]
+        high = [np.where(ahead, part, -np.inf).max(axis=1) for part in (v, u)]
         size = (rows, columns)
         first = [
             np.clip(np.floor(part), 0, end).astype(np.int64)
@@ -174,10 +176,13 @@ class Convex:
     ) -> Floats:
         """The ray enters through the planes that its origin is outside of and must do so before
         leaving any other."""
+        # n . (o + t d) = offset holds at 1 / t = -(n . d) / gap, with gap = n . o - offset: linear
+        # in d, one row a plane. A gap > 0 means that the origin lies outside of the plane.
         gap = self.planes[:, :3] @ origin - self.planes[:, 3]
         gap = np.where(np.abs(gap) < _TINY, -_TINY, gap)
         rows = -(self.planes[:, :3] @ matrix) / gap[:, None]
         enter = leave = None
+        # The last entry is the smallest 1 / t, the first exit the largest; entry must come first.
         for row, outside in zip(rows, gap > 0, strict=True):
             value = rays.linear(row)
             if outside:
@@ -217,6 +222,8 @@ class Ellipsoid:
         self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
     ) -> tuple[Floats, Floats]:
         """1 / t at entry and exit, NaN for a miss; entry may be negative, behind the sensor."""
+        # Divided by the radii the ellipsoid is the unit sphere: |o + t d|^2 = 1, in s = 1 / t
+        # c s^2 + 2 (o . d) s + |d|^2 = 0 with c = |o|^2 - 1.
         o, scaled = origin / self.radii, matrix / self.radii[:, None]
         c = float(o @ o) - 1
         c = c if abs(c) > _TINY else _TINY
@@ -269,6 +276,9 @@ class Frustum:
         ox, oy, oz = origin.tolist()
         slope = (self.top - self.bottom) / self.height
         radius = self.bottom + slope * oz
+        # The mantle x^2 + y^2 = (bottom + slope z)^2 at o + d / s, times s^2, is a quadratic
+        # c s^2 - 2 B s + A = 0: c from the origin alone, `radius` the mantle's radius at the
+        # origin's height.
         c = ox * ox + oy * oy - radius * radius
         c = c if abs(c) > _TINY else _TINY
         mx, my, mz = matrix
@@ -282,10 +292,12 @@ class Frustum:
             root = np.sqrt(disc) / c
         middle = rays.linear((slope * radius * mz - ox * mx - oy * my) / c)
         dz = rays.linear(mz)
+        # Of the two roots the nearer (larger s) that lies between the caps: 0 <= z s <= height s.
         best = np.zeros(rays.shape, root.dtype)
         for s in (middle + root, middle - root):
             z = oz * s + dz
             np.copyto(best, s, where=(s > best) & (z >= 0) & (z <= self.height * s))
+        # A cap counts only from its outer side, where the ray meets its plane within the rim.
         for level, rim, outside in (
             (self.height, self.top, oz > self.height),
             (0.0, self.bottom, oz < 0),

@@ -222,24 +222,25 @@ def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
     inverse = np.zeros(shape, rays.x.dtype)
     index = np.full(shape, SKY_SOLID, np.int16)
     windows, nearest = rays.windows(placed.corners)
-    seen = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
-    order = seen[np.argsort(nearest[seen], kind="stable")]
+    # Nearest solids first: those behind what covers their whole window are skipped.
+    visible = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
+    order = visible[np.argsort(nearest[visible], kind="stable")]
     from_sensor = invert(placed.poses[order]) @ rays.pose
     for number, local in zip(order.tolist(), from_sensor, strict=True):
         top, bottom, left, right = windows[number].tolist()
         window = (slice(top, bottom), slice(left, right))
-        known = inverse[window]
-        if known.min() >= 1 / nearest[number]:
+        nearest_hits = inverse[window]
+        if nearest_hits.min() >= 1 / nearest[number]:
             continue
-        found = placed.solids[number].shape.intersect(
+        solid_hits = placed.solids[number].shape.intersect(
             local[:3, 3], local[:3, :3], rays.crop(*window)
         )
-        closer = found > known
-        np.copyto(known, found, where=closer)
+        closer = solid_hits > nearest_hits
+        np.copyto(nearest_hits, solid_hits, where=closer)
         np.copyto(index[window], np.int16(number), where=closer)
     if street is not None:
-        found = street.intersect(rays, inverse)
-        closer = found > inverse
-        np.copyto(inverse, found, where=closer)
+        ground_hits = street.intersect(rays, inverse)
+        closer = ground_hits > inverse
+        np.copyto(inverse, ground_hits, where=closer)
         np.copyto(index, np.int16(GROUND_SOLID), where=closer)
     return Hits(inverse, index)

@@ -229,3 +229,40 @@ def test_windows_lose_nothing() -> None:
         culled = cast(image, placed, world.street)
         np.testing.assert_array_equal(culled.solid, plain.solid)
         np.testing.assert_array_equal(culled.inverse, plain.inverse)
+
+
+def test_image_windows_bound_what_a_box_shows() -> None:
+    """Rectangles of boxes by 15^3 points of each, also where they reach behind the camera."""
+    camera = PinholeRays.image(np.eye(4), 60.0, 39.5, 22.5, 80, 45)
+    rng = np.random.default_rng(4)
+    steps = np.stack(np.meshgrid(*[np.linspace(0, 1, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    lows = rng.uniform([-4, -3, -2], [3, 2, 6], (120, 3))
+    sizes = rng.uniform(0.3, 3, (120, 3))
+    units = np.array([[n >> 2 & 1, n >> 1 & 1, n & 1] for n in range(8)])
+    windows, nearest = camera.windows(lows[:, None] + sizes[:, None] * units)
+    np.testing.assert_array_equal(nearest, np.maximum(lows[:, 2], 0.05))
+    straddling = 0
+    for low, size, (top, bottom, left, right) in zip(lows, sizes, windows, strict=True):
+        x, y, z = (low + size * steps).T
+        front = z > 0.05
+        u, v = x[front] / z[front] * 60 + 39.5, y[front] / z[front] * 60 + 22.5
+        inside = (u >= 0) & (u <= 79) & (v >= 0) & (v <= 44)
+        assert ((u[inside] >= left) & (u[inside] <= right - 1)).all()
+        assert ((v[inside] >= top) & (v[inside] <= bottom - 1)).all()
+        if low[2] > 0.05:
+            for part, first, end, limit in ((u, left, right, 80), (v, top, bottom, 45)):
+                assert first == np.clip(np.floor(part.min() + 1e-9), 0, limit)
+                assert end == np.clip(np.ceil(part.max() - 1e-9) + 1, 0, limit)
+        straddling += low[2] < 0.05 < low[2] + size[2]
+    assert straddling > 10
+
+
+def test_thinned_rays_are_every_fourth() -> None:
+    rays = PinholeRays.image(np.eye(4), 60.0, 39.5, 22.5, 80, 45)
+    thin = rays.thin(4)
+    np.testing.assert_array_equal(thin.x, rays.x[:, ::4])
+    np.testing.assert_array_equal(thin.y, rays.y[::4])
+    column = np.arange(thin.x.shape[1])
+    np.testing.assert_allclose((column - thin.cx) / thin.focal, thin.x[0], atol=1e-6)
+    row = np.arange(len(thin.y))
+    np.testing.assert_allclose((row - thin.cy) / thin.focal, thin.y[:, 0], atol=1e-6)
