@@ -110,6 +110,7 @@ def teacher_device(settings: CacheTeacherSettings) -> torch.device:
 
 
 def frame_choice(settings: CacheTeacherSettings) -> str | None:
+    """Name of the frames asked for; None for a dataset that is quick to open."""
     return choice_key(
         settings.dataset,
         settings.data_root,
