@@ -33,14 +33,14 @@ def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> 
     Raises:
         CleverError: the folder cannot be written.
     """
-    described = {
+    description = {
         "student": student.name,
         "voxel_size": student.voxel_size,
         "patch": student.patch,
         "meta": meta,
     }
-    save_module(Path(folder) / WEIGHTS, student, described)
-    atomic_write(Path(folder) / DESCRIPTION, json.dumps(described, indent=2) + "\n")
+    save_module(Path(folder) / WEIGHTS, student, description)
+    atomic_write(Path(folder) / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def load_student(folder: Path | str) -> Student:
@@ -50,12 +50,14 @@ def load_student(folder: Path | str) -> Student:
         CleverError: there is none, it is damaged, or its name or weights are not known here.
     """
     path = Path(folder) / WEIGHTS
-    described = read_meta(path)
-    if not {"student", "voxel_size"} <= described.keys():
+    description = read_meta(path)
+    if not {"student", "voxel_size"} <= description.keys():
         raise CleverError(
             f"{path} holds no student; give the output folder of a pre-training or fine-tuning run"
         )
-    student = build_student(described["student"], described["voxel_size"], described.get("patch"))
+    student = build_student(
+        description["student"], description["voxel_size"], description.get("patch")
+    )
     load_module(path, student)
     return student.eval()
 

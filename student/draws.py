@@ -50,7 +50,7 @@ class Draws:
 
     def for_points(self, purpose: str, columns: int, index: Tensor | None = None) -> Tensor:
         """Uniform numbers (N, columns) float32 in [0, 1) on the points' device; only those of
-        `index` (Q,) if given."""
+        `index` (Q,) where it is not None."""
         return _uniform(
             self.points if index is None else self.points.index_select(0, index), purpose, columns
         )

@@ -19,12 +19,12 @@ def mix3d(points: PointBatch, draws: Draws, p: float = 0.8) -> PointBatch:
     """
     draw = draws.for_scenes("mix3d", 1)[::2, 0].tolist()
     counts: list[int] = []
-    mixed: list[int] = []
+    union: list[int] = []
     for scene, count in enumerate(points.counts):
         if scene % 2 and draw[scene // 2] < p:
             counts[-1] += count
         else:
             counts.append(count)
-        mixed.append(len(counts) - 1)
-    scene_of = torch.tensor(mixed, dtype=torch.int64).to(points.scene.device, non_blocking=True)
+        union.append(len(counts) - 1)
+    scene_of = torch.tensor(union, dtype=torch.int64).to(points.scene.device, non_blocking=True)
     return replace(points, scene=scene_of.index_select(0, points.scene), counts=tuple(counts))

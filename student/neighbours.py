@@ -16,11 +16,11 @@ class Neighbours(NamedTuple):
 
     Attributes:
         support: (Q, K) int64; in an empty slot any.
-        found: (Q, K) bool, False for an empty slot.
+        filled: (Q, K) bool, False for an empty slot.
     """
 
     support: Tensor
-    found: Tensor
+    filled: Tensor
 
 
 @torch.no_grad()
@@ -50,13 +50,13 @@ def nearest_within(
     """
     parts = queries.split(list(counts))
     if queries.device.type == "cpu":
-        found = [
+        slots_of_scenes = [
             _by_tree(part, supports, scene == number, radius, slots)
             for number, part in enumerate(parts)
         ]
     else:
-        found = _by_distances(parts, supports, scene, most, radius, slots)
-    support, inside = zip(*found, strict=True)
+        slots_of_scenes = _by_distances(parts, supports, scene, most, radius, slots)
+    support, inside = zip(*slots_of_scenes, strict=True)
     return Neighbours(torch.cat(support), torch.cat(inside))
 
 
@@ -69,7 +69,7 @@ def _by_tree(
     if not len(own):
         return _nothing(queries, slots)
     tree = KDTree(supports[own].numpy())
-    # One more than wanted: for a single neighbour the tree would leave out the second axis.
+    # One more than `slots`: for a single neighbour the tree would leave out the second axis.
     distance, slot = tree.query(queries.numpy(), slots + 1, distance_upper_bound=radius)
     support = own[torch.as_tensor(slot)[:, :slots].clamp(max=len(own) - 1)]
     return support, torch.as_tensor(distance)[:, :slots] < radius
@@ -87,10 +87,10 @@ def _by_distances(
     # How many supports a scene has is known to the device alone, so its places are masked, not
     # sliced.
     bound = torch.searchsorted(scene[order], torch.arange(len(queries) + 1, device=scene.device))
-    found = []
+    chunks = []
     for number, part in enumerate(queries):
         if not len(part):
-            found.append(_nothing(part, slots))
+            chunks.append(_nothing(part, slots))
             continue
         place = bound[number] + torch.arange(min(most[number], len(supports)), device=scene.device)
         own = order[place.clamp(max=len(order) - 1)]
@@ -99,8 +99,8 @@ def _by_distances(
             squared = _squared_distances(chunk, supports[own]).masked_fill(none, torch.inf)
             nearest, slot = squared.topk(min(slots, len(own)), largest=False)
             empty = (0, slots - nearest.shape[1])
-            found.append((F.pad(own[slot], empty), F.pad(nearest < radius**2, empty)))
-    return found
+            chunks.append((F.pad(own[slot], empty), F.pad(nearest < radius**2, empty)))
+    return chunks
 
 
 def _nothing(queries: Tensor, slots: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CleverError
-from .choices import Aggregation, Distance, IntensityError, Layout
+from .choices import Aggregation, Distance, IntensityError, QueryPattern
 from .draws import Draws
 from .points import PointBatch, scene_index
 
@@ -48,7 +48,7 @@ class OccupancyTask:
     """
 
     aggregation: Aggregation = "source"
-    queries: Layout = "triple"
+    queries: QueryPattern = "triple"
     intensity: IntensityError = "mse"
     intensity_weight: float = 1.0
     delta: float = 0.1
@@ -62,7 +62,7 @@ class OccupancyTask:
     def __post_init__(self) -> None:
         words = {
             "aggregation": Aggregation,
-            "queries": Layout,
+            "queries": QueryPattern,
             "distance": Distance,
             "intensity": IntensityError,
         }
@@ -126,10 +126,10 @@ class Queries:
 
     def transform(self, matrices: Tensor) -> "Queries":
         """The same queries after points of scene s, as loaded, moved by `matrices[s]` (S, 3, 3)."""
-        moved = (
+        offset = (
             matrices.to(self.offset, non_blocking=True)[self.scene] * self.offset[:, None, :]
         ).sum(-1)
-        return replace(self, offset=moved)
+        return replace(self, offset=offset)
 
 
 def make_queries(

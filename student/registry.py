@@ -1,11 +1,16 @@
-"""Students by name. A new one is a file with `build(name) -> Backbone` and a line in `STUDENTS`."""
+"""Students by name.
+
+A new one is a file with `build(name) -> Backbone`, a line in `STUDENTS` and its name in
+`choices.StudentName`.
+"""
 
 from importlib import import_module
 
 from ..errors import CleverError
+from .choices import StudentName
 from .student import Student
 
-STUDENTS = {
+STUDENTS: dict[StudentName, str] = {
     "minkunet34": "backbones.minkunet",
     "minkunet18": "backbones.minkunet",
     "minkunet-tiny": "backbones.minkunet",
@@ -29,11 +34,12 @@ def build_student(name: str, voxel_size: float, patch: int | None = None) -> Stu
         CleverError: unknown name, a voxel size or patch that is not positive, or a patch for a
             student without.
     """
-    if name not in STUDENTS:
+    module = next((module for student, module in STUDENTS.items() if student == name), None)
+    if module is None:
         raise CleverError(f"unknown student {name}; known: {', '.join(STUDENTS)}")
     if not voxel_size > 0:
         raise CleverError(f"voxel size {voxel_size} m; it must be positive")
-    backbone = import_module(f".{STUDENTS[name]}", __package__).build(name)
+    backbone = import_module(f".{module}", __package__).build(name)
     if patch is not None:
         if backbone.patch is None:
             raise CleverError(

@@ -57,8 +57,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tens
     Raises:
         CleverError: no point carries a label.
     """
-    known = labels != ignore
-    logits, labels = logits[known].float(), labels[known]
+    labelled = labels != ignore
+    logits, labels = logits[labelled].float(), labels[labelled]
     if not len(labels):
         raise CleverError(
             f"no point of this batch carries a label (all are {ignore}); leave such scans out"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ...student.choices import StudentName
 from .base import JobSettings
 from .fields import Device
 
@@ -24,7 +25,7 @@ class DemoSettings(JobSettings):
     """Epochs of pre-training."""
     probe_epochs: Count = 30
     """Epochs of each linear probe."""
-    student: str = "minkunet-tiny"
+    student: StudentName = "minkunet-tiny"
     """LiDAR network."""
     voxel_size: Annotated[float, Field(gt=0)] = 0.2
     """Metres."""

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ...student.choices import StudentName
 from .base import Groups
 from .choices import FrameSampler, SegmentationLoss
 from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
@@ -27,7 +28,7 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
 
     checkpoint: Literal["none"] | Path | None = None
     """Pre-training run; none: random weights; default: the newest finished run under runs/."""
-    student: str | None = None
+    student: StudentName | None = None
     """For --checkpoint none: LiDAR network; default: minkunet34."""
     voxel_size: Annotated[float, Field(gt=0)] | None = None
     """For --checkpoint none: metres; default: 0.05."""

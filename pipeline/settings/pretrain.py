@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Field
 
-from ...student.choices import Distance, DistillationLoss, Weighting
+from ...student.choices import Distance, DistillationLoss, StudentName, Weighting
 from .base import Groups
 from .choices import CameraChoice
 from .fields import Count, Names
@@ -41,8 +41,8 @@ class PretrainSettings(TrainingSettings):
     teacher: Names | None = None
     """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
     the student learns from all of them at once, through a head for each."""
-    student: str = "minkunet34"
-    """LiDAR network: minkunet34, minkunet18, ptv3, ptv3-256, ..."""
+    student: StudentName = "minkunet34"
+    """LiDAR network."""
     patch: Count | None = None
     """PTv3 only: voxels that attend to each other; default: 1024."""
     head: Literal["mlp", "linear"] = "mlp"

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from ...student.choices import StudentName
 from .base import Groups, JobSettings
 from .fields import Device
 
@@ -32,7 +33,7 @@ class RankmeSettings(JobSettings):
     teacher: str | None = None
     """Layer of the cache whose frames are used, or the beginning of its name; default: the only
     one."""
-    student: str | None = None
+    student: StudentName | None = None
     """For --checkpoint none: LiDAR network; default: minkunet34."""
     voxel_size: Annotated[float, Field(gt=0)] | None = None
     """For --checkpoint none: metres; default: 0.05."""

@@ -18,7 +18,7 @@ _norm = partial(nn.BatchNorm1d, eps=1e-3, momentum=0.01)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Architecture:
     """Widths and depths: (channels, residual blocks) of every stage, finest first on the way down,
     last on the way up.
 
@@ -31,14 +31,14 @@ class Layout:
     decoder: tuple[tuple[int, int], ...]
 
 
-LAYOUTS = {
-    "minkunet34": Layout(
+ARCHITECTURES = {
+    "minkunet34": Architecture(
         32, 5, ((32, 2), (64, 3), (128, 4), (256, 6)), ((256, 2), (128, 2), (96, 2), (96, 2))
     ),
-    "minkunet18": Layout(
+    "minkunet18": Architecture(
         32, 5, ((32, 2), (64, 2), (128, 2), (256, 2)), ((256, 2), (128, 2), (96, 2), (96, 2))
     ),
-    "minkunet-tiny": Layout(
+    "minkunet-tiny": Architecture(
         16, 3, ((24, 1), (32, 1), (48, 1), (48, 1)), ((32, 1), (32, 1), (24, 1), (64, 1))
     ),
 }
@@ -91,22 +91,24 @@ class MinkUNet(Backbone):
     those of the halvings and doublings Kaiming-uniform, as in Pointcept.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.halvings = len(layout.encoder)
+        self.halvings = len(architecture.encoder)
         self.stem = _Step(
-            SubmanifoldConv(IN_CHANNELS, layout.stem_channels, layout.stem_kernel, "stem")
+            SubmanifoldConv(
+                IN_CHANNELS, architecture.stem_channels, architecture.stem_kernel, "stem"
+            )
         )
         self.down, self.encoder, self.up, self.decoder = (nn.ModuleList() for _ in range(4))
-        width = layout.stem_channels
+        width = architecture.stem_channels
         skips = []
-        for level, (channels, depth) in enumerate(layout.encoder, 1):
+        for level, (channels, depth) in enumerate(architecture.encoder, 1):
             skips.append(width)
             self.down.append(_Step(DownConv(width, channels, 2, f"step{level}")))
             self.encoder.append(_blocks(channels, channels, depth, f"level{level}"))
             width = channels
         for level, (channels, depth) in zip(
-            reversed(range(self.halvings)), layout.decoder, strict=True
+            reversed(range(self.halvings)), architecture.decoder, strict=True
         ):
             self.up.append(_Step(UpConv(width, channels, 2, f"step{level + 1}")))
             self.decoder.append(_blocks(channels + skips[level], channels, depth, f"level{level}"))
@@ -147,5 +149,5 @@ def _initialise(module: nn.Module) -> None:
 
 
 def build(name: str) -> MinkUNet:
-    """The network of that name in `LAYOUTS`."""
-    return MinkUNet(LAYOUTS[name])
+    """The network of that name in `ARCHITECTURES`."""
+    return MinkUNet(ARCHITECTURES[name])

@@ -18,7 +18,7 @@ from .sparse import SparseTensor, SubmanifoldConv, sparse_tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Architecture:
     """(channels, blocks, attention heads) of every stage, finest first on the way down, last on the
     way up.
 
@@ -38,10 +38,10 @@ class Layout:
 
 
 _ENCODER = ((32, 2, 2), (64, 2, 4), (128, 2, 8), (256, 6, 16), (512, 2, 32))
-LAYOUTS = {
-    "ptv3": Layout(_ENCODER, ((256, 2, 16), (128, 2, 8), (64, 2, 4), (64, 2, 4))),
-    "ptv3-256": Layout(_ENCODER, ((256, 2, 16), (256, 2, 8), (256, 2, 4), (256, 2, 4))),
-    "ptv3-tiny": Layout(
+ARCHITECTURES = {
+    "ptv3": Architecture(_ENCODER, ((256, 2, 16), (128, 2, 8), (64, 2, 4), (64, 2, 4))),
+    "ptv3-256": Architecture(_ENCODER, ((256, 2, 16), (256, 2, 8), (256, 2, 4), (256, 2, 4))),
+    "ptv3-tiny": Architecture(
         ((16, 1, 1), (32, 1, 2), (64, 1, 4), (96, 1, 6)),
         ((64, 1, 4), (32, 1, 2), (64, 1, 4)),
         128,
@@ -61,7 +61,7 @@ class _Level:
 
     Attributes:
         sparse: coordinates for convolution; its features are placeholders, its index pairs are
-            found once and kept.
+            computed once a batch.
         members: (orders, P, patch) int64, the voxel at every place of every patch.
         place: (orders, V) int64, the place in the flattened patches where a voxel's result stands.
         mask: (P, 1, 1, patch) bool, False at empty places; None where there are none.
@@ -271,20 +271,20 @@ class PointTransformerV3(Backbone):
 
     peak_lr = 2e-3
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.patch = layout.patch
-        self.halvings = len(layout.encoder) - 1
-        width = layout.encoder[0][0]
+        self.patch = architecture.patch
+        self.halvings = len(architecture.encoder) - 1
+        width = architecture.encoder[0][0]
         self.stem_conv = SubmanifoldConv(IN_CHANNELS, width, 5, "stem")
         self.stem = nn.Sequential(*_activate(width))
         self.down, self.encoder, self.up, self.decoder = (nn.ModuleList() for _ in range(4))
         rates = iter(
             torch.linspace(
-                0, layout.drop_path, sum(depth for _, depth, _ in layout.encoder)
+                0, architecture.drop_path, sum(depth for _, depth, _ in architecture.encoder)
             ).tolist()
         )
-        for number, (channels, depth, heads) in enumerate(layout.encoder):
+        for number, (channels, depth, heads) in enumerate(architecture.encoder):
             if number:
                 self.down.append(_Down(width, channels))
             self.encoder.append(
@@ -293,12 +293,12 @@ class PointTransformerV3(Backbone):
             width = channels
         rates = iter(
             torch.linspace(
-                layout.drop_path, 0, sum(depth for _, depth, _ in layout.decoder)
+                architecture.drop_path, 0, sum(depth for _, depth, _ in architecture.decoder)
             ).tolist()
         )
-        skips = [channels for channels, _, _ in layout.encoder[-2::-1]]
+        skips = [channels for channels, _, _ in architecture.encoder[-2::-1]]
         for number, (skip, (channels, depth, heads)) in enumerate(
-            zip(skips, layout.decoder, strict=True)
+            zip(skips, architecture.decoder, strict=True)
         ):
             self.up.append(_Up(width, skip, channels))
             self.decoder.append(
@@ -353,5 +353,5 @@ def _curves(stage: int, draws: Draws | None) -> list[int]:
 
 
 def build(name: str) -> PointTransformerV3:
-    """The network of that name in `LAYOUTS`."""
-    return PointTransformerV3(LAYOUTS[name])
+    """The network of that name in `ARCHITECTURES`."""
+    return PointTransformerV3(ARCHITECTURES[name])

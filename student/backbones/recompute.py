@@ -22,7 +22,7 @@ def recompute(part: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) 
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_kept(part)
+        return nullcontext(), _own_statistics(part)
 
     result = checkpoint(
         function, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
@@ -32,19 +32,19 @@ def recompute(part: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) 
 
 
 @contextmanager
-def _statistics_kept(part: nn.Module) -> Iterator[None]:
+def _own_statistics(part: nn.Module) -> Iterator[None]:
     """Let batch norms update copies of their running statistics.
 
     Not without statistics (track_running_stats): the second run must save the same tensors as the
     first.
     """
     norms = [module for module in part.modules() if isinstance(module, _BatchNorm)]
-    kept = [dict(norm._buffers) for norm in norms]
+    statistics = [dict(norm._buffers) for norm in norms]
     for norm in norms:
         for name, buffer in norm._buffers.items():
             norm._buffers[name] = None if buffer is None else buffer.clone()
     try:
         yield
     finally:
-        for norm, buffers in zip(norms, kept, strict=True):
+        for norm, buffers in zip(norms, statistics, strict=True):
             norm._buffers.update(buffers)

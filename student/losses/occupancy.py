@@ -111,7 +111,7 @@ class OccupancyHead(nn.Module):
         weight (Q, K)."""
         place = points.xyz[queries.source] + queries.offset
         supports, scene = points.xyz[representative], points.scene[representative]
-        index, found = nearest_within(
+        index, filled = nearest_within(
             place,
             queries.counts,
             supports,
@@ -120,8 +120,8 @@ class OccupancyHead(nn.Module):
             self.task.radius,
             self.task.max_neighbours,
         )
-        offset = torch.where(found[:, :, None], place[:, None] - supports[index], 0)
-        return index, offset, queries.weight[:, None] * found
+        offset = torch.where(filled[:, :, None], place[:, None] - supports[index], 0)
+        return index, offset, queries.weight[:, None] * filled
 
 
 def occupancy_loss(

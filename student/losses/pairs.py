@@ -15,8 +15,8 @@ def unit(features: Tensor) -> Tensor:
     gradient."""
     features = features.float()
     square = features.square().sum(-1, keepdim=True)
-    known = square > _TINY**2
-    return features * torch.where(known, square, torch.ones_like(square)).rsqrt() * known
+    nonzero = square > _TINY**2
+    return features * torch.where(nonzero, square, torch.ones_like(square)).rsqrt() * nonzero
 
 
 def pair_distances(student: Tensor, teacher: Tensor, kind: DistillationLoss = "l2") -> Tensor:

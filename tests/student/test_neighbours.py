@@ -34,7 +34,7 @@ SEARCHES = [nearest_within, by_distances]
 
 
 def check(
-    found: Neighbours,
+    nearest: Neighbours,
     queries: Tensor,
     counts: tuple[int, ...],
     supports: Tensor,
@@ -42,7 +42,7 @@ def check(
     k: int,
 ) -> int:
     """Against every distance; the number of neighbours."""
-    assert found.support.shape == found.found.shape == (len(queries), k)
+    assert nearest.support.shape == nearest.filled.shape == (len(queries), k)
     of = np.repeat(np.arange(len(counts)), counts)
     total = 0
     for q in range(len(queries)):
@@ -52,8 +52,8 @@ def check(
             np.abs(distance - RADIUS).min() > 1e-6
         )  # none on the edge, where float32 would decide
         expected = [index for index in np.argsort(distance)[:k] if distance[index] < RADIUS]
-        assert found.found[q].tolist() == [True] * len(expected) + [False] * (k - len(expected))
-        assert found.support[q, : len(expected)].tolist() == expected
+        assert nearest.filled[q].tolist() == [True] * len(expected) + [False] * (k - len(expected))
+        assert nearest.support[q, : len(expected)].tolist() == expected
         total += len(expected)
     return total
 
@@ -65,9 +65,9 @@ def test_against_every_distance(make_batch: Callable[..., PointBatch], search: S
     queries = make_batch(60, 0, 20, 50, extent=6.0, seed=2)
     order = torch.randperm(len(supports), generator=torch.Generator().manual_seed(3))
     xyz, scene = supports.xyz[order], supports.scene[order]  # mixed scenes lie among each other
-    found = search(queries.xyz, queries.counts, xyz, scene, supports.counts, RADIUS, k)
-    total = check(found, queries.xyz, queries.counts, xyz, scene, k)
-    assert 0 < total < found.found.numel()
+    nearest = search(queries.xyz, queries.counts, xyz, scene, supports.counts, RADIUS, k)
+    total = check(nearest, queries.xyz, queries.counts, xyz, scene, k)
+    assert 0 < total < nearest.filled.numel()
 
 
 def test_chunks_change_nothing(
@@ -87,7 +87,7 @@ def test_chunks_change_nothing(
     monkeypatch.setattr(neighbours, "_DISTANCES", 1000)
     pieces = by_distances(*arguments)
     assert torch.equal(whole.support, pieces.support)
-    assert torch.equal(whole.found, pieces.found)
+    assert torch.equal(whole.filled, pieces.filled)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -95,10 +95,10 @@ def test_a_bound_above_the_true_number_changes_nothing(
     make_batch: Callable[..., PointBatch], search: Search
 ):
     supports, queries = make_batch(20, 30, seed=1), make_batch(40, 30, seed=2)
-    found = search(
+    nearest = search(
         queries.xyz, queries.counts, supports.xyz, supports.scene, (1000, 31), RADIUS, 32
     )
-    check(found, queries.xyz, queries.counts, supports.xyz, supports.scene, 32)
+    check(nearest, queries.xyz, queries.counts, supports.xyz, supports.scene, 32)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -107,31 +107,31 @@ def test_a_scene_without_supports_has_no_neighbours(
 ):
     """Mix3D may leave every voxel of a scene to the other one's points."""
     queries = make_batch(4, 6)
-    found = search(
+    nearest = search(
         queries.xyz, queries.counts, queries.xyz[4:], queries.scene[4:], (4, 6), RADIUS, 3
     )
-    assert not found.found[:4].any()
-    assert found.found[4:, 0].all()
-    assert (found.support < 6).all()
-    assert torch.equal(found.support[4:, 0], torch.arange(6))
+    assert not nearest.filled[:4].any()
+    assert nearest.filled[4:, 0].all()
+    assert (nearest.support < 6).all()
+    assert torch.equal(nearest.support[4:, 0], torch.arange(6))
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_nothing_at_all(search: Search):
     none, no_scene = torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)
-    found = search(none, (0, 0), none, no_scene, (0, 0), RADIUS, 4)
-    assert found.support.shape == found.found.shape == (0, 4)
+    nearest = search(none, (0, 0), none, no_scene, (0, 0), RADIUS, 4)
+    assert nearest.support.shape == nearest.filled.shape == (0, 4)
 
 
 def test_exact_far_from_the_sensor(make_batch: Callable[..., PointBatch]):
     """At 200 m the squares of coordinates leave float32 no room for centimetres."""
     supports, queries = make_batch(500, seed=1), make_batch(30, seed=2)
     far = torch.tensor([150.0, 130.0, 0.0])
-    found = by_distances(
+    nearest = by_distances(
         queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
     )
     tree = nearest_within(
         queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
     )
-    assert torch.equal(found.found, tree.found)
-    assert torch.equal(found.support[found.found], tree.support[tree.found])
+    assert torch.equal(nearest.filled, tree.filled)
+    assert torch.equal(nearest.support[nearest.filled], tree.support[tree.filled])

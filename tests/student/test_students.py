@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from torch import nn
 from clever.errors import CleverError
 from clever.student.backbones.base import Backbone
 from clever.student.backbones.sparse import SubmanifoldConv
+from clever.student.choices import StudentName
 from clever.student.draws import Draws
 from clever.student.points import PointBatch
-from clever.student.registry import build_student
+from clever.student.registry import STUDENTS, build_student
 from clever.student.student import Student
 from clever.student.voxelize import Voxels, voxelize
 
@@ -196,6 +198,10 @@ def test_batch_within_one_coarse_voxel_cannot_train(tiny: Student, make_batch: M
         with pytest.raises(CleverError, match="fits into a single voxel of the coarsest level"):
             tiny(points)
     assert tiny(make_batch(50, 50, extent=1.9)).isfinite().all()  # two voxels
+
+
+def test_choices_are_the_students_of_the_table():
+    assert get_args(StudentName) == tuple(STUDENTS)
 
 
 def test_unknown_student_names_the_known():

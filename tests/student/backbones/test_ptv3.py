@@ -10,8 +10,8 @@ import torch
 from clever.errors import CleverError
 from clever.student.backbones.curves import DEPTH, ORDERS, encode
 from clever.student.backbones.ptv3 import (
-    LAYOUTS,
-    Layout,
+    ARCHITECTURES,
+    Architecture,
     PointTransformerV3,
     _Block,
     _curves,
@@ -25,7 +25,7 @@ from clever.student.points import PointBatch
 from clever.student.voxelize import Voxels, voxelize
 
 Make = Callable[..., PointBatch]
-SMALL = Layout(((16, 1, 2), (16, 1, 2), (32, 1, 2)), ((16, 1, 2), (16, 1, 2)), patch=32)
+SMALL = Architecture(((16, 1, 2), (16, 1, 2), (32, 1, 2)), ((16, 1, 2), (16, 1, 2)), patch=32)
 
 
 def cube(side: int) -> torch.Tensor:
@@ -160,7 +160,7 @@ def test_attention_equals_softmax_over_the_patch(make_batch: Make):
     block = _Block("a", 16, 2, 0.0).double()
     x = torch.randn(len(voxels.coords), 16).double()
     for curve, order in enumerate(ORDERS):
-        found = block._attention(x, level, curve)
+        result = block._attention(x, level, curve)
         query, key, value = (part.view(-1, 2, 8) for part in block.qkv(x).chunk(3, 1))
         codes = encode(voxels.coords, order)
         expected = torch.empty_like(x)
@@ -172,7 +172,7 @@ def test_attention_equals_softmax_over_the_patch(make_batch: Make):
                 seen = line[start : start + 32] if start + 32 <= len(line) else line[-32:]
                 weight = (torch.einsum("hd,khd->hk", query[voxel], key[seen]) / 8**0.5).softmax(1)
                 expected[voxel] = torch.einsum("hk,khd->hd", weight, value[seen]).flatten()
-        torch.testing.assert_close(found, block.projection(expected), atol=1e-10, rtol=0)
+        torch.testing.assert_close(result, block.projection(expected), atol=1e-10, rtol=0)
 
 
 def test_pooling_takes_the_maximum_over_each_parent(make_batch: Make):
@@ -190,11 +190,11 @@ def test_pooling_takes_the_maximum_over_each_parent(make_batch: Make):
     expected = torch.stack(
         [projected[fine.parent == p].amax(0) for p in range(len(coarse.sparse.indices))]
     )
-    found, reference = down(x, fine), down.activate(expected)
-    torch.testing.assert_close(found, reference)
-    probe = torch.randn(found.shape)
+    result, reference = down(x, fine), down.activate(expected)
+    torch.testing.assert_close(result, reference)
+    probe = torch.randn(result.shape)
     torch.testing.assert_close(
-        torch.autograd.grad(found, x, probe, retain_graph=True)[0],
+        torch.autograd.grad(result, x, probe, retain_graph=True)[0],
         torch.autograd.grad(reference, x, probe)[0],
     )
 
@@ -268,7 +268,7 @@ def test_dropped_branches_keep_their_mean(make_batch: Make):
 def test_blocks_draw_apart():
     names = [
         module.name
-        for module in PointTransformerV3(LAYOUTS["ptv3"]).modules()
+        for module in PointTransformerV3(ARCHITECTURES["ptv3"]).modules()
         if isinstance(module, _Block)
     ]
     assert len(set(names)) == len(names) == 22
@@ -281,12 +281,12 @@ def test_levels_halve_every_scene_by_itself(make_batch: Make):
     cells = voxels.coords
     counts = _voxels_per_scene(encode(voxels.coords, "z"), 4, 5)
     for number, level in enumerate(levels):
-        found = level.sparse.indices
-        assert torch.equal(torch.unique(found, dim=0), torch.unique(cells, dim=0))
-        assert len(found) == len(torch.unique(cells, dim=0))
-        assert counts[number].tolist() == torch.bincount(found[:, 0], minlength=4).tolist()
+        occupied = level.sparse.indices
+        assert torch.equal(torch.unique(occupied, dim=0), torch.unique(cells, dim=0))
+        assert len(occupied) == len(torch.unique(cells, dim=0))
+        assert counts[number].tolist() == torch.bincount(occupied[:, 0], minlength=4).tolist()
         assert level.sparse.spatial_shape == [-(-extent // 2**number) for extent in voxels.shape]
-        coarser = torch.cat([found[:, :1], found[:, 1:] >> 1], 1)
+        coarser = torch.cat([occupied[:, :1], occupied[:, 1:] >> 1], 1)
         if number == 4:
             assert level.parent is level.children is level.by_parent is None
             break
@@ -295,13 +295,13 @@ def test_levels_halve_every_scene_by_itself(make_batch: Make):
         assert level.by_parent is not None
         assert torch.equal(levels[number + 1].sparse.indices[level.parent], coarser)
         assert torch.equal(level.children, torch.bincount(level.parent))
-        assert level.by_parent.sort().values.tolist() == list(range(len(found)))
+        assert level.by_parent.sort().values.tolist() == list(range(len(occupied)))
         assert level.parent[level.by_parent].diff().min() >= 0
         cells = torch.unique(coarser, dim=0)
 
 
 def test_drop_rates_grow_to_the_deepest_block_and_fall_again():
-    network = PointTransformerV3(Layout(SMALL.encoder, SMALL.decoder, 32, 0.3))
+    network = PointTransformerV3(Architecture(SMALL.encoder, SMALL.decoder, 32, 0.3))
     rates = [module.drop_path for module in network.modules() if isinstance(module, _Block)]
     assert rates == pytest.approx([0.0, 0.15, 0.3, 0.3, 0.0])
 

@@ -97,9 +97,9 @@ def test_every_part_runs_twice_in_training_alone(make_batch: Make, name: str):
 
 
 @pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize(("name", "layouts"), [("minkunet-tiny", 10), ("ptv3-tiny", 5)])
-def test_neighbours_are_searched_once_a_layout(
-    make_batch: Make, monkeypatch: pytest.MonkeyPatch, name: str, layouts: int, again: bool
+@pytest.mark.parametrize(("name", "keys"), [("minkunet-tiny", 10), ("ptv3-tiny", 5)])
+def test_neighbours_are_searched_once_a_key(
+    make_batch: Make, monkeypatch: pytest.MonkeyPatch, name: str, keys: int, again: bool
 ):
     # The stem's, each level's and, for MinkUNet, each halving's: not once a block, nor again for
     # the gradient.
@@ -112,7 +112,7 @@ def test_neighbours_are_searched_once_a_layout(
     student, points = build_student(name, 0.25), make_batch(300)
     student.recompute = again
     student(points, Draws(points, [1])).square().sum().backward()
-    assert len(searches) == layouts
+    assert len(searches) == keys
 
 
 @pytest.mark.parametrize("name", NAMES)

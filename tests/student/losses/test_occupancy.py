@@ -196,16 +196,17 @@ def test_supports_lie_where_the_augmented_points_do(make_batch: Make):
     batch = scene(points, task)
     moved = replace(points, xyz=torch.einsum("nij,nj->ni", turns[points.scene], points.xyz))
     queries = batch.queries.transform(turns)
-    found = []
+    searches = []
     for cloud, asked in ((points, batch.queries), (moved, queries)):
         place, support = cloud.xyz[asked.source] + asked.offset, batch.representative
-        found.append(
+        searches.append(
             nearest_within(
                 place, asked.counts, cloud.xyz[support], cloud.scene[support], cloud.counts, 1.0, 6
             )
         )
-    assert torch.equal(found[0].found, found[1].found)
-    assert torch.equal(found[0].support[found[0].found], found[1].support[found[1].found])
+    still, turned = searches
+    assert torch.equal(still.filled, turned.filled)
+    assert torch.equal(still.support[still.filled], turned.support[turned.filled])
 
 
 @pytest.mark.parametrize("task", [PAPER, ALSO])
