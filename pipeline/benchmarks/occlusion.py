@@ -1,7 +1,7 @@
 """Benchmark of the occlusion test: against the ray-cast truth of generated drives, and as a picture
 of a real frame."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,49 +33,48 @@ TRUTH_ABSOLUTE, TRUTH_RELATIVE = 0.5, 0.05
 """A point is truly hidden when what the pixel shows is nearer by these metres and by this share of
 its depth."""
 RANGE_NOISE = 0.02
-KEPT, DROPPED = "#35c0f0", "#ff3b30"
+VISIBLE_COLOUR, HIDDEN_COLOUR = "#35c0f0", "#ff3b30"
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Pairs, those that are truly hidden, those found hidden, and those that are both."""
+class OcclusionCounts:
+    """How many pairs there are, how many are truly hidden, how many the test calls hidden, and how
+    many are both."""
 
     pairs: int = 0
     hidden: int = 0
-    found: int = 0
-    right: int = 0
+    detections: int = 0
+    hits: int = 0
 
     @classmethod
-    def of(cls, truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> "Counts":
-        return cls(len(truth), int(truth.sum()), int(found.sum()), int((truth & found).sum()))
+    def of(cls, truth: NDArray[np.bool_], detection: NDArray[np.bool_]) -> "OcclusionCounts":
+        """Of the pairs of which `truth` and `detection` (N,) say whether they are hidden."""
+        hits = int((truth & detection).sum())
+        return cls(len(truth), int(truth.sum()), int(detection.sum()), hits)
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
+    def __add__(self, other: "OcclusionCounts") -> "OcclusionCounts":
+        return OcclusionCounts(
             self.pairs + other.pairs,
             self.hidden + other.hidden,
-            self.found + other.found,
-            self.right + other.right,
+            self.detections + other.detections,
+            self.hits + other.hits,
         )
 
     @property
     def precision(self) -> float:
-        """Share of those found that are truly hidden."""
-        return self.right / max(self.found, 1)
+        """Share of the detections that are truly hidden."""
+        return self.hits / max(self.detections, 1)
 
     @property
     def recall(self) -> float:
-        """Share of the truly hidden that are found."""
-        return self.right / max(self.hidden, 1)
+        """Share of the truly hidden that are detected."""
+        return self.hits / max(self.hidden, 1)
 
     def to_json(self) -> Json:
-        return {
-            **{name: getattr(self, name) for name in ("pairs", "hidden", "found", "right")},
-            "precision": self.precision,
-            "recall": self.recall,
-        }
+        return {**asdict(self), "precision": self.precision, "recall": self.recall}
 
 
-def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, Counts]:
+def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, OcclusionCounts]:
     """Counts by class of the point, the frequent first, and in ``all``; the JSON goes to
     ``settings.out``.
 
@@ -87,24 +86,25 @@ def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, Count
     """
     recipe = Recipe(settings.seed, 21, settings.image_width, settings.azimuths, RANGE_NOISE)
     moments = np.linspace(0, recipe.keyframes - 1, settings.keyframes).round().astype(int).tolist()
-    by_class = [Counts() for _ in CATEGORIES]
+    by_class = [OcclusionCounts() for _ in CATEGORIES]
     with Track("occlusion", settings.scenes * len(moments), "keyframes") as track:
         for scene in range(1, settings.scenes + 1):
             for keyframe in moments:
                 sweep = recorded_sweep(recipe, scene, keyframe)
                 points, labels = sweep.points[:, :3].astype(np.float64), sweep.labels
                 for model in CAMERAS:
-                    seen, truth, found = compare(recipe, scene, keyframe, model, points)
-                    for label in np.unique(labels[seen]).tolist():
-                        chosen = labels[seen] == label
-                        by_class[label] = by_class[label] + Counts.of(truth[chosen], found[chosen])
+                    seen_points, truth, detection = compare(recipe, scene, keyframe, model, points)
+                    point_labels = labels[seen_points]
+                    for label in np.unique(point_labels).tolist():
+                        same = point_labels == label
+                        by_class[label] += OcclusionCounts.of(truth[same], detection[same])
                 track.advance()
     order = sorted(range(len(CATEGORIES)), key=lambda label: -by_class[label].pairs)
     counts = {CATEGORIES[label]: by_class[label] for label in order if by_class[label].pairs}
-    counts = {"all": sum(counts.values(), Counts()), **counts}
+    counts = {"all": sum(counts.values(), OcclusionCounts()), **counts}
     if settings.picture:
         draw_occlusion(_frame(settings), settings.picture)
-    results: Json = {"classes": {name: found.to_json() for name, found in counts.items()}}
+    results: Json = {"classes": {name: count.to_json() for name, count in counts.items()}}
     write_report(
         settings.out, "occlusion", settings.model_dump(mode="json"), machine(("scipy",)), results
     )
@@ -114,32 +114,39 @@ def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, Count
 def compare(
     recipe: Recipe, scene: int, keyframe: int, model: CameraModel, points: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Indices of the points that project into a camera's image, whether they are truly hidden, and
-    whether found so."""
-    camera = _camera(recipe, scene, keyframe, model)
+    """What the occlusion test says of the points that project into a camera's image.
+
+    Args:
+        points: (N, 3) metres, in the LiDAR frame at the time of the keyframe.
+
+    Returns:
+        Indices of those M points, whether they are truly hidden (M,), and whether the test calls
+        them so (M,).
+    """
+    camera = recorded_camera(recipe, scene, keyframe, model)
     uv, depth = project(points, camera)
-    seen = np.flatnonzero(in_view(uv, depth, camera, 1.0, 1.0))
-    uv, depth = uv[seen], depth[seen]
-    shown = maximum_filter(
+    seen_points = np.flatnonzero(in_view(uv, depth, camera, 1.0, 1.0))
+    uv, depth = uv[seen_points], depth[seen_points]
+    surface = maximum_filter(
         ground_truth(recipe, f"scene-{scene:04}", keyframe, model.channel).depth, 3
     )
     column, row = np.rint(uv).astype(np.intp).T
-    truth = shown[row, column] < depth - np.maximum(TRUTH_ABSOLUTE, TRUTH_RELATIVE * depth)
-    return seen, truth, hidden(uv, depth, camera)
+    truth = surface[row, column] < depth - np.maximum(TRUTH_ABSOLUTE, TRUTH_RELATIVE * depth)
+    return seen_points, truth, hidden(uv, depth, camera)
 
 
-def occlusion_table(counts: dict[str, Counts]) -> str:
+def occlusion_table(counts: dict[str, OcclusionCounts]) -> str:
     """A row a class as Markdown."""
     rows = [
         [
             name,
-            f"{found.pairs:,}",
-            f"{found.hidden:,} ({found.hidden / found.pairs:.1%})",
-            f"{found.found:,}",
-            f"{found.precision:.3f}" if found.found else "",
-            f"{found.recall:.3f}" if found.hidden else "",
+            f"{count.pairs:,}",
+            f"{count.hidden:,} ({count.hidden / count.pairs:.1%})",
+            f"{count.detections:,}",
+            f"{count.precision:.3f}" if count.detections else "",
+            f"{count.recall:.3f}" if count.hidden else "",
         ]
-        for name, found in counts.items()
+        for name, count in counts.items()
     ]
     return markdown_table(
         ["class", "pairs", "truly hidden", "found hidden", "precision", "recall"], rows
@@ -160,12 +167,12 @@ def draw_occlusion(frame: Frame, path: Path) -> None:
     total = dropped = 0
     for axes, camera in zip(panels, frame.cameras, strict=False):
         uv, depth = project(frame.points[:, :3], camera)
-        seen = in_view(uv, depth, camera, 1.0, 1.0)
-        uv, behind = uv[seen], hidden(uv[seen], depth[seen], camera)
+        visible = in_view(uv, depth, camera, 1.0, 1.0)
+        uv, behind = uv[visible], hidden(uv[visible], depth[visible], camera)
         total, dropped = total + len(uv), dropped + int(behind.sum())
         axes.imshow(load_image(camera.image, camera.width, camera.height))
-        axes.scatter(*uv[~behind].T, s=1.2, c=KEPT, linewidths=0)
-        axes.scatter(*uv[behind].T, s=7, c=DROPPED, linewidths=0)
+        axes.scatter(*uv[~behind].T, s=1.2, c=VISIBLE_COLOUR, linewidths=0)
+        axes.scatter(*uv[behind].T, s=7, c=HIDDEN_COLOUR, linewidths=0)
         axes.set_title(
             f"{camera.name}: {len(uv) - behind.sum():,} kept, {behind.sum():,} dropped", fontsize=10
         )
@@ -181,7 +188,7 @@ def draw_occlusion(frame: Frame, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _camera(recipe: Recipe, scene: int, keyframe: int, model: CameraModel) -> Camera:
+def recorded_camera(recipe: Recipe, scene: int, keyframe: int, model: CameraModel) -> Camera:
     """A camera of the rig, ego motion between sweep and image compensated; there is no image
     file."""
     ego, width = recipe.world(scene).ego, recipe.image_width
@@ -194,6 +201,6 @@ def _frame(settings: BenchmarkOcclusionSettings) -> Frame:
     dataset = open_dataset(settings, settings.dataset)
     if settings.frame >= len(dataset):
         raise CleverError(
-            f"--frame {settings.frame}: the dataset has {len(dataset)} frames, counted from 0"
+            f"`frame={settings.frame}`: the dataset has {len(dataset)} frames, counted from 0"
         )
     return dataset.frame(settings.frame)

@@ -21,9 +21,10 @@ from ...errors import CleverError
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkReadSettings
 from ..tables import markdown_table
-from .random_store import RandomFrames, write_random_store
+from .random_frames import RandomFrames
+from .random_store import write_random_store
 from .readers import BASE, OPTIONAL, Frames, Order, Source, installed, sources
-from .report import Json, machine, ratios, spread, write_report
+from .report import Json, machine, ratios, spread, verdict, write_report
 
 WARM_PASSES = 3
 """Passes over all frames before anything is measured: our reader maps a shard on its second
@@ -36,8 +37,8 @@ Part = Literal["tokens", "frame"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One measured way to read.
+class ReadSpeed:
+    """One way to read and how fast it is.
 
     Attributes:
         source: the reader.
@@ -59,7 +60,7 @@ class Reading:
     from_disk: list[float]
 
     def to_json(self) -> Json:
-        measured = {"frames_per_s": spread(self.rates), "ratio": ratios(self.rates, self.base)}
+        rates = {"frames_per_s": spread(self.rates), "ratio": ratios(self.rates, self.base)}
         names = {
             "reader": self.source.name,
             "codec": self.source.codec,
@@ -69,16 +70,16 @@ class Reading:
         return (
             names
             | place
-            | measured
+            | rates
             | ({"from_disk": spread(self.from_disk)} if self.from_disk else {})
         )
 
 
-def benchmark_read(settings: BenchmarkReadSettings) -> list[Reading]:
+def benchmark_read(settings: BenchmarkReadSettings) -> list[ReadSpeed]:
     """Measure every reader that is installed; the JSON goes to ``settings.out``.
 
     All readers give the same values, each frame in memory of its own; this is checked first. Cold
-    readings come first, from this process; what a hypervisor or a disk keeps in its own memory
+    speeds come first, from this process; what a hypervisor or a disk keeps in its own memory
     cannot be dropped.
 
     Raises:
@@ -89,38 +90,37 @@ def benchmark_read(settings: BenchmarkReadSettings) -> list[Reading]:
         frames = min(
             settings.frames, *(len(FeatureCache(store, layer)) for layer in layers.values())
         )
-        found = sources(store, layers, frames, Path(folder))
-        check_equal(found, frames)
-        readings = _measured(found, frames, settings)
+        readers = sources(store, layers, frames, Path(folder))
+        check_equal(readers, frames)
+        speeds = _speeds(readers, frames, settings)
     write_report(
         settings.out,
         "read",
         settings.model_dump(mode="json"),
         machine(PACKAGES),
-        _results(readings),
+        _results(speeds),
     )
-    return readings
+    return speeds
 
 
-def _results(readings: Sequence[Reading]) -> Json:
-    return {"base": " ".join(BASE), "readings": [reading.to_json() for reading in readings]}
+def _results(speeds: Sequence[ReadSpeed]) -> Json:
+    return {"base": " ".join(BASE), "readings": [speed.to_json() for speed in speeds]}
 
 
-def read_table(readings: Sequence[Reading], part: Part) -> str:
+def read_table(speeds: Sequence[ReadSpeed], part: Part) -> str:
     """Ratios to `BASE` with frames/s in brackets: a row a reader, a column a way to read."""
-    chosen = [reading for reading in readings if reading.part == part]
-    columns = list(dict.fromkeys((reading.state, reading.workers) for reading in chosen))
+    part_speeds = [speed for speed in speeds if speed.part == part]
+    columns = list(dict.fromkeys((speed.state, speed.workers) for speed in part_speeds))
     rows: dict[tuple[str, str], dict[tuple[str, int], str]] = {}
-    for reading in chosen:
-        ratio, rate = ratios(reading.rates, reading.base), spread(reading.rates)
+    for speed in part_speeds:
+        ratio, rate = ratios(speed.rates, speed.base), spread(speed.rates)
         quartiles = f"{ratio['low']:.2f}-{ratio['high']:.2f}"
         text = f"{ratio['median']:.2f} [{quartiles}] ({rate['median']:,.0f}/s)"
-        rows.setdefault((reading.source.name, reading.source.codec), {})[
-            reading.state, reading.workers
-        ] = text
+        rows.setdefault((speed.source.name, speed.source.codec), {})[speed.state, speed.workers] = (
+            text
+        )
     sizes = {
-        (reading.source.name, reading.source.codec): reading.source.frame_bytes
-        for reading in chosen
+        (speed.source.name, speed.source.codec): speed.source.frame_bytes for speed in part_speeds
     }
     names = [
         f"{state}, {workers} workers" if workers else f"{state}, in process"
@@ -137,7 +137,7 @@ def read_table(readings: Sequence[Reading], part: Part) -> str:
     return markdown_table(["reader", "MB a frame", *names], body)
 
 
-def goals(readings: Sequence[Reading]) -> list[str]:
+def goals(speeds: Sequence[ReadSpeed]) -> list[str]:
     """Whether int8 tokens, warm and in this process, come as fast as `BASE`, and faster than from
     any library.
 
@@ -145,7 +145,7 @@ def goals(readings: Sequence[Reading]) -> list[str]:
     readers, but the bound.
     """
     near = [
-        item for item in readings if (item.part, item.state, item.workers) == ("tokens", "warm", 0)
+        item for item in speeds if (item.part, item.state, item.workers) == ("tokens", "warm", 0)
     ]
     rates = {(item.source.name, item.source.codec): spread(item.rates)["median"] for item in near}
     own = next(
@@ -159,10 +159,10 @@ def goals(readings: Sequence[Reading]) -> list[str]:
         rates.pop(BOUND, None),
     )
     ahead = [
-        f"{name} {codec} {found:,.0f}/s" for (name, codec), found in rates.items() if found > rate
+        f"{name} {codec} {other:,.0f}/s" for (name, codec), other in rates.items() if other > rate
     ]
     lines = [
-        f"goal int8 >= 1.0 of {' '.join(BASE)}: {'met' if ratio >= 1 else 'missed'}, {ratio:.2f}",
+        f"goal int8 >= 1.0 of {' '.join(BASE)}: {verdict(ratio >= 1)}, {ratio:.2f}",
         f"goal first of all readers: {'missed, ahead are ' + ', '.join(ahead) if ahead else 'met'}",
     ]
     return (
@@ -177,20 +177,20 @@ def missing_readers() -> list[str]:
     return [name for name in OPTIONAL if not installed(name)]
 
 
-def check_equal(found: Sequence[Source], frames: int) -> None:
+def check_equal(readers: Sequence[Source], frames: int) -> None:
     """Raise CleverError unless all readers of a codec give the same frame, for the first and the
     last frame."""
     for number in {0, frames - 1}:
         expected: dict[str, CachedFrame] = {}
-        for source in found:
+        for source in readers:
             reader = source.open()
             frame = reader.frame(number)
-            known = expected.setdefault(source.codec, frame)
+            first = expected.setdefault(source.codec, frame)
             same = all(
-                torch.equal(getattr(frame, name), getattr(known, name))
+                torch.equal(getattr(frame, name), getattr(first, name))
                 for name in ("tokens", "points", "pair_point", "pair_camera", "pair_uv")
             )
-            if not same or not torch.equal(reader.tokens(number), known.tokens):
+            if not same or not torch.equal(reader.tokens(number), first.tokens):
                 raise CleverError(
                     f"{source.name} {source.codec}: frame {number} differs from the other readers'"
                 )
@@ -202,7 +202,7 @@ def _store(settings: BenchmarkReadSettings, folder: Path) -> tuple[Path, dict[st
         teacher = FeatureCache(settings.cache, settings.teacher).teacher
         if teacher.tokens != "grid":
             raise CleverError(
-                f"{teacher.id} stores hit tokens alone; choose a --teacher that stores the whole "
+                f"{teacher.id} stores hit tokens alone; choose a `teacher` that stores the whole "
                 "grid"
             )
         return settings.cache, {teacher.codec: teacher.id}
@@ -214,30 +214,32 @@ def _store(settings: BenchmarkReadSettings, folder: Path) -> tuple[Path, dict[st
     )
 
 
-def _measured(
-    found: Sequence[Source], frames: int, settings: BenchmarkReadSettings
-) -> list[Reading]:
+def _speeds(
+    readers: Sequence[Source], frames: int, settings: BenchmarkReadSettings
+) -> list[ReadSpeed]:
     ways: list[tuple[Part, int]] = [
         (part, workers) for workers in settings.workers for part in ("tokens", "frame")
     ]
-    with Track("reading", (len(ways) + 1) * len(found) * settings.rounds, "measurements") as track:
-        readings = _cold(found, frames, settings, track)
+    with Track(
+        "reading", (len(ways) + 1) * len(readers) * settings.rounds, "measurements"
+    ) as track:
+        speeds = _cold(readers, frames, settings, track)
         for part, workers in ways:
-            readings += _warm(found, frames, part, workers, settings, track)
-    return readings
+            speeds += _warm(readers, frames, part, workers, settings, track)
+    return speeds
 
 
 def _cold(
-    found: Sequence[Source], frames: int, settings: BenchmarkReadSettings, track: Track
-) -> list[Reading]:
+    readers: Sequence[Source], frames: int, settings: BenchmarkReadSettings, track: Track
+) -> list[ReadSpeed]:
     """A random quarter of the frames, each reader opened anew and its files dropped from the page
     cache just before."""
     rng = np.random.default_rng(settings.seed)
-    rates: list[list[float]] = [[] for _ in found]
-    read: list[list[float]] = [[] for _ in found]
+    rates: list[list[float]] = [[] for _ in readers]
+    read: list[list[float]] = [[] for _ in readers]
     for _ in range(settings.rounds):
         order = rng.permutation(frames)[: -(-frames // 4)].tolist()
-        for number, source in enumerate(found):
+        for number, source in enumerate(readers):
             reader = source.open()
             forget_shards()
             for path in source.files:
@@ -248,35 +250,38 @@ def _cold(
             rates[number].append(len(order) / (time.perf_counter() - started))
             read[number].append((_bytes_from_disk() - before) / (len(order) * source.frame_bytes))
             track.advance()
-    ready = zip(found, rates, read, strict=True)
+    columns = zip(readers, rates, read, strict=True)
     return [
-        Reading(source, "tokens", "cold", 0, rate, rates[0], share) for source, rate, share in ready
+        ReadSpeed(source, "tokens", "cold", 0, rate, rates[0], share)
+        for source, rate, share in columns
     ]
 
 
 def _warm(
-    found: Sequence[Source],
+    readers: Sequence[Source],
     frames: int,
     part: Part,
     workers: int,
     settings: BenchmarkReadSettings,
     track: Track,
-) -> list[Reading]:
+) -> list[ReadSpeed]:
     """Random frames from the page cache, as many as each reader can read in the time given."""
     rng = np.random.default_rng(settings.seed)
-    runs = [_runner(source, part == "frame", workers) for source in found]
+    runs = [_runner(source, part == "frame", workers) for source in readers]
     counts: list[int] = []
     for run in runs:
         run(list(range(frames)) * (WARM_PASSES - 1))
         rate = frames / run(range(frames))
         counts.append(min(MAX_READS, max(frames, int(rate * settings.seconds))))
-    rates: list[list[float]] = [[] for _ in found]
+    rates: list[list[float]] = [[] for _ in readers]
     for _ in range(settings.rounds):
         for number, (run, count) in enumerate(zip(runs, counts, strict=True)):
             rates[number].append(count / run(rng.integers(frames, size=count).tolist()))
             track.advance()
-    ready = zip(found, rates, strict=True)
-    return [Reading(source, part, "warm", workers, rate, rates[0], []) for source, rate in ready]
+    columns = zip(readers, rates, strict=True)
+    return [
+        ReadSpeed(source, part, "warm", workers, rate, rates[0], []) for source, rate in columns
+    ]
 
 
 def _runner(source: Source, whole: bool, workers: int) -> Callable[[Sequence[int]], float]:

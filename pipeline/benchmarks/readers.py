@@ -206,7 +206,7 @@ def store_paths(layer: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Small:
+class _SmallParts:
     """A frame without its large arrays, its number of points, and the CSR offsets of its pairs over
     the cameras."""
 
@@ -216,16 +216,16 @@ class _Small:
 
 
 @lru_cache(maxsize=4)
-def _small_parts(store: Path, layer: str, frames: int) -> list[_Small]:
-    cache, none, found = FeatureCache(store, layer), torch.empty(0), []
+def _small_parts(store: Path, layer: str, frames: int) -> list[_SmallParts]:
+    cache, none, parts = FeatureCache(store, layer), torch.empty(0), []
     for number in range(frames):
         frame = cache[number]
-        seen = torch.bincount(frame.pair_camera, minlength=len(cache.cameras))
+        pairs = torch.bincount(frame.pair_camera, minlength=len(cache.cameras))
         small = replace(
             frame, tokens=none, points=none, pair_point=none, pair_camera=none, pair_uv=none
         )
-        found.append(_Small(small, len(frame.points), [0, *seen.cumsum(0).tolist()]))
-    return found
+        parts.append(_SmallParts(small, len(frame.points), [0, *pairs.cumsum(0).tolist()]))
+    return parts
 
 
 def sources(store: Path, layers: dict[str, str], frames: int, folder: Path) -> list[Source]:
@@ -241,24 +241,24 @@ def sources(store: Path, layers: dict[str, str], frames: int, folder: Path) -> l
         folder: empty folder for the copies.
     """
     codec, layer = next(iter(layers.items()))
-    found = [_copy(store, layers.get("fp16", layer), frames, folder, "np.memmap", "fp16")]
+    readers = [_copy(store, layers.get("fp16", layer), frames, folder, "np.memmap", "fp16")]
     for name, own in layers.items():
-        found.append(
+        readers.append(
             Source("clever", name, partial(CleverReader, store, own), *_stored(store, own))
         )
     for name, kind in (("zarr", ZarrReader), ("tensorstore", TensorstoreReader)):
         if installed(name):
-            found.append(
+            readers.append(
                 Source(name, codec, partial(kind, store, layer, frames), *_stored(store, layer))
             )
     if codec != "int8-zstd":
         others = [("np.memmap", codec), ("safetensors", codec), ("h5py", codec)]
-        found += [
+        readers += [
             _copy(store, layer, frames, folder, *one)
             for one in others
             if one != BASE and installed(one[0])
         ]
-    return found
+    return readers
 
 
 def _stored(store: Path, layer: str) -> tuple[tuple[Path, ...], float]:
@@ -295,8 +295,8 @@ def _parts(cache: FeatureCache, frames: int, codec: str) -> dict[str, list[NDArr
     parts: dict[str, list[NDArray[Any]]] = {part: [] for part in (TOKENS, *RAGGED)}
     for number in range(frames):
         frame = cache[number]
-        stored = codec == cache.teacher.codec
-        tokens = frame.tokens if stored else decode(frame.tokens, frame.calibration).half()
+        same_codec = codec == cache.teacher.codec
+        tokens = frame.tokens if same_codec else decode(frame.tokens, frame.calibration).half()
         parts[TOKENS].append(tokens.numpy())
         parts["points"].append(frame.points.numpy())
         parts["pair_point"].append(frame.pair_point.numpy().astype(np.uint32))

@@ -10,9 +10,10 @@ from PIL import Image
 
 from ...cache.frame import Camera, Frame
 from ..datasets import IGNORE, LidarDataset
+from .random_frames import IMAGE_SIZE
 
-IMAGE_SIZE = (1600, 900)
 POINTS = 34688
+"""Of a nuScenes sweep."""
 
 
 class GeneratedFrames:
@@ -75,7 +76,7 @@ class GeneratedFrames:
         return np.full(POINTS, IGNORE, np.uint8)
 
 
-class Repeated:
+class RepeatedFrames:
     """The first `frames` frames of a dataset that begins anew whenever it ends; every repetition
     has ids of its own."""
 

@@ -13,7 +13,8 @@ from ..progress import Track
 from ..settings.benchmarks import BenchmarkStartSettings
 from ..tables import markdown_table
 from .durations import Duration, Stopwatch
-from .random_store import RandomFrames, write_random_store
+from .random_frames import RandomFrames
+from .random_store import write_random_store
 from .report import Json, machine, ratios, spread, verdict, write_report
 
 PACKAGES = ("typer", "pydantic", "pyyaml", "rich")

@@ -1,12 +1,8 @@
 """Benchmark of stage two: a whole training step over its bare network, what it waits for, its
 memory and its parts."""
 
-import multiprocessing
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -19,11 +15,13 @@ from ..progress import Track
 from ..settings.benchmarks import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
+from .durations import Duration, Stopwatch
+from .own_process import in_own_process, peak_memory, reset_peak, resident_memory
+from .random_frames import RandomSweeps
 from .random_store import write_random_store
-from .random_sweeps import RandomSweeps
 from .report import machine, write_report
-from .step_parts import Profile, profile_step
-from .step_report import Memory, Round, StudentSpeed, Timed
+from .step_parts import StepProfile, profile_step
+from .step_report import Memory, Round, StudentSpeed
 from .step_sides import SIDES, Side, Sides, StepReport
 
 PACKAGES = ("accelerate", "spconv-cu120", "spconv-cu126", "timm")
@@ -106,7 +104,9 @@ def _measured(
             sides.by_hand(),
             Track(student, rounds * (len(SIDES) + len(teachers)), "measurements") as track,
         ):
-            measured = [_round(sides, number, count, teachers, track) for number in range(rounds)]
+            measurements = [
+                _round(sides, number, count, teachers, track) for number in range(rounds)
+            ]
             batch = sides.batch(rounds)
             profiles = [_profile(sides, batch) for _ in range(profiled)]
         waits = sides.loop()
@@ -116,7 +116,7 @@ def _measured(
         precision=job.precision,
         batch_size=job.batch_size,
         recompute=settings.recompute,
-        rounds=measured[settings.warmup :],
+        rounds=measurements[settings.warmup :],
         profiles=profiles[profiled - settings.profiled :],
         waits=waits,
         memory=memory,
@@ -130,14 +130,15 @@ def _round(
     many images."""
     batch = sides.batch(number)
     prepared = sides.prepare(batch)
-    found: dict[Side, Timed] = {}
+    passes: dict[Side, Duration] = {}
     for place in range(len(SIDES)):
         side = SIDES[(number + place) % len(SIDES)]
-        found[side] = _timed(sides.of(side, batch, prepared, count), sides.device, count)
+        passes[side] = _duration(sides.of(side, batch, prepared, count), sides.device) / count
         track.advance()
-    looks: dict[str, Timed] = {}
+    features: dict[str, Duration] = {}
     for name, teacher in teachers.items():
-        looks[name] = _timed(_look(teacher, len(batch.view_pairs)), sides.device)
+        run = _teacher_pass(teacher, len(batch.view_pairs))
+        features[name] = _duration(run, sides.device)
         track.advance()
     sizes = (
         len(prepared.points),
@@ -145,20 +146,17 @@ def _round(
         len(prepared.slot),
         len(batch.view_pairs),
     )
-    return Round(*sizes, found, looks)
+    return Round(*sizes, passes, features)
 
 
-def _timed(run: Callable[[], object], device: torch.device, count: int = 1) -> Timed:
-    """Time of `run` over `count`, the device's work included."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    started, core = time.perf_counter(), time.process_time()
-    run()
-    wait()
-    return Timed((time.perf_counter() - started) / count, (time.process_time() - core) / count)
+def _duration(run: Callable[[], object], device: torch.device) -> Duration:
+    """How long `run` takes, the device's work included."""
+    with Stopwatch(device) as stopwatch:
+        run()
+    return stopwatch.duration
 
 
-def _look(teacher: Teacher, count: int) -> Callable[[], None]:
+def _teacher_pass(teacher: Teacher, count: int) -> Callable[[], None]:
     """The features of `count` random images that lie on the host, as decoding leaves them."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(
@@ -174,12 +172,12 @@ def _look(teacher: Teacher, count: int) -> Callable[[], None]:
     return run
 
 
-def _profile(sides: Sides, batch: DistillationBatch) -> Profile:
+def _profile(sides: Sides, batch: DistillationBatch) -> StepProfile:
     """One step under the profiler; its numbers are read when the next one runs, which is not part
     of it."""
-    readings: list[StepReport] = []
-    profile = profile_step(lambda: readings.append(sides.train_on(batch)), sides.device)
-    sides.read(readings[0])
+    reports: list[StepReport] = []
+    profile = profile_step(lambda: reports.append(sides.train_on(batch)), sides.device)
+    sides.read(reports[0])
     return profile
 
 
@@ -191,68 +189,36 @@ def _memory(
         (side, recompute) for recompute in (False, True) for side in SIDES
     ]
     with Track(f"{student}, memory", len(ways), "processes") as track:
-        found = []
+        peaks = []
         for side, recompute in ways:
             job = settings.job(store, student, device.type, recompute)
-            found.append(Memory(side, recompute, peak_in_own_process(job, side)))
+            peak = in_own_process(
+                f"memory of {student}, {side}",
+                "use a smaller `batch_size` or `memory=false`",
+                peak_of_pass,
+                job,
+                side,
+            )
+            peaks.append(Memory(side, recompute, peak))
             track.advance()
-    return found
+    return peaks
 
 
-def peak_in_own_process(job: PretrainSettings, side: Side) -> int:
-    """Bytes by which a pass of `side` raises the peak of memory above that of the model and the
+def peak_of_pass(job: PretrainSettings, side: Side) -> int:
+    """Bytes by which passes of `side` raise the peak of memory above that of the model and the
     batch.
 
-    On a CPU resident memory of the process; on a GPU what torch has given out there.
-
-    Raises:
-        CleverError: the process ended before its time.
+    On a CPU resident memory of this process, which should be one of its own; on a GPU what torch
+    has given out there.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_peak, args=(job, side, sender))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        raise CleverError(
-            f"{job.student}: the process that measured the memory of {side} ended with code "
-            f"{process.exitcode}; "
-            "see what it printed; if it was killed use a smaller --batch-size or --no-memory"
-        ) from None
-    finally:
-        process.join()
-
-
-def _peak(job: PretrainSettings, side: Side, result: Connection) -> None:
     device = torch.device(job.device)
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         sides = Sides(job, device, Path(name), PASSES)
         with sides.by_hand():
             batch = sides.batch(0)
             run = sides.of(side, batch, None if side == "full" else sides.prepare(batch))
-            before = torch.cuda.memory_allocated() if device.type == "cuda" else _resident("VmRSS")
-            _reset_peak(device)
+            before = resident_memory(device)
+            reset_peak(device)
             for _ in range(PASSES):
                 run()
-            peak = (
-                torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident("VmHWM")
-            )
-    result.send(peak - before)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return
-    with suppress(
-        OSError
-    ):  # not every kernel lets the peak be reset; before a first pass it is hardly above the rest
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _resident(name: str) -> int:
-    """Bytes of ``VmRSS``, resident now, or ``VmHWM``, at most so far."""
-    return 1024 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
+            return peak_memory(device) - before

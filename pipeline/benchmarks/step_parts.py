@@ -48,7 +48,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class StepProfile:
     """One step.
 
     Attributes:
@@ -62,7 +62,7 @@ class Profile:
     waits: dict[str, int] | None
 
 
-def profile_step(run: Callable[[], object], device: torch.device) -> Profile:
+def profile_step(run: Callable[[], object], device: torch.device) -> StepProfile:
     """Run one step of the training loop under the profiler."""
     cuda = device.type == "cuda"
     if not cuda:
@@ -79,7 +79,7 @@ def profile_step(run: Callable[[], object], device: torch.device) -> Profile:
     return analyse(list(_events(profiler.events() or ())), cuda)
 
 
-def analyse(events: Sequence[Event], cuda: bool) -> Profile:
+def analyse(events: Sequence[Event], cuda: bool) -> StepProfile:
     """Give every moment of the host, or on a GPU everything that ran there by the moment of its
     launch, to a part.
 
@@ -94,7 +94,7 @@ def analyse(events: Sequence[Event], cuda: bool) -> Profile:
             for name in ALL_PARTS[:-1]
         }
         seconds = (step.end - step.start) / 1e6
-        return Profile(seconds, parts | {REST: seconds - sum(parts.values())}, None)
+        return StepProfile(seconds, parts | {REST: seconds - sum(parts.values())}, None)
     calls = {event.number: event for event in host if event.name.startswith("cu")}
     parts = dict.fromkeys(ALL_PARTS, 0.0)
     waits: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def analyse(events: Sequence[Event], cuda: bool) -> Profile:
             event.name.startswith("cuda") and event.name.endswith("Synchronize")
         ):
             waits[f"{part}: {event.name}"] += 1
-    return Profile(sum(parts.values()), parts, dict(waits))
+    return StepProfile(sum(parts.values()), parts, dict(waits))
 
 
 def _spans(host: Sequence[Event]) -> tuple[Event, list[tuple[str, float, float]]]:
@@ -130,9 +130,9 @@ def _spans(host: Sequence[Event]) -> tuple[Event, list[tuple[str, float, float]]
     return step, spans
 
 
-def _events(found: Iterable[Any]) -> Iterable[Event]:
+def _events(torch_events: Iterable[Any]) -> Iterable[Event]:
     """torch's events without the spans on the GPU that only repeat names of the host."""
-    for event in found:
+    for event in torch_events:
         device = event.device_type.name == "CUDA"
         if not (device and event.is_user_annotation):
             yield Event(event.name, event.time_range.start, event.time_range.end, device, event.id)

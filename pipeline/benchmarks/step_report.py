@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
 from ..tables import markdown_table
-from .report import Json, ratios, spread
-from .step_parts import ALL_PARTS, Profile
+from .durations import Duration
+from .report import Json, ratios, spread, verdict
+from .step_parts import ALL_PARTS, StepProfile
 from .step_sides import SIDES, Side
 
 SPEED_GOAL, WAIT_GOAL = 1.05, 0.01
@@ -18,14 +19,6 @@ network: forward and backward of backbone, head and decoder with their losses; v
 queries made before.
 bare: forward and backward of the backbone alone on the same voxels: full / bare also counts head
 and occupancy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """Seconds on the clock, and of all cores together."""
-
-    seconds: float
-    core_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +35,8 @@ class Round:
     voxels: int
     pairs: int
     images: int
-    sides: dict[Side, Timed]
-    teachers: dict[str, Timed]
+    sides: dict[Side, Duration]
+    teachers: dict[str, Duration]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ class StudentSpeed:
     batch_size: int
     recompute: bool
     rounds: list[Round]
-    profiles: list[Profile]
+    profiles: list[StepProfile]
     waits: list[float]
     memory: list[Memory]
 
@@ -203,9 +196,9 @@ def _goal(
     it."""
     lines = []
     for speed in speeds:
-        found = value(speed)
-        met = found <= goal if goal >= 1 else found < goal
-        lines.append(f"goal {text}: {'met' if met else 'missed'}, {found:{form}} ({speed.student})")
+        result = value(speed)
+        met = result <= goal if goal >= 1 else result < goal
+        lines.append(f"goal {text}: {verdict(met)}, {result:{form}} ({speed.student})")
     return "\n".join(lines)
 
 
@@ -236,13 +229,13 @@ def _sides_table(speeds: Sequence[StudentSpeed]) -> str:
 
 
 def _parts_table(speeds: Sequence[StudentSpeed]) -> str:
-    measured = "time on the GPU" if speeds[0].device == "cuda" else "time"
+    clock = "time on the GPU" if speeds[0].device == "cuda" else "time"
     rows = [
         [name, *(f"{speed.share(name):.1%} ({1000 * speed.part(name):.1f} ms)" for speed in speeds)]
         for name in ALL_PARTS
     ]
     return markdown_table(
-        [f"part of the step, {measured}", *(speed.student for speed in speeds)], rows
+        [f"part of the step, {clock}", *(speed.student for speed in speeds)], rows
     )
 
 
@@ -251,12 +244,12 @@ def _waits(speeds: Sequence[StudentSpeed]) -> str:
     lines = []
     for speed in speeds:
         waits = speed.profiles[-1].waits
-        found = (
+        calls = (
             "none" if not waits else ", ".join(f"{name} x {count}" for name, count in waits.items())
         )
         lines.append(
             f"host waits for the device in a step ({speed.student}): "
-            + ("not measured on a CPU" if waits is None else found)
+            + ("not measured on a CPU" if waits is None else calls)
         )
     return "\n".join(lines)
 

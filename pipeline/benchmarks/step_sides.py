@@ -51,7 +51,7 @@ class Sides:
     ) -> None:
         caches = open_teachers(settings)
         step = build_step(settings, caches)
-        frames = _Repeated(PairedFrames(caches), steps * settings.batch_size)
+        frames = _RepeatedFrames(PairedFrames(caches), steps * settings.batch_size)
         job = Job(
             label=f"{settings.student}, loop",
             epochs=1,
@@ -173,7 +173,7 @@ class Sides:
             self.read(pending)
 
 
-class _Repeated(Dataset[PairedFrame]):
+class _RepeatedFrames(Dataset[PairedFrame]):
     """`count` frames: those of a cache over and over, so that a run has one pass and as many steps
     as are asked for."""
 

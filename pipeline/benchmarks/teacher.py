@@ -1,7 +1,6 @@
 """Benchmark of stage one: images/s from files to store over those of the network alone, and the
 memory it takes."""
 
-import multiprocessing
 import shutil
 import tempfile
 import time
@@ -10,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -37,8 +35,10 @@ from ..stage_one.request import (
     teacher_settings,
 )
 from ..tables import markdown_table
-from .repeated_frames import GeneratedFrames, Repeated
-from .report import Json, machine, ratios, spread, write_report
+from .durations import Duration, Stopwatch
+from .own_process import in_own_process, peak_memory
+from .repeated_frames import GeneratedFrames, RepeatedFrames
+from .report import Json, machine, ratios, spread, verdict, write_report
 
 SHORT, LONG = 39, 390
 """Frames of the two runs whose peak memory is compared."""
@@ -52,22 +52,14 @@ GPU_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """One run: images/s on the clock, and seconds of all cores together an image."""
-
-    rate: float
-    core_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class TeacherSpeed:
     """What was measured.
 
     Attributes:
         device, batch: where the teacher ran, and images in a call.
         images: images of an end-to-end run.
-        network: the network alone by how it was called, of every round.
-        whole: from files to store, of every round.
+        network: an image through the network alone, by how it was called, of every round.
+        whole: an image from files to store, of every round.
         parts: seconds that one thread or the GPU needs for an image, by part, measured alone.
         memory: peak bytes of the memory runs by frames; empty when they were not asked for.
     """
@@ -75,8 +67,8 @@ class TeacherSpeed:
     device: str
     batch: int
     images: int
-    network: dict[str, list[Timed]]
-    whole: list[Timed]
+    network: dict[str, list[Duration]]
+    whole: list[Duration]
     parts: dict[str, float]
     memory: dict[int, int]
 
@@ -85,19 +77,19 @@ class TeacherSpeed:
         """Images/s of the whole over those of the network, called in the faster way of each
         round."""
         best = [
-            max(timed.rate for timed in runs) for runs in zip(*self.network.values(), strict=True)
+            max(image.rate for image in ways) for ways in zip(*self.network.values(), strict=True)
         ]
-        return ratios([timed.rate for timed in self.whole], best)
+        return ratios([image.rate for image in self.whole], best)
 
     @property
     def core_ratio(self) -> Json:
         """Core-seconds of the network over those of the whole: what other work on the machine
         changes little."""
         least = [
-            min(timed.core_seconds for timed in runs)
-            for runs in zip(*self.network.values(), strict=True)
+            min(image.core_seconds for image in ways)
+            for ways in zip(*self.network.values(), strict=True)
         ]
-        return ratios(least, [timed.core_seconds for timed in self.whole])
+        return ratios(least, [image.core_seconds for image in self.whole])
 
     def to_json(self) -> Json:
         runs = {**self.network, "cache-teacher": self.whole}
@@ -106,11 +98,11 @@ class TeacherSpeed:
             "batch_images": self.batch,
             "images": self.images,
             "images_per_s": {
-                name: spread([timed.rate for timed in found]) for name, found in runs.items()
+                name: spread([image.rate for image in rounds]) for name, rounds in runs.items()
             },
             "core_s_an_image": {
-                name: spread([timed.core_seconds for timed in found])
-                for name, found in runs.items()
+                name: spread([image.core_seconds for image in rounds])
+                for name, rounds in runs.items()
             },
             "ratio": self.ratio,
             "core_ratio": self.core_ratio,
@@ -127,7 +119,7 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
     faster counts.
 
     Raises:
-        CleverError: what `cache-teacher` would report.
+        CleverError: what `cache-teacher` would report, or no memory for a memory run.
     """
     device = choose_device(settings.device)
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
@@ -135,43 +127,48 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
         dataset = _dataset(settings, folder)
         job = settings.job(folder / "store.zarr")
         teacher = load_teacher(teacher_settings(job), device)
+        cameras = len(dataset.cameras)
+        batch = max(1, default_batch(job, device.type) // cameras) * cameras
         frames = settings.frames or (400 if device.type == "cuda" else 8)
-        batch = max(1, default_batch(job, device.type) // len(dataset.cameras)) * len(
-            dataset.cameras
-        )
-        ways = _network_ways(teacher, batch)
-        network: dict[str, list[Timed]] = {name: [] for name in ways}
-        whole: list[Timed] = []
-        repeated = Repeated(dataset, frames)
-        with Track("benchmark", settings.rounds * (1 + len(ways)), "runs") as track:
-            for number in range(settings.rounds):
-                for way, run in ways.items():
-                    network[way].append(_timed(run))
-                    track.advance()
-                path = folder / f"{number}.zarr"
-                whole.append(_timed(partial(fill_store, settings.job(path), repeated, teacher)))
-                shutil.rmtree(path)
-                track.advance()
+        repeated = RepeatedFrames(dataset, frames)
+        network, whole = _rounds(settings, folder, repeated, teacher, batch)
         parts = _parts(job, repeated, teacher, batch)
-        parts["network"] = _lanes(device) / max(
-            timed.rate for runs in network.values() for timed in runs
-        )
-        memory = (
-            {count: _peak_in_own_process(settings, count) for count in (SHORT, LONG)}
-            if settings.memory
-            else {}
-        )
-    result = TeacherSpeed(
-        device.type, batch, frames * len(dataset.cameras), network, whole, parts, memory
-    )
+        fastest = max(image.rate for images in network.values() for image in images)
+        parts["network"] = _lanes(device) / fastest
+        memory = _memory(settings) if settings.memory else {}
+    result = TeacherSpeed(device.type, batch, frames * cameras, network, whole, parts, memory)
     write_report(
         settings.out,
         "teacher",
         settings.model_dump(mode="json"),
-        machine(("timm", "pillow")),
+        machine(PACKAGES),
         result.to_json(),
     )
     return result
+
+
+def _rounds(
+    settings: BenchmarkTeacherSettings,
+    folder: Path,
+    dataset: LidarDataset,
+    teacher: Teacher,
+    batch: int,
+) -> tuple[dict[str, list[Duration]], list[Duration]]:
+    """How long an image takes: through the network alone by way to call it, and from files to
+    store; in every round one after the other."""
+    ways = _network_ways(teacher, batch)
+    network: dict[str, list[Duration]] = {name: [] for name in ways}
+    whole: list[Duration] = []
+    with Track("benchmark", settings.rounds * (1 + len(ways)), "runs") as track:
+        for number in range(settings.rounds):
+            for way, run in ways.items():
+                network[way].append(_image_duration(run))
+                track.advance()
+            path = folder / f"{number}.zarr"
+            whole.append(_image_duration(partial(fill_store, settings.job(path), dataset, teacher)))
+            shutil.rmtree(path)
+            track.advance()
+    return network, whole
 
 
 def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> int:
@@ -190,11 +187,11 @@ def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teache
     return len(ids) * len(dataset.cameras)
 
 
-def _timed(run: Callable[[], int]) -> Timed:
-    """Time `run`, which returns the number of images it took."""
-    started, core = time.perf_counter(), time.process_time()
-    images = run()
-    return Timed(images / (time.perf_counter() - started), (time.process_time() - core) / images)
+def _image_duration(run: Callable[[], int]) -> Duration:
+    """How long `run`, which returns the number of its images, takes for one of them."""
+    with Stopwatch() as stopwatch:
+        images = run()
+    return stopwatch.duration / images
 
 
 def teacher_tables(speed: TeacherSpeed) -> str:
@@ -204,10 +201,12 @@ def teacher_tables(speed: TeacherSpeed) -> str:
     rows = [
         [
             name,
-            "{median:.2f} [{low:.2f}-{high:.2f}]".format(**spread([timed.rate for timed in found])),
-            f"{spread([timed.core_seconds for timed in found])['median']:.3f}",
+            "{median:.2f} [{low:.2f}-{high:.2f}]".format(
+                **spread([image.rate for image in rounds])
+            ),
+            f"{spread([image.core_seconds for image in rounds])['median']:.3f}",
         ]
-        for name, found in runs.items()
+        for name, rounds in runs.items()
     ]
     parts = [
         [name, f"{1000 * seconds:.2f}", f"{seconds / speed.parts['network']:.1%}"]
@@ -219,7 +218,7 @@ def teacher_tables(speed: TeacherSpeed) -> str:
         "whole over network: {median:.3f} [{low:.3f}-{high:.3f}]; ".format(**ratio)
         + "by core-seconds {median:.3f} [{low:.3f}-{high:.3f}]".format(**core_ratio),
         markdown_table(["part, alone in one thread", "ms an image", "of the network's"], parts),
-        f"goal whole >= {SPEED_GOAL} of the network: {_verdict(ratio['median'] >= SPEED_GOAL)}, "
+        f"goal whole >= {SPEED_GOAL} of the network: {verdict(ratio['median'] >= SPEED_GOAL)}, "
         f"{ratio['median']:.3f}",
     ]
     if speed.memory:
@@ -228,14 +227,10 @@ def teacher_tables(speed: TeacherSpeed) -> str:
             f"{size / 1e6:.0f} MB at {frames} frames" for frames, size in speed.memory.items()
         )
         lines.append(
-            f"goal peak memory <= {MEMORY_GOAL}: {_verdict(growth <= MEMORY_GOAL)}, {growth:.3f} "
+            f"goal peak memory <= {MEMORY_GOAL}: {verdict(growth <= MEMORY_GOAL)}, {growth:.3f} "
             f"({sizes})"
         )
     return "\n\n".join(lines)
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "missed"
 
 
 def _dataset(settings: BenchmarkTeacherSettings, folder: Path) -> LidarDataset:
@@ -319,13 +314,13 @@ def _parts(
             on_device = calibration.to(codes.device) if calibration else None
             measure(tokens, decode(codes, on_device), int(clipped))
         with clock("copy back"):
-            stored = codes.cpu().numpy()
+            rows = codes.cpu().numpy()
         store.set_calibration(info, calibration)
         with clock("write"):
             points, grid = PointShard(store, 0), GridShard(store, info, 0)
             for row, (frame, pairs) in enumerate(loaded):
                 points.add(row, frame, pairs)
-                grid.add(row, stored[row])
+                grid.add(row, rows[row])
             points.commit()
             grid.commit()
     return clock.seconds
@@ -340,39 +335,33 @@ class _Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        self._wait()
-        started = time.perf_counter()
-        yield
-        self._wait()
-        self.seconds[name] = (time.perf_counter() - started) * self.factor
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        with Stopwatch(self.device) as stopwatch:
+            yield
+        self.seconds[name] = stopwatch.duration.seconds * self.factor
 
 
-def _peak_in_own_process(settings: BenchmarkTeacherSettings, frames: int) -> int:
-    """Peak resident bytes of a run over `frames` frames with a small teacher, in a process of its
-    own."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    small = settings.model_copy(
-        update={"model": SMALL_MODEL, "weights": "random:0", "image_size": SMALL_SIZE}
-    )
-    process = context.Process(target=_peak, args=(small, frames, sender))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    finally:
-        process.join()
+def _memory(settings: BenchmarkTeacherSettings) -> dict[int, int]:
+    """Peak bytes of runs over `SHORT` and `LONG` frames, each in a process of its own."""
+    return {
+        frames: in_own_process(
+            f"memory of stage one, {frames} frames",
+            "use a smaller `batch_images` or `memory=false`",
+            peak_of_run,
+            settings,
+            frames,
+        )
+        for frames in (SHORT, LONG)
+    }
 
 
-def _peak(settings: BenchmarkTeacherSettings, frames: int, result: Connection) -> None:
+def peak_of_run(settings: BenchmarkTeacherSettings, frames: int) -> int:
+    """Peak resident bytes of this process, which should be one of its own, after a run over
+    `frames` frames with a small teacher."""
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         folder = Path(name)
-        job = settings.job(folder / "store.zarr")
+        job = settings.job(folder / "store.zarr").decided(
+            model=SMALL_MODEL, weights="random:0", image_size=SMALL_SIZE
+        )
         teacher = load_teacher(teacher_settings(job), choose_device(settings.device))
-        fill_store(job, Repeated(_dataset(settings, folder), frames), teacher)
-    status = Path("/proc/self/status").read_text()
-    result.send(1024 * int(status.split("VmHWM:")[1].split()[0]))
+        fill_store(job, RepeatedFrames(_dataset(settings, folder), frames), teacher)
+    return peak_memory(torch.device("cpu"))

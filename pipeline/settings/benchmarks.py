@@ -35,7 +35,7 @@ class BenchmarkOcclusionSettings(WholeDatasetSettings):
     """JSON file with the counts."""
 
 
-Counts = Annotated[
+WorkerCounts = Annotated[
     tuple[Annotated[int, Field(ge=0)], ...],
     BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
 ]
@@ -60,7 +60,7 @@ class BenchmarkReadSettings(JobSettings):
     """Random store: points of a sweep; each camera sees a fifth of them."""
     codecs: Codecs = ("int8", "int8-zstd", "fp16")
     """Random store: codecs of our reader; the others read the first."""
-    workers: Counts = (0, 1, 2)
+    workers: WorkerCounts = (0, 1, 2)
     """Numbers of DataLoader worker processes; 0 is this process."""
     rounds: Annotated[int, Field(ge=1)] = 5
     """Interleaved rounds; medians and quartiles are over them."""

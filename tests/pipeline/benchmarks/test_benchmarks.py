@@ -22,19 +22,25 @@ from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.benchmarks import teacher as teacher_module
 from clever.pipeline.benchmarks.occlusion import (
-    Counts,
-    _camera,
+    OcclusionCounts,
     benchmark_occlusion,
     compare,
     draw_occlusion,
     occlusion_table,
+    recorded_camera,
 )
-from clever.pipeline.benchmarks.random_store import RandomFrames, write_random_store
+from clever.pipeline.benchmarks.random_frames import RandomFrames
+from clever.pipeline.benchmarks.random_store import write_random_store
 from clever.pipeline.benchmarks.read import benchmark_read, check_equal, goals, read_table
 from clever.pipeline.benchmarks.readers import BASE, installed, sources
-from clever.pipeline.benchmarks.repeated_frames import GeneratedFrames, Repeated
+from clever.pipeline.benchmarks.repeated_frames import GeneratedFrames, RepeatedFrames
 from clever.pipeline.benchmarks.report import machine, machine_line, ratios, spread
-from clever.pipeline.benchmarks.teacher import benchmark_teacher, fill_store, teacher_tables
+from clever.pipeline.benchmarks.teacher import (
+    benchmark_teacher,
+    fill_store,
+    peak_of_run,
+    teacher_tables,
+)
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.drives import CAMERAS, Truth, load_recipe, make_drives, recorded_sweep
 from clever.pipeline.settings.benchmarks import (
@@ -118,9 +124,9 @@ def test_readers_agree(tmp_path: Path, first: Codec) -> None:
     stored: tuple[Codec, ...] = ("int8", "fp16")
     codecs: list[Codec] = [first, *(codec for codec in stored if codec != first)]
     layers = write_random_store(tmp_path / "s.zarr", FRAMES, 5, codecs)
-    found = sources(tmp_path / "s.zarr", layers, 5, tmp_path)
-    assert (found[0].name, found[0].codec) == BASE
-    names = {(source.name, source.codec) for source in found}
+    readers = sources(tmp_path / "s.zarr", layers, 5, tmp_path)
+    assert (readers[0].name, readers[0].codec) == BASE
+    names = {(source.name, source.codec) for source in readers}
     assert names >= {("clever", codec) for codec in codecs} | {("zarr", first)}
     others = {
         (name, first)
@@ -128,9 +134,9 @@ def test_readers_agree(tmp_path: Path, first: Codec) -> None:
         if installed(name)
     }
     assert names >= others or first == "int8-zstd"
-    check_equal(found, 5)
+    check_equal(readers, 5)
     cache = FeatureCache(tmp_path / "s.zarr", layers[first])
-    for source in found:
+    for source in readers:
         if source.codec == first:
             frame = source.open().frame(3)
             for field in fields(frame):
@@ -141,13 +147,13 @@ def test_readers_agree(tmp_path: Path, first: Codec) -> None:
                     assert value.equal(expected), field.name
                 else:
                     assert value == expected, field.name
-    file = next(source for source in found if source.name == "np.memmap").files
+    file = next(source for source in readers if source.name == "np.memmap").files
     tokens = next(path for path in file if path.name == "tokens.npy")
     values = np.load(tokens)
     values[4, 1, 1, 2, 7] += 1
     np.save(tokens, values)
     with pytest.raises(CleverError, match="fp16: frame 4 differs from the other readers'"):
-        check_equal(found, 5)
+        check_equal(readers, 5)
 
 
 @pytest.mark.slow
@@ -196,7 +202,7 @@ def test_benchmark_read_of_a_given_store(tmp_path: Path) -> None:
 
 def test_generated_and_repeated_frames(tmp_path: Path) -> None:
     dataset = GeneratedFrames(tmp_path, 3)
-    repeated = Repeated(dataset, 7)
+    repeated = RepeatedFrames(dataset, 7)
     assert len(repeated) == len(set(repeated.frame_ids)) == 7
     frame = repeated.frame(6)
     assert frame.id == repeated.frame_ids[6]
@@ -245,7 +251,7 @@ def test_the_measured_run_is_stage_one(tmp_path: Path) -> None:
     settings = BenchmarkTeacherSettings.resolve(None, TINY_TEACHER)
     job = settings.job(tmp_path / "s.zarr")
     teacher = load_teacher(teacher_settings(job))
-    dataset = Repeated(GeneratedFrames(tmp_path, 1), 20)
+    dataset = RepeatedFrames(GeneratedFrames(tmp_path, 1), 20)
     assert fill_store(job, dataset, teacher) == 20
     cache = FeatureCache(tmp_path / "s.zarr")
     assert cache.ids == list(dataset.frame_ids)
@@ -253,24 +259,21 @@ def test_the_measured_run_is_stage_one(tmp_path: Path) -> None:
     assert cache[19].points.numpy().tobytes() == dataset.points(19).tobytes()
 
 
-def test_peak_memory_is_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_module, "SMALL_MODEL", "test_vit")
     monkeypatch.setattr(teacher_module, "SMALL_SIZE", (32, 64))
     settings = BenchmarkTeacherSettings.resolve(None, {**TINY_TEACHER, "device": "cpu"})
-    peak = teacher_module._peak_in_own_process(settings, 2)
-    assert 2**27 < peak < 2**33
+    assert 2**27 < peak_of_run(settings, 2) < 2**33
 
 
-def test_counts() -> None:
-    truth, found = (
-        np.array([True, True, False, False, True]),
-        np.array([True, False, True, False, True]),
-    )
-    counts = Counts.of(truth, found)
-    assert counts == Counts(5, 3, 3, 2)
-    assert counts.precision == counts.recall == 2 / 3
-    assert counts + counts == Counts(10, 6, 6, 4)
-    assert Counts().precision == Counts().recall == 0
+def test_occlusion_counts() -> None:
+    truth = np.array([True, True, False, False, True, True])
+    detection = np.array([True, False, True, False, True, False])
+    counts = OcclusionCounts.of(truth, detection)
+    assert counts == OcclusionCounts(pairs=6, hidden=4, detections=3, hits=2)
+    assert (counts.precision, counts.recall) == (2 / 3, 2 / 4)
+    assert counts + counts == OcclusionCounts(12, 8, 6, 4)
+    assert OcclusionCounts().precision == OcclusionCounts().recall == 0
 
 
 def test_benchmark_occlusion(tmp_path: Path) -> None:
@@ -279,14 +282,14 @@ def test_benchmark_occlusion(tmp_path: Path) -> None:
     )
     counts = benchmark_occlusion(settings)
     whole = counts.pop("all")
-    assert whole == sum(counts.values(), Counts())
-    assert whole.right <= min(whole.found, whole.hidden) <= whole.pairs
+    assert whole == sum(counts.values(), OcclusionCounts())
+    assert whole.hits <= min(whole.detections, whole.hidden) <= whole.pairs
     # Guessing would reach a precision of hidden / pairs, and no recall to speak of.
     assert whole.precision > 0.5
     assert whole.recall > 0.3
     assert whole.hidden < 0.1 * whole.pairs
     report = json.loads((tmp_path / "occlusion.json").read_text())
-    assert report["classes"]["all"]["right"] == whole.right
+    assert report["classes"]["all"]["hits"] == whole.hits
     assert occlusion_table({"all": whole}).splitlines()[2].startswith(f"| all   | {whole.pairs:,} ")
 
 
@@ -306,22 +309,22 @@ def test_occlusion_is_measured_on_the_drives_as_recorded(
     np.testing.assert_allclose(points, frame.points[:, :3], atol=1e-6)
     for model in CAMERAS:
         camera = next(camera for camera in frame.cameras if camera.name == model.channel)
-        own = _camera(recipe, 1, 1, model)
+        own = recorded_camera(recipe, 1, 1, model)
         np.testing.assert_allclose(own.camera_from_lidar, camera.camera_from_lidar, atol=1e-6)
         np.testing.assert_allclose(own.intrinsics, camera.intrinsics)
-        seen, truth, found = compare(recipe, 1, 1, model, points)
+        seen_points, truth, detection = compare(recipe, 1, 1, model, points)
         pairs = visible_pairs(frame)
         number = dataset.cameras.index(model.channel)
         first, last = pairs.offsets[number : number + 2]
-        np.testing.assert_array_equal(pairs.point[first:last], seen)
+        np.testing.assert_array_equal(pairs.point[first:last], seen_points)
         # What is hidden even with the tolerance of the neighbouring pixels lies behind what its own
         # pixel shows.
-        shown = truth_at(recipe, 1, 1, model, np.rint(pairs.uv[first:last])).depth
-        depth = (points[seen] @ own.camera_from_lidar[:3, :3].T + own.camera_from_lidar[:3, 3])[
-            :, 2
-        ]
-        assert (shown[truth] < depth[truth] - 0.4).all()
-        assert found.shape == truth.shape
+        surface = truth_at(recipe, 1, 1, model, np.rint(pairs.uv[first:last])).depth
+        depth = (
+            points[seen_points] @ own.camera_from_lidar[:3, :3].T + own.camera_from_lidar[:3, 3]
+        )[:, 2]
+        assert (surface[truth] < depth[truth] - 0.4).all()
+        assert detection.shape == truth.shape
 
 
 def test_occlusion_picture(nuscenes_root: Path, tmp_path: Path) -> None:
@@ -343,7 +346,7 @@ def test_picture_of_a_frame_that_is_not_there(nuscenes_root: Path, tmp_path: Pat
     settings = BenchmarkOcclusionSettings.resolve(
         None, {**flags, "data_root": nuscenes_root, "frame": 99, "out": tmp_path / "o.json"}
     )
-    with pytest.raises(CleverError, match=r"--frame 99: the dataset has 5 frames"):
+    with pytest.raises(CleverError, match=r"`frame=99`: the dataset has 5 frames"):
         benchmark_occlusion(settings)
 
 

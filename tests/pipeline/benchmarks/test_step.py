@@ -16,17 +16,19 @@ from clever.cache.projection import project
 from clever.cache.store.local import forget_shards
 from clever.cli.main import build_app
 from clever.errors import CleverError
-from clever.pipeline.benchmarks.random_sweeps import RandomSweeps
-from clever.pipeline.benchmarks.step import _peak, benchmark_step
+from clever.pipeline.benchmarks.durations import Duration
+from clever.pipeline.benchmarks.random_frames import RandomSweeps
+from clever.pipeline.benchmarks.random_store import write_random_store
+from clever.pipeline.benchmarks.step import benchmark_step, peak_of_pass
 from clever.pipeline.benchmarks.step_parts import (
     ALL_PARTS,
     STEP,
     Event,
-    Profile,
+    StepProfile,
     analyse,
     profile_step,
 )
-from clever.pipeline.benchmarks.step_report import Memory, Round, StudentSpeed, Timed, step_tables
+from clever.pipeline.benchmarks.step_report import Memory, Round, StudentSpeed, step_tables
 from clever.pipeline.benchmarks.step_sides import Sides
 from clever.pipeline.drives import LidarModel
 from clever.pipeline.settings.benchmarks import BenchmarkStepSettings
@@ -38,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def toy(cache: Path, **changes: Any) -> PretrainSettings:
-    given = {
+    values = {
         "cache": cache,
         "student": "minkunet-tiny",
         "head_hidden": 16,
@@ -46,7 +48,7 @@ def toy(cache: Path, **changes: Any) -> PretrainSettings:
         "batch_size": 4,
     }
     return PretrainSettings.resolve(
-        None, {**given, "device": "cpu", "mix3d": 1.0, "seed": 3, **changes}
+        None, {**values, "device": "cpu", "mix3d": 1.0, "seed": 3, **changes}
     )
 
 
@@ -66,19 +68,19 @@ def test_all_sides_run_the_backbone_on_the_same_voxels(
     make_sides: Callable[..., Sides], student: str
 ) -> None:
     sides = make_sides(student=student)
-    seen: list[tuple[Any, ...]] = []
+    passes: list[tuple[Any, ...]] = []
     sides.backbone.register_forward_hook(
-        lambda _, given, out: seen.append((*given, out.detach().clone()))
+        lambda _, inputs, out: passes.append((*inputs, out.detach().clone()))
     )
     with sides.by_hand():
         batch = sides.batch(0)
         prepared = sides.prepare(batch)
         for side in ("bare", "network", "full"):  # the last one changes the weights
             sides.of(side, batch, prepared)()
-    assert len(seen) == 3
-    inputs, voxels, _, features = seen[-1]
+    assert len(passes) == 3
+    inputs, voxels, _, features = passes[-1]
     assert len(voxels.coords) > 50
-    for other in seen[:-1]:
+    for other in passes[:-1]:
         assert torch.equal(other[0], inputs)
         assert torch.equal(other[1].coords, voxels.coords)
         assert torch.equal(other[3], features)
@@ -149,9 +151,9 @@ def test_every_part_is_found_and_they_add_up(make_sides: Callable[..., Sides]) -
     with sides.by_hand():
         batch = sides.batch(0)
         sides.of("full", batch, None)()
-        readings = []
-        profile = profile_step(lambda: readings.append(sides.train_on(batch)), CPU)
-        sides.read(readings[0])
+        reports = []
+        profile = profile_step(lambda: reports.append(sides.train_on(batch)), CPU)
+        sides.read(reports[0])
     assert tuple(profile.parts) == ALL_PARTS
     assert set(PARTS) < set(ALL_PARTS)
     assert min(profile.parts.values()) > 0
@@ -245,27 +247,31 @@ def speed(
             50 * number,
             7,
             12,
-            {"full": Timed(seconds, 3.0), "network": Timed(2.0, 2.0), "bare": Timed(1.0, 1.5)},
-            {"big": Timed(8.0, 8.0)},
+            {
+                "full": Duration(seconds, 3.0),
+                "network": Duration(2.0, 2.0),
+                "bare": Duration(1.0, 1.5),
+            },
+            {"big": Duration(8.0, 8.0)},
         )
         for number, seconds in enumerate(full, 1)
     ]
     parts = dict.fromkeys(ALL_PARTS, 0.0) | {"student": 0.3, "backward": 0.7}
     memory = [Memory("full", False, 3_000_000_000), Memory("full", True, 2_000_000)]
-    profile = Profile(
+    profile = StepProfile(
         1.0, parts, {"voxelise: cudaStreamSynchronize": 3} if device == "cuda" else None
     )
     return StudentSpeed(student, device, "fp32", 2, False, rounds, [profile], waits, memory)
 
 
 def test_ratios_are_of_the_same_round() -> None:
-    found = speed([2.0, 4.0, 8.0], [0.02, 0.04])
-    assert found.ratio("full", "bare") == {"median": 4, "low": 3, "high": 6, "rounds": [2, 4, 8]}
-    assert found.ratio("full", "network")["rounds"] == [1, 2, 4]
-    assert found.ratio("full", "bare", cores=True)["rounds"] == [2, 2, 2]
-    assert found.in_the_loop("big")["rounds"] == [5, 3, 2]
-    assert found.waiting == pytest.approx(0.03)
-    report = json.loads(json.dumps(found.to_json()))
+    slow = speed([2.0, 4.0, 8.0], [0.02, 0.04])
+    assert slow.ratio("full", "bare") == {"median": 4, "low": 3, "high": 6, "rounds": [2, 4, 8]}
+    assert slow.ratio("full", "network")["rounds"] == [1, 2, 4]
+    assert slow.ratio("full", "bare", cores=True)["rounds"] == [2, 2, 2]
+    assert slow.in_the_loop("big")["rounds"] == [5, 3, 2]
+    assert slow.waiting == pytest.approx(0.03)
+    report = json.loads(json.dumps(slow.to_json()))
     assert report["full_over_bare"]["median"] == 4
     assert report["seconds"]["full"]["rounds"] == [2, 4, 8]
     assert report["core_seconds"]["bare"]["median"] == 1.5
@@ -383,9 +389,14 @@ def test_a_given_store_and_no_teachers(make_cache: Callable[..., Path], tmp_path
     settings = BenchmarkStepSettings.resolve(
         None, {**flags, "device": "cpu", "out": tmp_path / "step.json"}
     )
-    (found,) = benchmark_step(settings)
-    assert (found.teachers, found.profiles, found.batch_size, len(found.rounds)) == ([], [], 2, 1)
-    text = step_tables([found])
+    (student,) = benchmark_step(settings)
+    assert (student.teachers, student.profiles, student.batch_size, len(student.rounds)) == (
+        [],
+        [],
+        2,
+        1,
+    )
+    text = step_tables([student])
     assert "in_the_loop" not in text
     assert "part of the step" not in text
 
@@ -398,18 +409,9 @@ def test_an_unknown_student_is_told_first(tmp_path: Path) -> None:
         benchmark_step(settings)
 
 
-class Pipe:
-    """What a process would send."""
-
-    def send(self, value: int) -> None:
-        self.value = value
-
-
 @pytest.mark.parametrize("side", ["full", "bare"])
 def test_memory_of_a_pass(make_cache: Callable[..., Path], side: Any) -> None:
-    pipe = Pipe()
-    _peak(toy(make_cache()), side, pipe)  # type: ignore[arg-type]
-    assert 0 <= pipe.value < 2**32
+    assert 0 <= peak_of_pass(toy(make_cache()), side) < 2**32
 
 
 def test_sweeps_are_those_of_a_spinning_lidar() -> None:
@@ -439,8 +441,6 @@ def test_sweeps_are_those_of_a_spinning_lidar() -> None:
 
 
 def test_a_store_of_sweeps(tmp_path: Path) -> None:
-    from clever.pipeline.benchmarks.random_store import write_random_store
-
     frames = RandomSweeps(cameras=2, grid=(2, 3), channels=4, points=640, seed=2)
     write_random_store(tmp_path / "s.zarr", frames, 2, ("int8",))
     frame = FeatureCache(tmp_path / "s.zarr")[1]
