@@ -64,7 +64,7 @@ class Teacher:
     def __init__(
         self, network: nn.Module, settings: TeacherSettings, source: str, device: torch.device
     ) -> None:
-        info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore[reportArgumentType]
+        info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore
         self._index, self._norm, layer = _resolve_layer(settings, network, info)
         self.settings = settings
         self.stride = int(info[self._index]["reduction"])

@@ -52,7 +52,7 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
         else _option(name, settings.model_fields[name], group_of[name])
         for name in names
     ]
-    command.__signature__ = inspect.Signature([*parameters, *_shared()])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([*parameters, *_shared()])  # type: ignore
     register = app.command(
         name,
         help=_paragraphs(verb.help),

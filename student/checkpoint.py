@@ -117,7 +117,8 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
-            return header, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
+            names = file.keys() if weights else ()
+            return header, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CleverError(
             f"{path} is damaged or no checkpoint of this program; restore it or train again"

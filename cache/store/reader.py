@@ -190,7 +190,7 @@ class FeatureCache(Dataset[CachedFrame]):
                 )
                 table = FrameTable.from_records(records, rows, len(self.cameras))
                 return table, status_column(tokens, rows)
-        return FrameTable.read(root["frames"]), np.asarray(group["status"][...])  # type: ignore[arg-type]
+        return FrameTable.read(root["frames"]), np.asarray(group["status"][...])  # type: ignore
 
     def _read_row(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
         """The first `count` entries of a row."""

@@ -68,7 +68,7 @@ class FrameTable:
     @classmethod
     def read(cls, frames: zarr.Group) -> "FrameTable":
         """Read the table of a local or remote store."""
-        return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore[index]
+        return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore
 
     def files(self) -> dict[str, bytes]:
         """Files of every column by their path inside the store."""

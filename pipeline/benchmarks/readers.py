@@ -161,7 +161,8 @@ class ZarrReader(ArrayReader):
         self._arrays: dict[str, Any] = {
             part: root[path] for part, path in store_paths(layer).items()
         }
-        rows = {name: row for row, name in enumerate(row_texts(np.asarray(root["frames/id"][...])))}  # type: ignore[index]
+        ids = row_texts(np.asarray(root["frames/id"][...]))  # type: ignore[index]
+        rows = {name: row for row, name in enumerate(ids)}
         self._rows = [rows[small.frame.id] for small in self._small]
 
     def read(self, part: str, index: int) -> NDArray[Any]:

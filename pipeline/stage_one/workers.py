@@ -223,7 +223,11 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
     }
     address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
     scheduler = {"cls": Scheduler, "options": address}
-    return SpecCluster(workers=workers_spec, scheduler=scheduler, silence_logs=logging.CRITICAL)  # pyright: ignore[reportArgumentType]
+    return SpecCluster(
+        workers=workers_spec,
+        scheduler=scheduler,
+        silence_logs=logging.CRITICAL,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def worker_environment(number: int, device: str) -> dict[str, str]:

@@ -109,8 +109,8 @@ class TrainingState:
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             with safe_open(self.path, "pt") as file:
-                metadata = json.loads(file.metadata()["training"])
-                return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata, names = json.loads(file.metadata()["training"]), file.keys()
+                return metadata, {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CleverError(
                 f"{self.path} is damaged ({error}); delete {self.path.parent} and start again"

@@ -24,7 +24,8 @@ def by_distances(
     *rest: float,
 ) -> Neighbours:
     """What runs on a device, run here."""
-    parts = neighbours._by_distances(queries.split(counts), supports, scene, most, *rest)  # type: ignore[arg-type]
+    scenes = queries.split(counts)
+    parts = neighbours._by_distances(scenes, supports, scene, most, *rest)  # type: ignore[arg-type]
     return Neighbours(
         torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     )

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from clever.student.augment import PRESETS
+from clever.student.choices import DistillationLoss
 from clever.student.draws import Draws
 from clever.student.losses.pairs import distillation_loss, pair_weights
 from clever.student.mix3d import mix3d
@@ -144,14 +145,14 @@ def test_voxels_wait_twice(host_reads: HostReads, points: PointBatch, draws: Dra
 
 
 @pytest.mark.parametrize("kind", ["l2", "mse", "cosine"])
-def test_no_loss_waits(host_reads: HostReads, kind: str):
+def test_no_loss_waits(host_reads: HostReads, kind: DistillationLoss):
     student, teacher = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
     student.requires_grad_()
 
     def loss() -> None:
         weight = pair_weights([2, 0, 4]).to(student.device, non_blocking=True)
-        distillation_loss(student, teacher, kind, weight).backward()  # pyright: ignore[reportArgumentType]
-        distillation_loss(student[:0], teacher[:0], kind).backward()  # pyright: ignore[reportArgumentType]
+        distillation_loss(student, teacher, kind, weight).backward()
+        distillation_loss(student[:0], teacher[:0], kind).backward()
 
     assert host_reads(loss, student, teacher) == []
     assert student.grad is not None

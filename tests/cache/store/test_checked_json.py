@@ -27,7 +27,7 @@ def test_every_bit_counts(bit: int) -> None:
     for offset in range(len(data)):
         changed = bytearray(data)
         changed[offset] ^= 1 << bit
-        with pytest.raises(ValueError):  # noqa: PT011 - UnicodeDecodeError and JSONDecodeError among them
+        with pytest.raises(ValueError):  # noqa: PT011 - UnicodeDecodeError, JSONDecodeError too
             checked_json.decode(bytes(changed))
 
 

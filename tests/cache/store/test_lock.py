@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import signal
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from clever.errors import CleverError
 FORK = multiprocessing.get_context("fork")
 
 
-def hold(store: Path, held: "multiprocessing.synchronize.Event") -> None:  # pyright: ignore[reportAttributeAccessIssue]
+def hold(store: Path, locked: Event) -> None:
     with writer_lock(store):
-        held.set()
+        locked.set()
         signal.pause()
 
 
@@ -34,21 +35,21 @@ def count_up(store: Path, counter: Path, times: int) -> None:
 
 
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
-    held = FORK.Event()
-    first = FORK.Process(target=hold, args=(tmp_path / "a.zarr", held))
-    first.start()
-    assert held.wait(30)
+    locked = FORK.Event()
+    holder = FORK.Process(target=hold, args=(tmp_path / "a.zarr", locked))
+    holder.start()
+    assert locked.wait(30)
     with pytest.raises(CleverError) as caught, writer_lock(tmp_path / "a.zarr"):
         pass
-    assert f"a.zarr is being written by process {first.pid} on {platform.node()} since " in str(
+    assert f"a.zarr is being written by process {holder.pid} on {platform.node()} since " in str(
         caught.value
     )
     with writer_lock(tmp_path / "b.zarr"):
         pass
-    assert first.pid
-    os.kill(first.pid, signal.SIGKILL)
-    first.join()
-    assert json.loads((tmp_path / ".a.zarr.lock").read_text())["pid"] == first.pid
+    assert holder.pid
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    assert json.loads((tmp_path / ".a.zarr.lock").read_text())["pid"] == holder.pid
     with (
         writer_lock(tmp_path / "a.zarr"),
         pytest.raises(CleverError, match=f"by process {os.getpid()} on"),

@@ -94,7 +94,7 @@ def crash_before(number: int, job: Callable[[], Any]) -> int:
 
         return call
 
-    Path.replace, Path.unlink = counted(Path.replace), counted(Path.unlink)  # type: ignore[method-assign]
+    Path.replace, Path.unlink = counted(Path.replace), counted(Path.unlink)  # type: ignore
     try:
         job()
     except BaseException:  # a fork must not run on as a second pytest

@@ -1,6 +1,7 @@
 """Frames of a cache as a step sees them: views, samples of pairs, several teachers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,13 @@ def test_a_camera_that_sees_nothing_is_not_chosen(make_cache: MakeCache) -> None
     assert one_camera(blind) is blind
     half = frames[2, 0]
     only = half.pair_view == 1
-    half = type(half)(
-        half.id, half.key, half.points, half.pair_point[only], half.pair_view[only],
-        half.pair_uv[only],
-        half.image_size, half.teachers,
-    )  # fmt: skip
-    assert all(
-        len(one_camera(type(half)(**{**_fields(half), "key": key})).points) == 100
-        for key in range(10)
+    half = replace(
+        half,
+        pair_point=half.pair_point[only],
+        pair_view=half.pair_view[only],
+        pair_uv=half.pair_uv[only],
     )
-
-
-def _fields(frame: object) -> dict[str, object]:
-    return {name: getattr(frame, name) for name in type(frame).__dataclass_fields__}  # type: ignore[attr-defined]
+    assert all(len(one_camera(replace(half, key=key)).points) == 100 for key in range(10))
 
 
 def test_a_sample_of_pairs_is_uniform_within_each_view(make_cache: MakeCache) -> None:
@@ -81,7 +76,7 @@ def test_a_sample_of_pairs_is_uniform_within_each_view(make_cache: MakeCache) ->
     }
     hits = torch.zeros(2, len(whole.points))
     for key in range(400):
-        frame = sample_pairs(type(whole)(**{**_fields(whole), "key": key}), 33)
+        frame = sample_pairs(replace(whole, key=key), 33)
         assert torch.bincount(frame.pair_view).tolist() == [33, 33]
         assert torch.equal(frame.pair_view, frame.pair_view.sort().values)
         chosen = {

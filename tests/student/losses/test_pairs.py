@@ -155,4 +155,4 @@ def test_no_pairs_cost_nothing_but_keep_the_graph(kind: Any, weight: torch.Tenso
 
 def test_unknown_kind():
     with pytest.raises(ValueError, match="unknown distillation loss l1; known: l2, mse, cosine"):
-        distillation_loss(torch.ones(1, 2), torch.ones(1, 2), "l1")  # pyright: ignore[reportArgumentType]
+        distillation_loss(torch.ones(1, 2), torch.ones(1, 2), "l1")  # type: ignore
