@@ -41,6 +41,8 @@ class Frame:
         points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
         global_from_lidar: (4, 4) float64; identity where the dataset has no poses.
         cameras: in the dataset's fixed camera order.
+        split: the dataset's official split that the frame belongs to, such as ``train``; empty
+            where it has none. It does not depend on the split that was asked for.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Frame:
     points: NDArray[np.float32]
     global_from_lidar: NDArray[np.float64]
     cameras: tuple[Camera, ...]
+    split: str = ""
 
     @property
     def image_size(self) -> NDArray[np.int64]:

@@ -119,6 +119,7 @@ class PointShard(LayerShard):
                 pose=tuple(frame.global_from_lidar.ravel().tolist()),
                 offsets=tuple(offsets),
                 image_size=tuple((width, height) for width, height in size.tolist()),
+                split=frame.split,
             )
         )
 

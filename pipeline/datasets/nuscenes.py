@@ -51,6 +51,7 @@ _TABLE = label_table(
     | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
 )
 _COLUMNS = 5
+SPLITS_FILE = "splits.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class _Keyframe:
 
     token: str
     scene: str
+    split: str
     timestamp: int
     sweep: str
     labels: str | None
@@ -112,7 +114,7 @@ class NuScenesDataset:
         self._root = Path(root)
         version = version or find_version(self._root)
         devkit = _load_tables(self._root, version)
-        scenes = _scene_names(devkit, self._root / version, split)
+        scenes = _scene_splits(devkit, self._root / version, split)
         try:
             self._keyframes = _extract(devkit, scenes)
         except (KeyError, TypeError, ValueError) as error:
@@ -136,6 +138,7 @@ class NuScenesDataset:
             points=self.points(index),
             global_from_lidar=keyframe.global_from_lidar,
             cameras=tuple(self._camera(keyframe, m) for m in range(len(CAMERAS))),
+            split=keyframe.split,
         )
 
     def points(self, index: int) -> NDArray[np.float32]:
@@ -220,28 +223,36 @@ def _load_tables(root: Path, version: str) -> "NuScenes":
         raise CleverError(f"the tables in {folder} lack {error}; restore them") from error
 
 
-def _scene_names(devkit: "NuScenes", folder: Path, split: str) -> list[str]:
-    """Names of the scenes of `split` that are there, in the split's order."""
+def _scene_splits(devkit: "NuScenes", folder: Path, split: str) -> dict[str, str]:
+    """The scenes of `split` that are there, in the split's order, and the split that each belongs
+    to: `split` itself where it names the scene, else the first that does, else none (empty)."""
     there = sorted(scene["name"] for scene in devkit.scene)
+    splits = _splits(folder)
     if split == "all":
-        return there
-    splits = _splits(folder, there)
+        split_of = {name: part for part in reversed(splits) for name in splits[part]}
+        return {name: split_of.get(name, "") for name in there}
     if split not in splits:
         raise CleverError(f"{folder} has no split {split!r}; choose {', '.join(splits)} or all")
+    unknown = [name for name in splits[split] if name not in there]
+    if unknown and (folder / SPLITS_FILE).is_file():
+        raise CleverError(
+            f"{folder / SPLITS_FILE} names scenes that scene.json lacks: {', '.join(unknown)}; "
+            "correct it"
+        )
     names = [name for name in splits[split] if name in there]
     if not names:
         held = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
         raise CleverError(
             f"{folder} has no scene of split {split!r}: it holds {held}; choose --split all"
         )
-    return names
+    return dict.fromkeys(names, split)
 
 
-def _splits(folder: Path, there: list[str]) -> dict[str, list[str]]:
+def _splits(folder: Path) -> dict[str, list[str]]:
     """Scene names by split: those of splits.json where it is there, else the official ones of this
     version."""
-    if (folder / "splits.json").is_file():
-        return _own_splits(folder / "splits.json", there)
+    if (folder / SPLITS_FILE).is_file():
+        return _own_splits(folder / SPLITS_FILE)
     from nuscenes.utils.splits import create_splits_scenes
 
     official = create_splits_scenes()
@@ -252,23 +263,18 @@ def _splits(folder: Path, there: list[str]) -> dict[str, list[str]]:
     return {"train": official["train"], "val": official["val"]}
 
 
-def _own_splits(path: Path, there: list[str]) -> dict[str, list[str]]:
+def _own_splits(path: Path) -> dict[str, list[str]]:
     try:
-        splits = {str(split): list(names) for split, names in json.loads(path.read_text()).items()}
+        splits = json.loads(path.read_text()).items()
+        return {str(split): [str(name) for name in names] for split, names in splits}
     except (ValueError, AttributeError, TypeError) as error:
         raise CleverError(
             f"{path} must map split names to lists of scene names; restore or remove it"
         ) from error
-    unknown = [str(name) for names in splits.values() for name in names if name not in there]
-    if unknown:
-        raise CleverError(
-            f"{path} names scenes that scene.json lacks: {', '.join(unknown)}; correct it"
-        )
-    return splits
 
 
-def _extract(devkit: "NuScenes", scenes: list[str]) -> list[_Keyframe]:
-    """The keyframes of `scenes`, scene by scene, in order of time."""
+def _extract(devkit: "NuScenes", scenes: dict[str, str]) -> list[_Keyframe]:
+    """The keyframes of `scenes` (name to split), scene by scene, in order of time."""
     order = {name: position for position, name in enumerate(scenes)}
     names = {scene["token"]: scene["name"] for scene in devkit.scene if scene["name"] in order}
     samples = [sample for sample in devkit.sample if sample["scene_token"] in names]
@@ -296,6 +302,7 @@ def _extract(devkit: "NuScenes", scenes: list[str]) -> list[_Keyframe]:
         return _Keyframe(
             token=sample["token"],
             scene=names[sample["scene_token"]],
+            split=scenes[names[sample["scene_token"]]],
             timestamp=lidar["timestamp"],
             sweep=lidar["filename"],
             labels=labels.get(lidar["token"]),

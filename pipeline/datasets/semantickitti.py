@@ -13,7 +13,13 @@ from ...errors import CleverError, FrameError
 from .base import IGNORE
 from .point_files import count_points, label_table, read_labels, read_sweep
 
-SPLITS = {"train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"), "val": ("08",)}
+SPLITS = {
+    "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
+    "val": ("08",),
+    "test": tuple(f"{number}" for number in range(11, 22)),
+}
+"""Sequences of the benchmark's splits; those of ``test`` have no published labels."""
+_SPLIT_OF = {sequence: split for split, sequences in SPLITS.items() for sequence in sequences}
 
 _RAW_IDS = {
     "car": (10, 252),
@@ -73,12 +79,13 @@ class SemanticKittiDataset:
 
     Classes: the 19 of the benchmark (`CLASSES`); moving and static objects share a class;
         unlabelled, outlier,
-    other-structure and other-object are ignored. Splits: train 00-07, 09, 10; val 08.
+    other-structure and other-object are ignored. Splits: train 00-07, 09, 10; val 08; test 11-21
+    (without labels); other sequences belong to none.
 
     Args:
         root: dataset folder.
         sequences: sequence numbers ("8" and "08" are the same); they win over `split`.
-        split: ``train``, ``val`` or ``all`` (every sequence folder there is).
+        split: ``train``, ``val``, ``test`` or ``all`` (every sequence folder there is).
 
     Raises:
         CleverError: unknown split, a sequence that is not there or holds no sweeps, a malformed
@@ -127,6 +134,7 @@ class SemanticKittiDataset:
             points=self.points(index),
             global_from_lidar=pose,
             cameras=(Camera(self.cameras[0], image, width, height, intrinsics, camera_from_lidar),),
+            split=_SPLIT_OF.get(self.scenes[index], ""),
         )
 
     def points(self, index: int) -> NDArray[np.float32]:
@@ -180,7 +188,9 @@ def _choose(
     elif split in SPLITS:
         chosen = [number for number in SPLITS[split] if number in folders]
     else:
-        raise CleverError(f"semantickitti has no split {split!r}; choose train, val or all")
+        raise CleverError(
+            f"semantickitti has no split {split!r}; choose {', '.join(SPLITS)} or all"
+        )
     if not chosen:
         raise CleverError(
             f"no sequence of split {split!r}: {there}; choose with --sequences or --split all"

@@ -89,6 +89,22 @@ def test_own_splits_win(write_nuscenes: Callable[..., Path]) -> None:
     assert list(NuScenesDataset(root, split="val").scenes) == ["scene-0061"]
 
 
+def test_frames_know_their_split(write_nuscenes: Callable[..., Path]) -> None:
+    scenes = {"scene-0061": 1, "scene-0103": 1, "scene-0077": 1}
+    dataset = NuScenesDataset(write_nuscenes(scenes, labels=False), split="all")
+    assert {dataset.scenes[n]: dataset.frame(n).split for n in range(3)} == {
+        "scene-0061": "train",
+        "scene-0103": "val",
+        "scene-0077": "",  # of the official test split, not of mini
+    }
+    # A scene in two splits belongs to the one that is asked for.
+    own = {"train": ["scene-0061"], "tiny": ["scene-0061", "scene-0103"]}
+    root = write_nuscenes(scenes, labels=False, splits=own, folder="own")
+    for split, expected in (("all", ["train", "", "tiny"]), ("tiny", ["tiny", "tiny"])):
+        dataset = NuScenesDataset(root, split=split)
+        assert [dataset.frame(n).split for n in range(len(dataset))] == expected
+
+
 @pytest.mark.parametrize(
     "text", ["[1]", '{"train": 3}', "{", '{"train": ["scene-0061", "scene-9999"]}']
 )

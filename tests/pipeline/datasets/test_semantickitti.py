@@ -55,6 +55,14 @@ def test_splits_sequences_and_order(write_kitti: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(inner.points(1), chosen.points(1))
 
 
+def test_frames_know_their_split(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"00": 1, "08": 1, "21": 1, "40": 1}, points=10)
+    dataset = SemanticKittiDataset(root, split="all")
+    splits = {dataset.scenes[index]: dataset.frame(index).split for index in range(4)}
+    assert splits == {"00": "train", "08": "val", "21": "test", "40": ""}
+    assert SemanticKittiDataset(root, split="test").frame_ids == ["21/000000"]
+
+
 def test_a_frame_holds_what_the_files_hold(kitti_root: Path) -> None:
     dataset = SemanticKittiDataset(kitti_root)
     frame = dataset.frame(2)
@@ -250,8 +258,8 @@ def test_damaged_times_or_poses_name_the_file(kitti_root: Path, name: str, text:
 def test_what_is_not_there_is_named_beside_what_is(kitti_root: Path) -> None:
     with pytest.raises(CleverError, match=r"no sequence 40, 41: .* holds sequences 00, 08; choose"):
         SemanticKittiDataset(kitti_root, ["40", "00", "41"])
-    with pytest.raises(CleverError, match="no split 'test'; choose train, val or all"):
-        SemanticKittiDataset(kitti_root, split="test")
+    with pytest.raises(CleverError, match="no split 'testing'; choose train, val, test or all"):
+        SemanticKittiDataset(kitti_root, split="testing")
     with pytest.raises(CleverError, match="holds no KITTI sequence"):
         SemanticKittiDataset(kitti_root / "sequences/00/image_2")
 

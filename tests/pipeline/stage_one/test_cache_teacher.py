@@ -115,6 +115,17 @@ def test_what_is_stored_is_what_dataset_and_teacher_give(
         assert bool(stored.any())
 
 
+def test_the_store_remembers_splits(write_kitti: Writes, tmp_path: Path) -> None:
+    fill(write_kitti({"00": 2, "08": 1, "40": 1}), tmp_path / "store.zarr")
+    commit = Store(tmp_path / "store.zarr").commit("points", 0)
+    assert [(record.id, record.split) for record in commit.frames] == [
+        ("00/000000", "train"),
+        ("00/000001", "train"),
+        ("08/000000", "val"),
+        ("40/000000", ""),
+    ]
+
+
 def test_nothing_to_do_needs_no_teacher(
     write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
