@@ -135,12 +135,9 @@ class MinkUNet(Backbone):
             return blocks(x)
 
         def run(features: Tensor) -> Tensor:
-            out = blocks(x.replace_feature(features))
-            x.indice_dict = out.indice_dict  # index pairs are found once
-            return out.features
+            return blocks(x.replace_feature(features)).features
 
-        features = recompute(blocks, run, x.features)
-        return x.replace_feature(features)
+        return x.replace_feature(recompute(blocks, run, x.features))
 
 
 def _initialise(module: nn.Module) -> None:

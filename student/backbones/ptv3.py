@@ -200,7 +200,6 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, level: _Level, curve: int, draws: Draws | None) -> Tensor:
         position = self.position_conv(level.sparse.replace_feature(x))
-        level.sparse.indice_dict = position.indice_dict
         x = x + self.position(position.features)
         x = x + self._drop(
             self._attention(self.attention_norm(x), level, curve), "attention", draws

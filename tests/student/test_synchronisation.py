@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from clever.student.augment import PRESETS
+from clever.student.backbones.sparse import DownConv, SubmanifoldConv, UpConv
 from clever.student.choices import DistillationLoss
 from clever.student.draws import Draws
 from clever.student.losses.pairs import distillation_loss, pair_weights
@@ -162,6 +163,10 @@ def test_no_loss_waits(host_reads: HostReads, kind: DistillationLoss):
 def test_a_student_waits_for_sizes_alone(
     host_reads: HostReads, student: Student, points: PointBatch, draws: Draws, recompute: bool
 ):
+    pytest.importorskip("spconv.pytorch", exc_type=ImportError)
+    for conv in student.modules():
+        if isinstance(conv, SubmanifoldConv | DownConv | UpConv):
+            conv.by_spconv = True  # as on a GPU
     student.recompute = recompute
     reads = host_reads(
         lambda: student(points, draws).square().sum().backward(), student, points, draws.points

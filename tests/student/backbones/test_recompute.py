@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clever.student.backbones import sparse
 from clever.student.backbones.recompute import recompute
 from clever.student.draws import Draws
 from clever.student.points import PointBatch
@@ -103,12 +104,14 @@ def test_neighbours_are_searched_once_a_key(
 ):
     # The stem's, each level's and, for MinkUNet, each halving's: not once a block, nor again for
     # the gradient.
-    from spconv.pytorch import ops
-
-    searches, search = [], ops.get_indice_pairs
-    monkeypatch.setattr(
-        ops, "get_indice_pairs", lambda *args, **kw: (searches.append(1), search(*args, **kw))[1]
-    )
+    searches: list[str] = []
+    for name_of_search in ("submanifold_map", "halving_map"):
+        search = getattr(sparse, name_of_search)
+        monkeypatch.setattr(
+            sparse,
+            name_of_search,
+            lambda *args, search=search: (searches.append(search.__name__), search(*args))[1],
+        )
     student, points = build_student(name, 0.25), make_batch(300)
     student.recompute = again
     student(points, Draws(points, [1])).square().sum().backward()

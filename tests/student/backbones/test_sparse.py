@@ -1,12 +1,10 @@
-"""spconv against dense convolution, and the choices that sparse.py makes."""
-
-import subprocess
-import sys
+"""Sparse convolution against dense convolution, and against spconv where it is installed."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from clever.student.backbones.sparse import DownConv, SubmanifoldConv, UpConv, sparse_tensor
 
@@ -104,26 +102,6 @@ def test_grid_larger_than_int32_still_finds_the_right_neighbours():
         torch.testing.assert_close(far[part], alone)
 
 
-def test_algorithm_follows_the_device(voxels: tuple[Tensor, Tensor]):
-    conv = SubmanifoldConv(3, 4, 3, "k")
-    chosen = conv.algo_on_device
-    assert (
-        chosen.name == "MaskImplicitGemm"
-    )  # spconv's own choice for a 3x3x3 kernel, which the CPU does not have
-    conv(sparse_tensor(*voxels, SHAPE, SCENES, 0))
-    assert conv.algo.name == "Native"
-    assert conv.algo_on_device == chosen
-
-
-def test_bfloat16_autocast_runs_in_the_precision_of_the_weights(voxels: tuple[Tensor, Tensor]):
-    features, coords = voxels
-    conv = SubmanifoldConv(3, 4, 3, "k")
-    rounded = features.bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        out = conv(sparse_tensor(rounded, coords, SHAPE, SCENES, 0)).features
-    assert torch.equal(out, conv(sparse_tensor(rounded.float(), coords, SHAPE, SCENES, 0)).features)
-
-
 def test_gradients_in_double_precision(voxels: tuple[Tensor, Tensor]):
     features, coords = voxels[0][:20].double().requires_grad_(), voxels[1][:20].contiguous()
     layers = nn.ModuleList(
@@ -139,13 +117,118 @@ def test_gradients_in_double_precision(voxels: tuple[Tensor, Tensor]):
     assert torch.autograd.gradcheck(network, (features,))
 
 
-def test_import_prints_nothing():
-    script = "import warnings; warnings.simplefilter('default'); "
-    script += "import clever.student.backbones.sparse as s, torch; "
-    script += "coords = torch.zeros(1, 4, dtype=torch.int32); "
-    script += "s.sparse_tensor(torch.zeros(1, 1), coords, (1, 1, 1), 1, 0); "
-    script += "warnings.warn('of our own', FutureWarning)"
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "amp.custom" not in ran.stderr
-    assert "is_fx_tracing" not in ran.stderr
-    assert "of our own" in ran.stderr  # only spconv's are silenced
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_weights_have_gradients_in_double_precision(voxels: tuple[Tensor, Tensor], kernel: int):
+    features, coords = voxels[0][:12].double().requires_grad_(), voxels[1][:12].contiguous()
+    conv = SubmanifoldConv(3, 2, kernel, "k").double()
+
+    def out(features: Tensor, weight: Tensor) -> Tensor:
+        return functional_call(
+            conv, {"weight": weight}, sparse_tensor(features, coords, SHAPE, SCENES, 0)
+        ).features
+
+    assert torch.autograd.gradcheck(out, (features, conv.weight.detach().requires_grad_()))
+
+
+def test_frozen_weights_and_inputs_without_gradient_cost_none(voxels: tuple[Tensor, Tensor]):
+    features, coords = voxels
+    conv = SubmanifoldConv(3, 4, 3, "k")
+    conv(sparse_tensor(features, coords, SHAPE, SCENES, 0)).features.sum().backward()
+    assert features.grad is None
+    assert conv.weight.grad is not None
+    conv.requires_grad_(False)
+    features.requires_grad_()
+    conv(sparse_tensor(features, coords, SHAPE, SCENES, 0)).features.sum().backward()
+    assert features.grad is not None
+    expected = rows(
+        F.conv3d(
+            dense(torch.ones(len(coords), 4), coords, SHAPE),
+            torch_weight(conv.weight).transpose(0, 1).flip(2, 3, 4),
+            padding=1,
+        ),
+        coords,
+    )
+    torch.testing.assert_close(features.grad, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_no_voxels(voxels: tuple[Tensor, Tensor]):
+    x = sparse_tensor(voxels[0][:0].requires_grad_(), voxels[1][:0], SHAPE, SCENES, 1)
+    same, down, up = SubmanifoldConv(3, 3, 3, "k"), DownConv(3, 4, 2, "s"), UpConv(4, 5, 2, "s")
+    out = up(down(same(x)))
+    assert out.features.shape == (0, 5)
+    out.features.sum().backward()
+    for layer in (same, down, up):
+        assert layer.weight.grad is not None
+        assert (layer.weight.grad == 0).all()
+
+
+def test_the_order_of_voxels_changes_nothing_but_the_order(voxels: tuple[Tensor, Tensor]):
+    features, coords = voxels
+    conv = SubmanifoldConv(3, 4, 3, "k")
+    order = torch.randperm(len(coords), generator=torch.Generator().manual_seed(2))
+    out = conv(sparse_tensor(features, coords, SHAPE, SCENES, 0)).features
+    other = conv(sparse_tensor(features[order], coords[order], SHAPE, SCENES, 0)).features
+    torch.testing.assert_close(other, out[order])
+
+
+def test_maps_are_shared_by_key_alone(voxels: tuple[Tensor, Tensor]):
+    x = sparse_tensor(*voxels, SHAPE, SCENES, 1)
+    first, other = SubmanifoldConv(3, 3, 3, "a"), SubmanifoldConv(3, 3, 3, "b")
+    out = first(first(x))
+    assert list(x.maps) == ["a"]
+    assert list(other(out).maps) == ["a", "b"]
+    assert x.maps is out.maps
+    assert sparse_tensor(*voxels, SHAPE, SCENES, 1).maps == {}
+
+
+def test_spconvs_weights_are_ours():
+    """Names, shapes, layout and, from the same seed, the bits."""
+    spconv = pytest.importorskip("spconv.pytorch", exc_type=ImportError)
+    for ours, theirs in (
+        (lambda: SubmanifoldConv(4, 32, 5, "k"), lambda: spconv.SubMConv3d(4, 32, 5, bias=False)),
+        (lambda: SubmanifoldConv(7, 48, 3, "k"), lambda: spconv.SubMConv3d(7, 48, 3, bias=False)),
+        (
+            lambda: DownConv(64, 128, 2, "k"),
+            lambda: spconv.SparseConv3d(64, 128, 2, stride=2, bias=False),
+        ),
+        (
+            lambda: UpConv(96, 24, 2, "k"),
+            lambda: spconv.SparseInverseConv3d(96, 24, 2, "k", bias=False),
+        ),
+    ):
+        states = []
+        for build in (ours, theirs):
+            torch.manual_seed(5)
+            states.append({**build().state_dict(), "next": torch.rand(3)})
+        assert states[0].keys() == states[1].keys()
+        for name, values in states[0].items():
+            assert torch.equal(values, states[1][name]), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_spconv_gives_the_same(voxels: tuple[Tensor, Tensor], training: bool):
+    """On the grid of a few metres, where its 32-bit index is right; the way that a GPU takes."""
+    pytest.importorskip("spconv.pytorch", exc_type=ImportError)
+    features, coords = voxels
+    features.requires_grad_()
+    convolutions = [
+        SubmanifoldConv(3, 6, 5, "a"),
+        SubmanifoldConv(6, 6, 3, "b", bias=True),
+        DownConv(6, 8, 2, "s"),
+        SubmanifoldConv(8, 8, 3, "c"),
+        UpConv(8, 5, 2, "s"),
+        SubmanifoldConv(5, 4, 3, "b"),
+    ]
+    layers = nn.ModuleList(convolutions).train(training)
+    before = set(layers.state_dict())
+
+    def network(by_spconv: bool) -> Tensor:
+        x = sparse_tensor(features, coords, SHAPE, SCENES, 1)
+        for layer in convolutions:
+            layer.by_spconv = by_spconv
+            x = layer(x)
+        assert torch.equal(x.indices, coords)
+        return x.features
+
+    same_with_gradients(network(False), network(True), [features, *layers.parameters()])
+    assert set(layers.state_dict()) == before

@@ -1,0 +1,175 @@
+"""Kernel maps on a CPU: which voxel meets which under which offset of a kernel.
+
+A voxel is found by a 64-bit key, so that no grid that `voxelize` allows has false neighbours.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...errors import CleverError
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Which rows of a matrix of products add up to every voxel.
+
+    Attributes:
+        order: (R,) int64, rows, grouped by voxel.
+        starts: (V + 1,) int64, where each voxel's rows begin in `order`.
+    """
+
+    order: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, voxel: Tensor, voxels: int) -> "Sums":
+        """Row r belongs to `voxel[r]` of `voxels`; each adds its rows up from the first to the
+        last."""
+        starts = voxel.new_zeros(voxels + 1)
+        torch.cumsum(torch.bincount(voxel, minlength=voxels), 0, out=starts[1:])
+        return cls(torch.argsort(voxel, stable=True), starts)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelMap:
+    """Pairs of an input and an output voxel, grouped by the offset of the kernel between them.
+
+    A product is a row for every pair, in the order of the pairs. Under the centre offset of a
+    submanifold convolution every voxel meets itself: that group comes first and is not listed.
+
+    Attributes:
+        inputs, outputs: (P,) int64, the voxels of the listed pairs.
+        offsets: the kernel's offset of every group, counted along x, y, z, the last one fastest.
+        counts: pairs of every group.
+        centred: whether the first group is every voxel with itself.
+        into_outputs, into_inputs: which products add up to every output, or input, voxel.
+        indices: (V, 4) int32, the output voxels: scene, x, y, z.
+        spatial_shape: of their grid.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    centred: bool
+    into_outputs: Sums
+    into_inputs: Sums
+    indices: Tensor
+    spatial_shape: list[int]
+
+    def groups(self, rows: Tensor, voxels: Tensor) -> tuple[Tensor, ...]:
+        """Of (V, C) the rows of `voxels`, which is `inputs` or `outputs`, by group."""
+        if not self.centred:
+            return rows.index_select(0, voxels).split(self.counts)
+        return rows, *rows.index_select(0, voxels).split(self.counts[1:])
+
+    def transposed(self, indices: Tensor, spatial_shape: list[int]) -> "KernelMap":
+        """The map back onto the input voxels `indices`."""
+        return replace(
+            self,
+            inputs=self.outputs,
+            outputs=self.inputs,
+            into_outputs=self.into_inputs,
+            into_inputs=self.into_outputs,
+            indices=indices,
+            spatial_shape=spatial_shape,
+        )
+
+
+def submanifold_map(
+    indices: Tensor, spatial_shape: list[int], scenes: int, kernel: int
+) -> KernelMap:
+    """The map of an odd `kernel` onto the voxels (V, 4) themselves, unique and in any order.
+
+    Raises:
+        CleverError: the keys of the batch do not fit into 64 bits.
+    """
+    radius, voxels = kernel // 2, len(indices)
+    # Beyond the end of an axis lie `radius` empty cells: no neighbour's key is that of another row.
+    extents = [extent + radius for extent in spatial_shape]
+    keys, order = _keys(indices, extents, scenes).sort()
+    first_half = _neighbours(keys, extents, radius)
+    # Offset -d pairs the same voxels the other way round.
+    pairs = first_half + [(output, input) for input, output in reversed(first_half)]
+    inputs, outputs = (
+        order.index_select(0, torch.cat([pair[side] for pair in pairs])) for side in (0, 1)
+    )
+    centre, counts = len(first_half), [voxels, *(len(input) for input, _ in pairs)]
+    into_outputs = Sums.of(torch.cat([torch.arange(voxels), outputs]), voxels)
+    # What the product at place p of offset d is to an input, that at p of -d is to the output.
+    groups = torch.arange(sum(counts)).split(counts)
+    mirrored = torch.cat([groups[0], *reversed(groups[1:])])
+    return KernelMap(
+        inputs,
+        outputs,
+        (centre, *range(centre), *range(centre + 1, kernel**3)),
+        tuple(counts),
+        True,
+        into_outputs,
+        Sums(mirrored.index_select(0, into_outputs.order), into_outputs.starts),
+        indices,
+        spatial_shape,
+    )
+
+
+def _neighbours(keys: Tensor, extents: list[int], radius: int) -> list[tuple[Tensor, Tensor]]:
+    """(input, output) places in the sorted `keys` (V,) under every offset of the first half."""
+    beyond = torch.cat([keys, keys.new_full((1,), torch.iinfo(keys.dtype).max)])
+    offsets = range(-radius, radius + 1)
+    pairs = []
+    for x, y in ((x, y) for x in offsets for y in offsets if (x, y) <= (0, 0)):
+        sought = keys + ((x * extents[1] + y) * extents[2] - radius)
+        place = torch.searchsorted(keys, sought)
+        for z in offsets:
+            if (x, y, z) == (0, 0, 0):
+                break
+            # `place` is that of the first key not below the sought one.
+            hit = beyond.index_select(0, place) == sought
+            output = hit.nonzero().squeeze(1)
+            pairs.append((place.index_select(0, output), output))
+            place, sought = place + hit, sought + 1
+    return pairs
+
+
+def halving_map(indices: Tensor, spatial_shape: list[int], scenes: int, kernel: int) -> KernelMap:
+    """The map of a convolution with kernel = stride = `kernel` from the voxels (V, 4) onto the
+    coarser voxels that hold one, sorted by scene, x, y, z.
+
+    Raises:
+        CleverError: the keys of the batch do not fit into 64 bits.
+    """
+    coarse = [-(-extent // kernel) for extent in spatial_shape]
+    cells = torch.cat([indices[:, :1], indices[:, 1:] // kernel], 1)
+    unique, parent = torch.unique(_keys(cells, coarse, scenes), return_inverse=True)
+    parents = cells.new_empty(len(unique), 4).index_copy_(0, parent, cells)
+    x, y, z = (indices[:, 1:] % kernel).long().unbind(1)
+    offset = (x * kernel + y) * kernel + z
+    inputs = torch.argsort(offset, stable=True)
+    outputs = parent.index_select(0, inputs)
+    return KernelMap(
+        inputs,
+        outputs,
+        tuple(range(kernel**3)),
+        tuple(torch.bincount(offset, minlength=kernel**3).tolist()),
+        False,
+        Sums.of(outputs, len(unique)),
+        Sums.of(inputs, len(indices)),
+        parents,
+        coarse,
+    )
+
+
+def _keys(indices: Tensor, extents: list[int], scenes: int) -> Tensor:
+    """(V,) int64 that order voxels (V, 4) by scene, x, y, z, in a grid of `extents`."""
+    x, y, z = extents
+    if scenes * x * y * z >= 2**63:
+        raise CleverError(
+            f"{scenes} scenes of {x} x {y} x {z} voxels are more than 64 bits can number; use "
+            "fewer scenes a batch or larger voxels"
+        )
+    keys = indices[:, 0].long()
+    for axis, extent in enumerate(extents, 1):
+        keys = keys * extent + indices[:, axis]
+    return keys

@@ -1,0 +1,66 @@
+"""spconv is imported for a GPU alone, and quietly."""
+
+import subprocess
+import sys
+
+import pytest
+
+HIDDEN = """
+import sys
+for name in ("spconv", "spconv_triton", "cumm"):
+    sys.modules[name] = None  # importing it fails
+"""
+TRAIN = """
+import torch
+from clever.student.draws import Draws
+from clever.student.points import PointBatch
+from clever.student.registry import build_student
+
+torch.manual_seed(0)
+cloud = torch.rand(500, 4) * torch.tensor([8, 8, 2, 1])
+points = PointBatch.from_clouds([cloud, cloud[:200] + 0.1])
+for name in ("minkunet-tiny", "ptv3-tiny"):
+    student = build_student(name, 0.25)
+    student(points, Draws(points, [1, 2])).square().mean().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in student.parameters()), name
+    assert student.eval()(points).isfinite().all()
+"""
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+def test_students_train_on_a_cpu_without_spconv():
+    ran = run(HIDDEN + TRAIN)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_training_on_a_cpu_does_not_import_spconv():
+    ran = run(TRAIN + "import sys; print([name for name in sys.modules if 'spconv' in name])")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "['clever.student.backbones.spconv_layers']\n"
+
+
+def test_without_spconv_a_gpu_is_told_what_to_install():
+    script = "from clever.errors import CleverError\n"
+    script += "from clever.student.backbones.spconv_layers import spconv\n"
+    script += "try: spconv()\nexcept CleverError as error: print(error)"
+    assert run(HIDDEN + script).stdout == (
+        "no sparse convolution on a GPU: install spconv-cu120 (Python 3.11), spconv-cu126 (newer) "
+        "or spconv-triton, or choose `device=cpu`\n"
+    )
+
+
+def test_import_prints_nothing():
+    pytest.importorskip("spconv", exc_type=ImportError)
+    script = "import warnings; warnings.simplefilter('default'); "
+    script += "from clever.student.backbones.spconv_layers import spconv; import torch; "
+    script += "coords = torch.zeros(1, 4, dtype=torch.int32); "
+    script += "spconv().SparseConvTensor(torch.zeros(1, 1), coords, (1, 1, 1), 1); "
+    script += "warnings.warn('of our own', FutureWarning)"
+    ran = run(script)
+    assert ran.returncode == 0
+    assert "amp.custom" not in ran.stderr
+    assert "is_fx_tracing" not in ran.stderr
+    assert "of our own" in ran.stderr  # only spconv's are silenced
