@@ -212,7 +212,7 @@ def _set_image_size(network: Any, settings: TeacherSettings) -> str | None:
         if network.pretrained_cfg.get("fixed_input_size") and size != native:
             raise CleverError(
                 f"{settings.model} takes images of {native[0]}x{native[1]} only; give that "
-                "--image-size"
+                "`image_size`"
             )
         return None
     old_grid = (

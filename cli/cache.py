@@ -16,6 +16,7 @@ from ..pipeline.settings.care import (
     RepairSettings,
     VerifySettings,
 )
+from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..cache.care.copy import Copy
@@ -119,7 +120,7 @@ def _print_verification(summary: "VerifySummary") -> None:
     if summary.compared:
         print(f"{len(summary.compared)} frames compared with the dataset")
     for reason in summary.skipped:
-        print(f"not compared: {reason}")
+        print(f"not compared: {with_flags(reason, VerifySettings)}")
     if any(problem.remedy != "none" for problem in summary.problems):
         print(f"put them right with `clever cache repair {summary.path}`")
 
@@ -137,7 +138,7 @@ def _print_repair(summary: "RepairSummary") -> None:
                 "another machine, library version or --batch-images than when they were first made"
             )
     for layer, frame, reason in summary.skipped:
-        print(f"skipped {frame} [{layer}]: {reason}")
+        print(f"skipped {frame} [{layer}]: {with_flags(reason, RepairSettings)}")
     for problem in summary.left:
         print(f"left {problem}")
     print(f"{summary.path}: {_count(summary.found)} found, {len(summary.left)} left")
@@ -174,7 +175,8 @@ def _text(summary: "StoreSummary") -> str:
         lines += _teacher(teacher)
     for name, records in summary.failures.items():
         lines += [
-            f"  skipped   {record.id} [{name}] {record.reason} ({record.time})"
+            f"  skipped   {record.id} [{name}] "
+            f"{with_flags(record.reason, InfoSettings)} ({record.time})"
             for record in records
         ]
     return "\n".join(lines)

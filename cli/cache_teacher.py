@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..pipeline.settings.cache_teacher import CacheTeacherSettings
 from .printers import BAD_FRAMES
+from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.cache_teacher import CacheSummary
@@ -30,7 +31,11 @@ def cache_or_plan(settings: CacheTeacherSettings) -> "CacheSummary | Plan | None
 def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | None") -> int:
     """Print a run or a plan."""
     if settings.plan:
-        print(result or f"nothing to do: {settings.store} has all frames asked for")
+        print(
+            with_flags(str(result), CacheTeacherSettings)
+            if result
+            else f"nothing to do: {settings.store} has all frames asked for"
+        )
         return 0
     from ..pipeline.cache_teacher import CacheSummary
 
@@ -49,7 +54,7 @@ def print_summary(summary: "CacheSummary") -> None:
         print(f"{summary.path}: {work} ({rate:.2f} images/s)")
     print(f"teacher {summary.teacher.id}: {summary.teacher.description}")
     for frame, reason in summary.failed[:LISTED]:
-        print(f"skipped {frame}: {reason}")
+        print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:
         print(
             f"skipped {len(summary.failed) - LISTED} more: `clever cache info {summary.path}` "

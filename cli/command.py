@@ -18,6 +18,7 @@ from ..pipeline.settings.base import JobSettings
 from .diagnostics import diagnostics
 from .help import GroupedCommand, wide
 from .verbs import Verb
+from .wording import with_flags
 
 MISUSED = 2
 """Exit code of a problem that the user can mend."""
@@ -89,8 +90,12 @@ def _run(
     log_file: Path | None,
 ) -> int:
     """Run a command; returns its exit code."""
+
+    def wording(text: str) -> str:
+        return with_flags(text, settings, verb.arguments)
+
     try:
-        with diagnostics(quiet, log_file) as stream:
+        with diagnostics(wording, quiet, log_file) as stream:
             try:
                 resolved = settings.resolve(config, flags)
                 printer: Callable[[Any, Any], int] = load(verb.printer)

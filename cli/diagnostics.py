@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -16,12 +16,15 @@ class Diagnostics(io.TextIOBase):
 
     Args:
         terminal: the true standard error.
+        wording: how a text is put before it is shown.
         quiet: nothing but `error` reaches the terminal.
         log: also gets every line, with the time before it; progress then comes in lines.
     """
 
-    def __init__(self, terminal: TextIO, quiet: bool, log: TextIO | None) -> None:
-        self.terminal, self.quiet, self.log = terminal, quiet, log
+    def __init__(
+        self, terminal: TextIO, wording: Callable[[str], str], quiet: bool, log: TextIO | None
+    ) -> None:
+        self.terminal, self.wording, self.quiet, self.log = terminal, wording, quiet, log
         self._fresh = True
 
     def isatty(self) -> bool:
@@ -36,9 +39,10 @@ class Diagnostics(io.TextIOBase):
         return self.terminal.fileno()
 
     def write(self, text: str, /) -> int:
+        shown = self.wording(text)
         if not self.quiet:
-            self.terminal.write(text)
-        self._keep(text)
+            self.terminal.write(shown)
+        self._keep(shown)
         return len(text)
 
     def flush(self) -> None:
@@ -46,8 +50,9 @@ class Diagnostics(io.TextIOBase):
 
     def error(self, line: str) -> None:
         """A line that is always shown."""
-        print(line, file=self.terminal, flush=True)
-        self._keep(f"{line}\n")
+        shown = self.wording(line)
+        print(shown, file=self.terminal, flush=True)
+        self._keep(f"{shown}\n")
 
     def _keep(self, text: str) -> None:
         if self.log is None:
@@ -61,7 +66,9 @@ class Diagnostics(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def diagnostics(quiet: bool = False, log_file: Path | None = None) -> Iterator[Diagnostics]:
+def diagnostics(
+    wording: Callable[[str], str], quiet: bool = False, log_file: Path | None = None
+) -> Iterator[Diagnostics]:
     """Replace standard error for the duration of the block.
 
     Raises:
@@ -77,6 +84,6 @@ def diagnostics(quiet: bool = False, log_file: Path | None = None) -> Iterator[D
                 raise CleverError(
                     f"cannot write {log_file}: {error.strerror}; choose another --log-file"
                 ) from error
-        stream = Diagnostics(sys.stderr, quiet, log)
+        stream = Diagnostics(sys.stderr, wording, quiet, log)
         stack.enter_context(contextlib.redirect_stderr(stream))
         yield stream

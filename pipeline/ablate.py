@@ -63,10 +63,10 @@ def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
         name = name.strip().replace("-", "_")
         if not equals or not name or not parts:
             raise CleverError(
-                f"--vary {text}: should be a setting and its values, as in head=linear,mlp"
+                f"`vary={text}`: should be a setting and its values, as in head=linear,mlp"
             )
         if name in names or name in ("seed", "out"):
-            raise CleverError(f"--vary {text}: {name} is given elsewhere already")
+            raise CleverError(f"`vary={text}`: {name} is given elsewhere already")
         names.append(name)
         values.append(parts)
     return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]

@@ -86,7 +86,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             another writer.
     """
     if settings.workers is not None and settings.scheduler:
-        raise CleverError("--workers starts a cluster and --scheduler uses one; give one of them")
+        raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     request, key = teacher_request(settings), frame_choice(settings)
     with writer_lock(settings.store):
         store = existing_store(settings.store)

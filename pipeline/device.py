@@ -24,6 +24,6 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise CleverError(
-            "--device cuda: torch finds no CUDA device; use --device cpu or repair the driver"
+            "`device=cuda`: torch finds no CUDA device; use `device=cpu` or repair the driver"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -126,24 +126,21 @@ def point_features(student: Student, points: NDArray[np.float32]) -> NDArray[np.
 def _targets(settings: FeaturesSettings) -> dict[Path, Path]:
     """Output of every input."""
     if not settings.points:
-        raise CleverError(
-            "no point files given; name one or more: clever features FILE... --checkpoint RUN "
-            "--out OUT"
-        )
+        raise CleverError("no point files given; name one or more in `points`")
     ending = settings.out.suffix.lower().removeprefix(".")
     if ending in ("safetensors", "npy") and not settings.out.is_dir():
         first, *more = settings.points
         if more:
             raise CleverError(
-                f"--out {settings.out} is one file for {len(settings.points)} inputs; give a folder"
+                f"`out={settings.out}` is one file for {len(settings.points)} inputs; give a folder"
             )
         if settings.output_format not in (None, ending):
             raise CleverError(
-                f"--out {settings.out} is no {settings.output_format} file; leave --output-format "
+                f"`out={settings.out}` is no {settings.output_format} file; leave `output_format` "
                 "out"
             )
         if settings.out.exists():
-            raise CleverError(f"{settings.out} exists; remove it or choose another --out")
+            raise CleverError(f"{settings.out} exists; remove it or choose another `out`")
         return {first: settings.out}
     ending = settings.output_format or "safetensors"
     names = {
@@ -179,7 +176,7 @@ def _write(
     with np.errstate(over="ignore"):
         rows = rows.astype(settings.dtype)
     if np.isinf(rows).any():
-        raise CleverError(f"{source}: features are too large for float16; use --dtype float32")
+        raise CleverError(f"{source}: features are too large for float16; use `dtype=float32`")
     meta = {
         "source": str(source),
         "read": intensity,
@@ -204,7 +201,7 @@ def _scaling(cloud: PointCloud, points: NDArray[np.float32], scale: float | None
         notice(
             f"{cloud.path}: the brightest point has {high:.3g} of full intensity; if the file's "
             "full intensity is not "
-            f"{full:g}, give it with --intensity-scale"
+            f"{full:g}, give it with `intensity_scale`"
         )
     return f"{cloud.layout}, intensity / {full:g} = {np.nanmin(points[:, 3]):.3g} to {high:.3g}"
 

@@ -239,7 +239,7 @@ def _training_frames(
     if shared:
         raise CleverError(
             f"{len(shared)} frames are in the training and in the validation part, e.g. "
-            f"{dataset.frame_ids[shared[0]]}; choose other --train-sequences or --val-sequences "
+            f"{dataset.frame_ids[shared[0]]}; choose other `train_sequences` or `val_sequences` "
             "(or splits)"
         )
     return choose_frames(

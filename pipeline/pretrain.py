@@ -141,7 +141,7 @@ def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
     caches = [FeatureCache(settings.cache, name) for name in settings.teacher or (None,)]
     ids = [cache.teacher.id for cache in caches]
     if len(set(ids)) < len(ids):
-        raise CleverError(f"--teacher names {', '.join(ids)}: give each teacher once")
+        raise CleverError(f"`teacher` names {', '.join(ids)}: give each teacher once")
     return caches
 
 

@@ -98,7 +98,7 @@ class _Redo:
             raise CleverError(
                 f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the "
                 "dataset: give "
-                "--data-root; what can be mended without it is mended"
+                "`data_root`; what can be mended without it is mended"
             )
         self.store = Store(settings.path)
         self.dataset = open_source(settings, points)
@@ -195,7 +195,7 @@ def _stage(
     if differing := info.fingerprint.differences(teacher.fingerprint):
         raise CleverError(
             f"{info.id} is damaged and this teacher is another one: {differing}; "
-            "give the weights that it was made with by --weights"
+            "give the weights that it was made with by `weights`"
         )
     return build_stage(cache_settings, store, info, dataset, teacher)
 

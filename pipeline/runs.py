@@ -112,10 +112,10 @@ class Run:
             if differing:
                 raise CleverError(
                     f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
-                    "another --out"
+                    "another `out`"
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CleverError(f"{folder} exists and holds no run; choose another --out")
+            raise CleverError(f"{folder} exists and holds no run; choose another `out`")
         else:
             save_settings(settings, folder)
         if team:
@@ -169,6 +169,6 @@ def newest_run(job: str, root: Path = RUNS) -> Path:
     if not finished:
         raise CleverError(
             f"no finished {job} run under {root}; run `clever {job}` first or name one with "
-            "--checkpoint"
+            "`checkpoint`"
         )
     return max(finished)[1]

@@ -49,7 +49,7 @@ def starting_student(
     if name not in (None, student.name) or voxel_size not in (None, student.voxel_size):
         raise CleverError(
             f"{checkpoint} is a {student.name} with voxels of {student.voxel_size} m; leave "
-            "--student and --voxel-size out"
+            "`student` and `voxel_size` out"
         )
     origin = read_meta(checkpoint / WEIGHTS)["meta"].get("origin")
     words = f"from {checkpoint} ({origin})" if origin else f"from {checkpoint}"

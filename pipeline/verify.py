@@ -105,9 +105,9 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
         raise CleverError(f"{settings.path} was made from {origin}, not from {opened}")
     if set(dataset.frame_ids).isdisjoint(points.content.ids):
         raise CleverError(
-            f"{settings.data_root} has no frame of {settings.path}; give the --data-root, "
-            "--version, --split or "
-            "--sequences that it was made from"
+            f"{settings.data_root} has no frame of {settings.path}; give the `data_root`, "
+            "`version`, `split` or "
+            "`sequences` that it was made from"
         )
     return dataset
 

@@ -52,9 +52,7 @@ class Verification:
             file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()
         }
         if not self._names & {"zarr.json", place(POINTS_ID).seal}:
-            raise CleverError(
-                f"no feature cache at {path}; make one with `clever cache-teacher --cache PATH`"
-            )
+            raise CleverError(f"no feature cache at {path}; make one with clever cache-teacher")
         self.bytes = sum(
             (path / name).stat().st_size for name in self._names if "/commits/" in name
         )

@@ -32,7 +32,7 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_bytes())["attributes"]
     except FileNotFoundError as error:
         raise CleverError(
-            f"no feature cache at {folder}; make one with `clever cache-teacher --cache PATH`"
+            f"no feature cache at {folder}; make one with clever cache-teacher"
         ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise CleverError(

@@ -181,7 +181,7 @@ def choose_layer(layers: Sequence[str], name: str | None, store: str, whole: boo
     fitting = [layer for layer in layers if name is None or layer.startswith(name)]
     if len(fitting) != 1:
         hint = (
-            f"teacher {name!r} fits {len(fitting)} of them" if name else "choose one with --teacher"
+            f"teacher {name!r} fits {len(fitting)} of them" if name else "choose one with `teacher`"
         )
         raise CleverError(f"{store} has the teachers {present}; {hint}")
     return fitting[0]

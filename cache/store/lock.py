@@ -63,7 +63,7 @@ def _acquire(path: Path, store: Path) -> int:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise CleverError(
-                f"cannot write {path}: {error.strerror}; choose another --cache"
+                f"cannot write {path}: {error.strerror}; choose another `cache`"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -66,7 +66,7 @@ class Store(Contents):
         """
         if not seal_path(path, POINTS_ID).exists() and not (path / "zarr.json").exists():
             if path.exists() and (not path.is_dir() or _holds_files(path)):
-                raise CleverError(f"{path} exists and is no feature cache; choose another --cache")
+                raise CleverError(f"{path} exists and is no feature cache; choose another `cache`")
             content = PointContent.of(base, (), ())
             _write_files(path, POINTS_ID, content, (), layer_views(content, (), 0, 0))
         store = cls(path)
@@ -83,7 +83,7 @@ class Store(Contents):
         if self.base != base:
             differing = differences(as_json(self.base), as_json(base))
             raise CleverError(
-                f"{self.path} was made with other settings: {differing}; choose another --cache"
+                f"{self.path} was made with other settings: {differing}; choose another `cache`"
             )
         self.drop_parts()
 

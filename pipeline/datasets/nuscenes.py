@@ -185,7 +185,7 @@ def find_version(root: Path) -> str:
         found = ", ".join(there) or "no v1.0-* folder with tables"
         raise CleverError(
             f"{root} holds {found}; "
-            + ("choose one with --version" if there else "pass --data-root")
+            + ("choose one with `version`" if there else "pass `data_root`")
         )
     return there[0]
 
@@ -199,8 +199,8 @@ def _load_tables(root: Path, version: str) -> "NuScenes":
             ", ".join(sorted(path.parent.name for path in root.glob("*/scene.json"))) or "no tables"
         )
         raise CleverError(
-            f"{root} has no folder {version} (it holds {there}); pass another --version or "
-            "--data-root"
+            f"{root} has no folder {version} (it holds {there}); pass another `version` or "
+            "`data_root`"
         )
     try:
         return NuScenes(version, str(root), verbose=False)
@@ -243,7 +243,7 @@ def _scene_splits(devkit: "NuScenes", folder: Path, split: str) -> dict[str, str
     if not names:
         held = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
         raise CleverError(
-            f"{folder} has no scene of split {split!r}: it holds {held}; choose --split all"
+            f"{folder} has no scene of split {split!r}: it holds {held}; choose `split=all`"
         )
     return dict.fromkeys(names, split)
 

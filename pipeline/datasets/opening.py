@@ -61,7 +61,7 @@ def build_dataset(
         missing = (
             "no dataset folder given" if root is None else f"dataset folder {root} does not exist"
         )
-        raise CleverError(f"{missing}; pass --data-root or set CLEVER_DATA_ROOT")
+        raise CleverError(f"{missing}; pass `data_root` or set CLEVER_DATA_ROOT")
     choices = {"version": version, "split": split, "sequences": sequences or None}
     choices = {word: value for word, value in choices.items() if value is not None}
     options = options or {}
@@ -84,18 +84,18 @@ def _refuse_unknown(
     name, keywords = dataset.name, _keywords(dataset)
     for word in choices:
         if word not in keywords:
-            flags = [f"--{shared}" for shared in SHARED if shared in keywords]
-            instead = f" and choose with {' and '.join(flags)}" if flags else ""
+            offered = [f"`{shared}`" for shared in SHARED if shared in keywords]
+            instead = f" and choose with {' and '.join(offered)}" if offered else ""
             plural = word if word.endswith("s") else f"{word}s"
-            raise CleverError(f"{name} has no {plural}; leave --{word} out{instead}")
+            raise CleverError(f"{name} has no {plural}; leave `{word}` out{instead}")
     own = {word: keyword for word, keyword in keywords.items() if word not in SHARED}
     there = f"it has {', '.join(own)}" if own else "it has none"
     for option in options:
         if option not in own:
-            raise CleverError(f"{name} has no --dataset-option {option}; {there}")
+            raise CleverError(f"{name} has no dataset option {option}; {there}")
     for word, keyword in own.items():
         if keyword.default is keyword.empty and word not in options:
-            raise CleverError(f"{name} needs --dataset-option {word}=VALUE; {there}")
+            raise CleverError(f"{name} needs `dataset_option={word}=VALUE`; {there}")
 
 
 def _check(dataset: LidarDataset) -> None:

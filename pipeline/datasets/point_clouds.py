@@ -92,7 +92,7 @@ class PointCloud:
             raise CleverError(
                 f"{self.path} has coordinates up to {np.abs(placed).max():.0f} m, but a student "
                 "takes metres around "
-                "the sensor; give the sensor's position in the file's frame with --origin X,Y,Z"
+                "the sensor; give the sensor's position in the file's frame with `origin=X,Y,Z`"
             )
         points[valid, :3] = placed
         full = self.full if intensity_scale is None else intensity_scale
@@ -106,15 +106,15 @@ class PointCloud:
                 f"{self.path}, read as {self.layout}, holds {stored.dtype.name} intensities from "
                 f"{low:g} to {high:g}, "
                 "which have no agreed full scale; give the value of full intensity with "
-                "--intensity-scale, such as 255"
+                "`intensity_scale`, such as 255"
             )
         scaled = stored.astype(np.float32) / np.float32(full)
         if not (scaled.min() >= 0 and scaled.max() <= 1):  # NaN fails too
             raise CleverError(
                 f"{self.path}, read as {self.layout}, has intensities from {low:g} to {high:g}, "
                 f"expected 0 to {full:g};"
-                " give the value of full intensity with --intensity-scale, or the right "
-                "--input-format"
+                " give the value of full intensity with `intensity_scale`, or the right "
+                "`input_format`"
             )
         return scaled
 
@@ -137,7 +137,7 @@ def read_cloud(
         layout = SUFFIXES.get(suffix(path), "auto")
     if layout == "auto":
         raise CleverError(
-            f"{path}: unknown ending; known: {', '.join(SUFFIXES)}; or name its --input-format"
+            f"{path}: unknown ending; known: {', '.join(SUFFIXES)}; or name its `input_format`"
         )
     if not path.is_file():
         raise CleverError(
@@ -147,7 +147,7 @@ def read_cloud(
         raise CleverError(f"{path} is empty; restore the file")
     if intensity_field and layout not in ("pcd", "ply"):
         raise CleverError(
-            f"{path}: {layout} files have no named fields; leave --intensity-field out"
+            f"{path}: {layout} files have no named fields; leave `intensity_field` out"
         )
     cloud = _READERS[layout](path, intensity_field)
     if not len(cloud.xyz):
@@ -174,7 +174,7 @@ def _read_flat(path: Path, layout: str, columns: int, full: float) -> PointCloud
         raise CleverError(
             f"{path} has {len(data)} bytes, no multiple of {4 * columns} a point as {layout} has; "
             "restore the file or "
-            "name its --input-format"
+            "name its `input_format`"
         )
     rows = np.frombuffer(data, "<f4").reshape(-1, columns)
     return PointCloud(path, layout, rows[:, :3], rows[:, 3], full)
@@ -242,7 +242,7 @@ def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | No
         raise CleverError(
             f"{path} has {'no field ' + chosen if chosen else 'no intensity'} among its fields "
             f"{known}; name one with "
-            f"--intensity-field, or leave intensity out with --intensity-field {NO_FIELD}"
+            f"`intensity_field`, or leave intensity out with `intensity_field={NO_FIELD}`"
         )
     intensity = np.asarray(rows[chosen])
     return PointCloud(
@@ -278,5 +278,5 @@ def _parse(path: Path, read: Callable[[], Any], *errors: type[Exception]) -> Any
     except known as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CleverError(
-            f"cannot read {path}: {reason}; restore the file or name its --input-format"
+            f"cannot read {path}: {reason}; restore the file or name its `input_format`"
         ) from error

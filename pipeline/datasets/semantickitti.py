@@ -167,7 +167,7 @@ def _sequence_folders(root: Path) -> dict[str, Path]:
     folders = {path.parent.name: path.parent for path in sorted(parent.glob("*/velodyne"))}
     if not folders:
         raise CleverError(
-            f"{parent} holds no KITTI sequence (NN/velodyne/*.bin); pass another --data-root"
+            f"{parent} holds no KITTI sequence (NN/velodyne/*.bin); pass another `data_root`"
         )
     return folders
 
@@ -181,7 +181,7 @@ def _choose(
         missing = [number for number in chosen if number not in folders]
         if missing:
             raise CleverError(
-                f"no sequence {', '.join(missing)}: {there}; choose among them with --sequences"
+                f"no sequence {', '.join(missing)}: {there}; choose among them with `sequences`"
             )
     elif split == "all":
         chosen = list(folders)
@@ -193,7 +193,7 @@ def _choose(
         )
     if not chosen:
         raise CleverError(
-            f"no sequence of split {split!r}: {there}; choose with --sequences or --split all"
+            f"no sequence of split {split!r}: {there}; choose with `sequences` or `split=all`"
         )
     return chosen
 

@@ -71,7 +71,7 @@ def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
     except OSError as error:
-        raise CleverError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+        raise CleverError(f"cannot write {out}: {error.strerror}; choose another `out`") from error
     try:
         part.chmod(0o755)
         recordings = sorted(_record(settings, part), key=lambda item: (item.scene, item.keyframe))
@@ -84,7 +84,7 @@ def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
         fsync_folder(out.parent)
     except OSError as error:
         raise CleverError(
-            f"cannot write {out}: {error.strerror}; choose another --out or free the disk"
+            f"cannot write {out}: {error.strerror}; choose another `out` or free the disk"
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -107,11 +107,11 @@ def _refuse_occupied(out: Path) -> None:
         occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
         raise CleverError(
-            f"cannot look into {out}: {error.strerror}; choose another --out"
+            f"cannot look into {out}: {error.strerror}; choose another `out`"
         ) from error
     if occupied:
         raise CleverError(
-            f"{out} exists and is not an empty folder; choose another --out or remove it"
+            f"{out} exists and is not an empty folder; choose another `out` or remove it"
         )
 
 
@@ -142,7 +142,7 @@ def _record(settings: MakeDrivesSettings, root: Path) -> Iterator[Recording]:
                 yield future.result()
                 track.advance()
         except BrokenProcessPool as error:
-            raise CleverError("a worker of make-drives died; try again with --workers 1") from error
+            raise CleverError("a worker of make-drives died; try again with `workers=1`") from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -30,7 +30,7 @@ frame."""
 CUDA_THREADS = 2
 """Batches on their way through a GPU: one computes while the codes of the other are fetched."""
 
-NOT_FINITE = "the teacher's features hold NaN or infinity; try --precision fp32"
+NOT_FINITE = "the teacher's features hold NaN or infinity; try `precision=fp32`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class StageOne:
             tokens = self.teacher.features(images)
         except torch.cuda.OutOfMemoryError as error:
             raise CleverError(
-                f"{len(images)} images at once fill the GPU; take a smaller --batch-images"
+                f"{len(images)} images at once fill the GPU; take a smaller `batch_images`"
             ) from error
         return [item.row for item in good], tokens.unflatten(
             0, (len(good), len(self.store.cameras))

@@ -62,7 +62,7 @@ class FrameReader:
         if frame_id not in self:
             raise CleverError(
                 f"frame {frame_id} shares a shard with the frames asked for but is not among them; "
-                "use the --sequences or --split of the run that began this cache"
+                "use the `sequences` or `split` of the run that began this cache"
             )
         frame = self.dataset.frame(self._positions[frame_id])
         _check(frame, self.store.cameras)

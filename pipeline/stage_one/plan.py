@@ -132,10 +132,10 @@ class Plan:
 
     def _scaled(self, scale: int) -> str:
         if self.device != "cuda":
-            return f"on {scale} machines like this one (--scheduler)"
+            return f"on {scale} machines like this one (`scheduler`)"
         busy = scale * self.measured.decode_seconds * self.measured.frames / self.measured.seconds
         decoding = f"if {busy:.1f} cores decode; there are {self.cores}"
-        return f"on {scale} GPUs (--workers {scale}) {decoding}"
+        return f"on {scale} GPUs (`workers={scale}`) {decoding}"
 
 
 def plan(settings: CacheTeacherSettings) -> Plan | None:
@@ -159,7 +159,7 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         folder = tempfile.TemporaryDirectory(prefix=f".{settings.store.name}.plan-", dir=parent)
     except OSError as error:
         raise CleverError(
-            f"cannot write in {parent}: {error.strerror}; choose another --cache"
+            f"cannot write in {parent}: {error.strerror}; choose another `cache`"
         ) from error
     with folder as name:
         store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
@@ -191,7 +191,7 @@ def _measure(first: StageOne, second: StageOne, ids: list[str]) -> Measured:
     decode = (time.perf_counter() - started) / len(rows)
     if not loaded:
         raise CleverError(
-            f"frame {spread[0]} and the rest of the sample cannot be read; run without --plan for "
+            f"frame {spread[0]} and the rest of the sample cannot be read; run without `plan` for "
             "reasons"
         )
     teacher = _teacher_seconds(first, torch.cat(loaded)) / len(loaded)

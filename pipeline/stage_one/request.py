@@ -155,7 +155,7 @@ def wanted_frames(
     ids, scenes = list(dataset.frame_ids[: settings.limit]), list(dataset.scenes[: settings.limit])
     if not ids:
         raise CleverError(
-            f"{settings.dataset} has no frames in split {settings.split}; choose another --split"
+            f"{settings.dataset} has no frames in split {settings.split}; choose another `split`"
         )
     return ids, scenes
 

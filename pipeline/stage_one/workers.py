@@ -167,7 +167,7 @@ def _result(future: Future) -> Any:
         raise CleverError(
             f"{error.allowed_failures + 1} workers died in turn on task {error.task}, most likely "
             "out of memory; "
-            "use fewer --workers or a smaller --batch-images, and run the same command again to go "
+            "use fewer `workers` or a smaller `batch_images`, and run the same command again to go "
             "on"
         ) from error
     except CancelledError as error:
@@ -193,7 +193,7 @@ def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client
         client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise CleverError(
-            f"no Dask scheduler answers at {scheduler}: {error}; check --scheduler"
+            f"no Dask scheduler answers at {scheduler}: {error}; check `scheduler`"
         ) from error
     with client:
         if not client.nthreads():

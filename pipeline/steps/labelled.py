@@ -103,7 +103,7 @@ def choose_frames(
     every = round(1 / fraction)
     if abs(every * fraction - 1) > 1e-6:
         raise CleverError(
-            f"--sampler {sampler} takes every n-th: --fraction must be 1/n, not {fraction}"
+            f"`sampler={sampler}` takes every n-th: `fraction` must be 1/n, not {fraction}"
         )
     if sampler == "stride":
         return list(indices[::every])

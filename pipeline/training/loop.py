@@ -125,7 +125,7 @@ class Fit:
                 raise SystemExit(INTERRUPTED)
             raise KeyboardInterrupt(
                 f"stopped after step {self.progress.step} of {self.order.steps}; "
-                f"the same command with --out {self.run.folder} goes on"
+                f"the same command with `out={self.run.folder}` goes on"
             )
         return self.progress
 
@@ -262,7 +262,7 @@ class Fit:
             f"loss {loss} and gradient norm {norm} at step {number + 1} in frames "
             f"{', '.join(ids)}; "
             f"the checkpoint of step {self.saved} stays in {self.run.folder}; look at these frames "
-            "or lower --lr"
+            "or lower `lr`"
         )
 
     def _pause(self, number: int, log: TrainingLog | None) -> None:
@@ -401,7 +401,7 @@ def check_step(settings: TrainingSettings, team: Team, mix3d: float) -> None:
         CleverError: it cannot.
     """
     if settings.precision == "fp16" and team.device.type != "cuda":
-        raise CleverError("--precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        raise CleverError("`precision=fp16` needs a GPU; use bf16 or fp32 on a CPU")
     parts = team.size * settings.accumulate
     if parts == 1:
         return
@@ -409,7 +409,7 @@ def check_step(settings: TrainingSettings, team: Team, mix3d: float) -> None:
     if settings.batch_size % whole:
         pairs = ", in pairs for Mix3D" if mix3d else ""
         raise CleverError(
-            f"--batch-size {settings.batch_size} cannot be shared by {team.size} processes x "
+            f"`batch_size={settings.batch_size}` cannot be shared by {team.size} processes x "
             f"{settings.accumulate} "
             f"parts{pairs}; choose a multiple of {whole}"
         )

@@ -88,7 +88,7 @@ class TrainingState:
         if changed:
             raise CleverError(
                 f"the run in {self.path.parent} read other {', '.join(changed)} than now; choose "
-                "another --out"
+                "another `out`"
             )
         moments: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, Tensor] = {}

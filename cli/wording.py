@@ -1,0 +1,40 @@
+"""Settings in messages, named as the flags that set them."""
+
+import re
+from collections.abc import Sequence
+
+from ..pipeline.settings.base import JobSettings
+
+_SETTING = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+"""A setting as the library names it: `` `cache` `` or `` `split=all` ``."""
+
+
+def with_flags(text: str, settings: type[JobSettings], arguments: Sequence[str] = ()) -> str:
+    """`text` with every setting of a command named by its flag: `` `split=all` `` becomes ``--split
+    all``, or both of ``--train-split`` and ``--val-split`` where the command has these.
+
+    One that is given by position (`arguments`) becomes its place-holder in the help, and one that
+    the command does not have keeps its name.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        return match[1].upper() if match[1] in arguments else _flag(match[1], match[2], settings)
+
+    return _SETTING.sub(flag, text)
+
+
+def _flag(name: str, value: str | None, settings: type[JobSettings]) -> str:
+    fields = settings.model_fields
+    own = [name] if name in fields else [field for field in fields if field.endswith(f"_{name}")]
+    if not own:
+        return name if value is None else f"{name}={value}"
+    return " or ".join(_typed(field, value, settings) for field in own)
+
+
+def _typed(field: str, value: str | None, settings: type[JobSettings]) -> str:
+    """The flag of one field, with its value as it is typed."""
+    information = settings.model_fields[field]
+    flag = (information.alias or field).replace("_", "-")
+    if information.annotation in (bool, bool | None) and value in ("yes", "no"):
+        return f"--{flag}" if value == "yes" else f"--no-{flag}"
+    return f"--{flag}" if value is None else f"--{flag} {value}"
