@@ -24,17 +24,17 @@ def with_flags(text: str, settings: type[JobSettings], arguments: Sequence[str] 
 
 
 def _flag(name: str, value: str | None, settings: type[JobSettings]) -> str:
-    fields = settings.model_fields
-    own = [name] if name in fields else [field for field in fields if field.endswith(f"_{name}")]
+    fields = {field.alias or key: field for key, field in settings.model_fields.items()}
+    parts = [key for key in fields if key.endswith(f"_{name}")]
+    own = [name] if name in fields else parts
     if not own:
         return name if value is None else f"{name}={value}"
-    return " or ".join(_typed(field, value, settings) for field in own)
+    return " or ".join(_typed(key, fields[key].annotation, value) for key in own)
 
 
-def _typed(field: str, value: str | None, settings: type[JobSettings]) -> str:
-    """The flag of one field, with its value as it is typed."""
-    information = settings.model_fields[field]
-    flag = (information.alias or field).replace("_", "-")
-    if information.annotation in (bool, bool | None) and value in ("yes", "no"):
+def _typed(name: str, annotation: object, value: str | None) -> str:
+    """One flag, with its value as it is typed."""
+    flag = name.replace("_", "-")
+    if annotation in (bool, bool | None) and value in ("yes", "no"):
         return f"--{flag}" if value == "yes" else f"--no-{flag}"
     return f"--{flag}" if value is None else f"--{flag} {value}"

@@ -110,8 +110,8 @@ def _explain(
 ) -> str:
     """One pydantic error as a line: where the value came from, what it was, what is allowed."""
     name = str(detail["loc"][0]) if detail["loc"] else "settings"
-    flag = "--" + name.replace("_", "-")
-    source = flag if name in flags or config is None else f"{name} in {config}"
+    setting = f"`{name}`"
+    source = setting if name in flags or config is None else f"{name} in {config}"
     if detail["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, n=3)
         hint = (
@@ -121,7 +121,7 @@ def _explain(
         )
         return f"unknown setting {source}: {hint}"
     if detail["type"] == "missing":
-        return f"{flag} is required"
+        return f"{setting} is required"
     reason = (
         str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
     )

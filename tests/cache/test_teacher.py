@@ -598,7 +598,7 @@ def test_hub_out_of_reach_names_both_other_ways(empty_hub: Path) -> None:
         "vits14",
         "timm/vit_small_patch14_dinov2.lvd142m",
         "no network",
-        "--weights FILE",
+        "`weights=FILE`",
         "random:SEED",
     ):
         assert part in text

@@ -36,7 +36,7 @@ def test_every_combination_in_the_order_given() -> None:
     assert combinations([]) == [{}]
     assert name_of({}) == "as given"
     for wrong in (["head"], ["head="], ["=mlp"], ["seed=1,2"], ["a=1", "a=2"]):
-        with pytest.raises(CleverError, match=r"^--vary"):
+        with pytest.raises(CleverError, match=r"^`vary="):
             combinations(wrong)
 
 
@@ -111,6 +111,6 @@ def test_a_wrong_value_shows_before_anything_is_trained(
         "vary": ["head=mlp,deep"],
         "out": tmp_path / "out",
     }
-    with pytest.raises(CleverError, match=r"^--head is 'deep': should be 'mlp' or 'linear'"):
+    with pytest.raises(CleverError, match=r"^`head` is 'deep': should be 'mlp' or 'linear'"):
         ablate(AblateSettings.resolve(None, given))
     assert not (tmp_path / "out").exists()

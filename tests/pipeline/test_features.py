@@ -92,7 +92,7 @@ def test_rows_are_the_students_features_of_the_points(
     half = np.load(tmp_path / "c.npy")
     assert half.dtype == np.float16
     np.testing.assert_array_equal(half, wanted.astype(np.float16))
-    with pytest.raises(CleverError, match=r"c\.npy exists; remove it or choose another --out"):
+    with pytest.raises(CleverError, match=r"c\.npy exists; remove it or choose another `out`"):
         features(settings(points=[path], checkpoint=run, out=tmp_path / "c.npy"))
 
 
@@ -180,10 +180,10 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     os.utime(run / "student.safetensors", (newest + 1, newest + 1))
     assert len(features(settings(points=paths, **given)).written) == 3
     with pytest.raises(
-        CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another --out"
+        CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another `out`"
     ):
         features(settings(points=paths, **given, dtype="float16"))
-    with pytest.raises(CleverError, match=r"run exists and holds no run; choose another --out"):
+    with pytest.raises(CleverError, match=r"run exists and holds no run; choose another `out`"):
         features(settings(points=paths, checkpoint=run, out=run))
 
 
@@ -195,9 +195,9 @@ def test_outputs_that_would_collide_or_contradict(
         CleverError, match=r"one/a\.bin and .*two/a\.bin would both become a\.safetensors"
     ):
         features(settings(points=[one, other], checkpoint=run, out=tmp_path / "out"))
-    with pytest.raises(CleverError, match=r"a\.npy is one file for 2 inputs; give a folder"):
+    with pytest.raises(CleverError, match=r"a\.npy` is one file for 2 inputs; give a folder"):
         features(settings(points=[one, other], checkpoint=run, out=tmp_path / "a.npy"))
-    with pytest.raises(CleverError, match=r"a\.npy is no safetensors file"):
+    with pytest.raises(CleverError, match=r"a\.npy` is no safetensors file"):
         features(
             settings(
                 points=[one], checkpoint=run, out=tmp_path / "a.npy", output_format="safetensors"
@@ -220,7 +220,7 @@ def test_features_that_do_not_fit(
     save_student(tmp_path / "large", large, {})
     given = {"points": [path], "checkpoint": tmp_path / "large", "out": tmp_path / "a.npy"}
     with pytest.raises(
-        CleverError, match=r"a\.bin: features are too large for float16; use --dtype float32"
+        CleverError, match=r"a\.bin: features are too large for float16; use `dtype=float32`"
     ):
         features(settings(**given, dtype="float16"))
     features(settings(**given))

@@ -209,7 +209,7 @@ def test_the_same_seed_starts_both_rows_alike(
     assert loaded.evaluation.confusion == random.evaluation.confusion
     assert loaded.training.initialisation == f"from {tmp_path / 'pretrained'} (nothing)"
     with pytest.raises(
-        CleverError, match=r"is a minkunet-tiny with voxels of 0.5 m; leave --student"
+        CleverError, match=r"is a minkunet-tiny with voxels of 0.5 m; leave `student`"
     ):
         finetune(settings(tmp_path / "c", checkpoint=tmp_path / "pretrained", student="minkunet34"))
 
@@ -261,7 +261,7 @@ def test_every_nth_scene_or_frame() -> None:
     by_scene = choose_frames(everything, SCENES, 0.1, "scenes", 0)
     assert by_scene == [*range(7), *range(70, 77)]
     assert choose_frames(everything, SCENES, 0.05, "stride", 0) == list(range(0, 140, 20))
-    with pytest.raises(CleverError, match=r"--fraction must be 1/n, not 0\.3"):
+    with pytest.raises(CleverError, match=r"`fraction` must be 1/n, not 0\.3"):
         choose_frames(everything, SCENES, 0.3, "scenes", 0)
 
 

@@ -203,7 +203,7 @@ def test_a_signal_lets_the_step_end_and_keeps_it(
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(
         KeyboardInterrupt,
-        match=r"stopped after step 3 of 5; the same command with --out .* goes on",
+        match=r"stopped after step 3 of 5; the same command with `out=.*` goes on",
     ):
         pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
     assert signal.getsignal(signal.SIGINT) is before
@@ -310,7 +310,7 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
     torch.testing.assert_close(shared, gradients, atol=1e-7, rtol=1e-4)
     assert totals["distillation"] == 6
     with pytest.raises(
-        CleverError, match=r"--batch-size 6 cannot be shared by 1 processes x 2 parts, in pairs for"
+        CleverError, match=r"`batch_size=6` cannot be shared by 1 processes x 2 parts, in pairs for"
     ):
         pretrain(toy_settings(Path(cache.path), tmp_path / "run", batch_size=6, accumulate=2))
 
@@ -335,7 +335,7 @@ def test_another_run_at_out_is_an_error_with_the_differing_fields(
         pretrain(toy_settings(cache, tmp_path / "run", epochs=5, lr=0.5))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
-    with pytest.raises(CleverError, match="holds no run; choose another --out"):
+    with pytest.raises(CleverError, match="holds no run; choose another `out`"):
         pretrain(toy_settings(cache, tmp_path / "full"))
 
 

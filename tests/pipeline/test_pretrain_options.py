@@ -65,7 +65,7 @@ def test_scalr_s_recipe_yields_to_config_and_flags(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("recipe: scalr\ncache: x\nepochs: 7\nlr: 0.5\n")
     mixed = PretrainSettings.resolve(tmp_path / "mine.yaml", {"lr": 0.25})
     assert (mixed.epochs, mixed.lr, mixed.view) == (7, 0.25, "one-camera")
-    with pytest.raises(CleverError, match=r"^--recipe is 'slidr': should be 'clever' or 'scalr'$"):
+    with pytest.raises(CleverError, match=r"^`recipe` is 'slidr': should be 'clever' or 'scalr'$"):
         PretrainSettings.resolve(None, {"cache": "x", "recipe": "slidr"})
 
 
@@ -198,7 +198,7 @@ def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(
     assert 0 < abs(rough[0]["distillation"] / exact[0]["distillation"] - 1) < 0.01
     assert rough[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)
     with pytest.raises(
-        CleverError, match="--precision fp16 needs a GPU; use bf16 or fp32 on a CPU"
+        CleverError, match="`precision=fp16` needs a GPU; use bf16 or fp32 on a CPU"
     ):
         pretrain(settings(cache, tmp_path / "fp16", precision="fp16"))
     assert not (tmp_path / "fp16").exists()

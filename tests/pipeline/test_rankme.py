@@ -210,7 +210,7 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(
         f"from {tmp_path / 'run'} (distilled from toy)",
     )
     with pytest.raises(
-        CleverError, match=r"is a minkunet-tiny with voxels of 0\.5 m; leave --student"
+        CleverError, match=r"is a minkunet-tiny with voxels of 0\.5 m; leave `student`"
     ):
         rankme(
             RankmeSettings.resolve(

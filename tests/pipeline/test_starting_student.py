@@ -55,5 +55,5 @@ def test_a_checkpoint_of_another_student_is_refused(
     with pytest.raises(CleverError) as error:
         starting_student(tmp_path, name, voxel_size, 0)
     assert str(error.value) == (
-        f"{tmp_path} is a minkunet-tiny with voxels of 0.25 m; leave --student and --voxel-size out"
+        f"{tmp_path} is a minkunet-tiny with voxels of 0.25 m; leave `student` and `voxel_size` out"
     )

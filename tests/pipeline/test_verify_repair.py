@@ -223,7 +223,7 @@ def test_without_dataset(world: World) -> None:
     flip(world.store / "frames/pose/c/0/0/0", 30)
     flip(world.store / "points/xyzi/c/1/0/0", 30)
     with pytest.raises(
-        CleverError, match="shards 1 of points are damaged and need the dataset: give --data-root"
+        CleverError, match="shards 1 of points are damaged and need the dataset: give `data_root`"
     ):
         world.repair(data_root=None)
     assert (world.store / "frames/pose/c/0/0/0").read_bytes() == world.intact["frames/pose/c/0/0/0"]

@@ -93,5 +93,5 @@ def test_full_disk_still_locks(tmp_path: Path) -> None:
 
 def test_no_place_for_a_store(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CleverError, match=r"cannot write .*; choose another --cache"):
+    with pytest.raises(CleverError, match=r"cannot write .*; choose another `cache`"):
         writer_lock(tmp_path / "file" / "a.zarr").__enter__()

@@ -335,13 +335,13 @@ def test_version_is_found_where_it_is_plain(
     assert NuScenesDataset(root, split="all").scenes == ["scene-0061"]
     write_nuscenes({"scene-0077": 1}, version="v1.0-test", labels=False)
     with pytest.raises(
-        CleverError, match=r"holds v1\.0-mini, v1\.0-test; choose one with --version"
+        CleverError, match=r"holds v1\.0-mini, v1\.0-test; choose one with `version`"
     ):
         NuScenesDataset(root, split="all")
     write_nuscenes({"scene-0001": 1}, version="v1.0-trainval", labels=False)
     assert NuScenesDataset(root, split="all").scenes == ["scene-0001"]
     with pytest.raises(
-        CleverError, match=r"holds no v1\.0-\* folder with tables; pass --data-root"
+        CleverError, match=r"holds no v1\.0-\* folder with tables; pass `data_root`"
     ):
         NuScenesDataset(tmp_path)
 
@@ -349,7 +349,7 @@ def test_version_is_found_where_it_is_plain(
 def test_wrong_version_and_split_say_what_is_there(nuscenes_root: Path) -> None:
     with pytest.raises(
         CleverError,
-        match=r"no folder v1\.0-trainval \(it holds v1\.0-mini\); pass another --version",
+        match=r"no folder v1\.0-trainval \(it holds v1\.0-mini\); pass another `version`",
     ):
         NuScenesDataset(nuscenes_root, "v1.0-trainval")
     with pytest.raises(CleverError, match=r"has no split 'testing'; choose train, val or all"):
@@ -360,7 +360,7 @@ def test_split_without_scenes_says_which_there_are(shared_data: Path) -> None:
     root = shared_data / "nuscenes"
     assert NuScenesDataset(root).frame_ids == ["ca9a282c9e77460f8360f564131a8af5"]
     with pytest.raises(
-        CleverError, match="no scene of split 'val': it holds scene-0061; choose --split all"
+        CleverError, match="no scene of split 'val': it holds scene-0061; choose `split=all`"
     ):
         NuScenesDataset(root, split="val")
 
@@ -381,5 +381,5 @@ def test_build_dataset(nuscenes_root: Path, kitti_root: Path) -> None:
     with pytest.raises(CleverError, match="nuscenes has no sequences"):
         build_dataset("nuscenes", nuscenes_root, sequences=["40"])
     for root in (None, nuscenes_root / "absent"):
-        with pytest.raises(CleverError, match="pass --data-root or set CLEVER_DATA_ROOT"):
+        with pytest.raises(CleverError, match="pass `data_root` or set CLEVER_DATA_ROOT"):
             build_dataset("nuscenes", root)

@@ -147,7 +147,7 @@ def test_a_plugged_dataset_from_cache_to_verification(
         ("absent.module:Tiny", "cannot import absent.module: No module named 'absent'"),
         ("tiny_set:Tony", "module 'tiny_set' has no attribute 'Tony'"),
         ("tiny_set:np", "tiny_set:np is no dataset class"),
-        ("tiny --dataset-option depth=3", "tiny has no --dataset-option depth; it has distance"),
+        ("tiny --dataset-option depth=3", "tiny has no dataset option depth; it has distance"),
         ("tiny --dataset-option distance", "'distance' should be NAME=VALUE"),
         ("tiny --dataset-option distance=far", "distance=far is no number of metres"),
         ("tiny --split val", "tiny has no splits; leave --split out and choose with --version"),
@@ -187,7 +187,7 @@ def test_entry_points_that_mislead(
 
 
 def test_semantickitti_has_no_versions(kitti_root: Path) -> None:
-    with pytest.raises(CleverError, match="semantickitti has no versions; leave --version out"):
+    with pytest.raises(CleverError, match="semantickitti has no versions; leave `version` out"):
         build_dataset("semantickitti", kitti_root, version="v1.0-mini")
 
 

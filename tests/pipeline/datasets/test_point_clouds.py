@@ -177,7 +177,7 @@ def test_las_in_a_national_grid(cloud: Cloud, tmp_path: Path, name: str) -> None
     points = found.points(origin=place)
     np.testing.assert_allclose(points[:, :3], cloud[:, :3], atol=1e-5)
     np.testing.assert_allclose(points[:, 3], cloud[:, 3], atol=1e-6)
-    with pytest.raises(CleverError, match=r"coordinates up to 53340\d\d m, .* with --origin X,Y,Z"):
+    with pytest.raises(CleverError, match=r"coordinates up to 53340\d\d m, .* with `origin=X,Y,Z`"):
         found.points()
 
 

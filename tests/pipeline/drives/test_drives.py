@@ -400,7 +400,7 @@ def test_an_occupied_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CleverError, match="choose another --out"):
+    with pytest.raises(CleverError, match="choose another `out`"):
         make_drives(MakeDrivesSettings(out=tmp_path / "file" / "out", **SMALL))
 
 

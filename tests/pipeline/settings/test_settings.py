@@ -49,13 +49,13 @@ def test_names_take_commas_and_refuse_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"cache": "x", "head": "mpl"}, "--head is 'mpl': should be 'mlp' or 'linear'"),
+        ({"cache": "x", "head": "mpl"}, "`head` is 'mpl': should be 'mlp' or 'linear'"),
         (
             {"cache": "x", "head_layers": 0},
-            "--head-layers is 0: should be greater than or equal to 1",
+            "`head_layers` is 0: should be greater than or equal to 1",
         ),
-        ({"cache": "x", "lr": float("nan")}, "--lr is nan: should be a finite number"),
-        ({}, "--cache is required"),
+        ({"cache": "x", "lr": float("nan")}, "`lr` is nan: should be a finite number"),
+        ({}, "`cache` is required"),
     ],
 )
 def test_a_bad_flag_is_one_line_with_the_allowed_values(

@@ -396,7 +396,7 @@ def test_features_that_are_not_finite_are_a_bad_frame(
     monkeypatch.setattr(Teacher, "features", spoiled)
     summary = fill(root, tmp_path / "store.zarr")
     assert [frame for frame, _ in summary.failed] == ["00/000005"]
-    assert "NaN or infinity; try --precision fp32" in summary.failed[0][1]
+    assert "NaN or infinity; try `precision=fp32`" in summary.failed[0][1]
     with pytest.raises(FrameError, match="frame 00/000005: the teacher's features"):
         fill(root, tmp_path / "strict.zarr", strict=True)
 

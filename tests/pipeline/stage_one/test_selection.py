@@ -74,9 +74,9 @@ def test_version_is_found(write_nuscenes: Writes) -> None:
     root = write_nuscenes({"scene-0061": 1}, version="v1.0-made", splits={"train": ["scene-0061"]})
     assert build_dataset("nuscenes", root).frame_ids == ["scene-0061-0"]
     write_nuscenes({"scene-0103": 1}, version="v1.0-mini")
-    with pytest.raises(CleverError, match=r"holds v1.0-made, v1.0-mini; choose one with --version"):
+    with pytest.raises(CleverError, match=r"holds v1.0-made, v1.0-mini; choose one with `version`"):
         build_dataset("nuscenes", root)
     write_nuscenes({"scene-0001": 2}, version="v1.0-trainval")
     assert build_dataset("nuscenes", root).frame_ids == ["scene-0001-0", "scene-0001-1"]
-    with pytest.raises(CleverError, match=r"holds no v1.0-\* folder with tables; pass --data-root"):
+    with pytest.raises(CleverError, match=r"holds no v1.0-\* folder with tables; pass `data_root`"):
         build_dataset("nuscenes", root / "samples")

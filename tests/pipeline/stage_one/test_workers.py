@@ -133,7 +133,7 @@ def test_shards_on_which_workers_keep_dying_are_one_line(
     job.join()
     scheduler.allowed_failures = allowed
     assert "1 workers died in turn on task clever_fill-" in str(job.error)
-    assert "fewer --workers" in str(job.error)
+    assert "fewer `workers`" in str(job.error)
     assert not list((tmp_path / "store.zarr").rglob("*.part"))
     cache_teacher(settings(root, tmp_path / "store.zarr"))
     assert tree(tmp_path / "store.zarr") == alone
@@ -275,7 +275,7 @@ def test_a_plan_in_words() -> None:
         "core" in text
     )
     assert "1.9 hours on this machine with 16 cores" in text
-    assert "0.49 hours on 4 machines like this one (--scheduler)" in text
+    assert "0.49 hours on 4 machines like this one (`scheduler`)" in text
     gpu = Plan(Path("x.zarr"), "vits14-f00d", "cuda", 28130, 0, 28080, 6, measured, 10**12, 16)
     assert "140.4 GB features; 1,000.0 GB free, enough" in str(gpu)
-    assert "0.97 hours on 2 GPUs (--workers 2) if 0.4 cores decode; there are 16" in str(gpu)
+    assert "0.97 hours on 2 GPUs (`workers=2`) if 0.4 cores decode; there are 16" in str(gpu)
