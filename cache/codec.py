@@ -68,7 +68,7 @@ class Calibration:
         """The same on a device."""
         return Calibration(self.centre.to(device), self.step.to(device))
 
-    def same(self, other: "Calibration") -> bool:
+    def equals(self, other: "Calibration") -> bool:
         """Whether both hold the same values."""
         return self.centre.equal(other.centre) and self.step.equal(other.step)
 
@@ -85,13 +85,13 @@ def calibrate(sample: list[Statistics], codec: Codec) -> Calibration | None:
         raise CleverError(
             f"no frame could be read to calibrate the codec {codec}; look at the reasons given"
         )
-    whole = reduce(add, sample)
+    totals = reduce(add, sample)
     if codec == "int8":
-        centre = (whole.low + whole.high) / 2
-        step = (whole.high - whole.low) * (0.5 + MARGIN) / LEVELS
+        centre = (totals.low + totals.high) / 2
+        step = (totals.high - totals.low) * (0.5 + MARGIN) / LEVELS
     else:
-        centre = whole.total / whole.count
-        step = ZSTD_STEP * (whole.squares / whole.count - centre.square()).clamp_min(0).sqrt()
+        centre = totals.total / totals.count
+        step = ZSTD_STEP * (totals.squares / totals.count - centre.square()).clamp_min(0).sqrt()
     # A constant channel still needs a step that can be divided by.
     smallest = centre.abs().clamp_min(1) * torch.finfo(torch.float32).eps
     return Calibration(centre.float(), torch.maximum(step, smallest).float())
@@ -114,9 +114,9 @@ def encode(
     if calibration is None:
         raise CleverError(f"the codec {codec} needs a calibration")
     constants = calibration.to(features.device)
-    scaled = ((features - constants.centre) / constants.step).round_()
-    clipped = (scaled.abs() > LEVELS).sum()
-    return scaled.clamp_(-LEVELS, LEVELS).to(torch.int8), clipped
+    codes = ((features - constants.centre) / constants.step).round_()
+    clip_count = (codes.abs() > LEVELS).sum()
+    return codes.clamp_(-LEVELS, LEVELS).to(torch.int8), clip_count
 
 
 def pack(data: bytes, codec: Codec | None) -> bytes:
@@ -142,10 +142,10 @@ def decode(codes: Tensor, calibration: Calibration | None) -> Tensor:
     return torch.addcmul(calibration.centre, values, calibration.step)
 
 
-def measure(features: Tensor, decoded: Tensor, clipped: int) -> Fidelity:
+def measure(features: Tensor, reconstruction: Tensor, clip_count: int) -> Fidelity:
     """Compare decoded features with their originals, both (..., C) float32."""
     cosine = (
-        torch.nn.functional.cosine_similarity(features.double(), decoded.double(), dim=-1)
+        torch.nn.functional.cosine_similarity(features.double(), reconstruction.double(), dim=-1)
         .flatten()
         .cpu()
         .numpy()
@@ -159,6 +159,6 @@ def measure(features: Tensor, decoded: Tensor, clipped: int) -> Fidelity:
         float(cosine.sum()),
         float(cosine.min()),
         tuple(histogram.tolist()),
-        clipped,
+        clip_count,
         features.numel(),
     )

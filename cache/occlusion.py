@@ -19,7 +19,7 @@ RELATIVE, ABSOLUTE = 0.2, 0.5
 itself."""
 
 
-def hidden(
+def hidden_points(
     uv: NDArray[np.float64], depth: NDArray[np.float64], camera: Camera
 ) -> NDArray[np.bool_]:
     """Test the points of one camera against each other for what the way from the LiDAR to the
@@ -40,37 +40,50 @@ def hidden(
         camera: its `camera_from_lidar` tells where the LiDAR is.
 
     Returns:
-        (K,) bool.
+        (K,) bool, true where the camera does not see the point.
     """
     result = np.zeros(len(depth), np.bool_)
+    # Directions (x / z, y / z, 1) from the camera; the LiDAR sees the same points from its place.
     rays = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.intrinsics).T
     from_lidar = rays * depth[:, None] - camera.camera_from_lidar[:3, 3]
-    usable = np.flatnonzero(
-        from_lidar[:, 2] > 0
-    )  # others lie beside the LiDAR: no plane shows both views
-    spacing, depth = np.tan(np.radians(SPACING)), depth[usable]
-    before = from_lidar[usable, :2] / from_lidar[usable, 2:] / spacing
-    after = rays[usable, :2] / spacing
-    far, near = _neighbours(after, depth)
-    start, end = before[near] - before[far], after[near] - after[far]
+    # Points beside or behind the LiDAR have no place in an image plane in front of it.
+    index = np.flatnonzero(from_lidar[:, 2] > 0)
+    # Both views as places in one plane, in spacings of the beams: parallel axes, other origins.
+    spacing, depth = np.tan(np.radians(SPACING)), depth[index]
+    lidar_view = from_lidar[index, :2] / from_lidar[index, 2:] / spacing
+    camera_view = rays[index, :2] / spacing
+    far, near = _neighbours(camera_view, depth)
+    # Where the nearer point lies as seen from the farther one, in either view, and how it moved.
+    start, end = lidar_view[near] - lidar_view[far], camera_view[near] - camera_view[far]
     shift = end - start
+    # Its way is a line past the farther point: the end's part along it, times its length, and the
+    # line's distance from the point, times the same length.
     along, aside = (end * shift).sum(1), np.abs(end[:, 0] * shift[:, 1] - end[:, 1] * shift[:, 0])
-    passed = (
+    # It passed over the point: before it at the start, beyond it at the end, and close to it.
+    passes = (
         ((start * shift).sum(1) <= 0)
         & (along > 0)
         & (aside < TRACK * np.linalg.norm(shift, axis=1))
     )
-    result[usable[np.intersect1d(far[passed], far[along <= 0])]] = True
+    # Hidden where another neighbour still follows, not yet beyond the point: the thing covers it.
+    result[index[np.intersect1d(far[passes], far[along <= 0])]] = True
     return result
 
 
 def _neighbours(
     place: NDArray[np.float64], depth: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of a point and a nearer one within `REACH`, as two arrays of indices."""
+    """Pairs of a point and a nearer one within `REACH`, as two arrays of indices.
+
+    Args:
+        place: (n, 2) in spacings.
+        depth: (n,) metres.
+    """
     pairs = KDTree(place).query_pairs(REACH, output_type="ndarray")
+    # Only pairs of clearly different depth, by share and by metres.
     low, high = depth[pairs].min(1), depth[pairs].max(1)
     pairs = pairs[low < np.minimum(high * (1 - RELATIVE), high - ABSOLUTE)]
+    # The farther point first.
     swap = depth[pairs[:, 0]] < depth[pairs[:, 1]]
     pairs[swap] = pairs[swap, ::-1]
     return pairs[:, 0], pairs[:, 1]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..errors import FrameError
 from .choices import Occlusion
 from .frame import Camera, Frame
-from .occlusion import hidden
+from .occlusion import hidden_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def visible_pairs(
     Args:
         min_depth: metres along the optical axis.
         margin: pixels.
-        occlusion: ``parallax`` leaves out the points that `occlusion.hidden` finds behind others.
+        occlusion: ``parallax`` leaves out what `occlusion.hidden_points` finds behind others.
 
     Raises:
         FrameError: a camera's calibration is not finite.
@@ -92,7 +92,7 @@ def visible_pairs(
         uv, depth = project(frame.points[:, :3], camera)
         index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
         if occlusion == "parallax":
-            index = index[~hidden(uv[index], depth[index], camera)]
+            index = index[~hidden_points(uv[index], depth[index], camera)]
         seen.append(index)
         pixels.append(uv[index])
     return Correspondences(

@@ -69,7 +69,7 @@ def sample_tokens(
     return torch.lerp(upper, lower, down)
 
 
-def reached_tokens(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int, int]) -> Tensor:
+def tap_mask(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int, int]) -> Tensor:
     """The tokens that `sample_tokens` reads for these pairs, under either setting of
     `align_corners`.
 
@@ -80,14 +80,14 @@ def reached_tokens(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int
         (V, h, w) bool.
     """
     height, width = grid
-    reached = torch.zeros(len(image_size), height, width, dtype=torch.bool)
+    mask = torch.zeros(len(image_size), height, width, dtype=torch.bool)
     for align_corners in (True, False):
         position = grid_coordinates(uv, image_size[view], grid, align_corners)
         left, top, right, bottom, _, _ = _taps(position, height, width)
         for row in (top, bottom):
             for column in (left, right):
-                reached[view, row, column] = True
-    return reached
+                mask[view, row, column] = True
+    return mask
 
 
 def _taps(

@@ -158,29 +158,29 @@ def _resolve_layer(
     kind, _, number = layer.partition(":")
     strides = [int(level["reduction"]) for level in info]
     if not _is_vit(network, info):
-        wanted = (
+        stride = (
             DEFAULT_STRIDE
             if layer == "pre-norm"
             else int(number)
             if kind == "stride" and number.isdecimal()
             else 0
         )
-        if wanted not in strides:
+        if stride not in strides:
             choices = ", ".join(f"stride:{stride}" for stride in sorted(set(strides)))
             raise CleverError(f"layer {layer!r}: {model} has {choices}")
-        return len(strides) - 1 - strides[::-1].index(wanted), False, f"stride:{wanted}"
-    last = len(info) - 1
+        return len(strides) - 1 - strides[::-1].index(stride), False, f"stride:{stride}"
+    last_block = len(info) - 1
     if layer == "post-norm" and isinstance(network.norm, nn.Identity):
         raise CleverError(
             f"layer 'post-norm': {model} has no final norm on its tokens; use pre-norm"
         )
     if layer in ("pre-norm", "post-norm"):
-        return last, layer == "post-norm", layer
-    if kind != "block" or not number.isdecimal() or int(number) > last:
+        return last_block, layer == "post-norm", layer
+    if kind != "block" or not number.isdecimal() or int(number) > last_block:
         raise CleverError(
-            f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last}"
+            f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last_block}"
         )
-    return int(number), False, "pre-norm" if int(number) == last else f"block:{int(number)}"
+    return int(number), False, "pre-norm" if int(number) == last_block else f"block:{int(number)}"
 
 
 def _is_vit(network: nn.Module, info: list[dict[str, Any]]) -> bool:
@@ -249,5 +249,5 @@ def official_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Ten
     side = round(patches.shape[1] ** 0.5)
     square = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     scale = ((grid[0] + 0.1) / side, (grid[1] + 0.1) / side)
-    resampled = F.interpolate(square, scale_factor=scale, mode="bicubic")
-    return torch.cat([class_token, resampled.flatten(2).transpose(1, 2)], dim=1)
+    patch_grid = F.interpolate(square, scale_factor=scale, mode="bicubic")
+    return torch.cat([class_token, patch_grid.flatten(2).transpose(1, 2)], dim=1)

@@ -113,11 +113,11 @@ def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
     overlay: dict[str, Any] = {}
     try:
         if config.hf_hub_id:
-            cached = try_to_load_from_cache(
+            cache_file = try_to_load_from_cache(
                 config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
             )
-            if isinstance(cached, str):
-                overlay = {"file": cached, "custom_load": False}
+            if isinstance(cache_file, str):
+                overlay = {"file": cache_file, "custom_load": False}
             else:  # one quick question: a download that cannot start would retry for a minute
                 HfApi().model_info(config.hf_hub_id, timeout=10)
         network = _build(model, architecture, pretrained=True, pretrained_cfg_overlay=overlay)
@@ -143,9 +143,9 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); "
             "download the file again"
         ) from error
-    if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+    if non_tensors := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise CleverError(
-            f"weights {path}: {wrong[0]!r} is no tensor; extract the network's own state dict"
+            f"weights {path}: {non_tensors[0]!r} is no tensor; extract the network's own state dict"
         )
     return state
 
@@ -158,18 +158,18 @@ def _convert(
 
     The filter would resample weights of another patch size or grid to fit; those are refused first.
     """
-    own, registers = network.state_dict(), "register_tokens" in state
-    if registers and "reg_token" not in own:
+    expected_state, registers = network.state_dict(), "register_tokens" in state
+    if registers and "reg_token" not in expected_state:
         raise _misfit(source, model, "register_tokens has no place in it")
     for name in ("patch_embed.proj.weight", "pos_embed"):
-        if name not in state or name not in own:
+        if name not in state or name not in expected_state:
             continue
-        shape = list(own[name].shape)
+        shape = list(expected_state[name].shape)
         shape[1] += (
             registers and name == "pos_embed"
         )  # the official embedding has the class token's place as well
         if list(state[name].shape) != shape:
-            raise _misfit(source, model, _shapes(name, state[name], own[name]))
+            raise _misfit(source, model, _shapes(name, state[name], expected_state[name]))
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return state
@@ -198,8 +198,8 @@ def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
 def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> None:
     """Copy `state`, of any floating-point type, into the network if every key, shape and value is
     right."""
-    own = _weights(network)
-    for name, value in own.items():
+    expected_state = _weights(network)
+    for name, value in expected_state.items():
         if name not in state:
             raise _misfit(source, model, f"{name} is missing")
         if state[name].shape != value.shape:
@@ -212,23 +212,27 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) 
             )
     config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
     heads = config.get("classifier") or ()
-    unused = ((heads,) if isinstance(heads, str) else tuple(heads), "num_batches_tracked")
+    head_keys = ((heads,) if isinstance(heads, str) else tuple(heads), "num_batches_tracked")
     for name in state:
-        if name not in own and not name.startswith(unused[0]) and not name.endswith(unused[1]):
+        if (
+            name not in expected_state
+            and not name.startswith(head_keys[0])
+            and not name.endswith(head_keys[1])
+        ):
             raise _misfit(source, model, f"{name} has no place in it")
-    network.load_state_dict({name: state[name] for name in own}, strict=False)
+    network.load_state_dict({name: state[name] for name in expected_state}, strict=False)
 
 
-def _shapes(name: str, value: Tensor, own: Tensor) -> str:
-    return f"{name} is {tuple(value.shape)}, not {tuple(own.shape)}"
+def _shapes(name: str, value: Tensor, expected_tensor: Tensor) -> str:
+    return f"{name} is {tuple(value.shape)}, not {tuple(expected_tensor.shape)}"
 
 
 def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _misfit(source: str, model: str, what: str) -> CleverError:
+def _misfit(source: str, model: str, fault: str) -> CleverError:
     return CleverError(
-        f"weights {source} do not fit {model}: {what}; give the weights of {model} or another "
+        f"weights {source} do not fit {model}: {fault}; give the weights of {model} or another "
         "`model`"
     )

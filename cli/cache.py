@@ -55,7 +55,7 @@ def print_verification(settings: VerifySettings, result: "VerifySummary") -> int
 def print_repair(_: RepairSettings, result: "RepairSummary") -> int:
     """Print every problem and what was done about it."""
     _print_repair(result)
-    return DAMAGED if result.left else 0
+    return DAMAGED if result.remainder else 0
 
 
 def drop(settings: DropSettings) -> int:
@@ -126,7 +126,7 @@ def _print_verification(summary: "VerifySummary") -> None:
 
 
 def _print_repair(summary: "RepairSummary") -> None:
-    for problem in summary.found:
+    for problem in summary.problems:
         print(f"found {problem}")
     for layer, shard in summary.recomputed:
         print(f"recomputed shard {shard} of {layer}")
@@ -139,9 +139,9 @@ def _print_repair(summary: "RepairSummary") -> None:
             )
     for layer, frame, reason in summary.skipped:
         print(f"skipped {frame} [{layer}]: {with_flags(reason, RepairSettings)}")
-    for problem in summary.left:
+    for problem in summary.remainder:
         print(f"left {problem}")
-    print(f"{summary.path}: {_count(summary.found)} found, {len(summary.left)} left")
+    print(f"{summary.path}: {_count(summary.problems)} found, {len(summary.remainder)} left")
 
 
 def _count(problems: "list[Problem]") -> str:

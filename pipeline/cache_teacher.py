@@ -117,13 +117,17 @@ def _nothing_to_do(
 ) -> CacheSummary | None:
     """The result of the run if the store holds everything already."""
     info = find_layer(store, request)
-    if info is None or any(store.pending(layer, rows) for layer in (store.points.id, info.id)):
+    if info is None or any(
+        store.pending_shards(layer, rows) for layer in (store.points.id, info.id)
+    ):
         return None
     store.drop_parts()
     store.finalise()
     summary = _summarise(settings, store, info, rows)
     return (
-        None if settings.retry_failed and (summary.failed or store.uncalibrated(info)) else summary
+        None
+        if settings.retry_failed and (summary.failed or store.calibration_gaps(info))
+        else summary
     )
 
 
@@ -135,7 +139,7 @@ def _summarise(
     failed = [
         (record.id, record.reason) for record in store.failures(info.id) if record.row in asked
     ]
-    unseen = len(asked.intersection(store.unseen()))
+    unseen = len(asked.intersection(store.rows_without_pairs()))
     return CacheSummary(settings.store, info, len(rows), 0, failed, unseen, store.fidelity(info.id))
 
 
@@ -153,7 +157,7 @@ def _fill(
     stage = build_stage(settings, store, info, dataset, teacher)
     if settings.retry_failed:
         _forget_failed(stage, rows)
-    points, grid = (set(store.pending(layer, rows)) for layer in (store.points.id, info.id))
+    points, grid = (set(store.pending_shards(layer, rows)) for layer in (store.points.id, info.id))
     pending = [row for shard in sorted(points | grid) for row in store.shard_rows(shard)]
     try:
         with _executor(settings, stage) as executor:
@@ -219,8 +223,8 @@ def _forget_failed(stage: StageOne, rows: list[int]) -> None:
     """Uncommit the shards with failed frames; the whole layer if its calibration would have seen
     one of them."""
     store, info = stage.store, stage.info
-    store.forget_failed(info.id, rows)
-    sampled = set(store.uncalibrated(info))
+    store.forget_failures(info.id, rows)
+    sampled = set(store.calibration_gaps(info))
     again = [row for row in rows if store.ids[row] in sampled]
     committed = committed_shards(store.path, info.id)
     covered = set(committed) <= {row // SHARD_ROWS for row in rows}

@@ -37,8 +37,8 @@ class RepairSummary:
 
     Attributes:
         path: folder of the store.
-        found: every problem before.
-        left: every problem after.
+        problems: every problem before.
+        remainder: every problem after.
         recomputed: (layer, shard) of every shard that was written again.
         changed: ids of frames, by layer, whose bytes are not those that their records promised
             before.
@@ -46,8 +46,8 @@ class RepairSummary:
     """
 
     path: Path
-    found: list[Problem]
-    left: list[Problem] = field(default_factory=list)
+    problems: list[Problem]
+    remainder: list[Problem] = field(default_factory=list)
     recomputed: list[tuple[str, int]] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
@@ -65,15 +65,15 @@ def repair(settings: RepairSettings) -> RepairSummary:
     with writer_lock(settings.path):
         verification = Verification(settings.path)
         summary = RepairSummary(settings.path, run_verification(verification))
-        if not summary.found or verification.base is None:
-            summary.left = summary.found
+        if not summary.problems or verification.base is None:
+            summary.remainder = summary.problems
             return summary
-        mend(verification, summary.found)
+        mend(verification, summary.problems)
         for layer in verification.layers:
-            damaged = {problem.shard for problem in summary.found if problem.layer == layer.name}
+            damaged = {problem.shard for problem in summary.problems if problem.layer == layer.name}
             if shards := sorted(shard for shard in damaged if shard is not None):
                 _Redo(settings, verification.base, layer, shards).run(summary)
-        summary.left = run_verification(Verification(settings.path))
+        summary.remainder = run_verification(Verification(settings.path))
         return summary
 
 

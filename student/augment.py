@@ -55,9 +55,9 @@ class Augmentation:
         if self.flip == "each":
             mirror_x, mirror_y = (draw < self.flip_p for draw in mirror)
         else:
-            mirrored, along_x = mirror[0] < self.flip_p, mirror[1] < 0.5
-            mirror_x, mirror_y = mirrored & along_x, mirrored & ~along_x
-        x, y = (torch.where(flipped, -factor, factor) for flipped in (mirror_x, mirror_y))
+            mirror_scene, along_x = mirror[0] < self.flip_p, mirror[1] < 0.5
+            mirror_x, mirror_y = mirror_scene & along_x, mirror_scene & ~along_x
+        x, y = (torch.where(axis, -factor, factor) for axis in (mirror_x, mirror_y))
         cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         rows = [x * cosine, -x * sine, zero, y * sine, y * cosine, zero, zero, zero, factor]
         return torch.stack(rows, 1).view(-1, 3, 3)

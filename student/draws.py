@@ -38,10 +38,10 @@ class Draws:
         self.scenes = torch.tensor(self.keys, dtype=torch.int64)
         device = points.xyz.device
         counts = torch.tensor(points.counts, dtype=torch.int64)
-        first = (counts.cumsum(0) - counts).to(device, non_blocking=True)
-        number = torch.arange(len(points), device=device) - first[points.scene]
+        scene_start = (counts.cumsum(0) - counts).to(device, non_blocking=True)
+        number = torch.arange(len(points), device=device) - scene_start[points.scene]
         stream = self.scenes.to(device, non_blocking=True)[points.scene]
-        self.points = _hash(stream + _signed(_ODD) * (1 + number))
+        self.points = _hash(stream + _int64(_ODD) * (1 + number))
 
     def for_scenes(self, purpose: str, columns: int) -> Tensor:
         """Uniform numbers (S, columns) float64 in [0, 1), on the CPU, where what follows costs no
@@ -58,9 +58,9 @@ class Draws:
     def normal(self, purpose: str, columns: int) -> Tensor:
         """Standard normal numbers (N, columns) float32 on the points' device, by Box and Muller."""
         pairs = -(-columns // 2)
-        first, second = self.for_points(purpose, 2 * pairs).chunk(2, 1)
-        radius = (-2 * torch.log(1 - first)).sqrt()
-        angle = 2 * math.pi * second
+        radial, angular = self.for_points(purpose, 2 * pairs).chunk(2, 1)
+        radius = (-2 * torch.log(1 - radial)).sqrt()
+        angle = 2 * math.pi * angular
         return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :columns]
 
     def order(self, purpose: str) -> Tensor:
@@ -84,7 +84,7 @@ def _number(purpose: str) -> int:
 
 
 def _uniform(streams: Tensor, purpose: str, columns: int) -> Tensor:
-    column = torch.arange(columns, device=streams.device) * _signed(_ODD)
+    column = torch.arange(columns, device=streams.device) * _int64(_ODD)
     bits = _hash(_hash(streams ^ _number(purpose))[:, None] + column)
     return (bits & (2**_BITS - 1)).to(torch.float32) * 2.0**-_BITS
 
@@ -93,7 +93,7 @@ def _hash(value: Tensor) -> Tensor:
     """SplitMix64's finaliser (Steele et al. 2014): every bit of the result depends on every bit of
     int64 `value`."""
     for shift, factor in _MIX:
-        value = (value ^ _shift(value, shift)) * _signed(factor)
+        value = (value ^ _shift(value, shift)) * _int64(factor)
     return value ^ _shift(value, 31)
 
 
@@ -102,6 +102,6 @@ def _shift(value: Tensor, bits: int) -> Tensor:
     return (value >> bits) & (2 ** (64 - bits) - 1)
 
 
-def _signed(value: int) -> int:
+def _int64(value: int) -> int:
     """The int64 with the bits of an unsigned 64-bit number."""
     return value - 2**64 if value >= 2**63 else value

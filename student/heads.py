@@ -21,8 +21,8 @@ class ProjectionHead(nn.Sequential):
             raise ValueError(f"a projection head needs at least one layer, not {layers}")
         widths = [in_channels, *[hidden] * (layers - 1), out_channels]
         modules: list[nn.Module] = []
-        for first, second in pairwise(widths):
-            linear = nn.Linear(first, second)
+        for width, next_width in pairwise(widths):
+            linear = nn.Linear(width, next_width)
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
             modules += [linear, nn.GELU()]

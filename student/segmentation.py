@@ -35,9 +35,9 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
         probabilities: (P, C), rows sum to one.
         labels: (P,) int64 in 0..C-1, P at least 1.
     """
-    present = labels.unique()
-    truth = (labels[:, None] == present).to(probabilities.dtype)
-    errors = (truth - probabilities[:, present]).abs()
+    classes = labels.unique()
+    truth = (labels[:, None] == classes).to(probabilities.dtype)
+    errors = (truth - probabilities[:, classes]).abs()
     errors, order = errors.sort(0, descending=True)
     truth = truth.gather(0, order)
     total = truth.sum(0)
@@ -57,8 +57,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tens
     Raises:
         CleverError: no point carries a label.
     """
-    labelled = labels != ignore
-    logits, labels = logits[labelled].float(), labels[labelled]
+    has_label = labels != ignore
+    logits, labels = logits[has_label].float(), labels[has_label]
     if not len(labels):
         raise CleverError(
             f"no point of this batch carries a label (all are {ignore}); leave such scans out"

@@ -41,10 +41,10 @@ class Training(BaseModel):
     scenes: tuple[str, ...]
     details: str
 
-    def protocol(self, evaluated: str) -> str:
+    def protocol(self, test_frames: str) -> str:
         """One line to print with a result; `evaluated` names the frames it was measured on."""
         return (
-            f"{self.head}, {self.dataset} {self.frames} -> {evaluated}, {self.details}, "
+            f"{self.head}, {self.dataset} {self.frames} -> {test_frames}, {self.details}, "
             f"{self.initialisation}, "
             "no TTA, all points"
         )

@@ -101,5 +101,5 @@ def _representatives(inverse: Tensor, voxels: int, draws: Draws | None) -> Tenso
     random one."""
     place = torch.arange(len(inverse), device=inverse.device)
     order = place if draws is None else draws.order("voxel")
-    first = inverse.new_full((voxels,), len(inverse))
-    return order[first.scatter_reduce_(0, inverse[order], place, "amin")]
+    lowest_place = inverse.new_full((voxels,), len(inverse))
+    return order[lowest_place.scatter_reduce_(0, inverse[order], place, "amin")]

@@ -80,20 +80,22 @@ class Copy:
             )
         self.target = target
         self.codec: Codec | None = selection.codec
-        self.store = Store(source, older=True)
+        self.store = Store(source, allow_schema1=True)
         self._layers = [
             _Source(self.store, layer)
             for layer in (self.store.points, *_choose_teachers(self.store, selection.teachers))
         ]
-        selected = _choose_rows(self.store, selection)
-        self.rows = [row for row in selected if all(row in layer.records for layer in self._layers)]
-        self.pending = len(selected) - len(self.rows)
+        selection_rows = _choose_rows(self.store, selection)
+        self.rows = [
+            row for row in selection_rows if all(row in layer.records for layer in self._layers)
+        ]
+        self.pending = len(selection_rows) - len(self.rows)
         if not self.rows:
             raise CleverError(
                 f"{source} has no finished frame among those asked for; nothing is copied"
             )
         self._row = {self.store.ids[row]: row for row in self.rows}
-        self._first = {row // SHARD_ROWS: row for row in reversed(self.rows)}
+        self._first_rows = {row // SHARD_ROWS: row for row in reversed(self.rows)}
 
     def __len__(self) -> int:
         return len(self.rows) * len(self._layers)
@@ -118,7 +120,7 @@ class Copy:
             ]
             for source, info in copies:
                 layer = info.id if info else target.points.id
-                for shard in target.pending(layer, target.rows_of(list(self._row))):
+                for shard in target.pending_shards(layer, target.rows_of(list(self._row))):
                     self._write(target, source, info, shard)
                     advance(len(target.shard_rows(shard)))
             target.finalise()
@@ -139,7 +141,7 @@ class Copy:
             fingerprint = {**fingerprint, "reencoded_from": [*info.reencoded_from, codec]}
             description, request = f"{description}, re-encoded from {codec}", None
             codec = self.codec
-        copied = target.add_teacher(
+        copy_info = target.add_teacher(
             info.alias,
             description,
             info.grid,
@@ -149,26 +151,27 @@ class Copy:
             fingerprint,
             request,
         )
-        present = target.calibration(copied)
+        target_calibration = target.calibration(copy_info)
         calibration = (
             source.calibration
-            if source.keeps(copied)
-            else present or self._calibrate(source, copied)
+            if source.keeps(copy_info)
+            else target_calibration or self._calibrate(source, copy_info)
         )
-        if present is None and calibration is not None:
-            target.set_calibration(copied, calibration, self.store.uncalibrated(info))
-        elif present and calibration and not present.same(calibration):
+        if target_calibration is None and calibration is not None:
+            target.set_calibration(copy_info, calibration, self.store.calibration_gaps(info))
+        elif target_calibration and calibration and not target_calibration.equals(calibration):
             raise CleverError(
-                f"{target.path} holds {copied.id} with another calibration; choose another target"
+                f"{target.path} holds {copy_info.id} with another calibration; choose another "
+                "target"
             )
-        return copied
+        return copy_info
 
-    def _calibrate(self, layer: "_Source", copied: TeacherInfo) -> Calibration | None:
+    def _calibrate(self, layer: "_Source", info: TeacherInfo) -> Calibration | None:
         """Fit a codec to stored features: those of `SAMPLE` random frames, or of all."""
-        stored = [row for row in self.rows if not layer.records[row].reason]
-        sample = sorted(random.Random(copied.id).sample(stored, min(SAMPLE, len(stored))))
+        stored_rows = [row for row in self.rows if not layer.records[row].reason]
+        sample = sorted(random.Random(info.id).sample(stored_rows, min(SAMPLE, len(stored_rows))))
         features = (layer.features(row)[0] for row in sample)
-        return calibrate([Statistics.of(part) for part in features if part.numel()], copied.codec)
+        return calibrate([Statistics.of(part) for part in features if part.numel()], info.codec)
 
     def _write(self, target: Store, layer: "_Source", info: TeacherInfo | None, shard: int) -> None:
         """Write and commit one shard of the copy."""
@@ -181,14 +184,14 @@ class Copy:
             for row, source in rows:
                 record = replace(layer.records[source], row=row)
                 if record.reason or layer.keeps(info):
-                    writer.add_packed(record, {} if record.reason else layer.packed(source))
+                    writer.add_packed(record, {} if record.reason else layer.chunks(source))
                 elif isinstance(writer, GridShard) and info:
                     fidelity += _encode(
                         writer, row, info.codec, calibration, *layer.features(source)
                     )
             if layer.keeps(info):
                 fidelity = layer.fidelity(
-                    source for _, source in rows if source == self._first[source // SHARD_ROWS]
+                    source for _, source in rows if source == self._first_rows[source // SHARD_ROWS]
                 )
             writer.commit(fidelity if info else None)
 
@@ -216,21 +219,21 @@ class _Source:
         """Whether the copy of this layer has its codec, so that chunks are copied as they are."""
         return self.info is None or info is None or info.codec == self.info.codec
 
-    def packed(self, row: int) -> dict[BlockArray, list[NDArray[np.uint8]]]:
+    def chunks(self, row: int) -> dict[BlockArray, list[NDArray[np.uint8]]]:
         """The chunks of a row, checked against the frame's checksums."""
         shard = self._rows(row)
         for array in self.arrays:
             if not shard.intact(array, self.records[row]):
                 where = f"{self.store.path}: frame {self.records[row].id} of {self.layer.id}"
                 raise CleverError(f"{where} is damaged; run `clever cache repair`")
-        return {array: shard.packed(array, row) for array in self.arrays}
+        return {array: shard.chunks(array, row) for array in self.arrays}
 
     def features(self, row: int) -> tuple[Tensor, NDArray[np.bool_] | None]:
         """Decoded tokens of a row: (M, h, w, C) float32, or (n, C) of a ``hit`` layer with its (M,
         h, w) mask."""
-        self.packed(row)
-        shard, (tokens, *rest) = self._rows(row), self.arrays
-        hit = shard.entries(rest[0], row, rest[0].block).astype(bool) if rest else None
+        self.chunks(row)
+        shard, (tokens, *masks) = self._rows(row), self.arrays
+        hit = shard.entries(masks[0], row, masks[0].block).astype(bool) if masks else None
         codes = shard.entries(tokens, row, tokens.block if hit is None else int(hit.sum()))
         return decode(torch.from_numpy(codes.copy()), self.calibration), hit
 
@@ -256,14 +259,14 @@ def _encode(
     hit: NDArray[np.bool_] | None,
 ) -> Fidelity:
     """Store a row in another codec; returns how close it is to what it was."""
-    codes, clipped = encode(features, codec, calibration)
+    codes, clip_count = encode(features, codec, calibration)
     grid: NDArray[Any] = codes.numpy()
     if hit is not None:
         grid = np.zeros((*hit.shape, codes.shape[-1]), grid.dtype)
         grid[hit] = codes.numpy()
     writer.add(row, grid, hit)
     return (
-        measure(features, decode(codes, calibration), int(clipped))
+        measure(features, decode(codes, calibration), int(clip_count))
         if features.numel()
         else Fidelity.none()
     )
@@ -277,12 +280,12 @@ def _choose_teachers(store: Store, names: tuple[str, ...] | None) -> list[Teache
 
 
 def _choose_rows(store: Store, selection: Selection) -> list[int]:
-    used = [row for row, frame in enumerate(store.ids) if frame]
+    rows = [row for row, frame in enumerate(store.ids) if frame]
     if selection.scenes is not None:
-        scenes = sorted({store.scenes[row] for row in used})
+        scenes = sorted({store.scenes[row] for row in rows})
         for scene in selection.scenes:
             if scene not in scenes:
                 close = difflib.get_close_matches(scene, scenes, n=3) or scenes[:5]
                 raise CleverError(f"{store.path} has no scene {scene!r}; it has {', '.join(close)}")
-        used = [row for row in used if store.scenes[row] in selection.scenes]
-    return used[: selection.limit]
+        rows = [row for row in rows if store.scenes[row] in selection.scenes]
+    return rows[: selection.limit]

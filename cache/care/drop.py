@@ -27,10 +27,10 @@ def drop_teacher(path: Path, layer: str) -> int:
     with writer_lock(path):
         Contents(path)
         layers = sorted(folder.name for folder in (path / "teachers").iterdir() if folder.is_dir())
-        folder = path / place(choose_layer(layers, layer, str(path), whole=True)).group
+        folder = path / place(choose_layer(layers, layer, str(path), exact=True)).group
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         folder.rename(path.with_name(f".{path.name}.dropped-{layer}"))
         fsync_folder(folder.parent)
-        for dropped in path.parent.glob(f".{path.name}.dropped-*"):
-            shutil.rmtree(dropped)
+        for remnant in path.parent.glob(f".{path.name}.dropped-*"):
+            shutil.rmtree(remnant)
         return size

@@ -34,18 +34,18 @@ class LayerState:
     Attributes:
         name: id of the layer.
         content: content of its seal; read back from the views where the seal is damaged.
-        sealed: the committed shards when the views were written.
+        seal_shards: the committed shards when the views were written.
         files: size and crc32c of every view; None where the seal is damaged.
         commits: the readable commit records, by shard.
-        lost: shards whose record is damaged or missing, and how.
+        record_faults: shards whose record is damaged or missing, and how.
     """
 
     name: str
     content: Content
-    sealed: list[int]
+    seal_shards: list[int]
     files: dict[str, Stamp] | None
     commits: dict[int, Commit] = field(default_factory=dict)
-    lost: dict[int, str] = field(default_factory=dict)
+    record_faults: dict[int, str] = field(default_factory=dict)
 
     def layer(self, cameras: int) -> Layer:
         """The layer, in a store of so many cameras."""
@@ -64,25 +64,27 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
     except SchemaError:
         raise
     except CleverError:
-        what = "damaged" if (path / seal_file).is_file() else "missing"
-        problems.append(Problem(seal_file, f"seal is {what}", "rewrite", name))
+        damage = "damaged" if (path / seal_file).is_file() else "missing"
+        problems.append(Problem(seal_file, f"seal is {damage}", "rewrite", name))
         try:
             state = LayerState(name, *content_of_views(path, name), None)
         except SchemaError:
             raise
         except (CleverError, OSError, ValueError, KeyError, TypeError) as error:
-            lost = f"nothing else says what the layer is ({error}); restore either from a copy"
-            return None, [Problem(seal_file, f"seal is {what}, and {lost}", "none", name)]
-    for shard in sorted({*committed_shards(path, name), *state.sealed}):
+            remedy = f"nothing else says what the layer is ({error}); restore either from a copy"
+            return None, [Problem(seal_file, f"seal is {damage}, and {remedy}", "none", name)]
+    for shard in sorted({*committed_shards(path, name), *state.seal_shards}):
         try:
             commit = read_commit(path, name, shard)
         except (CleverError, OSError):
-            state.lost[shard] = "damaged" if commit_path(path, name, shard).is_file() else "missing"
+            state.record_faults[shard] = (
+                "damaged" if commit_path(path, name, shard).is_file() else "missing"
+            )
             continue
         if (commit.layer, commit.shard) == (name, shard):
             state.commits[shard] = commit
         else:
-            state.lost[shard] = f"that of shard {commit.shard} of {commit.layer}"
+            state.record_faults[shard] = f"that of shard {commit.shard} of {commit.layer}"
     content = state.content
     is_points = isinstance(content, PointContent)
     fault = _rows_fault(content) if is_points else _teacher_fault(state, content)
@@ -93,9 +95,9 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
 
 def _rows_fault(content: PointContent) -> str:
     ids, scenes = content.ids, content.scenes
-    used = [frame for frame in ids if frame]
-    if twice := sorted(frame for frame, count in Counter(used).items() if count > 1):
-        return f"frame ids come twice: {', '.join(twice)}"
+    frames = [frame for frame in ids if frame]
+    if duplicates := sorted(frame for frame, count in Counter(frames).items() if count > 1):
+        return f"frame ids come twice: {', '.join(duplicates)}"
     if [bool(frame) for frame in ids] != [bool(scene) for scene in scenes]:
         return "rows have a frame id and no scene, or the other way round"
     return ""
@@ -103,8 +105,8 @@ def _rows_fault(content: PointContent) -> str:
 
 def _teacher_fault(state: LayerState, content: TeacherContent) -> str:
     info, calibration = content.info, content.calibration
-    stored = (info.fingerprint.codec, info.fingerprint.tokens)
-    if (info.codec, info.tokens) != stored:
+    storage = (info.fingerprint.codec, info.fingerprint.tokens)
+    if (info.codec, info.tokens) != storage:
         return f"codec {info.codec} and tokens {info.tokens} differ from the fingerprint"
     if info.id != state.name or info.id != f"{info.alias}-{info.fingerprint.sha256[:4]}":
         return f"the layer is {info.id}; give its folder this name again"
@@ -131,19 +133,19 @@ def content_of_views(path: Path, layer: str) -> tuple[Content, list[int]]:
     Raises:
         CleverError, ValueError, KeyError: a view is missing or damaged.
     """
-    here = place(layer)
-    if here.is_points:
+    home = place(layer)
+    if home.is_points:
         attributes = read_attributes(path)
         check_schema(attributes.get("format"), attributes.get("schema"), str(path))
         base = from_json(PointSettings, attributes["base"])
-        if not (path / here.group / "id").exists():
+        if not (path / home.group / "id").exists():
             return PointContent.of(base, (), ()), []
         ids, scenes = (
-            tuple(layout.row_texts(read_array(path / here.group / name)))
+            tuple(layout.row_texts(read_array(path / home.group / name)))
             for name in ("id", "scene")
         )
-        return PointContent.of(base, ids, scenes), _committed(path / here.status)
-    folder = path / here.group
+        return PointContent.of(base, ids, scenes), _tabled_shards(path / home.status)
+    folder = path / home.group
     attributes = read_attributes(folder)
     calibration = None
     if (folder / "centre").exists():
@@ -151,10 +153,10 @@ def content_of_views(path: Path, layer: str) -> tuple[Content, list[int]]:
         calibration = CalibrationRecord(centre, step, tuple(attributes["calibration_missing"]))
     fields = TeacherInfo.__dataclass_fields__
     info = from_json(TeacherInfo, {name: attributes[name] for name in fields if name in attributes})
-    return TeacherContent(info, calibration), _committed(path / here.status)
+    return TeacherContent(info, calibration), _tabled_shards(path / home.status)
 
 
-def _committed(status: Path) -> list[int]:
+def _tabled_shards(status: Path) -> list[int]:
     """Shards that a status array says are committed."""
     rows = np.flatnonzero(read_array(status) != layout.PENDING)
     return np.unique(rows // layout.SHARD_ROWS).tolist()

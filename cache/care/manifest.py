@@ -38,14 +38,14 @@ def manifest(path: Path) -> Iterator[dict[str, Any]]:
         if not frame:
             continue
         record = layers[store.points.id].get(row)
-        stored = record if record and not record.reason else None
+        point_record = record if record and not record.reason else None
         yield {
             "id": frame,
             "scene": scene,
             "row": row,
-            "timestamp": stored.timestamp if stored else None,
-            "points": stored.points if stored else None,
-            "pairs": stored.pairs if stored else None,
+            "timestamp": point_record.timestamp if point_record else None,
+            "points": point_record.points if point_record else None,
+            "pairs": point_record.pairs if point_record else None,
             "layers": {name: _entry(records.get(row), row) for name, records in layers.items()},
         }
 

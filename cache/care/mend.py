@@ -26,14 +26,14 @@ def mend(verification: Verification, problems: Sequence[Problem]) -> None:
             (path / problem.file).unlink(missing_ok=True)
     if verification.base is None:
         return
-    damaged = {problem.layer for problem in problems if problem.remedy == "rewrite"}
+    damaged_layers = {problem.layer for problem in problems if problem.remedy == "rewrite"}
     cameras, rows = verification.cameras, verification.rows
     for layer in verification.layers:
-        if layer.name not in damaged or (layer.lost and layer.files is not None):
+        if layer.name not in damaged_layers or (layer.record_faults and layer.files is not None):
             continue
         views = layer_views(layer.content, list(layer.commits.values()), cameras, rows)
-        shards = sorted({*layer.commits, *layer.lost})
+        shards = sorted({*layer.commits, *layer.record_faults})
         write_seal(path, seal_of(layer.name, layer.content, shards, views))
-        if not layer.lost:
+        if not layer.record_faults:
             for name, data in views.items():
                 write_if_changed(path / name, data)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...errors import CleverError
 from ..choices import compressor
 from ..codec import LEVELS
-from ..sampling import reached_tokens
+from ..sampling import tap_mask
 from ..store.layers import Layer, PointLayer, TeacherLayer
 from ..store.layout import (
     PAIR_POINT,
@@ -56,7 +56,7 @@ class ShardCheck:
         self.layer, self.commit, self.arrays = layer, commit, layer.arrays
         self.rows = ShardRows(store, layer, commit)
         self._points = points
-        self._stored = [record for record in commit.frames if not record.reason]
+        self._stored_records = [record for record in commit.frames if not record.reason]
         self.bytes = 0
 
     def problems(self) -> list[Problem]:
@@ -67,18 +67,18 @@ class ShardCheck:
             or list(self._index_problems())
         )
 
-    def _problem(self, file: str, what: str, records: Sequence[FrameRecord]) -> Problem:
+    def _problem(self, file: str, fault: str, records: Sequence[FrameRecord]) -> Problem:
         frames = tuple(record.id for record in records)
-        return Problem(file, what, "recompute", self.commit.layer, self.commit.shard, frames)
+        return Problem(file, fault, "recompute", self.commit.layer, self.commit.shard, frames)
 
     def _count(self, array: BlockArray, record: FrameRecord) -> int:
         """Entries of a frame in `array`."""
         mask = self.layer.mask if isinstance(self.layer, TeacherLayer) else None
         if mask and array.path != mask.path:
-            return int(self._hit(mask, record).sum())
+            return int(self._mask(mask, record).sum())
         return self.layer.most_entries(array, record)
 
-    def _hit(self, mask: BlockArray, record: FrameRecord) -> NDArray[Any]:
+    def _mask(self, mask: BlockArray, record: FrameRecord) -> NDArray[Any]:
         return self.rows.entries(mask, record.row, mask.block)
 
     def _file_problems(self) -> Iterator[Problem]:
@@ -90,30 +90,34 @@ class ShardCheck:
                 try:
                     data = self.rows.file(array, column).data
                 except CleverError:
-                    yield self._problem(key, "missing or unreadable", self._stored)
+                    yield self._problem(key, "missing or unreadable", self._stored_records)
                     continue
                 self.bytes += len(data)
                 if len(data) != stamp.bytes:
                     yield self._problem(
-                        key, f"{len(data)} bytes instead of {stamp.bytes}", self._damaged(array)
+                        key,
+                        f"{len(data)} bytes instead of {stamp.bytes}",
+                        self._damaged_records(array),
                     )
                 elif google_crc32c.value(data) != stamp.crc32c:
-                    yield self._problem(key, "differs from its checksum", self._damaged(array))
+                    yield self._problem(
+                        key, "differs from its checksum", self._damaged_records(array)
+                    )
 
-    def _damaged(self, array: BlockArray) -> list[FrameRecord]:
+    def _damaged_records(self, array: BlockArray) -> list[FrameRecord]:
         """The frames whose own checksum differs; all of them where the index or another file of
         theirs is damaged."""
         try:
             return [
-                record for record in self._stored if not self.rows.intact(array, record)
-            ] or self._stored
+                record for record in self._stored_records if not self.rows.intact(array, record)
+            ] or self._stored_records
         except CleverError:
-            return self._stored
+            return self._stored_records
 
     def _frame_problems(self) -> Iterator[Problem]:
         """Frames whose checksum or values are wrong although their files are as they were
         written."""
-        for record in self._stored:
+        for record in self._stored_records:
             for array, fault in self._frame_faults(record):
                 yield self._problem(array.key(self.commit.shard, 0), fault, [record])
 
@@ -157,22 +161,23 @@ class ShardCheck:
         elif info.codec != "fp16" and codes.size and codes.min() < -LEVELS:
             yield array, f"codes lie outside [-{LEVELS}, {LEVELS}]"
         if layer.mask:
-            hit = self._hit(layer.mask, record)
-            if hit.max() > 1:
+            mask = self._mask(layer.mask, record)
+            if mask.max() > 1:
                 yield layer.mask, "values other than 0 and 1"
             elif (
-                self._points and (self._reached(self._points, record.row, layer) & (hit == 0)).any()
+                self._points
+                and (self._needed_tokens(self._points, record.row, layer) & (mask == 0)).any()
             ):
                 yield layer.mask, "tokens that a pair needs are not stored"
 
-    def _reached(self, points: ShardRows, row: int, layer: TeacherLayer) -> NDArray[np.bool_]:
+    def _needed_tokens(self, points: ShardRows, row: int, layer: TeacherLayer) -> NDArray[np.bool_]:
         """(M, h, w) bool: tokens that sampling at a frame's pairs reads."""
         record = next(record for record in points.commit.frames if record.row == row)
         if record.reason:
             return np.zeros((layer.cameras, *layer.info.grid), bool)
         camera = torch.from_numpy(pair_cameras(record.offsets))
         uv = torch.from_numpy(normalised_uv(points.entries(PAIR_UV, row, record.pairs)))
-        return reached_tokens(camera, uv, torch.tensor(record.image_size), layer.info.grid).numpy()
+        return tap_mask(camera, uv, torch.tensor(record.image_size), layer.info.grid).numpy()
 
     def _index_problems(self) -> Iterator[Problem]:
         """Indices that do not say what the writer says: the frames' chunks in row order, one after
@@ -180,17 +185,19 @@ class ShardCheck:
         for array in self.arrays:
             for column in range(self.rows.columns(array)):
                 if fault := self._index_fault(array, column):
-                    yield self._problem(array.key(self.commit.shard, column), fault, self._stored)
+                    yield self._problem(
+                        array.key(self.commit.shard, column), fault, self._stored_records
+                    )
 
     def _index_fault(self, array: BlockArray, column: int) -> str:
         file = self.rows.file(array, column)
-        used = np.zeros((SHARD_ROWS, array.blocks), bool)
-        for record in self._stored:
+        chunk_mask = np.zeros((SHARD_ROWS, array.blocks), bool)
+        for record in self._stored_records:
             blocks = -(-self._count(array, record) // array.block) - column * array.blocks
-            used[record.row % SHARD_ROWS, : max(blocks, 0)] = True
-        if not np.array_equal(file.index != EMPTY, np.repeat(used.reshape(-1, 1), 2, axis=1)):
+            chunk_mask[record.row % SHARD_ROWS, : max(blocks, 0)] = True
+        if not np.array_equal(file.index != EMPTY, np.repeat(chunk_mask.reshape(-1, 1), 2, axis=1)):
             return "its index lists other chunks than the frames have"
-        start, size = file.index[used.ravel()].astype(np.int64).T
+        start, size = file.index[chunk_mask.ravel()].astype(np.int64).T
         if not np.array_equal(start, np.cumsum(size) - size) or size.sum() != file.data_bytes:
             return "its chunks do not follow one another"
         if not compressor(array.codec) and (size != array.block_bytes).any():
@@ -206,17 +213,17 @@ def record_fault(commit: Commit, layer: Layer, ids: Mapping[int, str]) -> str:
     """
     if [(record.row, record.id) for record in commit.frames] != sorted(ids.items()):
         return "its rows or frame ids are not the store's"
-    stored = [record for record in commit.frames if not record.reason]
+    stored_records = [record for record in commit.frames if not record.reason]
     names = {layer.checksum_name(array) for array in layer.arrays}
-    for record in stored:
+    for record in stored_records:
         if set(record.checksums) != names:
-            present = sorted(record.checksums)
-            return f"frame {record.id} has checksums of {present}, not of {sorted(names)}"
+            record_names = sorted(record.checksums)
+            return f"frame {record.id} has checksums of {record_names}, not of {sorted(names)}"
         if isinstance(layer, PointLayer) and (fault := _point_record_fault(record, layer.cameras)):
             return f"frame {record.id}: {fault}"
     keys = set()
     for array in layer.arrays:
-        longest = max((layer.most_entries(array, record) for record in stored), default=0)
+        longest = max((layer.most_entries(array, record) for record in stored_records), default=0)
         columns = max(1, -(-longest // array.capacity))
         keys |= {array.key(commit.shard, column) for column in range(columns)}
     if set(commit.files) != keys:

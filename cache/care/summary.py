@@ -112,14 +112,14 @@ def summarise(path: Path) -> StoreSummary:
         layer: [record for commit in parts for record in commit.frames]
         for layer, parts in commits.items()
     }
-    stored = [record for record in records[store.points.id] if not record.reason]
+    stored_records = [record for record in records[store.points.id] if not record.reason]
     return StoreSummary(
         path,
         store.base,
         frames,
         len(scenes),
-        sum(record.points for record in stored),
-        sum(record.pairs for record in stored),
+        sum(record.points for record in stored_records),
+        sum(record.pairs for record in stored_records),
         _layer(path, store.points, commits[store.points.id], frames),
         [
             TeacherSummary(
@@ -135,11 +135,13 @@ def summarise(path: Path) -> StoreSummary:
 
 def _layer(path: Path, layer: Layer, commits: list[Commit], frames: int) -> LayerSummary:
     records = [record for commit in commits for record in commit.frames]
-    failed = sum(1 for record in records if record.reason)
+    failures = sum(1 for record in records if record.reason)
     size = sum(
         file.stat().st_size
         for folder in layer.folders(path)
         for file in folder.rglob("*")
         if file.is_file()
     )
-    return LayerSummary(len(records) - failed, failed, frames - len(records), len(commits), size)
+    return LayerSummary(
+        len(records) - failures, failures, frames - len(records), len(commits), size
+    )

@@ -61,14 +61,16 @@ class Verification:
             for name in self._names
             if name.startswith("teachers/") and not _is_part(name)
         ]
-        read = [
+        layer_readings = [
             read_layer(path, name)
             for name in (POINTS_ID, *sorted({parts[1] for parts in folders if parts[2:]}))
         ]
-        self._problems = [problem for _, problems in read for problem in problems]
-        self.layers = [state for state, _ in read if state]
-        self._unreadable = [problems[0].layer for state, problems in read if state is None]
-        self.base = read[0][0]
+        self._problems = [problem for _, problems in layer_readings for problem in problems]
+        self.layers = [state for state, _ in layer_readings if state]
+        self._unreadable = [
+            problems[0].layer for state, problems in layer_readings if state is None
+        ]
+        self.base = layer_readings[0][0]
         self._ids: tuple[str, ...] = ()
         self.cameras = 0
         if self.base and isinstance(self.base.content, PointContent):
@@ -117,24 +119,26 @@ class Verification:
     def _drop_faulty_records(self, layer: LayerState) -> None:
         for shard, commit in list(layer.commits.items()):
             if fault := record_fault(commit, self.layer(layer), self._rows(shard)):
-                layer.lost[shard] = f"wrong: {fault}"
+                layer.record_faults[shard] = f"wrong: {fault}"
                 del layer.commits[shard]
 
     def _metadata_problems(self) -> Iterator[Problem]:
         for layer in self.layers:
-            for shard, how in layer.lost.items():
+            for shard, fault in layer.record_faults.items():
                 record = place(layer.name).commit(shard)
                 frames = tuple(self._rows(shard).values())
                 yield Problem(
-                    record, f"commit record is {how}", "recompute", layer.name, shard, frames
+                    record, f"commit record is {fault}", "recompute", layer.name, shard, frames
                 )
             yield from self._view_problems(layer)
 
     def _view_problems(self, layer: LayerState) -> Iterator[Problem]:
         """Views that are missing, damaged, or say something else than the commit records."""
-        intact: dict[str, bytes] = {}
-        expected = layer_views(layer.content, list(layer.commits.values()), self.cameras, self.rows)
-        for name, stamp in (layer.files or dict.fromkeys(expected)).items():
+        intact_views: dict[str, bytes] = {}
+        current_views = layer_views(
+            layer.content, list(layer.commits.values()), self.cameras, self.rows
+        )
+        for name, stamp in (layer.files or dict.fromkeys(current_views)).items():
             try:
                 data = (self.path / name).read_bytes()
             except OSError as error:
@@ -144,48 +148,53 @@ class Verification:
             if stamp and stamp != Stamp(len(data), google_crc32c.value(data)):
                 yield Problem(name, "differs from its checksum", "rewrite", layer.name)
             else:
-                intact[name] = data
-        if later := sorted(set(layer.commits) - set(layer.sealed)):
+                intact_views[name] = data
+        if late_shards := sorted(set(layer.commits) - set(layer.seal_shards)):
             group = f"{place(layer.name).group}/zarr.json"
-            shards = ", ".join(map(str, later))
-            what = f"tables lack shards that were committed later ({shards}): a run was cut off"
-            yield Problem(group, what, "rewrite", layer.name)
-        elif not layer.lost:
-            yield from self._disagreements(layer.name, intact, expected)
+            shards = ", ".join(map(str, late_shards))
+            fault = f"tables lack shards that were committed later ({shards}): a run was cut off"
+            yield Problem(group, fault, "rewrite", layer.name)
+        elif not layer.record_faults:
+            yield from self._disagreements(layer.name, intact_views, current_views)
 
     def _disagreements(
-        self, layer: str, stored: dict[str, bytes], expected: dict[str, bytes]
+        self, layer: str, views: dict[str, bytes], current_views: dict[str, bytes]
     ) -> Iterator[Problem]:
         """Intact views that other versions of the libraries may have written, compared by what they
         mean."""
-        differing = {name for name, data in stored.items() if data != expected.get(name)}
-        for metadata in sorted(name for name in expected if name.endswith("zarr.json")):
+        differing = {name for name, data in views.items() if data != current_views.get(name)}
+        for metadata in sorted(name for name in current_views if name.endswith("zarr.json")):
             folder = metadata.removesuffix("zarr.json")
             part = {name for name in differing if name.startswith((f"{folder}c/", metadata))}
-            if part and not _same(*(_open(files, folder) for files in (stored, expected))):
+            nodes = (_read_node(files, folder) for files in (views, current_views))
+            if part and not _nodes_agree(*nodes):
                 yield Problem(
                     metadata, "does not say what the commit records say", "rewrite", layer
                 )
 
     def _strays(self) -> Iterator[Problem]:
         """Files that nothing covers."""
-        covered = {place(layer.name).seal for layer in self.layers}
+        covered_files = {place(layer.name).seal for layer in self.layers}
         for layer in self.layers:
-            covered |= set(layer.files or layer_views(layer.content, [], self.cameras, self.rows))
-            covered |= {place(layer.name).commit(shard) for shard in (*layer.commits, *layer.lost)}
-            covered |= {name for commit in layer.commits.values() for name in commit.files}
+            covered_files |= set(
+                layer.files or layer_views(layer.content, [], self.cameras, self.rows)
+            )
+            covered_files |= {
+                place(layer.name).commit(shard) for shard in (*layer.commits, *layer.record_faults)
+            }
+            covered_files |= {name for commit in layer.commits.values() for name in commit.files}
         shards = {
             f"{array.path}/c/": layer for layer in self.layers for array in self.layer(layer).arrays
         }
         unreadable = tuple(f"teachers/{name}/" for name in self._unreadable)
         for name in sorted(
-            name for name in self._names - covered if not name.startswith(unreadable)
+            name for name in self._names - covered_files if not name.startswith(unreadable)
         ):
             folder = next((folder for folder in shards if name.startswith(folder)), None)
             shard = name.removeprefix(folder).split("/")[0] if folder else ""
             if _is_part(name):
                 yield Problem(name, "left over from an interrupted write", "remove")
-            elif folder and shard.isdigit() and int(shard) in shards[folder].lost:
+            elif folder and shard.isdigit() and int(shard) in shards[folder].record_faults:
                 continue
             elif folder:
                 yield Problem(name, "belongs to no committed shard", "remove", shards[folder].name)
@@ -197,13 +206,13 @@ def _is_part(name: str) -> bool:
     return name.endswith(".part")
 
 
-def _same(stored: Any, expected: Any) -> bool:
+def _nodes_agree(node: Any, current: Any) -> bool:
     """Whether two groups or arrays mean the same; of sharded arrays, whose chunks lie elsewhere,
     the metadata alone."""
-    if stored is None or type(stored) is not type(expected):
+    if node is None or type(node) is not type(current):
         return False
-    if isinstance(expected, zarr.Group):
-        return dict(stored.attrs) == dict(expected.attrs)
+    if isinstance(current, zarr.Group):
+        return dict(node.attrs) == dict(current.attrs)
     properties = (
         "shape",
         "dtype",
@@ -214,12 +223,12 @@ def _same(stored: Any, expected: Any) -> bool:
         "serializer",
         "filters",
     )
-    if any(getattr(stored, name) != getattr(expected, name) for name in properties):
+    if any(getattr(node, name) != getattr(current, name) for name in properties):
         return False
-    return expected.shards is not None or np.array_equal(stored[...], expected[...])
+    return current.shards is not None or np.array_equal(node[...], current[...])
 
 
-def _open(files: dict[str, bytes], folder: str) -> Any:
+def _read_node(files: dict[str, bytes], folder: str) -> Any:
     """The group or array at `folder` (ending in "/", or empty) among `files`; None where it cannot
     be read."""
     names = [

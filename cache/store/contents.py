@@ -45,7 +45,7 @@ class Contents:
 
     Args:
         path: folder of the store.
-        older: whether a store of schema 1 is read too, as if it were of this schema.
+        allow_schema1: whether a store of schema 1 is read too, as if it were of this schema.
 
     Attributes:
         ids, scenes: by row, "" for a hole.
@@ -54,13 +54,13 @@ class Contents:
         CleverError: no store there, one of another schema, or a damaged seal.
     """
 
-    def __init__(self, path: Path, older: bool = False) -> None:
+    def __init__(self, path: Path, allow_schema1: bool = False) -> None:
         self.path = path
         if not seal_path(path, POINTS_ID).exists():
             attributes = read_attributes(path)
-            if not older or attributes.get("schema") != schema1.SCHEMA:
+            if not allow_schema1 or attributes.get("schema") != schema1.SCHEMA:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))
-        seal, self._schema = read_point_seal(path, older)
+        seal, self._schema = read_point_seal(path, allow_schema1)
         self._point_seal: PointSeal = seal
         self._teacher_seals: dict[str, TeacherSeal] = {}
         self.ids: list[str] = list(seal.content.ids)
@@ -105,7 +105,7 @@ class Contents:
         """The teacher layer whose id is `name` or begins so; see `choose_layer`."""
         return self.teacher(choose_layer(sealed_teachers(self.path), name, str(self.path)))
 
-    def uncalibrated(self, info: TeacherInfo) -> list[str]:
+    def calibration_gaps(self, info: TeacherInfo) -> list[str]:
         """Ids of the frames that the layer's calibration should have seen but could not read."""
         calibration = self._teacher_seal(info.id).content.calibration
         return list(calibration.missing) if calibration else []
@@ -116,13 +116,13 @@ class Contents:
 
     def commit(self, layer: str, shard: int) -> Commit:
         """One commit record; raises CleverError when it is missing or damaged."""
-        older = schema1.commit if self._schema == schema1.SCHEMA else None
-        return read_commit(self.path, layer, shard, older)
+        conversion = schema1.commit if self._schema == schema1.SCHEMA else None
+        return read_commit(self.path, layer, shard, conversion)
 
     def shard_rows(self, shard: int) -> list[int]:
         """The used rows of a shard."""
-        last = min((shard + 1) * SHARD_ROWS, len(self.ids))
-        return [row for row in range(shard * SHARD_ROWS, last) if self.ids[row]]
+        end = min((shard + 1) * SHARD_ROWS, len(self.ids))
+        return [row for row in range(shard * SHARD_ROWS, end) if self.ids[row]]
 
     def _seal(self, layer: str) -> Seal:
         return self._point_seal if layer == self.points.id else self._teacher_seal(layer)

@@ -110,7 +110,7 @@ class PointLayer(Layer):
     def checksum_name(self, array: BlockArray) -> str:
         """Key of an array in `FrameRecord.checksums`."""
         names = {POINTS: "points", PAIR_POINT: "pair_point", PAIR_UV: "pair_uv"}
-        return next(name for own, name in names.items() if own.path == array.path)
+        return next(name for known_array, name in names.items() if known_array.path == array.path)
 
     def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
         """Points or pairs of a frame."""
@@ -161,27 +161,27 @@ def layer_of(content: Content, cameras: int) -> Layer:
     return TeacherLayer(content.info, cameras)
 
 
-def choose_layer(layers: Sequence[str], name: str | None, store: str, whole: bool = False) -> str:
+def choose_layer(layers: Sequence[str], name: str | None, store: str, exact: bool = False) -> str:
     """The teacher layer that a name means: the one of this id, else the only one that begins so.
 
     Args:
         layers: ids of the store's teacher layers.
         name: an id or the beginning of one; None where there is a single layer.
         store: the store's path, for the message.
-        whole: whether the beginning of an id is not enough.
+        exact: whether the beginning of an id is not enough.
 
     Raises:
         CleverError: none or several fit.
     """
     if name is not None and name in layers:
         return name
-    present = ", ".join(sorted(layers)) or "none"
-    if whole:
-        raise CleverError(f"{store} has no teacher {name!r}; it has {present}")
-    fitting = [layer for layer in layers if name is None or layer.startswith(name)]
-    if len(fitting) != 1:
+    layer_list = ", ".join(sorted(layers)) or "none"
+    if exact:
+        raise CleverError(f"{store} has no teacher {name!r}; it has {layer_list}")
+    matches = [layer for layer in layers if name is None or layer.startswith(name)]
+    if len(matches) != 1:
         hint = (
-            f"teacher {name!r} fits {len(fitting)} of them" if name else "choose one with `teacher`"
+            f"teacher {name!r} fits {len(matches)} of them" if name else "choose one with `teacher`"
         )
-        raise CleverError(f"{store} has the teachers {present}; {hint}")
-    return fitting[0]
+        raise CleverError(f"{store} has the teachers {layer_list}; {hint}")
+    return matches[0]

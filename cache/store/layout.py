@@ -147,7 +147,7 @@ def pair_cameras(offsets: Sequence[int]) -> NDArray[np.int64]:
     return cameras
 
 
-def text_rows(texts: Sequence[str], what: str) -> np.ndarray:
+def text_rows(texts: Sequence[str], kind: str) -> np.ndarray:
     """Encode texts as (rows, TEXT_BYTES) uint8, UTF-8 padded with zeros.
 
     Raises:
@@ -157,7 +157,7 @@ def text_rows(texts: Sequence[str], what: str) -> np.ndarray:
     for row, text in zip(rows, texts, strict=True):
         data = text.encode()
         if len(data) > TEXT_BYTES:
-            raise CleverError(f"{what} {text!r} is longer than {TEXT_BYTES} bytes; shorten it")
+            raise CleverError(f"{kind} {text!r} is longer than {TEXT_BYTES} bytes; shorten it")
         row[: len(data)] = np.frombuffer(data, np.uint8)
     return rows
 

@@ -88,22 +88,22 @@ class _Shard:
         spans = parse_index(os.pread(handle, tail, size - tail), path).reshape(
             SHARD_ROWS, array.blocks, 2
         )
-        written = (spans != EMPTY).any(2)
-        start, lengths = spans[:, 0, 0], np.where(written, spans[..., 1], 0)
+        block_mask = (spans != EMPTY).any(2)
+        start, lengths = spans[:, 0, 0], np.where(block_mask, spans[..., 1], 0)
         follows = spans[..., 0] == start[:, None] + np.cumsum(lengths, 1) - lengths
-        gaps = written[:, 1:] & ~written[:, :-1]
-        fixed = not compressor(array.codec)
+        gaps = block_mask[:, 1:] & ~block_mask[:, :-1]
+        uniform = not compressor(array.codec)
         if (
             gaps.any()
-            or not follows[written].all()
-            or (fixed and (lengths[written] != array.block_bytes).any())
+            or not follows[block_mask].all()
+            or (uniform and (lengths[block_mask] != array.block_bytes).any())
         ):
             raise CleverError(
                 f"{path}: its chunks do not lie as clever writes them; run `clever cache repair`"
             )
         self.start: list[int] = start.tolist()
-        self.blocks: list[int] = written.sum(1).tolist()
-        self.lengths = None if fixed else lengths
+        self.blocks: list[int] = block_mask.sum(1).tolist()
+        self.lengths = None if uniform else lengths
         self.content: mmap.mmap | None = None
         self.read_rows: set[int] = set()
         self.mapped_rows: set[int] = set()
@@ -125,20 +125,20 @@ class _ReadShards:
 
     def __init__(self) -> None:
         self.shards: dict[str, _Shard] = {}
-        self.mapped = 0
+        self.mapped_bytes = 0
 
     def clear(self) -> None:
         self.shards.clear()
-        self.mapped = 0
+        self.mapped_bytes = 0
 
     def add(self, path: str, shard: _Shard) -> _Shard:
         if not self.shards:
             keep_freed_memory()
         if len(self.shards) >= REMEMBERED_SHARDS:
             self.clear()
-        before = self.shards.get(path)
-        if before is not None and before.content is not None:
-            self.mapped -= before.version[-1]
+        predecessor = self.shards.get(path)
+        if predecessor is not None and predecessor.content is not None:
+            self.mapped_bytes -= predecessor.version[-1]
         self.shards[path] = shard
         return shard
 
@@ -146,9 +146,9 @@ class _ReadShards:
         """Map the shard, if there is room, when `row` is read for the second time."""
         if row in shard.read_rows:
             size = shard.version[-1]
-            if shard.content is None and self.mapped + size <= MAPPED_BYTES:
+            if shard.content is None and self.mapped_bytes + size <= MAPPED_BYTES:
                 shard.content = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
-                self.mapped += size
+                self.mapped_bytes += size
             if shard.content is not None:
                 shard.mapped_rows.add(row)
         shard.read_rows.add(row)
@@ -162,32 +162,32 @@ def _version(stat: os.stat_result) -> tuple[int, ...]:
 
 
 def _from_map(shard: _Shard, row: int, out: NDArray[Any]) -> None:
-    stored = memoryview(shard.content)[shard.span(row, out)]  # type: ignore[arg-type]
+    content = memoryview(shard.content)[shard.span(row, out)]  # type: ignore[arg-type]
     if shard.lengths is not None:
-        _unpack(stored, shard, row, out)
+        _unpack(content, shard, row, out)
         return
     target = out.data.cast("B")
     for start in range(0, len(target), COPY_BYTES):
-        target[start : start + COPY_BYTES] = stored[start : start + COPY_BYTES]
+        target[start : start + COPY_BYTES] = content[start : start + COPY_BYTES]
 
 
 def _from_file(shard: _Shard, handle: int, row: int, out: NDArray[Any]) -> None:
     span = shard.span(row, out)
     size = span.stop - span.start
-    stored = out.data.cast("B") if shard.lengths is None else memoryview(bytearray(size))
-    if os.preadv(handle, [stored], span.start) != size:
+    content = out.data.cast("B") if shard.lengths is None else memoryview(bytearray(size))
+    if os.preadv(handle, [content], span.start) != size:
         raise CleverError(f"{shard.path}: shorter than its index says; run `clever cache repair`")
     _READ.note_read(shard, row, handle)
     if shard.lengths is not None:
-        _unpack(stored, shard, row, out)
+        _unpack(content, shard, row, out)
 
 
-def _unpack(stored: memoryview, shard: _Shard, row: int, out: NDArray[Any]) -> None:
+def _unpack(content: memoryview, shard: _Shard, row: int, out: NDArray[Any]) -> None:
     array, start = shard.array, 0
     for number in range(len(out) // array.block):
         length = int(shard.lengths[row, number])  # type: ignore[index]
         try:
-            block = np.frombuffer(unpack(stored[start : start + length], array.codec), array.dtype)
+            block = np.frombuffer(unpack(content[start : start + length], array.codec), array.dtype)
             out[number * array.block : (number + 1) * array.block] = block.reshape(
                 array.block, *array.entry
             )

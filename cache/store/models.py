@@ -93,8 +93,8 @@ class Fingerprint(BaseModel):
     def differences(self, teacher: dict[str, Any]) -> str:
         """How a teacher's fingerprint differs from the part of this one that a teacher decides."""
         storage = ("codec", "tokens", "reencoded_from")
-        own = {name: value for name, value in self.values().items() if name not in storage}
-        return differences(own, teacher)
+        teacher_part = {name: value for name, value in self.values().items() if name not in storage}
+        return differences(teacher_part, teacher)
 
 
 class TeacherRequest(TeacherSettings):
@@ -304,12 +304,12 @@ def as_json(value: object) -> dict[str, Any]:
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
-def differences(stored: dict[str, Any], asked: dict[str, Any]) -> str:
+def differences(actual: dict[str, Any], request: dict[str, Any]) -> str:
     """The fields in which two settings differ, with both values, on one line; empty where none
     does."""
-    keys = sorted(key for key in {*stored, *asked} if stored.get(key) != asked.get(key))
+    keys = sorted(key for key in {*actual, *request} if actual.get(key) != request.get(key))
     return "; ".join(
-        f"{key}: stored {stored.get(key)!r}, wanted {asked.get(key)!r}" for key in keys
+        f"{key}: stored {actual.get(key)!r}, wanted {request.get(key)!r}" for key in keys
     )
 
 

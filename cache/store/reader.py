@@ -86,7 +86,7 @@ class FeatureCache(Dataset[CachedFrame]):
         root = self._open()
         attributes = dict(root.attrs)
         check_schema(attributes.get("format"), attributes.get("schema"), self.path)
-        base = _checked(PointSettings, attributes["base"], f"{self.path}/zarr.json")
+        base = _validate(PointSettings, attributes["base"], f"{self.path}/zarr.json")
         self.name: str = base.dataset
         self.cameras: tuple[str, ...] = base.cameras
         self.teacher = _choose_teacher(root, teacher, self.path)
@@ -177,9 +177,9 @@ class FeatureCache(Dataset[CachedFrame]):
             base, layer = (
                 committed_shards(self._local, name) for name in (POINTS_ID, self.teacher.id)
             )
-            tabled = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
+            table_commits = (root["frames"].attrs.get("commits"), group.attrs.get("commits"))
             columns: list[Any] = [root.get(place(POINTS_ID).status), group.get("status")]
-            if tabled != (len(base), len(layer)) or any(
+            if table_commits != (len(base), len(layer)) or any(
                 getattr(column, "shape", ()) != (rows,) for column in columns
             ):
                 records = records_by_row(
@@ -206,12 +206,12 @@ class FeatureCache(Dataset[CachedFrame]):
 
     def _read_tokens(self, row: int) -> Tensor:
         """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero."""
-        tokens, *rest = self._arrays
-        if not rest:
+        tokens, *mask_arrays = self._arrays
+        if not mask_arrays:
             return torch.from_numpy(self._read_row(tokens, row, tokens.block))
-        hit = self._read_row(rest[0], row, rest[0].block).astype(bool)
-        grid = np.zeros((*hit.shape, *tokens.entry), tokens.dtype)
-        grid[hit] = self._read_row(tokens, row, int(hit.sum()))
+        mask = self._read_row(mask_arrays[0], row, mask_arrays[0].block).astype(bool)
+        grid = np.zeros((*mask.shape, *tokens.entry), tokens.dtype)
+        grid[mask] = self._read_row(tokens, row, int(mask.sum()))
         return torch.from_numpy(grid)
 
 
@@ -219,15 +219,15 @@ def _choose_teacher(root: zarr.Group, name: str | None, path: str) -> TeacherInf
     groups: Mapping[str, Any] = dict(root["teachers"].groups())  # type: ignore[union-attr]
     layer = choose_layer(sorted(groups), name, path)
     attributes = dict(groups[layer].attrs)
-    own = {
+    fields = {
         field: attributes[field]
         for field in TeacherInfo.__dataclass_fields__
         if field in attributes
     }
-    return _checked(TeacherInfo, own, f"{path}/{place(layer).group}/zarr.json")
+    return _validate(TeacherInfo, fields, f"{path}/{place(layer).group}/zarr.json")
 
 
-def _checked(kind: type[Value], attributes: Any, file: str) -> Value:
+def _validate(kind: type[Value], attributes: Any, file: str) -> Value:
     """A model from a group's attributes; raises CleverError naming the file and the wrong field."""
     try:
         return from_json(kind, attributes)

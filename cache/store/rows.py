@@ -41,12 +41,12 @@ class ShardRows:
             self._files[key] = ShardFile(self.store / key, array.inner_chunks)
         return self._files[key]
 
-    def packed(self, array: BlockArray, row: int) -> list[NDArray[np.uint8]]:
+    def chunks(self, array: BlockArray, row: int) -> list[NDArray[np.uint8]]:
         """The chunks of a row, as they are stored; raises CleverError when a file cannot be
         read."""
-        first = row % SHARD_ROWS * array.blocks
+        start = row % SHARD_ROWS * array.blocks
         files = [self.file(array, column) for column in range(self.columns(array))]
-        return [chunk for file in files for chunk in file.chunks(first, array.blocks)]
+        return [chunk for file in files for chunk in file.chunks(start, array.blocks)]
 
     def entries(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
         """The first `count` entries of a row, (count, ...).
@@ -56,7 +56,7 @@ class ShardRows:
                 unpacked.
         """
         try:
-            chunks = self.packed(array, row)
+            chunks = self.chunks(array, row)
             if compressor(array.codec):
                 chunks = [
                     np.frombuffer(unpack(chunk.tobytes(), array.codec), np.uint8)
@@ -78,6 +78,6 @@ class ShardRows:
     def intact(self, array: BlockArray, record: FrameRecord) -> bool:
         """Whether the stored bytes of a frame match the checksum in its record."""
         checksum = 0
-        for chunk in self.packed(array, record.row):
+        for chunk in self.chunks(array, record.row):
             checksum = google_crc32c.extend(checksum, chunk)
         return checksum == record.checksums[self.layer.checksum_name(array)]

@@ -60,11 +60,12 @@ def write_seal(store: Path, seal: Seal) -> None:
     write_if_changed(seal_path(store, seal.layer), data)
 
 
-def read_point_seal(store: Path, older: bool = False) -> tuple[PointSeal, int]:
+def read_point_seal(store: Path, allow_schema1: bool = False) -> tuple[PointSeal, int]:
     """The seal of points and pairs, and the schema that it was written in.
 
     Args:
-        older: whether a store of schema 1 is read too, its values converted to this schema's.
+        allow_schema1: whether a store of schema 1 is read too, its values converted to this
+            schema's.
 
     Raises:
         CleverError: missing or damaged seal, or another schema.
@@ -76,12 +77,12 @@ def read_point_seal(store: Path, older: bool = False) -> tuple[PointSeal, int]:
             return parse(POINT_SEALS, body), SCHEMA
         except ValueError:
             schema = schema1.schema_of(body)
-            if schema != schema1.SCHEMA or not older:
+            if schema != schema1.SCHEMA or not allow_schema1:
                 check_schema(FORMAT, schema, str(store))
                 raise
             return parse(POINT_SEALS, schema1.point_seal(body)), schema1.SCHEMA
     except FAULTS as error:
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
 
 
 def read_teacher_seal(store: Path, layer: str, schema: int = SCHEMA) -> TeacherSeal:
@@ -96,7 +97,7 @@ def read_teacher_seal(store: Path, layer: str, schema: int = SCHEMA) -> TeacherS
         body = schema1.teacher_seal(body) if schema == schema1.SCHEMA else body
         return parse(TEACHER_SEALS, body)
     except FAULTS as error:
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
 
 
 def read_seal(store: Path, layer: str) -> Seal:
@@ -128,7 +129,7 @@ def check_schema(kind: object, schema: object, path: str) -> None:
         )
 
 
-def _damaged(path: Path, error: Exception) -> CleverError:
+def _damage_error(path: Path, error: Exception) -> CleverError:
     if isinstance(error, FileNotFoundError):
         return CleverError(f"{path}: seal is missing; run `clever cache repair`")
     return CleverError(f"{path}: seal is damaged ({error}); run `clever cache repair`")

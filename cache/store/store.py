@@ -94,15 +94,17 @@ class Store(Contents):
     def extend(self, ids: list[str], scenes: list[str]) -> None:
         """Give rows to the frames that have none yet; new rows start at a shard boundary, so no
         shard is rewritten."""
-        present = set(self.ids)
-        fresh = [
-            (frame, scene) for frame, scene in zip(ids, scenes, strict=True) if frame not in present
+        stored_ids = set(self.ids)
+        new_frames = [
+            (frame, scene)
+            for frame, scene in zip(ids, scenes, strict=True)
+            if frame not in stored_ids
         ]
-        if not fresh:
+        if not new_frames:
             return
         hole = -len(self.ids) % SHARD_ROWS
-        self.ids += [""] * hole + [frame for frame, _ in fresh]
-        self.scenes += [""] * hole + [scene for _, scene in fresh]
+        self.ids += [""] * hole + [frame for frame, _ in new_frames]
+        self.scenes += [""] * hole + [scene for _, scene in new_frames]
         self.finalise()
 
     def rows_of(self, ids: list[str]) -> list[int]:
@@ -126,23 +128,27 @@ class Store(Contents):
         Raises:
             CleverError: an id that another fingerprint already has.
         """
-        whole = Fingerprint.model_validate({**fingerprint, "codec": codec, "tokens": tokens})
-        layer = f"{alias}-{whole.sha256[:4]}"
-        info = TeacherInfo(layer, alias, description, grid, channels, codec, tokens, whole, request)
+        full_fingerprint = Fingerprint.model_validate(
+            {**fingerprint, "codec": codec, "tokens": tokens}
+        )
+        layer = f"{alias}-{full_fingerprint.sha256[:4]}"
+        info = TeacherInfo(
+            layer, alias, description, grid, channels, codec, tokens, full_fingerprint, request
+        )
         if not seal_path(self.path, layer).exists():
             self._finalise_layer(layer, TeacherContent(info))
             return info
         content = self._teacher_seal(layer).content
-        present = content.info
-        if present.fingerprint.values() != whole.values():
-            differing = differences(present.fingerprint.values(), whole.values())
+        stored_info = content.info
+        if stored_info.fingerprint.values() != full_fingerprint.values():
+            differing = differences(stored_info.fingerprint.values(), full_fingerprint.values())
             raise CleverError(
                 f"{self.path}: another teacher has the id {layer}; it differs in {differing}"
             )
-        if request and present.request != request:
-            present = replace(present, request=request)
-            self._finalise_layer(layer, replace(content, info=present))
-        return present
+        if request and stored_info.request != request:
+            stored_info = replace(stored_info, request=request)
+            self._finalise_layer(layer, replace(content, info=stored_info))
+        return stored_info
 
     def calibration(self, info: TeacherInfo) -> Calibration | None:
         """The layer's frozen int8 calibration, or None when it has none yet."""
@@ -160,11 +166,11 @@ class Store(Contents):
         record = calibration_record(calibration, missing)
         self._finalise_layer(info.id, TeacherContent(info, record))
 
-    def pending(self, layer: str, rows: list[int]) -> list[int]:
+    def pending_shards(self, layer: str, rows: list[int]) -> list[int]:
         """Shards that hold one of `rows` and are not committed in `layer` (``points`` or a teacher
         id)."""
-        done = set(committed_shards(self.path, layer))
-        return sorted({row // SHARD_ROWS for row in rows} - done)
+        committed = set(committed_shards(self.path, layer))
+        return sorted({row // SHARD_ROWS for row in rows} - committed)
 
     def uncommit(self, layer: str, shards: Iterable[int]) -> None:
         """Take back the commits of shards, so that they are redone.
@@ -189,21 +195,23 @@ class Store(Contents):
         The views must be up to date (see `finalise`).
         """
         by_row = {
-            record.row: record for name in (layer, self.points.id) for record in self._failed(name)
+            record.row: record
+            for name in (layer, self.points.id)
+            for record in self._failure_records(name)
         }
         return [by_row[row] for row in sorted(by_row)]
 
-    def forget_failed(self, layer: str, rows: Iterable[int]) -> None:
+    def forget_failures(self, layer: str, rows: Iterable[int]) -> None:
         """Uncommit the shards in which one of `rows` failed, in `layer` and in the points, so that
         they are redone.
 
         The views must be up to date (see `finalise`).
         """
         for name in (self.points.id, layer):
-            failed = {record.row for record in self._failed(name)} & set(rows)
-            self.uncommit(name, {row // SHARD_ROWS for row in failed})
+            failed_rows = {record.row for record in self._failure_records(name)} & set(rows)
+            self.uncommit(name, {row // SHARD_ROWS for row in failed_rows})
 
-    def unseen(self) -> list[int]:
+    def rows_without_pairs(self) -> list[int]:
         """Rows of stored frames without a pair: no camera sees a point of them. The views must be
         up to date."""
         frames = self.path / self.points.place.group
@@ -231,7 +239,7 @@ class Store(Contents):
         for part in self.path.rglob("*.part"):
             part.unlink()
 
-    def _failed(self, layer: str) -> Iterator[FrameRecord]:
+    def _failure_records(self, layer: str) -> Iterator[FrameRecord]:
         status = read_array(self.path / place(layer).status)
         for shard in sorted(
             {int(row) // SHARD_ROWS for row in np.flatnonzero(status == layout.FAILED)}
@@ -263,8 +271,8 @@ class Store(Contents):
         if isinstance(seal, TeacherSeal):
             array = self.teacher_layer(layer).tokens
             metadata = seal.files.get(f"{array.path}/zarr.json")
-            expected = google_crc32c.value(block_metadata(array, len(self.ids)))
-            if metadata is None or metadata.crc32c != expected:
+            crc = google_crc32c.value(block_metadata(array, len(self.ids)))
+            if metadata is None or metadata.crc32c != crc:
                 return False
         views = {self.path / name: stamp.crc32c for name, stamp in seal.files.items()}
         return all(

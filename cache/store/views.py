@@ -44,11 +44,11 @@ def point_views(content: PointContent, commits: Sequence[Commit]) -> dict[str, b
     rows = len(content.ids)
     if rows:
         records = records_by_row(commits)
-        for name, texts, what in (
+        for name, texts, kind in (
             ("scene", content.scenes, "scene"),
             ("id", content.ids, "frame id"),
         ):
-            values = text_rows(texts, what)
+            values = text_rows(texts, kind)
             files |= array_files(f"frames/{name}", values, TABLE_ROWS, ("frame", "byte"))
         lengths = [
             length
@@ -74,18 +74,18 @@ def teacher_views(
 ) -> dict[str, bytes]:
     """Group, calibration, status and metadata of a teacher layer."""
     info, calibration = content.info, content.calibration
-    here = place(info.id)
+    home = place(info.id)
     files: dict[str, bytes] = {}
     if calibration:
         for name, values in (("step", calibration.step), ("centre", calibration.centre)):
             column = np.array(values, np.float32)
             files |= array_files(
-                f"{here.group}/{name}", column, info.channels, ("channel",), compress=False
+                f"{home.group}/{name}", column, info.channels, ("channel",), compress=False
             )
     for array in TeacherLayer(info, cameras).arrays:
         files[f"{array.path}/zarr.json"] = block_metadata(array, rows)
     status = status_column(records_by_row(commits), rows)
-    files |= array_files(here.status, status, TABLE_ROWS, ("frame",))
+    files |= array_files(home.status, status, TABLE_ROWS, ("frame",))
     attributes = {
         **as_json(info),
         "sha256": info.fingerprint.sha256,
@@ -93,4 +93,4 @@ def teacher_views(
         "commits": len(commits),
         "fidelity": as_json(total_fidelity(commits)),
     }
-    return files | {f"{here.group}/zarr.json": group_metadata(attributes)}
+    return files | {f"{home.group}/zarr.json": group_metadata(attributes)}

@@ -46,8 +46,8 @@ class LayerShard:
 
     def fail(self, row: int, reason: str) -> None:
         """Record that a frame is skipped and why."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.records.append(FrameRecord(row, self.store.ids[row], reason, now))
+        time_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.records.append(FrameRecord(row, self.store.ids[row], reason, time_text))
 
     def add_packed(
         self, record: FrameRecord, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]
@@ -78,11 +78,11 @@ class LayerShard:
         checksum = 0
         for number in range(len(data) // array.block):
             column, block = divmod(number, array.blocks)
-            packed = pack(
+            chunk = pack(
                 data[number * array.block : (number + 1) * array.block].tobytes(), array.codec
             )
-            checksum = google_crc32c.extend(checksum, packed)
-            self._writer(array, column).add(row % SHARD_ROWS * array.blocks + block, packed)
+            checksum = google_crc32c.extend(checksum, chunk)
+            self._writer(array, column).add(row % SHARD_ROWS * array.blocks + block, chunk)
         return checksum
 
     def _writer(self, array: BlockArray, column: int) -> ShardWriter:

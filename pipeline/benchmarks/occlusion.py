@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter
 
 from ...cache.frame import Camera, Frame
 from ...cache.images import load_image
-from ...cache.occlusion import hidden
+from ...cache.occlusion import hidden_points
 from ...cache.projection import in_view, project
 from ...errors import CleverError
 from ..datasets import open_dataset
@@ -132,7 +132,7 @@ def compare(
     )
     column, row = np.rint(uv).astype(np.intp).T
     truth = surface[row, column] < depth - np.maximum(TRUTH_ABSOLUTE, TRUTH_RELATIVE * depth)
-    return seen_points, truth, hidden(uv, depth, camera)
+    return seen_points, truth, hidden_points(uv, depth, camera)
 
 
 def occlusion_table(counts: dict[str, OcclusionCounts]) -> str:
@@ -168,7 +168,7 @@ def draw_occlusion(frame: Frame, path: Path) -> None:
     for axes, camera in zip(panels, frame.cameras, strict=False):
         uv, depth = project(frame.points[:, :3], camera)
         visible = in_view(uv, depth, camera, 1.0, 1.0)
-        uv, behind = uv[visible], hidden(uv[visible], depth[visible], camera)
+        uv, behind = uv[visible], hidden_points(uv[visible], depth[visible], camera)
         total, dropped = total + len(uv), dropped + int(behind.sum())
         axes.imshow(load_image(camera.image, camera.width, camera.height))
         axes.scatter(*uv[~behind].T, s=1.2, c=VISIBLE_COLOUR, linewidths=0)

@@ -37,7 +37,7 @@ def write_random_store(
         if calibration:
             store.set_calibration(info, calibration)
         layers[codec] = info, calibration
-    for shard in store.pending(store.points.id, store.rows_of(ids)):
+    for shard in store.pending_shards(store.points.id, store.rows_of(ids)):
         points = PointShard(store, shard)
         grids = {codec: GridShard(store, info, shard) for codec, (info, _) in layers.items()}
         for row in store.shard_rows(shard):

@@ -179,7 +179,7 @@ def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teache
     store.extend(ids, list(dataset.scenes))
     info = add_layer(store, job, teacher)
     stage = build_stage(job, store, info, dataset, teacher)
-    shards = set(store.pending(info.id, store.rows_of(ids)))
+    shards = set(store.pending_shards(info.id, store.rows_of(ids)))
     if sample := calibration_sample(store, info, sorted(shards), stage.frames_per_batch):
         stage.calibrate(sample, lambda _: None)
     stage.run(shards, shards, lambda _: None)

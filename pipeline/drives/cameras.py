@@ -15,7 +15,7 @@ from .lidar import LidarModel
 from .light import Light
 from .raycast import Floats, PinholeRays
 from .shading import Shading, SunMap, contact, points_of, skins
-from .world import GROUND_SOLID, Hits, Placed, World
+from .world import GROUND_SOLID, Hits, Placement, World
 
 _FULL_WIDTH = 1600
 
@@ -80,9 +80,14 @@ class CameraModel:
     def rays(self, world_from_ego: Pose, width: int) -> PinholeRays:
         """One ray through every pixel."""
         k = self.intrinsics(width)
-        where = world_from_ego @ self.ego_from_camera
+        world_from_camera = world_from_ego @ self.ego_from_camera
         return PinholeRays.image(
-            where, float(k[0, 0]), float(k[0, 2]), float(k[1, 2]), width, width * 9 // 16
+            world_from_camera,
+            float(k[0, 0]),
+            float(k[0, 2]),
+            float(k[1, 2]),
+            width,
+            width * 9 // 16,
         )
 
 
@@ -107,7 +112,7 @@ CAMERAS = (
 
 def photograph(
     world: World,
-    placed: Placed,
+    placement: Placement,
     rays: PinholeRays,
     hits: Hits,
     shadows: SunMap,
@@ -116,33 +121,33 @@ def photograph(
     """The (H, W, 3) uint8 sRGB image of a camera; `rng` draws the sensor noise."""
     shading = Shading.of(rays, hits)
     image = np.empty((3, len(shading.order)), np.float32)
-    image[:, shading.order] = _radiance(world, placed, rays, shading, shadows)
+    image[:, shading.order] = _radiance(world, placement, rays, shading, shadows)
     return _develop(image.reshape(3, *rays.shape), world.light.exposure, rng)
 
 
 def _radiance(
-    world: World, placed: Placed, rays: PinholeRays, shading: Shading, shadows: SunMap
+    world: World, placement: Placement, rays: PinholeRays, shading: Shading, shadows: SunMap
 ) -> Floats:
     """(3, N) light towards the camera, in the order of `shading`."""
     light = world.light
-    skin, normals = skins(world, placed, rays, shading, 1 / rays.focal)
+    skin, normals = skins(world, placement, rays, shading, 1 / rays.focal)
     view = np.stack(
         [a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3].tolist()]
     )
     view /= np.sqrt((view * view).sum(axis=0))
-    first = int(shading.starts[np.searchsorted(shading.solids, GROUND_SOLID)])
+    sky_end = int(shading.starts[np.searchsorted(shading.solids, GROUND_SOLID)])
     colour = np.empty_like(view)
-    colour[:, :first] = light.sky(view[0, :first], view[1, :first], view[2, :first])
-    solid = slice(first, None)
+    colour[:, :sky_end] = light.sky(view[0, :sky_end], view[1, :sky_end], view[2, :sky_end])
+    solid = slice(sky_end, None)
     n = normals[:, solid]
     points = np.stack(points_of(rays.pose, shading, solid))
     sun, sun_colour, horizon = (
         part.astype(n.dtype) for part in (light.sun, light.sun_colour, light.horizon)
     )
-    direct = np.clip(sun[0] * n[0] + sun[1] * n[1] + sun[2] * n[2], 0, None) * shadows.lit(
+    direct = np.clip(sun[0] * n[0] + sun[1] * n[1] + sun[2] * n[2], 0, None) * shadows.sunlight(
         points, n
     )
-    skylight = light.ambient(n[2]) * contact(placed, rays, shading)[solid]
+    skylight = light.ambient(n[2]) * contact(placement, rays, shading)[solid]
     radiance = skin.albedo[:, solid] * (sun_colour[:, None] * direct + skylight)
     _mirror(light, skin.gloss[solid], view[:, solid], n, radiance)
     veil = 1 - np.exp(-shading.t[solid] / light.haze)
@@ -153,18 +158,18 @@ def _radiance(
 
 def _mirror(light: Light, gloss: Floats, view: Floats, normals: Floats, radiance: Floats) -> None:
     """Add to `radiance` what glossy points reflect of sky and street, more at grazing angles."""
-    chosen = np.flatnonzero(gloss > 0.02)
-    if len(chosen) == 0:
+    glossy = np.flatnonzero(gloss > 0.02)
+    if len(glossy) == 0:
         return
-    d, n = view[:, chosen], normals[:, chosen]
+    d, n = view[:, glossy], normals[:, glossy]
     cosine = (d * n).sum(axis=0)
     x, y, z = d - 2 * cosine * n
-    strength = gloss[chosen] * (0.07 + 0.93 * (1 - np.clip(-cosine, 0, 1)) ** 4)
+    strength = gloss[glossy] * (0.07 + 0.93 * (1 - np.clip(-cosine, 0, 1)) ** 4)
     sky = light.sky(x, y, np.maximum(z, 0), detail=False)
     street = 0.3 * light.ambient(np.zeros_like(z))
     open_sky = np.clip((z - 0.03) / 0.3, 0, 1)
-    seen = street + (sky - street) * (open_sky * open_sky * (3 - 2 * open_sky))
-    radiance[:, chosen] += (seen - radiance[:, chosen]) * strength
+    reflection = street + (sky - street) * (open_sky * open_sky * (3 - 2 * open_sky))
+    radiance[:, glossy] += (reflection - radiance[:, glossy]) * strength
 
 
 def _develop(image: Floats, exposure: float, rng: np.random.Generator) -> NDArray[np.uint8]:

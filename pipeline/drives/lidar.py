@@ -40,21 +40,21 @@ class SweepRays(Rays):
         rows, columns = self.shape
         local = transform(invert(self.pose), corners)
         middle = local.mean(axis=1)
-        turned = (self.start - np.arctan2(local[:, :, 1], local[:, :, 0])) % (2 * np.pi)
+        corner_turn = (self.start - np.arctan2(local[:, :, 1], local[:, :, 0])) % (2 * np.pi)
         centre = (self.start - np.arctan2(middle[:, 1], middle[:, 0])) % (2 * np.pi)
-        offset = (turned - centre[:, None] + np.pi) % (2 * np.pi) - np.pi
+        offset = (corner_turn - centre[:, None] + np.pi) % (2 * np.pi) - np.pi
         step = 2 * np.pi / columns
-        first = np.floor((centre + offset.min(axis=1)) / step).astype(np.int64)
-        last = np.ceil((centre + offset.max(axis=1)) / step).astype(np.int64) + 1
+        first_column = np.floor((centre + offset.min(axis=1)) / step).astype(np.int64)
+        end_column = np.ceil((centre + offset.max(axis=1)) / step).astype(np.int64) + 1
         radius = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)
         around = np.hypot(middle[:, 0], middle[:, 1]) <= radius
-        whole = (first < 0) | (last > columns) | around
+        full_turn = (first_column < 0) | (end_column > columns) | around
         windows = np.stack(
             [
-                0 * first,
-                0 * first + rows,
-                np.where(whole, 0, first),
-                np.where(whole, columns, last),
+                0 * first_column,
+                0 * first_column + rows,
+                np.where(full_turn, 0, first_column),
+                np.where(full_turn, columns, end_column),
             ],
             1,
         )
@@ -130,11 +130,11 @@ def scan(
         noise: standard deviation of the range in metres, along the ray and cut at `NOISE_LIMIT`
             times itself.
     """
-    placed, rays = world.at(time), lidar.rays(world_from_ego)
-    hits = cast(rays, placed, world.street)
-    labels, instances = world.labels(hits, placed, rays)
+    placement, rays = world.at(time), lidar.rays(world_from_ego)
+    hits = cast(rays, placement, world.street)
+    labels, instances = world.labels(hits, placement, rays)
     shading = Shading.of(rays, hits)
-    skin, normals = skins(world, placed, rays, shading, 2 * np.pi / lidar.azimuths)
+    skin, normals = skins(world, placement, rays, shading, 2 * np.pi / lidar.azimuths)
     reflectance, gloss, facing = (np.empty(labels.size) for _ in range(3))
     view = np.stack(
         [a * shading.x + b * shading.y + c * shading.z for a, b, c in rays.pose[:3, :3]]
@@ -143,9 +143,9 @@ def scan(
     facing[shading.order] = np.abs((view * normals).sum(axis=0))
     draws = rng.random((2, labels.size))
     distance = 1 / np.where(hits.inverse > 0, hits.inverse, 1).reshape(-1)
-    keep = (hits.solid.reshape(-1) != SKY_SOLID) & (distance < MAX_RANGE) & (distance > 1.0)
-    keep &= draws[0] > np.maximum(_NEVER, (distance - _FADE_FROM) / (MAX_RANGE - _FADE_FROM))
-    keep &= (gloss < 0.65) | (draws[1] > _GLASS_LOSS)
+    has_echo = (hits.solid.reshape(-1) != SKY_SOLID) & (distance < MAX_RANGE) & (distance > 1.0)
+    has_echo &= draws[0] > np.maximum(_NEVER, (distance - _FADE_FROM) / (MAX_RANGE - _FADE_FROM))
+    has_echo &= (gloss < 0.65) | (draws[1] > _GLASS_LOSS)
     error = noise * np.clip(rng.standard_normal(labels.size), -NOISE_LIMIT, NOISE_LIMIT)
     speckle = np.exp(0.12 * rng.standard_normal(labels.size))
     intensity = np.floor(np.clip(reflectance * (0.25 + 0.75 * facing) * speckle, 0, 255))
@@ -155,9 +155,9 @@ def scan(
         for part in (rays.x, rays.y, rays.z)
     )
     firing = np.arange(labels.size).reshape(rays.shape).T.reshape(-1)
-    chosen = firing[keep[firing]]
-    points = np.stack([x, y, z, intensity, ring], axis=1)[chosen].astype(np.float32)
-    return Sweep(points, labels.reshape(-1)[chosen], instances.reshape(-1)[chosen])
+    echoes = firing[has_echo[firing]]
+    points = np.stack([x, y, z, intensity, ring], axis=1)[echoes].astype(np.float32)
+    return Sweep(points, labels.reshape(-1)[echoes], instances.reshape(-1)[echoes])
 
 
 def points_in_box(

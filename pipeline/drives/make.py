@@ -154,8 +154,8 @@ def _cores() -> int:
 def split_scenes(scenes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the training and of the held-out scenes, the last ones."""
     names = tuple(f"scene-{number:04}" for number in range(1, scenes + 1))
-    held = max(1, round(scenes / 4)) if scenes > 1 else 0
-    return names[: scenes - held], names[scenes - held :]
+    val_count = max(1, round(scenes / 4)) if scenes > 1 else 0
+    return names[: scenes - val_count], names[scenes - val_count :]
 
 
 def _write_map(root: Path) -> None:

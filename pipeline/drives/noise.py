@@ -54,9 +54,9 @@ def _at(tile: NDArray[np.float32], u: Floats, v: Floats) -> NDArray[np.float32]:
 def scramble(*cells: Floats) -> Floats:
     """A number in [0, 1) for each combination of whole-numbered cells: the same for the same
     cells."""
-    mixed = sum(
+    mixture = sum(
         np.sin(cell * factor)
         for cell, factor in zip(cells, (12.9898, 78.233, 37.719), strict=False)
     )
-    value = np.abs(mixed) * 43758.5453
+    value = np.abs(mixture) * 43758.5453
     return value - np.floor(value)

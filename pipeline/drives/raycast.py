@@ -104,34 +104,36 @@ class PinholeRays(Rays):
         self, corners: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Bounding rectangles of the boxes' parts in front of the camera."""
-        near = 0.05
+        near_plane = 0.05
         local = transform(invert(self.pose), corners)
         # The twelve edges of a box; where one crosses the near plane, the point at which it does.
         ends = local[:, _EDGES]
         z0, z1 = ends[:, :, 0, 2], ends[:, :, 1, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where((z0 < near) != (z1 < near), (near - z0) / (z1 - z0), 0.0)
+            share = np.where(
+                (z0 < near_plane) != (z1 < near_plane), (near_plane - z0) / (z1 - z0), 0.0
+            )
         cuts = ends[:, :, 0] + share[:, :, None] * (ends[:, :, 1] - ends[:, :, 0])
         # Corners in front of the camera and those points span the visible part of the box.
         points = np.concatenate([local, cuts], axis=1)
-        ahead = points[:, :, 2] >= near * 0.999
-        depth = np.maximum(points[:, :, 2], near)
+        ahead = points[:, :, 2] >= near_plane * 0.999
+        depth = np.maximum(points[:, :, 2], near_plane)
         u = points[:, :, 0] / depth * self.focal + self.cx
         v = points[:, :, 1] / depth * self.focal + self.cy
         rows, columns = self.shape
         low = [np.where(ahead, part, np.inf).min(axis=1) for part in (v, u)]
         high = [np.where(ahead, part, -np.inf).max(axis=1) for part in (v, u)]
         size = (rows, columns)
-        first = [
-            np.clip(np.floor(part), 0, end).astype(np.int64)
-            for part, end in zip(low, size, strict=True)
+        start = [
+            np.clip(np.floor(part), 0, limit).astype(np.int64)
+            for part, limit in zip(low, size, strict=True)
         ]
-        last = [
-            np.clip(np.ceil(part) + 1, 0, end).astype(np.int64)
-            for part, end in zip(high, size, strict=True)
+        end = [
+            np.clip(np.ceil(part) + 1, 0, limit).astype(np.int64)
+            for part, limit in zip(high, size, strict=True)
         ]
-        return np.stack([first[0], last[0], first[1], last[1]], axis=1), np.maximum(
-            local[:, :, 2].min(axis=1), near
+        return np.stack([start[0], end[0], start[1], end[1]], axis=1), np.maximum(
+            local[:, :, 2].min(axis=1), near_plane
         )
 
 
@@ -224,23 +226,23 @@ class Ellipsoid:
         """1 / t at entry and exit, NaN for a miss; entry may be negative, behind the sensor."""
         # Divided by the radii the ellipsoid is the unit sphere: |o + t d|^2 = 1, in s = 1 / t
         # c s^2 + 2 (o . d) s + |d|^2 = 0 with c = |o|^2 - 1.
-        o, scaled = origin / self.radii, matrix / self.radii[:, None]
+        o, unit_matrix = origin / self.radii, matrix / self.radii[:, None]
         c = float(o @ o) - 1
         c = c if abs(c) > _TINY else _TINY
         # With o x d the discriminant a - |o x d|^2 holds no large terms, unlike b^2 - a c.
         cross = np.stack(
             [
-                o[1] * scaled[2] - o[2] * scaled[1],
-                o[2] * scaled[0] - o[0] * scaled[2],
-                o[0] * scaled[1] - o[1] * scaled[0],
+                o[1] * unit_matrix[2] - o[2] * unit_matrix[1],
+                o[2] * unit_matrix[0] - o[0] * unit_matrix[2],
+                o[0] * unit_matrix[1] - o[1] * unit_matrix[0],
             ]
         )
-        disc = sum(rays.linear(row) ** 2 for row in scaled) - sum(
+        disc = sum(rays.linear(row) ** 2 for row in unit_matrix) - sum(
             rays.linear(row) ** 2 for row in cross
         )
         with np.errstate(invalid="ignore"):
             root = np.sqrt(disc)
-        forward = rays.linear(-(o @ scaled) / c)
+        forward = rays.linear(-(o @ unit_matrix) / c)
         return forward + root / c, forward - root / c
 
     def intersect(
@@ -316,9 +318,9 @@ class Frustum:
         radial = np.hypot(x, y)
         mantle = np.abs(radial - (self.bottom - slope * z))
         cap = np.minimum(np.abs(z), np.abs(z - self.height)) < mantle
-        up = np.where(z > self.height / 2, 1.0, -1.0).astype(x.dtype)
+        cap_z = np.where(z > self.height / 2, 1.0, -1.0).astype(x.dtype)
         nx, ny, nz = _unit(x, y, slope * radial)
-        return np.where(cap, 0, nx), np.where(cap, 0, ny), np.where(cap, up, nz)
+        return np.where(cap, 0, nx), np.where(cap, 0, ny), np.where(cap, cap_z, nz)
 
 
 def _unit(x: Floats, y: Floats, z: Floats) -> Components:

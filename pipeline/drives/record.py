@@ -20,7 +20,7 @@ from .lidar import NOISE_LIMIT, LidarModel, Sweep, points_in_box, scan
 from .raycast import PinholeRays
 from .shading import SunMap, sun_map
 from .town import draw_world
-from .world import Hits, Placed, World, cast
+from .world import Hits, Placement, World, cast
 
 VERSION = "v1.0-mini"
 """Of nuScenes, the one that the drives pass for."""
@@ -74,7 +74,7 @@ class Box:
 
     instance: int
     points: int
-    visible: float
+    visibility: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +170,27 @@ def record_keyframe(
         time,
         transform(world.ego.at(time) @ recipe.lidar.ego_from_lidar, sweep.points[:, :3]),
     )
-    seen, whole = np.zeros(len(world.things)), np.zeros(len(world.things))
+    visible_pixels, all_pixels = np.zeros(len(world.things)), np.zeros(len(world.things))
     for number, camera in enumerate(CAMERAS):
         noise = np.random.default_rng([recipe.seed, scene, keyframe, 1 + number])
-        placed, rays, hits = view(recipe, scene, keyframe, camera)
-        near = np.hypot(*(placed.poses[:, :2, 3] - rays.pose[:2, 3]).T) < _SHADOW_REACH
-        moving = placed.only(np.flatnonzero(near & np.isin(placed.owner, world.movers())))
+        placement, rays, hits = view(recipe, scene, keyframe, camera)
+        in_reach = np.hypot(*(placement.poses[:, :2, 3] - rays.pose[:2, 3]).T) < _SHADOW_REACH
+        movers = placement.only(np.flatnonzero(in_reach & np.isin(placement.owner, world.movers())))
         image = photograph(
-            world, placed, rays, hits, _shadows(recipe, scene).with_things(moving), noise
+            world, placement, rays, hits, _shadows(recipe, scene).with_things(movers), noise
         )
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=92)
         atomic_write(
             root / file_name(scene, keyframe, camera.channel, camera.trigger), buffer.getvalue()
         )
-        _count_pixels(placed, rays, hits, inside, seen, whole)
+        _count_pixels(placement, rays, hits, inside, visible_pixels, all_pixels)
     boxes = tuple(
-        Box(world.things[index].instance, count, float(seen[index] / max(whole[index], 1)))
+        Box(
+            world.things[index].instance,
+            count,
+            float(visible_pixels[index] / max(all_pixels[index], 1)),
+        )
         for index, count in inside.items()
     )
     return Recording(scene, keyframe, boxes, np.bincount(sweep.labels, minlength=32))
@@ -194,11 +198,11 @@ def record_keyframe(
 
 def view(
     recipe: Recipe, scene: int, keyframe: int, camera: CameraModel
-) -> tuple[Placed, PinholeRays, Hits]:
+) -> tuple[Placement, PinholeRays, Hits]:
     """What a camera sees when it fires."""
     world, time = recipe.world(scene), seconds(keyframe, camera.trigger)
-    placed, rays = world.at(time), camera.rays(world.ego.at(time), recipe.image_width)
-    return placed, rays, cast(rays, placed, world.street)
+    placement, rays = world.at(time), camera.rays(world.ego.at(time), recipe.image_width)
+    return placement, rays, cast(rays, placement, world.street)
 
 
 def _points_inside(
@@ -209,50 +213,53 @@ def _points_inside(
     for index, thing in enumerate(world.things):
         if not thing.instance:
             continue
-        where, (low, high) = thing.motion.at(time), thing.box(recipe.box_margin)
+        world_from_thing, (low, high) = thing.motion.at(time), thing.box(recipe.box_margin)
         reach = float(np.linalg.norm(np.maximum(-low, high)))
-        near = points[(np.abs(x - where[0, 3]) < reach) & (np.abs(y - where[1, 3]) < reach)]
-        count = int(points_in_box(near, where, low, high).sum())
+        neighbours = points[
+            (np.abs(x - world_from_thing[0, 3]) < reach)
+            & (np.abs(y - world_from_thing[1, 3]) < reach)
+        ]
+        count = int(points_in_box(neighbours, world_from_thing, low, high).sum())
         if count:
             inside[index] = count
     return inside
 
 
 def _count_pixels(
-    placed: Placed,
+    placement: Placement,
     rays: PinholeRays,
     hits: Hits,
     things: dict[int, int],
-    seen: NDArray[np.float64],
-    whole: NDArray[np.float64],
+    visible_pixels: NDArray[np.float64],
+    all_pixels: NDArray[np.float64],
 ) -> None:
     """Add each thing's pixels in an image, on every fourth row and column: those that are `seen`,
     and as if alone."""
     step = 4
     thin = rays.thin(step)
-    shown = hits.solid[::step, ::step]
-    owners = np.append(placed.owner, [-1, -1])[shown]
-    windows, _ = thin.windows(placed.corners)
-    possible = placed.owner[(windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3])]
-    for index in np.intersect1d(possible, list(things)):
-        solids = np.flatnonzero(placed.owner == index)
-        alone = cast(thin, placed.only(solids), None)
-        whole[index] += np.count_nonzero(alone.inverse)
-        seen[index] += np.count_nonzero(owners == index)
+    solid_numbers = hits.solid[::step, ::step]
+    owners = np.append(placement.owner, [-1, -1])[solid_numbers]
+    windows, _ = thin.windows(placement.corners)
+    candidates = placement.owner[(windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3])]
+    for index in np.intersect1d(candidates, list(things)):
+        solids = np.flatnonzero(placement.owner == index)
+        alone = cast(thin, placement.only(solids), None)
+        all_pixels[index] += np.count_nonzero(alone.inverse)
+        visible_pixels[index] += np.count_nonzero(owners == index)
 
 
 def box_pose(
     world: World, recipe: Recipe, instance: int, time: float
 ) -> tuple[list[float], list[float], list[float]]:
     """Centre, size (width, length, height) and quaternion of a box in the global frame."""
-    thing = world.boxed()[instance]
+    thing = world.things_by_instance()[instance]
     low, high = thing.box(recipe.box_margin)
-    where = world.global_from_world @ thing.motion.at(time)
+    global_from_thing = world.global_from_world @ thing.motion.at(time)
     width, length, height = (high - low)[[1, 0, 2]].tolist()
     return (
-        transform(where, (low + high) / 2).tolist(),
+        transform(global_from_thing, (low + high) / 2).tolist(),
         [width, length, height],
-        rotation_of(where).tolist(),
+        rotation_of(global_from_thing).tolist(),
     )
 
 
@@ -283,8 +290,8 @@ def ground_truth(source: Path | Recipe, scene: str, keyframe: int, camera: str) 
         CleverError: no generated drives there, or an unknown scene, keyframe or camera.
     """
     recipe, number, model = _find(source, scene, keyframe, camera)
-    placed, rays, hits = view(recipe, number, keyframe, model)
-    label, instance = recipe.world(number).labels(hits, placed, rays)
+    placement, rays, hits = view(recipe, number, keyframe, model)
+    label, instance = recipe.world(number).labels(hits, placement, rays)
     with np.errstate(divide="ignore"):
         return Truth((1 / hits.inverse).astype(np.float32), label, instance)
 

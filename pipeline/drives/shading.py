@@ -12,7 +12,7 @@ from .raycast import Floats, PinholeRays, Rays
 from .shapes import Foliage
 from .street import ground_texture
 from .textures import Skin, Surface, texture
-from .world import GROUND_SOLID, SKY_SOLID, Hits, Placed, World, cast
+from .world import GROUND_SOLID, SKY_SOLID, Hits, Placement, World, cast
 
 _SUN_DISTANCE = 2000.0
 """Metres from which the sun casts shadows."""
@@ -63,7 +63,7 @@ class Shading:
 
 
 def skins(
-    world: World, placed: Placed, rays: Rays, shading: Shading, pixel: float
+    world: World, placement: Placement, rays: Rays, shading: Shading, pixel: float
 ) -> tuple[Skin, Floats]:
     """Appearance, world normals (3, N) of all hits, in the order of `shading`.
 
@@ -81,7 +81,7 @@ def skins(
         if solid == GROUND_SOLID:
             piece, normal = _ground(world, rays, shading, part, footprint)
         else:
-            piece, normal = _solid(placed, solid, rays, shading, part, footprint[part])
+            piece, normal = _solid(placement, solid, rays, shading, part, footprint[part])
         skin.albedo[:, part], skin.gloss[part], skin.reflectance[part] = (
             piece.albedo,
             piece.gloss,
@@ -92,16 +92,16 @@ def skins(
 
 
 def _solid(
-    placed: Placed, solid: int, rays: Rays, shading: Shading, part: slice, footprint: Floats
+    placement: Placement, solid: int, rays: Rays, shading: Shading, part: slice, footprint: Floats
 ) -> tuple[Skin, Floats]:
-    shape, material = placed.solids[solid].shape, placed.solids[solid].material
-    x, y, z = points_of(invert(placed.poses[solid]) @ rays.pose, shading, part)
+    shape, material = placement.solids[solid].shape, placement.solids[solid].material
+    x, y, z = points_of(invert(placement.poses[solid]) @ rays.pose, shading, part)
     nx, ny, nz = shape.normal(x, y, z)
     skin = texture(Surface(x, y, z, nx, ny, nz, footprint, material))
     if isinstance(shape, Foliage):
         bump = shape.leaves(y, z, x) * x.dtype.type(0.35)
         nx, nz = nx + bump, nz + bump
-    rotation = placed.poses[solid][:3, :3].tolist()
+    rotation = placement.poses[solid][:3, :3].tolist()
     return skin, np.stack([a * nx + b * ny + c * nz for a, b, c in rotation])
 
 
@@ -123,14 +123,14 @@ def _ground(
     skin, face = ground_texture(world.street, x, y, z, footprint[part], world.light.seed)
     normal = np.zeros((3, len(x)), x.dtype)
     normal[2] = 1
-    chosen = np.flatnonzero(face)
-    if len(chosen):
-        step, at = 0.01, (x[chosen].astype(np.float64), y[chosen].astype(np.float64))
-        here = world.street.outside(*world.street.to_street(*at))
-        gx = world.street.outside(*world.street.to_street(at[0] + step, at[1])) - here
-        gy = world.street.outside(*world.street.to_street(at[0], at[1] + step)) - here
+    kerb_faces = np.flatnonzero(face)
+    if len(kerb_faces):
+        step, place = 0.01, (x[kerb_faces].astype(np.float64), y[kerb_faces].astype(np.float64))
+        distance = world.street.outside(*world.street.to_street(*place))
+        gx = world.street.outside(*world.street.to_street(place[0] + step, place[1])) - distance
+        gy = world.street.outside(*world.street.to_street(place[0], place[1] + step)) - distance
         size = np.maximum(np.hypot(gx, gy), 1e-9)
-        normal[:, chosen] = np.stack([-gx / size, -gy / size, 0 * gx])
+        normal[:, kerb_faces] = np.stack([-gx / size, -gy / size, 0 * gx])
     return skin, normal
 
 
@@ -141,13 +141,12 @@ class SunMap:
     rays: PinholeRays
     inverse: NDArray[np.floating]
 
-    def lit(self, points: Floats, normals: Floats) -> Floats:
+    def sunlight(self, points: Floats, normals: Floats) -> Floats:
         """(N,) share of sunlight that reaches world points (3, N); 1 outside the map."""
         matrix = invert(self.rays.pose)
-        lifted = [point + normal * 0.09 for point, normal in zip(points, normals, strict=True)]
+        start = [point + normal * 0.09 for point, normal in zip(points, normals, strict=True)]
         x, y, depth = (
-            a * lifted[0] + b * lifted[1] + (c * lifted[2] + d)
-            for a, b, c, d in matrix[:3].tolist()
+            a * start[0] + b * start[1] + (c * start[2] + d) for a, b, c, d in matrix[:3].tolist()
         )
         scale = self.rays.focal / depth
         u, v = x * scale + (self.rays.cx + 0.5), y * scale + (self.rays.cy + 0.5)
@@ -167,9 +166,9 @@ class SunMap:
             light += ~((self.inverse.reshape(-1)[flat] > limit) & inside)
         return light * light.dtype.type(0.25)
 
-    def with_things(self, placed: Placed) -> "SunMap":
+    def with_things(self, placement: Placement) -> "SunMap":
         """The same map with further solids cast onto it."""
-        return SunMap(self.rays, np.maximum(self.inverse, cast(self.rays, placed, None).inverse))
+        return SunMap(self.rays, np.maximum(self.inverse, cast(self.rays, placement, None).inverse))
 
 
 def sun_map(world: World, start: float, end: float) -> SunMap:
@@ -184,20 +183,20 @@ def sun_map(world: World, start: float, end: float) -> SunMap:
     right = np.append(along, 0.0) / np.linalg.norm(along)
     down = np.cross(forward, right)
     down /= np.linalg.norm(down)
-    where = np.eye(4)
-    where[:3, :3] = np.column_stack([np.cross(down, forward), down, forward])
-    where[:3, 3] = centre - _SUN_DISTANCE * forward
-    local = transform(invert(where), ground)[:, :2]
+    world_from_sun = np.eye(4)
+    world_from_sun[:3, :3] = np.column_stack([np.cross(down, forward), down, forward])
+    world_from_sun[:3, 3] = centre - _SUN_DISTANCE * forward
+    local = transform(invert(world_from_sun), ground)[:, :2]
     low, high = local.min(axis=0) - 2, local.max(axis=0) + 2
     pitch = max(_SUN_PIXEL, float((high - low).max()) / 4096)
     width, height = (int(np.ceil(part)) for part in (high - low) / pitch)
     cx, cy = (-low / pitch).tolist()
-    rays = PinholeRays.image(where, _SUN_DISTANCE / pitch, cx, cy, width, height)
-    still = np.setdiff1d(np.arange(len(world.things)), world.movers())
-    return SunMap(rays, cast(rays, world.at(0.0, still), None).inverse)
+    rays = PinholeRays.image(world_from_sun, _SUN_DISTANCE / pitch, cx, cy, width, height)
+    still_things = np.setdiff1d(np.arange(len(world.things)), world.movers())
+    return SunMap(rays, cast(rays, world.at(0.0, still_things), None).inverse)
 
 
-def contact(placed: Placed, rays: PinholeRays, shading: Shading) -> Floats:
+def contact(placement: Placement, rays: PinholeRays, shading: Shading) -> Floats:
     """(N,) share of skylight that reaches every hit: less on the ground close to solids that stand
     on it."""
     share = np.ones_like(shading.t)
@@ -208,34 +207,34 @@ def contact(placed: Placed, rays: PinholeRays, shading: Shading) -> Floats:
     place = np.full(len(share), -1, np.int64)
     place[shading.order[ground]] = np.arange(ground.start, ground.stop)
     place = place.reshape(rays.shape)
-    for number, reach, window in _footprints(placed, rays):
-        chosen = place[window].reshape(-1)
-        chosen = chosen[chosen >= 0]
-        low, high = placed.solids[number].shape.bounds()
-        x, y, _ = points_of(invert(placed.poses[number]) @ rays.pose, shading, chosen)
+    for number, reach, window in _footprints(placement, rays):
+        hits = place[window].reshape(-1)
+        hits = hits[hits >= 0]
+        low, high = placement.solids[number].shape.bounds()
+        x, y, _ = points_of(invert(placement.poses[number]) @ rays.pose, shading, hits)
         dx = np.maximum(np.maximum(float(low[0]) - x, x - float(high[0])), 0)
         dy = np.maximum(np.maximum(float(low[1]) - y, y - float(high[1])), 0)
-        share[chosen] *= 1 - 0.62 * np.exp(-np.sqrt(dx * dx + dy * dy) / reach)
+        share[hits] *= 1 - 0.62 * np.exp(-np.sqrt(dx * dx + dy * dy) / reach)
     return share
 
 
 def _footprints(
-    placed: Placed, rays: PinholeRays
+    placement: Placement, rays: PinholeRays
 ) -> Iterator[tuple[int, float, tuple[slice, slice]]]:
     """Upright solids near the ground, how far (metres) they darken it, and the window where that
     can be seen."""
-    upright = (placed.poses[:, 2, 2] > 0.95) & (placed.corners[:, :, 2].min(axis=1) < 0.5)
+    upright = (placement.poses[:, 2, 2] > 0.95) & (placement.corners[:, :, 2].min(axis=1) < 0.5)
     numbers = np.flatnonzero(upright)
     corners, reaches = [], []
     for number in numbers:
-        low, high = placed.solids[number].shape.bounds()
+        low, high = placement.solids[number].shape.bounds()
         reach = float(min(0.8, 0.3 * (high[2] - low[2]), 0.6 * (high[:2] - low[:2]).min()))
         x, y = ((low[axis] - 3 * reach, high[axis] + 3 * reach) for axis in (0, 1))
         corners.append([[a, b, c] for a in x for b in y for c in (low[2] - 0.4, low[2] + 0.2)])
         reaches.append(reach)
     world_corners = np.stack(
         [
-            transform(placed.poses[number], np.array(box))
+            transform(placement.poses[number], np.array(box))
             for number, box in zip(numbers, corners, strict=True)
         ]
     )

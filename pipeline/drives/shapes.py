@@ -15,7 +15,7 @@ Colour = tuple[float, float, float]
 """Linear red, green, blue in [0, 1]."""
 
 
-def scaled(colour: Colour, factor: float) -> Colour:
+def scale_colour(colour: Colour, factor: float) -> Colour:
     """A lighter or darker colour."""
     red, green, blue = colour
     return red * factor, green * factor, blue * factor
@@ -82,18 +82,18 @@ class Foliage:
         """The front of the crown where it has leaves, else its back where that has, else
         nothing."""
         best = np.zeros(rays.shape, rays.x.dtype)
-        near, far = Ellipsoid(self.radii).roots(origin, matrix, rays)
-        hit = np.flatnonzero(near > 0)
-        directions = [rays.linear(row).reshape(-1)[hit] for row in matrix]
-        for side in (far, near):
-            s = side.reshape(-1)[hit]
+        front, back = Ellipsoid(self.radii).roots(origin, matrix, rays)
+        crossings = np.flatnonzero(front > 0)
+        directions = [rays.linear(row).reshape(-1)[crossings] for row in matrix]
+        for side in (back, front):
+            s = side.reshape(-1)[crossings]
             positive = s > 0
             t = 1 / np.where(positive, s, 1)
             x, y, z = (
                 o + direction * t for o, direction in zip(origin.tolist(), directions, strict=True)
             )
             leaf = positive & (self.leaves(x, y, z) > 2.4 * self.share - 1.2)
-            best.reshape(-1)[hit[leaf]] = s[leaf]
+            best.reshape(-1)[crossings[leaf]] = s[leaf]
         return best
 
     def leaves(self, x: Floats, y: Floats, z: Floats) -> NDArray[np.float32]:
@@ -113,7 +113,7 @@ class Foliage:
         return Ellipsoid(self.radii).normal(x, y, z)
 
 
-def placed(shape: Shape, material: Material, x: float, y: float, z: float, *turn: float) -> Solid:
+def solid_at(shape: Shape, material: Material, x: float, y: float, z: float, *turn: float) -> Solid:
     """A shape at (x, y, z), turned by yaw, pitch, roll in radians."""
     return Solid(shape, pose(quaternion(*(turn or (0.0,))), (x, y, z)), material)
 

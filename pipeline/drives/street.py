@@ -91,20 +91,20 @@ class Street:
         """Raw category of ground points `outside` metres from the roadway; kerbs, also their faces,
         are pavement."""
         edge = np.where(z > 0.5e-3, np.maximum(outside, 0), -1)
-        paved = (edge < _KERB_WIDTH) | ((edge >= self.verge) & (edge < self.frontage))
-        return np.where(edge < 0, ROAD, np.where(paved, PAVEMENT, GRASS)).astype(np.uint8)
+        is_pavement = (edge < _KERB_WIDTH) | ((edge >= self.verge) & (edge < self.frontage))
+        return np.where(edge < 0, ROAD, np.where(is_pavement, PAVEMENT, GRASS)).astype(np.uint8)
 
     def intersect(self, rays: Rays, nearest: Floats) -> Floats:
         """1 / t of the first ground hit where it may beat `nearest`, else 0; needs an origin above
         the kerbs."""
-        origin, down = rays.pose[:3, 3], -rays.linear(rays.pose[2, :3])
-        top = down / float(origin[2] - KERB)
-        found = np.zeros(rays.shape, rays.x.dtype)
-        chosen = np.flatnonzero((top > nearest) & (top > 0))
-        if len(chosen) == 0:
-            return found
-        direction = [rays.linear(row).reshape(-1)[chosen] for row in rays.pose[:2, :3]]
-        s_top = top.reshape(-1)[chosen]
+        origin, descent = rays.pose[:3, 3], -rays.linear(rays.pose[2, :3])
+        top = descent / float(origin[2] - KERB)
+        inverse = np.zeros(rays.shape, rays.x.dtype)
+        candidates = np.flatnonzero((top > nearest) & (top > 0))
+        if len(candidates) == 0:
+            return inverse
+        direction = [rays.linear(row).reshape(-1)[candidates] for row in rays.pose[:2, :3]]
+        s_top = top.reshape(-1)[candidates]
         s_low = s_top * ((float(origin[2]) - KERB) / float(origin[2]))
         high, low = (self._outside(rays, direction, s) for s in (s_top, s_low))
         s_hit = np.where(high >= 0, s_top, s_low)
@@ -112,8 +112,8 @@ class Street:
         s_hit[face] = self._kerb_face(
             rays, [part[face] for part in direction], s_top[face], s_low[face]
         )
-        found.reshape(-1)[chosen] = s_hit
-        return found
+        inverse.reshape(-1)[candidates] = s_hit
+        return inverse
 
     def _outside(self, rays: Rays, direction: list[Floats], s: Floats) -> Floats:
         x, y = (float(o) + part / s for o, part in zip(rays.pose[:2, 3], direction, strict=True))
@@ -141,12 +141,12 @@ def ground_texture(
     category = street.category(outside, z)
     skin = blank(srgb(98, 99, 102), 0.0, 9, x)
     _asphalt(street, skin, s, d, outside, footprint, seed)
-    grass, paved = category == GRASS, category == PAVEMENT
-    for mask, layer in ((grass, _grass), (paved, _pavement)):
-        chosen = np.flatnonzero(mask)
-        part = layer(s[chosen], d[chosen], outside[chosen], footprint[chosen], seed)
-        skin.albedo[:, chosen], skin.reflectance[chosen] = part.albedo, part.reflectance
-    face = paved & (z > 0.5e-3) & (np.abs(outside) < 2e-3) & (z < 0.1195)
+    grass, pavement = category == GRASS, category == PAVEMENT
+    for mask, layer in ((grass, _grass), (pavement, _pavement)):
+        points = np.flatnonzero(mask)
+        part = layer(s[points], d[points], outside[points], footprint[points], seed)
+        skin.albedo[:, points], skin.reflectance[points] = part.albedo, part.reflectance
+    face = pavement & (z > 0.5e-3) & (np.abs(outside) < 2e-3) & (z < 0.1195)
     return skin, face
 
 
@@ -164,13 +164,13 @@ def _asphalt(
     wheel = np.abs(np.abs(d) % street.lane_width - street.lane_width / 2)
     tone -= 0.06 * np.exp(-(((wheel - 0.8) / 0.3) ** 2)) - 0.05 * np.exp(-((wheel / 0.25) ** 2))
     skin.shade(tone)
-    worn = np.clip(0.85 + 0.14 * cloudy(s * 22, d * 40), 0.3, 1)
+    wear = np.clip(0.85 + 0.14 * cloudy(s * 22, d * 40), 0.3, 1)
     white, yellow = srgb(226, 226, 220), srgb(226, 176, 60)
     side = np.full_like(s, 1e3)
     for centre in street.crossings:
         np.minimum(side, np.abs(s - centre) - street.side_half, out=side)
     main = np.abs(d) - street.half_width
-    free = np.clip((side - 5.2) / fp + 0.5, 0, 1) * (main < 0)
+    open_road = np.clip((side - 5.2) / fp + 0.5, 0, 1) * (main < 0)
     dash = stripe(s % 6.0 - 3.0, 1.5, fp)
     lines = stripe(np.abs(d) - street.lanes * street.lane_width, 0.06, fp)
     for lane in range(1, street.lanes):
@@ -182,8 +182,10 @@ def _asphalt(
         * (main < -0.3)
         * (side > 0)
     )
-    skin.paint(np.clip(stripe(np.abs(d) - 0.12, 0.05, fp) * free, 0, 1) * worn, yellow, None, 55)
-    skin.paint(np.clip(lines * free + zebra, 0, 1) * worn, white, None, 75)
+    skin.paint(
+        np.clip(stripe(np.abs(d) - 0.12, 0.05, fp) * open_road, 0, 1) * wear, yellow, None, 55
+    )
+    skin.paint(np.clip(lines * open_road + zebra, 0, 1) * wear, white, None, 75)
     gutter = np.clip(1 + outside / 0.35, 0, 1)
     skin.shade(1 - 0.25 * gutter)
 

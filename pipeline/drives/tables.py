@@ -80,8 +80,8 @@ class Tables:
         for run in runs.values():
             for row in run:
                 row.update(prev="", next="")
-            for before, after in pairwise(run):
-                before["next"], after["prev"] = after["token"], before["token"]
+            for row_before, row_after in pairwise(run):
+                row_before["next"], row_after["prev"] = row_after["token"], row_before["token"]
 
     def write(self, root: Path) -> None:
         """Write one JSON file a table."""
@@ -200,10 +200,10 @@ def _data(recipe: Recipe, tables: Tables, recording: Recording) -> None:
     ):
         camera, key = channel != "LIDAR_TOP", _key(recipe, "data", scene, keyframe, channel)
         neighbours = {
-            name: _key(recipe, "data", scene, other, channel)
-            if 0 <= other < recipe.keyframes
+            name: _key(recipe, "data", scene, neighbour, channel)
+            if 0 <= neighbour < recipe.keyframes
             else ""
-            for name, other in (("prev", keyframe - 1), ("next", keyframe + 1))
+            for name, neighbour in (("prev", keyframe - 1), ("next", keyframe + 1))
         }
         tables.add(
             "sample_data",
@@ -231,13 +231,13 @@ def _annotations(recipe: Recipe, tables: Tables, recording: Recording) -> None:
     world = recipe.world(recording.scene)
     for box in recording.boxes:
         centre, size, rotation = box_pose(world, recipe, box.instance, seconds(recording.keyframe))
-        thing = world.boxed()[box.instance]
+        thing = world.things_by_instance()[box.instance]
         tables.add(
             "sample_annotation",
             _key(recipe, "box", recording.scene, recording.keyframe, box.instance),
             sample_token=sample_token(recipe, recording.scene, recording.keyframe),
             instance_token=instance_token(recipe, recording.scene, box.instance),
-            visibility_token=visibility(box.visible),
+            visibility_token=visibility(box.visibility),
             attribute_tokens=attribute(CATEGORIES[thing.model.category], thing.state),
             translation=centre,
             size=size,
@@ -254,7 +254,7 @@ def _instances(recipe: Recipe, tables: Tables, scenes: Sequence[int]) -> None:
         runs.setdefault(row["instance_token"], []).append(row["token"])
     for scene in scenes:
         world: World = recipe.world(scene)
-        for number, thing in world.boxed().items():
+        for number, thing in world.things_by_instance().items():
             run = runs.get(instance_token(recipe, scene, number))
             if run:
                 tables.add(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .noise import cloudy, clumps, scramble
 from .raycast import Floats
-from .shapes import Colour, Material, scaled, srgb
+from .shapes import Colour, Material, scale_colour, srgb
 
 Mask = NDArray[np.bool_] | Floats
 
@@ -285,15 +285,15 @@ def _sign(surface: Surface, skin: Skin) -> None:
     x, y, fp, front = surface.x, surface.y, surface.footprint, surface.nz > 0.6
     skin.paint(~front, srgb(120, 122, 124), 0.1, 40)
     radius = np.maximum(np.abs(x), np.abs(y)) if surface.material.seed < 4.5 else np.hypot(x, y)
-    inner = stripe(radius, 0.24, fp) * front
+    disc = stripe(radius, 0.24, fp) * front
     if surface.material.seed < 4.5:
         arrow = stripe(y, 0.05, fp) * stripe(x, 0.2, fp) + stripe(
             np.abs(y) - x + 0.02, 0.05, fp
         ) * stripe(x - 0.12, 0.1, fp)
-        skin.paint(np.clip(arrow, 0, 1) * inner, surface.material.accent)
+        skin.paint(np.clip(arrow, 0, 1) * disc, surface.material.accent)
     else:
-        skin.paint(inner, surface.material.accent)
-        skin.paint(stripe(x, 0.05, fp) * stripe(y, 0.16, fp) * inner, srgb(20, 20, 22))
+        skin.paint(disc, surface.material.accent)
+        skin.paint(stripe(x, 0.05, fp) * stripe(y, 0.16, fp) * disc, srgb(20, 20, 22))
 
 
 def _bricks(surface: Surface, skin: Skin) -> None:
@@ -303,8 +303,8 @@ def _bricks(surface: Surface, skin: Skin) -> None:
 
 def _masonry(u: Floats, v: Floats, footprint: Floats, skin: Skin, seed: float) -> None:
     course = np.floor(v / 0.125)
-    shifted = u / 0.38 + 0.5 * (course % 2)
-    tone = scramble(np.floor(shifted), course) - 0.5
+    brick = u / 0.38 + 0.5 * (course % 2)
+    tone = scramble(np.floor(brick), course) - 0.5
     mortar = stripe(np.abs(v % 0.125 - 0.0625) - 0.0625, 0.01, footprint)
     skin.shade(1 + 0.3 * tone * fade(footprint, 0.15))
     skin.paint(mortar * 0.5 * fade(footprint, 0.05), srgb(186, 180, 170))
@@ -346,7 +346,10 @@ def _facade(surface: Surface, skin: Skin) -> None:
         front = ground & ~flank
         window, frame = np.where(front, 0, window), np.where(front, 0, frame)
     skin.paint(
-        frame, srgb(222, 220, 214) if style == 0 else scaled(surface.material.colour, 0.6), 0.05, 40
+        frame,
+        srgb(222, 220, 214) if style == 0 else scale_colour(surface.material.colour, 0.6),
+        0.05,
+        40,
     )
     curtain = scramble(column + 7 * flank, storey + seed)
     _panes(skin, window, curtain, fv, rise)

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 
 from .geometry import transform
 from .raycast import Ellipsoid, Frustum
-from .shapes import Colour, Foliage, Material, Solid, box, extrusion, placed, scaled, srgb, tube
+from .shapes import (
+    Colour,
+    Foliage,
+    Material,
+    Solid,
+    box,
+    extrusion,
+    scale_colour,
+    solid_at,
+    srgb,
+    tube,
+)
 
 ADULT, CHILD, WORKER = 2, 3, 4
 BARRIER, CONE, BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK = 9, 12, 14, 16, 17, 21, 23
@@ -63,7 +74,7 @@ class Model:
     solids: tuple[Solid, ...]
 
     @property
-    def boxed(self) -> bool:
+    def has_box(self) -> bool:
         """Whether it is annotated with a 3D box."""
         return self.category not in (MANMADE, VEGETATION)
 
@@ -82,7 +93,7 @@ def pick(
     rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], vary: float = 0.12
 ) -> Colour:
     """One of the sRGB colours, linear, a little lighter or darker."""
-    return scaled(
+    return scale_colour(
         srgb(*colours[rng.integers(len(colours))]), float(rng.uniform(1 - vary, 1 + vary))
     )
 
@@ -104,7 +115,7 @@ def _wheels(axles: tuple[float, ...], side: float, radius: float, width: float) 
         "wheel", RUBBER, srgb(150, 152, 156), gloss=0.1, reflectance=8, size=(radius, 0.62)
     )
     return [
-        placed(
+        solid_at(
             Frustum(radius, radius, width), tyre, x, sign * side, radius, 0.0, 0.0, sign * np.pi / 2
         )
         for x in axles
@@ -148,11 +159,11 @@ def car(rng: np.random.Generator) -> Model:
         "cabin", paint, gloss=0.7, reflectance=18, seed=seed, size=(roof, waist, 0.26, belt)
     )
     return Model(CAR, (
-        placed(
+        solid_at(
             body,
             Material("car_body", paint, gloss=0.55, reflectance=45, seed=seed, size=size), 0, 0, 0,
         ),
-        placed(glass, windows, 0, 0, 0),
+        solid_at(glass, windows, 0, 0, 0),
         *_wheels((-axle * scale, axle * scale), half + 0.015, size[2], 0.22),
     ))  # fmt: skip
 
@@ -178,13 +189,15 @@ def truck(rng: np.random.Generator) -> Model:
         "cargo", cargo, accent, gloss=0.15, reflectance=55, seed=seed, size=(length, 2.4, 2.5)
     )
     return Model(TRUCK, (
-        placed(
+        solid_at(
             cab,
             Material("truck_cab", paint, gloss=0.5, reflectance=45, seed=seed, size=(front, 1.08)),
             0, 0, 0,
         ),
-        placed(box(length, 2.4, 2.5), load, 0, 0, 0.95),
-        placed(box(length + 1.6, 0.9, 0.4), _plain(srgb(40, 40, 42), reflectance=10), 0.6, 0, 0.55),
+        solid_at(box(length, 2.4, 2.5), load, 0, 0, 0.95),
+        solid_at(
+            box(length + 1.6, 0.9, 0.4), _plain(srgb(40, 40, 42), reflectance=10), 0.6, 0, 0.55,
+        ),
         *_wheels((-length / 2 + 0.9, -length / 2 + 2.0, front + 1.0), 1.14, 0.46, 0.3),
     ))  # fmt: skip
 
@@ -205,8 +218,8 @@ def bus(rng: np.random.Generator) -> Model:
         (-5.5, 0.7),
     ]
     return Model(BUS, (
-        placed(extrusion(outline, 1.25, lean=0.02, base=1.0), skin, 0, 0, 0),
-        placed(box(3.0, 1.7, 0.25), _plain(srgb(220, 220, 218)), -1.5, 0, 3.0),
+        solid_at(extrusion(outline, 1.25, lean=0.02, base=1.0), skin, 0, 0, 0),
+        solid_at(box(3.0, 1.7, 0.25), _plain(srgb(220, 220, 218)), -1.5, 0, 3.0),
         *_wheels((-2.9, 3.2), 1.27, 0.48, 0.3),
     ))  # fmt: skip
 
@@ -236,17 +249,17 @@ def pedestrian(rng: np.random.Generator, category: int, walking: bool) -> Model:
     ]
     parts = [Solid(shape, where, material) for (shape, where), material in limbs]
     parts += [
-        placed(Ellipsoid(np.array([0.15, 0.22, 0.36])), jacket, 0, 0, 1.17),
-        placed(Ellipsoid(np.array([0.14, 0.19, 0.2])), _plain(trousers, grain=0.1), 0, 0, 0.88),
-        placed(Ellipsoid(np.array([0.1, 0.085, 0.13])), _plain(skin), 0.02, 0, 1.61),
-        placed(
+        solid_at(Ellipsoid(np.array([0.15, 0.22, 0.36])), jacket, 0, 0, 1.17),
+        solid_at(Ellipsoid(np.array([0.14, 0.19, 0.2])), _plain(trousers, grain=0.1), 0, 0, 0.88),
+        solid_at(Ellipsoid(np.array([0.1, 0.085, 0.13])), _plain(skin), 0.02, 0, 1.61),
+        solid_at(
             Ellipsoid(np.array([0.115, 0.1, 0.11])), _plain(hair, reflectance=15), -0.015, 0, 1.66
         ),
     ]
-    return Model(category, tuple(_scaled(part, tall) for part in parts))
+    return Model(category, tuple(_resize(part, tall) for part in parts))
 
 
-def _scaled(part: Solid, factor: float) -> Solid:
+def _resize(part: Solid, factor: float) -> Solid:
     """A part of a person at another size."""
     where = part.pose.copy()
     where[:3, 3] *= factor
@@ -269,7 +282,7 @@ def two_wheeler(rng: np.random.Generator, category: int) -> Model:
     tyre = Material("wheel", RUBBER, METAL, reflectance=10, size=(radius, 0.7 if heavy else 0.88))
     width = 0.12 if heavy else 0.04
     parts = [
-        placed(Frustum(radius, radius, width), tyre, x, width / 2, radius, 0, 0, np.pi / 2)
+        solid_at(Frustum(radius, radius, width), tyre, x, width / 2, radius, 0, 0, np.pi / 2)
         for x in (-reach, reach)
     ]
     corners = (
@@ -285,9 +298,9 @@ def two_wheeler(rng: np.random.Generator, category: int) -> Model:
     shape, where = tube((reach - 0.25, -0.3, 1.0), (reach - 0.25, 0.3, 1.0), 0.018, 0.018)
     parts.append(Solid(shape, where, _plain(RUBBER)))
     saddle = np.array([0.34, 0.14, 0.07]) if heavy else np.array([0.13, 0.07, 0.04])
-    parts.append(placed(Ellipsoid(saddle), _plain(RUBBER), -0.24, 0, 0.87))
+    parts.append(solid_at(Ellipsoid(saddle), _plain(RUBBER), -0.24, 0, 0.87))
     if heavy:
-        parts.append(placed(Ellipsoid(np.array([0.34, 0.16, 0.2])), paint, 0.22, 0, 0.74))
+        parts.append(solid_at(Ellipsoid(np.array([0.34, 0.16, 0.2])), paint, 0.22, 0, 0.74))
     return Model(category, tuple(parts))
 
 
@@ -295,8 +308,8 @@ def cone() -> Model:
     """A traffic cone, 0.75 m tall."""
     stripes = Material("cone", srgb(250, 92, 24), srgb(240, 240, 236), reflectance=130)
     return Model(CONE, (
-        placed(Frustum(0.17, 0.03, 0.72), stripes, 0, 0, 0.03),
-        placed(box(0.42, 0.42, 0.04), _plain(srgb(40, 36, 34)), 0, 0, 0),
+        solid_at(Frustum(0.17, 0.03, 0.72), stripes, 0, 0, 0.03),
+        solid_at(box(0.42, 0.42, 0.04), _plain(srgb(40, 36, 34)), 0, 0, 0),
     ))  # fmt: skip
 
 
@@ -307,7 +320,7 @@ def barrier(index: int) -> Model:
         [(-0.3, 0.0), (0.3, 0.0), (0.28, 0.14), (0.13, 0.42), (-0.13, 0.42), (-0.28, 0.14)], 0.99
     )
     wall = extrusion([(-0.14, 0.3), (0.14, 0.3), (0.08, 0.98), (-0.08, 0.98)], 0.97)
-    return Model(BARRIER, (placed(foot, plastic, 0, 0, 0), placed(wall, plastic, 0, 0, 0)))
+    return Model(BARRIER, (solid_at(foot, plastic, 0, 0, 0), solid_at(wall, plastic, 0, 0, 0)))
 
 
 def building(rng: np.random.Generator, length: float, depth: float, height: float) -> Model:
@@ -324,8 +337,8 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
         size=(length, depth, height, float(style), shop),
     )
     roof = Material("plain", srgb(96, 92, 88), reflectance=25, seed=seed, size=(0.2,))
-    trim = Material("plain", scaled(wall, 0.8), reflectance=35, seed=seed, size=(0.1,))
-    solids = [placed(box(length, depth, height), face, 0, 0, 0)]
+    trim = Material("plain", scale_colour(wall, 0.8), reflectance=35, seed=seed, size=(0.1,))
+    solids = [solid_at(box(length, depth, height), face, 0, 0, 0)]
     if height < 9 and style == 0:
         half = depth / 2 + 0.4
         gable = extrusion([(-half, 0), (half, 0), (0, depth * 0.36)], length / 2 + 0.3)
@@ -335,19 +348,19 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
             reflectance=30,
             seed=seed,
         )
-        solids.append(placed(gable, tiles, 0, 0, height, np.pi / 2))
+        solids.append(solid_at(gable, tiles, 0, 0, height, np.pi / 2))
         solids.append(
-            placed(box(0.8, 0.8, 1.6), trim, length * 0.28, depth * 0.2, height + depth * 0.16)
+            solid_at(box(0.8, 0.8, 1.6), trim, length * 0.28, depth * 0.2, height + depth * 0.16)
         )
     else:
-        solids.append(placed(box(length + 0.5, depth + 0.5, 0.5), trim, 0, 0, height - 0.15))
+        solids.append(solid_at(box(length + 0.5, depth + 0.5, 0.5), trim, 0, 0, height - 0.15))
         solids.append(
-            placed(box(length * 0.3, depth * 0.4, 2.2), roof, length * 0.15, 0, height + 0.35)
+            solid_at(box(length * 0.3, depth * 0.4, 2.2), roof, length * 0.15, 0, height + 0.35)
         )
     if shop:
         awning = extrusion([(0, 0.5), (1.3, 0.0), (1.3, 0.12), (0, 0.95)], length * 0.32)
         cloth = Material("awning", accent, srgb(236, 232, 222), reflectance=40, seed=seed)
-        solids.append(placed(awning, cloth, length * 0.1, -depth / 2, 2.7, -np.pi / 2))
+        solids.append(solid_at(awning, cloth, length * 0.1, -depth / 2, 2.7, -np.pi / 2))
     return Model(MANMADE, tuple(solids))
 
 
@@ -361,7 +374,7 @@ def tree(rng: np.random.Generator) -> Model:
     if rng.random() < 0.2:
         height = float(rng.uniform(4.5, 7))
         crown = [
-            placed(
+            solid_at(
                 Foliage(np.array([0.8, 0.8, height / 2 - 0.4]), 0.22, seed),
                 leaves,
                 0,
@@ -369,10 +382,10 @@ def tree(rng: np.random.Generator) -> Model:
                 height / 2 + 0.6,
             )
         ]
-        return Model(VEGETATION, (placed(Frustum(0.14, 0.1, 1.4), bark, 0, 0, 0), *crown))
+        return Model(VEGETATION, (solid_at(Frustum(0.14, 0.1, 1.4), bark, 0, 0, 0), *crown))
     stem, spread = float(rng.uniform(2.3, 3.2)), float(rng.uniform(1.3, 2.1))
     crown = [
-        placed(
+        solid_at(
             Foliage(np.array([spread, spread, spread * 0.85]), 0.36, seed),
             leaves,
             0,
@@ -387,8 +400,8 @@ def tree(rng: np.random.Generator) -> Model:
             stem + spread * float(rng.uniform(0.4, 1.4)),
         )
         shape = Foliage(np.array([size, size, size * 0.8]), 0.38, seed + part + 1)
-        crown.append(placed(shape, leaves, reach * np.cos(angle), reach * np.sin(angle), level))
-    trunk = placed(Frustum(0.1 + spread * 0.06, 0.08, stem + spread * 0.5), bark, 0, 0, 0)
+        crown.append(solid_at(shape, leaves, reach * np.cos(angle), reach * np.sin(angle), level))
+    trunk = solid_at(Frustum(0.1 + spread * 0.06, 0.08, stem + spread * 0.5), bark, 0, 0, 0)
     return Model(VEGETATION, (trunk, *crown))
 
 
@@ -400,7 +413,7 @@ def bush(rng: np.random.Generator) -> Model:
         size = float(rng.uniform(0.45, 0.8))
         shape = Foliage(np.array([size * 1.2, size, size]), 0.2, seed + part)
         solids.append(
-            placed(shape, leaves, part * 0.8 - 0.8, float(rng.uniform(-0.3, 0.3)), size * 0.7)
+            solid_at(shape, leaves, part * 0.8 - 0.8, float(rng.uniform(-0.3, 0.3)), size * 0.7)
         )
     return Model(VEGETATION, tuple(solids))
 
@@ -411,7 +424,9 @@ def hedge(rng: np.random.Generator, length: float) -> Model:
         "leaves", pick(rng, LEAVES, 0.2), reflectance=22, seed=float(rng.uniform(0, 30))
     )
     outline = [(-0.42, 0.0), (0.42, 0.0), (0.36, 1.05), (-0.36, 1.05)]
-    return Model(VEGETATION, (placed(extrusion(outline, length / 2), leaves, 0, 0, 0, np.pi / 2),))
+    return Model(
+        VEGETATION, (solid_at(extrusion(outline, length / 2), leaves, 0, 0, 0, np.pi / 2),)
+    )
 
 
 def fence(length: float, seed: float) -> Model:
@@ -421,8 +436,8 @@ def fence(length: float, seed: float) -> Model:
     return Model(
         MANMADE,
         (
-            placed(box(length, 0.3, 0.95), stone, 0, 0, 0),
-            placed(box(length, 0.4, 0.1), cap, 0, 0, 0.95),
+            solid_at(box(length, 0.3, 0.95), stone, 0, 0, 0),
+            solid_at(box(length, 0.4, 0.1), cap, 0, 0, 0.95),
         ),
     )
 
@@ -440,7 +455,7 @@ def street_lamp() -> Model:
     head = Material("plain", srgb(60, 62, 66), reflectance=30, size=(0.0,))
     arm = _posts(((0, 0, 0), (0, 0, 7.4), 0.1), ((0, 0, 7.3), (0, -1.8, 7.8), 0.05))
     return Model(
-        MANMADE, (*arm, placed(Ellipsoid(np.array([0.16, 0.42, 0.09])), head, 0, -2.0, 7.8))
+        MANMADE, (*arm, solid_at(Ellipsoid(np.array([0.16, 0.42, 0.09])), head, 0, -2.0, 7.8))
     )
 
 
@@ -451,7 +466,7 @@ def traffic_light() -> Model:
         MANMADE,
         (
             *_posts(((0, 0, 0), (0, 0, 3.4), 0.07)),
-            placed(box(0.28, 0.32, 0.95), case, -0.05, 0, 2.6),
+            solid_at(box(0.28, 0.32, 0.95), case, -0.05, 0, 2.6),
         ),
     )
 
@@ -470,7 +485,7 @@ def sign(rng: np.random.Generator) -> Model:
         MANMADE,
         (
             *_posts(((0, 0, 0), (0, 0, 2.7), 0.035)),
-            placed(shape, plate, -0.06, 0, 2.35, 0.0, -np.pi / 2),
+            solid_at(shape, plate, -0.06, 0, 2.35, 0.0, -np.pi / 2),
         ),
     )
 
@@ -484,7 +499,7 @@ def litter_bin(rng: np.random.Generator) -> Model:
         reflectance=40,
         size=(0.05,),
     )
-    return Model(MANMADE, (placed(Frustum(0.26, 0.3, 0.95), metal, 0, 0, 0),))
+    return Model(MANMADE, (solid_at(Frustum(0.26, 0.3, 0.95), metal, 0, 0, 0),))
 
 
 def bus_stop(rng: np.random.Generator) -> Model:
@@ -493,7 +508,7 @@ def bus_stop(rng: np.random.Generator) -> Model:
     roof = Material("plain", pick(rng, SIGNS), gloss=0.1, reflectance=40, size=(0.05,))
     return Model(MANMADE, (
         *_posts(((-1.9, 0.6, 0), (-1.9, 0.6, 2.4), 0.05), ((1.9, 0.6, 0), (1.9, 0.6, 2.4), 0.05)),
-        placed(box(3.8, 0.05, 1.9), glass, 0, 0.6, 0.3),
-        placed(box(4.2, 1.6, 0.12), roof, 0, 0.0, 2.4),
-        placed(box(2.4, 0.4, 0.08), roof, 0, 0.35, 0.45),
+        solid_at(box(3.8, 0.05, 1.9), glass, 0, 0.6, 0.3),
+        solid_at(box(4.2, 1.6, 0.12), roof, 0, 0.0, 2.4),
+        solid_at(box(2.4, 0.4, 0.08), roof, 0, 0.35, 0.45),
     ))  # fmt: skip

@@ -37,16 +37,20 @@ def draw_world(seed: int, scene: int, duration: float) -> World:
         (float(rng.uniform(300, 900)), float(rng.uniform(300, 900)), 0.0),
     )
     return World(
-        street, _numbered(plan.things), Ego(street, lane, speed), draw_light(rng, scene), place
+        street,
+        _number_instances(plan.things),
+        Ego(street, lane, speed),
+        draw_light(rng, scene),
+        place,
     )
 
 
-def _numbered(unnumbered: list[Thing]) -> tuple[Thing, ...]:
+def _number_instances(all_things: list[Thing]) -> tuple[Thing, ...]:
     """Give boxed things their instance numbers."""
-    boxed = np.cumsum([thing.model.boxed for thing in unnumbered])
+    numbers = np.cumsum([thing.model.has_box for thing in all_things])
     return tuple(
-        Thing(thing.model, thing.motion, int(number) if thing.model.boxed else 0, thing.state)
-        for thing, number in zip(unnumbered, boxed, strict=True)
+        Thing(thing.model, thing.motion, int(number) if thing.model.has_box else 0, thing.state)
+        for thing, number in zip(all_things, numbers, strict=True)
     )
 
 
@@ -104,8 +108,8 @@ class _Plan:
     def where(self, s: float, d: float, turn: float) -> Pose:
         """Pose on the ground at street coordinates."""
         x, y, heading = self.street.to_world(s, d)
-        raised = float(self.street.outside(np.array([s]), np.array([d]))[0]) >= 0
-        return pose(quaternion(heading + turn), (x, y, KERB if raised else 0.0))
+        on_kerb = float(self.street.outside(np.array([s]), np.array([d]))[0]) >= 0
+        return pose(quaternion(heading + turn), (x, y, KERB if on_kerb else 0.0))
 
     def clear(self, s: float, gap: float) -> bool:
         """Whether s is at least `gap` metres from every side street's kerb."""
@@ -137,11 +141,11 @@ def _kerbside(plan: _Plan, side: int) -> None:
     spot = site - side * 23
     while not plan.clear(spot, 8):
         spot -= side * 4
-    large = things.truck(rng) if rng.random() < 0.5 else things.bus(rng)
-    plan.put(large, spot, d - side * 0.12, plan.driving(side), "parked")
-    busy = rng.uniform(0.45, 0.8)
+    vehicle = things.truck(rng) if rng.random() < 0.5 else things.bus(rng)
+    plan.put(vehicle, spot, d - side * 0.12, plan.driving(side), "parked")
+    occupancy = rng.uniform(0.45, 0.8)
     for s in plan.steps(6.3, 7.5, 7):
-        if abs(s - site) > 14 and abs(s - spot) > 10 and rng.random() < busy:
+        if abs(s - site) > 14 and abs(s - spot) > 10 and rng.random() < occupancy:
             turn = plan.driving(side) + float(rng.normal(0, 0.02))
             plan.put(things.car(rng), s, d + float(rng.normal(0, 0.06)), turn, "parked")
 

@@ -114,7 +114,7 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Placement:
     """All solids at one instant.
 
     Attributes:
@@ -129,10 +129,10 @@ class Placed:
     poses: NDArray[np.float64]
     corners: NDArray[np.float64]
 
-    def only(self, chosen: NDArray[np.int64]) -> "Placed":
+    def only(self, numbers: NDArray[np.int64]) -> "Placement":
         """Some of the solids."""
-        solids = tuple(self.solids[number] for number in chosen)
-        return Placed(solids, self.owner[chosen], self.poses[chosen], self.corners[chosen])
+        solids = tuple(self.solids[number] for number in numbers)
+        return Placement(solids, self.owner[numbers], self.poses[numbers], self.corners[numbers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Hits:
 
     Attributes:
         inverse: 1 / ray parameter, 0 where nothing is hit.
-        solid: int16 index into `Placed.solids`, `GROUND_SOLID` or `SKY_SOLID`.
+        solid: int16 index into `Placement.solids`, `GROUND_SOLID` or `SKY_SOLID`.
     """
 
     inverse: NDArray[np.floating]
@@ -166,26 +166,29 @@ class World:
     light: Light
     global_from_world: Pose
 
-    def at(self, time: float, chosen: NDArray[np.int64] | None = None) -> Placed:
+    def at(self, time: float, indices: NDArray[np.int64] | None = None) -> Placement:
         """The solids of all things, or of the chosen ones, `time` seconds after the scene's
         start."""
-        indices = np.arange(len(self.things)) if chosen is None else chosen
+        indices = np.arange(len(self.things)) if indices is None else indices
         models = [self.things[index].model for index in indices]
-        where = [self.things[index].motion.at(time) for index in indices]
+        thing_poses = [self.things[index].motion.at(time) for index in indices]
         owner = np.repeat(indices, [len(model.solids) for model in models])
         if len(owner) == 0:
-            return Placed((), owner, np.zeros((0, 4, 4)), np.zeros((0, 8, 3)))
+            return Placement((), owner, np.zeros((0, 4, 4)), np.zeros((0, 8, 3)))
         poses = np.concatenate(
-            [pose @ model.poses for pose, model in zip(where, models, strict=True)]
+            [pose @ model.poses for pose, model in zip(thing_poses, models, strict=True)]
         )
         corners = np.concatenate(
-            [transform(pose, model.corners) for pose, model in zip(where, models, strict=True)]
+            [
+                transform(pose, model.corners)
+                for pose, model in zip(thing_poses, models, strict=True)
+            ]
         )
-        return Placed(
+        return Placement(
             tuple(solid for model in models for solid in model.solids), owner, poses, corners
         )
 
-    def boxed(self) -> dict[int, Thing]:
+    def things_by_instance(self) -> dict[int, Thing]:
         """Things that carry a box, by instance number."""
         return {thing.instance: thing for thing in self.things if thing.instance}
 
@@ -194,14 +197,14 @@ class World:
         return np.flatnonzero([thing.state == "moving" for thing in self.things])
 
     def labels(
-        self, hits: Hits, placed: Placed, rays: Rays
+        self, hits: Hits, placement: Placement, rays: Rays
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Raw category and instance of every ray's hit; `SKY` and 0 where nothing is hit."""
         categories = np.array(
-            [self.things[owner].model.category for owner in placed.owner] + [SKY, 0], np.uint8
+            [self.things[owner].model.category for owner in placement.owner] + [SKY, 0], np.uint8
         )
         instances = np.array(
-            [self.things[owner].instance for owner in placed.owner] + [0, 0], np.int32
+            [self.things[owner].instance for owner in placement.owner] + [0, 0], np.int32
         )
         label, instance = categories[hits.solid], instances[hits.solid]
         ground = hits.solid == GROUND_SOLID
@@ -216,23 +219,23 @@ def hit_points(rays: Rays, hits: Hits, mask: NDArray[np.bool_]) -> tuple[NDArray
     return tuple(float(row[3]) + rays.linear(row[:3])[mask] / s for row in rays.pose[:3])
 
 
-def cast(rays: Rays, placed: Placed, street: Street | None) -> Hits:
+def cast(rays: Rays, placement: Placement, street: Street | None) -> Hits:
     """Nearest hit of every ray among the solids and, unless it is None, the ground."""
     shape = rays.shape
     inverse = np.zeros(shape, rays.x.dtype)
     index = np.full(shape, SKY_SOLID, np.int16)
-    windows, nearest = rays.windows(placed.corners)
+    windows, nearest = rays.windows(placement.corners)
     # Nearest solids first: those behind what covers their whole window are skipped.
     visible = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
     order = visible[np.argsort(nearest[visible], kind="stable")]
-    from_sensor = invert(placed.poses[order]) @ rays.pose
+    from_sensor = invert(placement.poses[order]) @ rays.pose
     for number, local in zip(order.tolist(), from_sensor, strict=True):
         top, bottom, left, right = windows[number].tolist()
         window = (slice(top, bottom), slice(left, right))
         nearest_hits = inverse[window]
         if nearest_hits.min() >= 1 / nearest[number]:
             continue
-        solid_hits = placed.solids[number].shape.intersect(
+        solid_hits = placement.solids[number].shape.intersect(
             local[:3, 3], local[:3, :3], rays.crop(*window)
         )
         closer = solid_hits > nearest_hits

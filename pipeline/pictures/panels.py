@@ -115,7 +115,7 @@ class FeatureColours:
 
 
 def feature_panels(
-    cached: CachedFrame,
+    cache_frame: CachedFrame,
     frame: Frame,
     cameras: Sequence[int],
     students: Mapping[str, tuple[Student, ProjectionHead]],
@@ -130,14 +130,14 @@ def feature_panels(
         Mean cosine between prediction and teacher over the frame's pairs, by student.
     """
     target = sample_tokens(
-        cached.tokens,
-        cached.pair_camera,
-        cached.pair_uv,
-        cached.image_size,
-        cached.calibration,
+        cache_frame.tokens,
+        cache_frame.pair_camera,
+        cache_frame.pair_uv,
+        cache_frame.image_size,
+        cache_frame.calibration,
     )
     colours = FeatureColours(target)
-    predictions = {name: _predict(cached, *networks) for name, networks in students.items()}
+    predictions = {name: _predict(cache_frame, *networks) for name, networks in students.items()}
     cosines = {
         name: float((normalize(target, dim=1) * values).sum(1).mean())
         for name, values in predictions.items()
@@ -153,15 +153,17 @@ def feature_panels(
         source = frame.cameras[camera]
         image = load_image(source.image, source.width, source.height)
         extent = (-0.5, source.width - 0.5, source.height - 0.5, -0.5)
-        tokens = decode(cached.tokens[camera], cached.calibration).permute(2, 0, 1)[None]
+        tokens = decode(cache_frame.tokens[camera], cache_frame.calibration).permute(2, 0, 1)[None]
         smooth = interpolate(tokens, scale_factor=8, mode="bilinear")[0].permute(1, 2, 0)
         row[0].imshow(image)
         row[1].imshow(colours(smooth), extent=extent)
-        mine = cached.pair_camera == camera
-        pixels = (cached.pair_uv[mine] * cached.image_size[camera] - 0.5).numpy()
+        camera_pairs = cache_frame.pair_camera == camera
+        pixels = (cache_frame.pair_uv[camera_pairs] * cache_frame.image_size[camera] - 0.5).numpy()
         for axes, values in zip(row[2:], predictions.values(), strict=True):
             axes.imshow(image.mean(2), cmap="gray", alpha=0.35)
-            axes.scatter(*pixels.T, c=colours(values[mine]), s=4 * 800 / source.width, linewidths=0)
+            axes.scatter(
+                *pixels.T, c=colours(values[camera_pairs]), s=4 * 800 / source.width, linewidths=0
+            )
         titles = [
             source.name,
             "teacher",
@@ -175,21 +177,24 @@ def feature_panels(
 
 
 def cloud_panels(
-    cached: CachedFrame, students: Mapping[str, Student], path: Path, radius: float = 35.0
+    cache_frame: CachedFrame, students: Mapping[str, Student], path: Path, radius: float = 35.0
 ) -> None:
     """The sweep from above, coloured by each student's backbone features, each with colours of its
     own."""
     figure = Figure(figsize=(5 * len(students), 5.2), layout="constrained")
-    xy = cached.points[:, :2]
-    near = xy.abs().amax(1) < radius
-    order = cached.points[near, 2].argsort()
+    xy = cache_frame.points[:, :2]
+    in_reach = xy.abs().amax(1) < radius
+    order = cache_frame.points[in_reach, 2].argsort()
     for axes, (name, student) in zip(
         figure.subplots(1, len(students), squeeze=False)[0], students.items(), strict=True
     ):
         with torch.inference_mode():
-            features = student.eval()(PointBatch.from_clouds([cached.points]))[near][order]
+            features = student.eval()(PointBatch.from_clouds([cache_frame.points]))[in_reach][order]
         axes.scatter(
-            *xy[near][order].T.numpy(), c=FeatureColours(features)(features), s=1.2, linewidths=0
+            *xy[in_reach][order].T.numpy(),
+            c=FeatureColours(features)(features),
+            s=1.2,
+            linewidths=0,
         )
         axes.set_title(name, fontsize=10, color=INK)
         axes.set(
@@ -203,16 +208,16 @@ def cloud_panels(
     _save(figure, path)
 
 
-def best_cameras(cache: FeatureCache, cached: CachedFrame, count: int) -> list[int]:
+def best_cameras(cache: FeatureCache, cache_frame: CachedFrame, count: int) -> list[int]:
     """The cameras of a frame that see most points, in camera order."""
-    seen = torch.bincount(cached.pair_camera, minlength=len(cache.cameras))
-    return sorted(seen.argsort(descending=True, stable=True)[:count].tolist())
+    pair_counts = torch.bincount(cache_frame.pair_camera, minlength=len(cache.cameras))
+    return sorted(pair_counts.argsort(descending=True, stable=True)[:count].tolist())
 
 
-def _predict(cached: CachedFrame, student: Student, head: ProjectionHead) -> Tensor:
+def _predict(cache_frame: CachedFrame, student: Student, head: ProjectionHead) -> Tensor:
     with torch.inference_mode():
-        features = student.eval()(PointBatch.from_clouds([cached.points]))
-        return normalize(head.eval()(features[cached.pair_point]), dim=1).clone()
+        features = student.eval()(PointBatch.from_clouds([cache_frame.points]))
+        return normalize(head.eval()(features[cache_frame.pair_point]), dim=1).clone()
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences, visible_pairs
-from ...cache.sampling import reached_tokens
+from ...cache.sampling import tap_mask
 from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
 from ...cache.store.store import Store
 from ...errors import CleverError, FrameError
@@ -73,7 +73,7 @@ def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> N
     """(M, h, w) bool: the tokens that sampling at the stored pixels of `pairs` will read."""
     size, camera = frame.image_size, pair_cameras(pairs.offsets.tolist())
     uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
-    return reached_tokens(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
+    return tap_mask(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
 
 
 def _check(frame: Frame, cameras: Sequence[str]) -> None:

@@ -243,7 +243,7 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, int]:
     info = find_layer(store, teacher_request(settings))
 
     def missing(layer: str) -> int:
-        shards = set(store.pending(layer, rows))
+        shards = set(store.pending_shards(layer, rows))
         return sum(row // SHARD_ROWS in shards for row in rows)
 
     grid = missing(info.id) if info else len(rows)

@@ -129,10 +129,10 @@ class PairedFrames(Dataset[PairedFrame]):
         pairs: int | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
-        others = [set(cache.ids) for cache in self.caches[1:]]
-        common = [name for name in self.caches[0].ids if all(name in ids for ids in others)]
+        further_ids = [set(cache.ids) for cache in self.caches[1:]]
+        common = [name for name in self.caches[0].ids if all(name in ids for ids in further_ids)]
         self.missing = [
-            name for name in self.caches[0].ids if any(name not in ids for ids in others)
+            name for name in self.caches[0].ids if any(name not in ids for ids in further_ids)
         ]
         if not common:
             teachers = ", ".join(cache.teacher.id for cache in self.caches)
@@ -147,20 +147,21 @@ class PairedFrames(Dataset[PairedFrame]):
 
     def pair_count(self, index: int) -> int:
         """Number of pairs of a frame, all cameras, without reading them."""
-        first = self.caches[0]
-        return first.pair_count(first.position(self.ids[index]))
+        cache = self.caches[0]
+        return cache.pair_count(cache.position(self.ids[index]))
 
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
-        index, drawn = draw
-        first, *others = self.caches
-        frame = first[first.position(self.ids[index])]
+        index, draw_key = draw
+        cache, *further_caches = self.caches
+        frame = cache[cache.position(self.ids[index])]
         grids = [TokenGrid(frame.tokens, frame.calibration)]
         grids += [
-            TokenGrid(cache.tokens(cache.position(frame.id)), cache.calibration) for cache in others
+            TokenGrid(cache.tokens(cache.position(frame.id)), cache.calibration)
+            for cache in further_caches
         ]
-        paired = PairedFrame(
+        paired_frame = PairedFrame(
             frame.id,
-            drawn,
+            draw_key,
             frame.points,
             frame.pair_point,
             frame.pair_camera,
@@ -169,8 +170,8 @@ class PairedFrames(Dataset[PairedFrame]):
             tuple(grids),
         )
         if self.view == "one-camera":
-            paired = one_camera(paired)
-        return paired if self.pairs is None else sample_pairs(paired, self.pairs)
+            paired_frame = one_camera(paired_frame)
+        return paired_frame if self.pairs is None else sample_pairs(paired_frame, self.pairs)
 
 
 def one_camera(frame: PairedFrame) -> PairedFrame:
@@ -181,14 +182,14 @@ def one_camera(frame: PairedFrame) -> PairedFrame:
         return frame
     generator = torch.Generator().manual_seed(key("camera", frame.key))
     camera = int(seeing[torch.randint(len(seeing), (1,), generator=generator)])
-    kept = frame.pair_view == camera
-    count = int(kept.sum())
+    pairs = frame.pair_view == camera
+    count = int(pairs.sum())
     return replace(
         frame,
-        points=frame.points[frame.pair_point[kept]],
+        points=frame.points[frame.pair_point[pairs]],
         pair_point=torch.arange(count),
         pair_view=torch.zeros(count, dtype=torch.int64),
-        pair_uv=frame.pair_uv[kept],
+        pair_uv=frame.pair_uv[pairs],
         image_size=frame.image_size[camera : camera + 1],
         teachers=tuple(
             replace(grid, tokens=grid.tokens[camera : camera + 1]) for grid in frame.teachers
@@ -203,10 +204,10 @@ def sample_pairs(frame: PairedFrame, count: int) -> PairedFrame:
     by_view = order[torch.argsort(frame.pair_view[order], stable=True)]
     view = frame.pair_view[by_view]
     rank = torch.arange(len(view)) - torch.searchsorted(view, view)
-    kept = by_view[rank < count].sort().values
+    pairs = by_view[rank < count].sort().values
     return replace(
         frame,
-        pair_point=frame.pair_point[kept],
-        pair_view=frame.pair_view[kept],
-        pair_uv=frame.pair_uv[kept],
+        pair_point=frame.pair_point[pairs],
+        pair_view=frame.pair_view[pairs],
+        pair_uv=frame.pair_uv[pairs],
     )

@@ -25,13 +25,13 @@ def pair_distances(student: Tensor, teacher: Tensor, kind: DistillationLoss = "l
     `l2` is the distance itself (equation 1, gradient zero where it is zero), `mse` its square,
     summed over channels, `cosine` one minus the cosine: half of `mse`.
     """
-    first, second = unit(student), unit(teacher)
+    point, pixel = unit(student), unit(teacher)
     if kind == "l2":
-        return torch.linalg.vector_norm(first - second, dim=-1)
+        return torch.linalg.vector_norm(point - pixel, dim=-1)
     if kind == "mse":
-        return (first - second).square().sum(-1)
+        return (point - pixel).square().sum(-1)
     if kind == "cosine":
-        return 1 - (first * second).sum(-1)
+        return 1 - (point * pixel).sum(-1)
     raise ValueError(f"unknown distillation loss {kind}; known: l2, mse, cosine")
 
 
@@ -67,11 +67,11 @@ def pair_weights(
     counts = torch.tensor([count for count in view_pairs if count], dtype=torch.int64)
     pairs = sum(view_pairs)
     if weighting == "view":
-        each = 1 / counts.double()
+        share = 1 / counts.double()
         denominator = len(counts) if total is None else total
     elif weighting == "pair":
-        each = torch.ones(len(counts), dtype=torch.float64)
+        share = torch.ones(len(counts), dtype=torch.float64)
         denominator = pairs if total is None else total
     else:
         raise ValueError(f"unknown weighting {weighting}; known: view, pair")
-    return (each / denominator).float().repeat_interleave(counts, output_size=pairs)
+    return (share / denominator).float().repeat_interleave(counts, output_size=pairs)

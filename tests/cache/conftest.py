@@ -14,7 +14,7 @@ from clever.cache.codec import Statistics, calibrate, decode, encode, measure
 from clever.cache.fidelity import Fidelity
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.sampling import reached_tokens
+from clever.cache.sampling import tap_mask
 from clever.cache.store import layout
 from clever.cache.store.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
 from clever.cache.store.models import PointSettings, TeacherInfo
@@ -69,7 +69,7 @@ def needed_tokens(frame: Frame, pairs: Correspondences) -> NDArray[np.bool_]:
     size = np.array([(camera.width, camera.height) for camera in frame.cameras])
     camera = np.repeat([0, 1], np.diff(pairs.offsets))
     uv = normalised_uv(quantise_uv(pairs.uv, size[camera]))
-    return reached_tokens(
+    return tap_mask(
         torch.from_numpy(camera), torch.from_numpy(uv), torch.from_numpy(size), (3, 5)
     ).numpy()
 
@@ -89,7 +89,7 @@ def add_layer(store: Store, tokens: Tokens, codec: Codec, kind: TokenKind) -> Te
     calibration = calibrate([Statistics.of(part) for part in tokens.features.values()], codec)
     if calibration:
         store.set_calibration(info, calibration)
-    for shard in store.pending(info.id, store.rows_of(list(tokens.features))):
+    for shard in store.pending_shards(info.id, store.rows_of(list(tokens.features))):
         grid_shard, fidelity = GridShard(store, info, shard), Fidelity.none()
         for row in store.shard_rows(shard):
             if row in tokens.failed:
@@ -156,7 +156,7 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
         }
         hits = {frame.id: needed_tokens(frame, pairs) for frame, pairs in made}
         wanted = Tokens(features, hits, failed)
-        for shard in store.pending("points", store.rows_of(ids)):
+        for shard in store.pending_shards("points", store.rows_of(ids)):
             point_shard = PointShard(store, shard)
             for row in store.shard_rows(shard):
                 if row in failed:

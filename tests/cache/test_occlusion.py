@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clever.cache.frame import Camera
-from clever.cache.occlusion import ABSOLUTE, REACH, RELATIVE, SPACING, TRACK, hidden
+from clever.cache.occlusion import ABSOLUTE, REACH, RELATIVE, SPACING, TRACK, hidden_points
 
 K = np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]])
 ROOF = (0.0, -0.5, -0.8)
@@ -69,7 +69,7 @@ def test_wall_behind_a_car(lidar: tuple[float, float, float]) -> None:
     Points beside the outline by less than the LiDAR's spacing can be told neither way.
     """
     uv, depth, box, truth = seen_by_lidar([CAR, WALL], lidar)
-    result = hidden(uv, depth, camera(lidar))
+    result = hidden_points(uv, depth, camera(lidar))
     assert truth.sum() > 30
     assert not result[box == 0].any()
     left, right, top, bottom, z = CAR
@@ -91,7 +91,7 @@ def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
     behind it alone."""
     lidar = (0.8, 0.0, 0.0)
     uv, depth, _, truth = seen_by_lidar([(-0.03, 0.03, -2.0, 1.5, 5.0), WALL], lidar)
-    result = hidden(uv, depth, camera(lidar))
+    result = hidden_points(uv, depth, camera(lidar))
     pole = 1266 * 0.03 / 5
     beside = np.abs(uv[:, 0] - 800) > 3 * pole
     assert (truth & ~beside).sum() > 0
@@ -101,7 +101,7 @@ def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
 def test_nothing_is_hidden_from_a_camera_in_the_lidars_place() -> None:
     uv, depth, _, truth = seen_by_lidar([CAR, WALL], (0.0, 0.0, 0.0))
     assert not truth.any()
-    assert not hidden(uv, depth, camera((0.0, 0.0, 0.0))).any()
+    assert not hidden_points(uv, depth, camera((0.0, 0.0, 0.0))).any()
 
 
 def test_road_does_not_hide_itself() -> None:
@@ -113,7 +113,7 @@ def test_road_does_not_hide_itself() -> None:
     points = np.stack([x, np.full(x.size, 1.6), z - 0.8], 1)
     points = points[points[:, 2] > 1]
     image = points @ K.T
-    assert not hidden(image[:, :2] / image[:, 2:], image[:, 2], camera()).any()
+    assert not hidden_points(image[:, :2] / image[:, 2:], image[:, 2], camera()).any()
 
 
 def brute_force(uv: np.ndarray, depth: np.ndarray, view: Camera) -> np.ndarray:
@@ -153,9 +153,9 @@ def test_against_brute_force() -> None:
         uv, depth = rng.uniform((600, 350), (1000, 550), (300, 2)), rng.uniform(1, 30, 300)
         expected = brute_force(uv, depth, camera(lidar))
         assert 20 < expected.sum() < 280
-        np.testing.assert_array_equal(hidden(uv, depth, camera(lidar)), expected)
+        np.testing.assert_array_equal(hidden_points(uv, depth, camera(lidar)), expected)
 
 
 def test_few_points() -> None:
-    assert hidden(np.empty((0, 2)), np.empty(0), camera()).shape == (0,)
-    assert not hidden(np.array([[5.0, 5.0]]), np.array([3.0]), camera()).any()
+    assert hidden_points(np.empty((0, 2)), np.empty(0), camera()).shape == (0,)
+    assert not hidden_points(np.array([[5.0, 5.0]]), np.array([3.0]), camera()).any()

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from clever.cache.codec import Calibration, decode
-from clever.cache.sampling import reached_tokens, sample_tokens
+from clever.cache.sampling import sample_tokens, tap_mask
 
 HEIGHT, WIDTH = 45, 80
 
@@ -81,7 +81,7 @@ def test_reached_tokens_are_all_that_is_read(align_corners: bool) -> None:
     uv = torch.rand(25, 2, generator=generator)
     view = torch.randint(0, 2, (25,), generator=generator)
     size = torch.tensor([[WIDTH, HEIGHT]] * 2)
-    reached = reached_tokens(view, uv, size, (8, 12))
+    reached = tap_mask(view, uv, size, (8, 12))
     assert 0 < int(reached.sum()) < reached.numel()
     spoilt = tokens.clone()
     spoilt[~reached] = 1000.0

@@ -106,8 +106,8 @@ def test_everything_damaged_comes_back(world: World) -> None:
     (world.store / "points/.zarr.json.x.part").write_text("?")
     summary = world.repair()
     assert content(world.store) == world.intact
-    assert len(summary.found) == 11
-    assert summary.left == []
+    assert len(summary.problems) == 11
+    assert summary.remainder == []
     assert summary.recomputed == [
         ("points", 0),
         ("points", 1),
@@ -128,8 +128,8 @@ def test_each_file_comes_back(world: World) -> None:
         else:
             (world.store / name).unlink()
         summary = world.repair()
-        assert [problem.file for problem in summary.found] == [name]
-        assert summary.left == []
+        assert [problem.file for problem in summary.problems] == [name]
+        assert summary.remainder == []
         now = content(world.store)
         if (
             name.endswith("/commits/000000.json") and "teachers" in name
@@ -172,7 +172,7 @@ def test_dataset_that_has_changed(world: World) -> None:
         ("40/000007",),
         "none",
     )
-    assert problem.what.startswith("points differ from the dataset's")
+    assert problem.fault.startswith("points differ from the dataset's")
     calibration.write_text(calibration.read_text().replace("P2: 72 0", "P2: 72.01 0"))
     found = world.verify(sample=19).problems
     assert {problem.frames[0] for problem in found if problem.file == "pairs/point/c/0/0"} == {
@@ -195,7 +195,7 @@ def test_frames_that_are_gone(world: World) -> None:
     assert content(world.store) == before
     assert world.verify(sample=19).skipped[0].startswith("frame 40/000005: no image")
     aside.rename(image)
-    assert world.repair().left == []
+    assert world.repair().remainder == []
     assert content(world.store) == world.intact
     flip(
         commit_path(world.store, second, 0), 500
@@ -212,13 +212,13 @@ def test_frames_that_are_gone(world: World) -> None:
     image.unlink()
     (world.store / f"teachers/{second}/grid/c/0/0/0").unlink()  # nothing to lose any more
     summary = world.repair()
-    assert summary.left == []
+    assert summary.remainder == []
     assert [frame for _, frame, _ in summary.skipped] == [f"40/{BAD:06}", "40/000005"]
 
 
 def test_without_dataset(world: World) -> None:
     flip(world.store / "frames/pose/c/0/0/0", 30)
-    assert world.repair(data_root=None).left == []
+    assert world.repair(data_root=None).remainder == []
     assert content(world.store) == world.intact
     flip(world.store / "frames/pose/c/0/0/0", 30)
     flip(world.store / "points/xyzi/c/1/0/0", 30)
@@ -277,9 +277,9 @@ def test_interrupted_repair_goes_on(world: World, monkeypatch: pytest.MonkeyPatc
         world.repair()
     monkeypatch.undo()
     assert not commit_path(world.store, world.layers[0], 0).exists()
-    assert world.repair().left == []
+    assert world.repair().remainder == []
     shutil.copy(world.store / "zarr.json", world.store / "zarr.json.bak")
-    assert [problem.remedy for problem in world.repair().left] == ["none"]
+    assert [problem.remedy for problem in world.repair().remainder] == ["none"]
 
 
 def test_store_in_use(world: World) -> None:
@@ -297,5 +297,5 @@ def test_nothing_left_to_go_by(world: World) -> None:
         world.repair()
     (world.store / "zarr.json").write_text("{")
     summary = world.repair()
-    assert summary.left == summary.found
-    assert "nothing else says what the layer is" in summary.left[0].what
+    assert summary.remainder == summary.problems
+    assert "nothing else says what the layer is" in summary.remainder[0].fault

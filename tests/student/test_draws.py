@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from clever.student.draws import Draws, _hash, _signed, key
+from clever.student.draws import Draws, _hash, _int64, key
 from clever.student.points import PointBatch
 
 Make = Callable[..., PointBatch]
@@ -43,7 +43,7 @@ def test_hash_is_the_reference_generator():
         4593380528125082431,
         16408922859458223821,
     ]
-    states = [_signed((1234567 + GAMMA * (step + 1)) % 2**64) for step in range(5)]
+    states = [_int64((1234567 + GAMMA * (step + 1)) % 2**64) for step in range(5)]
     assert [value % 2**64 for value in _hash(torch.tensor(states)).tolist()] == expected
 
 

@@ -45,7 +45,7 @@ def same_frame(got: CachedFrame, expected: CachedFrame, tokens: bool = True) -> 
     for name in CachedFrame.__dataclass_fields__:
         one, other = getattr(got, name), getattr(expected, name)
         if name == "calibration" and one and other and tokens:
-            assert one.same(other)
+            assert one.equals(other)
         elif tokens or name not in ("tokens", "calibration"):
             assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, name
 

@@ -250,7 +250,7 @@ def test_values_out_of_range(
 
     rewrite_points(store, change)
     (problem,) = check(store.path)
-    assert re.search(message, problem.what)
+    assert re.search(message, problem.fault)
     assert problem.remedy == "recompute"
     if array in ("points", "point"):
         assert problem.frames == ("frame-1",)
@@ -281,7 +281,7 @@ def test_tokens_out_of_range(
     shard.commit()
     store.finalise()
     (problem,) = check(store.path)
-    assert re.search(message, problem.what)
+    assert re.search(message, problem.fault)
     assert problem.frames == ("frame-1",)
 
 
@@ -292,7 +292,7 @@ def test_mask_of_other_values(write_store: Writes) -> None:
     arrays = layer.arrays
     rows, shard = ShardRows(written.path, layer, commit), GridShard(store, written.info, 0)
     for record in commit.frames:
-        tokens, mask = (rows.packed(array, record.row) for array in arrays)
+        tokens, mask = (rows.chunks(array, record.row) for array in arrays)
         if record.row:
             mask = [np.left_shift(mask[0], 1, dtype=np.uint8)]
         checksums = {**record.checksums, "hit": google_crc32c.value(mask[0])}
@@ -302,7 +302,7 @@ def test_mask_of_other_values(write_store: Writes) -> None:
     shard.commit()
     store.finalise()
     (problem,) = check(store.path)
-    assert (problem.what, problem.frames) == ("values other than 0 and 1", ("frame-1",))
+    assert (problem.fault, problem.frames) == ("values other than 0 and 1", ("frame-1",))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_record_out_of_range(write_store: Writes, change: dict[str, Any], messag
     )
     found = [problem for problem in check(path) if problem.remedy == "recompute"]
     assert len(found) == 1
-    assert re.search(message, found[0].what)
+    assert re.search(message, found[0].fault)
 
 
 def test_record_of_other_files(write_store: Writes) -> None:
@@ -341,7 +341,7 @@ def test_record_of_other_files(write_store: Writes) -> None:
         replace(commit, files={**commit.files, "points/xyzi/c/0/1/0": Stamp(1, 1)}),
     )
     (problem,) = check(path)
-    assert "it lists the files" in problem.what
+    assert "it lists the files" in problem.fault
 
 
 def test_shards_in_each_other_s_place(write_store: Writes) -> None:
@@ -360,7 +360,7 @@ def test_record_of_another_shard(write_store: Writes) -> None:
     path = write_store([10] * 40).path
     shutil.copy(commit_path(path, "points", 1), commit_path(path, "points", 0))
     (problem,) = check(path)
-    assert problem.what == "commit record is that of shard 1 of points"
+    assert problem.fault == "commit record is that of shard 1 of points"
     assert problem.frames == tuple(f"frame-{number}" for number in range(16))
 
 
@@ -371,12 +371,12 @@ def test_views_that_lag(write_store: Writes) -> None:
     committed = record.read_bytes()
     record.unlink()
     (problem,) = check(store.path)
-    assert (problem.what, problem.shard) == ("commit record is missing", 1)
+    assert (problem.fault, problem.shard) == ("commit record is missing", 1)
     store.finalise()
-    assert [problem.what for problem in check(store.path)] == ["belongs to no committed shard"]
+    assert [problem.fault for problem in check(store.path)] == ["belongs to no committed shard"]
     record.write_bytes(committed)
     (problem,) = check(store.path)
-    assert problem.what == "tables lack shards that were committed later (1): a run was cut off"
+    assert problem.fault == "tables lack shards that were committed later (1): a run was cut off"
     store.finalise()
     assert check(store.path) == []
 
@@ -442,7 +442,7 @@ def test_contents_of_seals(
     path.write_bytes(checked_json.encode(json.dumps(seal).encode()))
     faults = [problem for problem in check(written.path) if problem.file.endswith("seal.json")]
     assert len(faults) == 1
-    assert message in faults[0].what
+    assert message in faults[0].fault
     assert faults[0].remedy == "none"
 
 
@@ -453,7 +453,7 @@ def test_seal_and_views_lost(write_store: Writes) -> None:
     assert [problem.remedy for problem in check(written.path)] == ["rewrite"]
     (folder / "zarr.json").unlink()
     (problem,) = check(written.path)
-    assert "restore either from a copy" in problem.what
+    assert "restore either from a copy" in problem.fault
     assert problem.remedy == "none"
 
 

@@ -100,7 +100,7 @@ def test_maps_stay_within_their_limit(write_store: Writes, monkeypatch: pytest.M
     tokens = [[cache.tokens(number) for number in range(40)] for _ in range(3)][-1]
     mapped = [shard for shard in local._READ.shards.values() if shard.content is not None]
     assert len(mapped) == 2
-    assert sum(shard.version[-1] for shard in mapped) == local._READ.mapped <= 2 * size
+    assert sum(shard.version[-1] for shard in mapped) == local._READ.mapped_bytes <= 2 * size
     monkeypatch.setattr(local, "REMEMBERED_SHARDS", 1)
     for number in (0, 39):  # the third shard makes the memory start over
         assert cache.tokens(number).equal(tokens[number])

@@ -144,7 +144,7 @@ def test_a_shard_taken_back_is_gone_at_once(write_store: Writes, layer: str) -> 
     assert FeatureCache(written.path).ids == [
         f"frame-{row}" for row in (*range(16), *range(32, 40))
     ]
-    assert store.pending(name, list(range(40))) == [1]
+    assert store.pending_shards(name, list(range(40))) == [1]
     store.finalise()
     assert FeatureCache(written.path).ids == [
         f"frame-{row}" for row in (*range(16), *range(32, 40))
@@ -209,11 +209,11 @@ def test_failures_and_unseen_frames(write_store: Writes) -> None:
     assert all(
         record.reason == "the image is damaged" and record.time.endswith("Z") for record in failed
     )
-    assert store.unseen() == [1, 3]
-    store.forget_failed(written.info.id, [20])
+    assert store.rows_without_pairs() == [1, 3]
+    store.forget_failures(written.info.id, [20])
     assert (
-        store.pending("points", list(range(24)))
-        == store.pending(written.info.id, list(range(24)))
+        store.pending_shards("points", list(range(24)))
+        == store.pending_shards(written.info.id, list(range(24)))
         == [1]
     )
 
@@ -237,10 +237,10 @@ def test_a_layer_keeps_its_calibration_and_what_it_missed(write_store: Writes) -
     calibration = store.calibration(written.info)
     assert calibration is not None
     store.set_calibration(written.info, calibration, ["frame-1"])
-    assert store.uncalibrated(written.info) == ["frame-1"]
+    assert store.calibration_gaps(written.info) == ["frame-1"]
     store.set_calibration(written.info, None)
     assert store.calibration(written.info) is None
-    assert store.uncalibrated(written.info) == []
+    assert store.calibration_gaps(written.info) == []
 
 
 def test_rows_in_a_status_match_the_layout(write_store: Writes) -> None:

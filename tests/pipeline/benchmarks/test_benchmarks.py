@@ -142,7 +142,7 @@ def test_readers_agree(tmp_path: Path, first: Codec) -> None:
             for field in fields(frame):
                 expected, value = getattr(cache[3], field.name), getattr(frame, field.name)
                 if isinstance(value, Calibration):
-                    assert value.same(expected)
+                    assert value.equals(expected)
                 elif isinstance(value, torch.Tensor):
                     assert value.equal(expected), field.name
                 else:

@@ -68,7 +68,7 @@ def carried(
     world = recipe.world(scene)
     before, after = seconds(keyframe), seconds(keyframe, camera.trigger)
     positions = transform(world.ego.at(before) @ recipe.lidar.ego_from_lidar, points)
-    things = world.boxed()
+    things = world.things_by_instance()
     for instance in np.unique(instances[instances > 0]).tolist():
         motion, own = things[instance].motion, instances == instance
         positions[own] = transform(motion.at(after) @ invert(motion.at(before)), positions[own])
@@ -276,7 +276,7 @@ def test_truth_pixels_lie_in_their_boxes() -> None:
     """Pixels of an instance, lifted by their depth, lie in its box at the camera's own time."""
     world, camera, checked = RECIPE.world(1), CAMERAS[0], 0
     truth, time = ground_truth(RECIPE, "scene-0001", 3, camera.channel), seconds(3, camera.trigger)
-    things, k = world.boxed(), camera.intrinsics(WIDTH)
+    things, k = world.things_by_instance(), camera.intrinsics(WIDTH)
     for instance in np.unique(truth.instance[truth.instance > 0]).tolist():
         v, u = np.nonzero(truth.instance == instance)
         depth = truth.depth[v, u].astype(np.float64)
@@ -336,7 +336,7 @@ def test_shadows_fall_where_the_sun_is_hidden() -> None:
     world, rng = RECIPE.world(2), np.random.default_rng(3)
     street = zip(rng.uniform(-5, 25, 400), rng.uniform(-9, 9, 400), strict=True)
     points = np.array([(*world.street.to_world(s, d)[:2], 0.15) for s, d in street])
-    light = sun_map(world, -20, 40).lit(points.T, np.tile([[0.0], [0.0], [1.0]], 400))
+    light = sun_map(world, -20, 40).sunlight(points.T, np.tile([[0.0], [0.0], [1.0]], 400))
     sun = np.eye(4)
     sun[:3, 3] = 20_000 * world.light.sun
     x, y, z = (points + np.array([0, 0, 0.09]) - sun[:3, 3]).T[:, :, None]

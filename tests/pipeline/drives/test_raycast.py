@@ -217,16 +217,16 @@ def test_outside_is_the_distance_to_a_straight_kerb() -> None:
 def test_windows_lose_nothing() -> None:
     """Casting with bounding windows finds what casting every ray at every solid finds."""
     world = draw_world(3, 1, 2.0)
-    ego, placed = world.ego.at(1.0), world.at(1.0)
+    ego, placement = world.ego.at(1.0), world.at(1.0)
     sweep = LidarModel(90).rays(ego)
-    plain = cast(Rays(sweep.pose, sweep.x, sweep.y, sweep.z), placed, world.street)
-    culled = cast(sweep, placed, world.street)
+    plain = cast(Rays(sweep.pose, sweep.x, sweep.y, sweep.z), placement, world.street)
+    culled = cast(sweep, placement, world.street)
     np.testing.assert_array_equal(culled.solid, plain.solid)
     np.testing.assert_array_equal(culled.inverse, plain.inverse)
     for camera in CAMERAS[2:4]:
         image = camera.rays(ego, 64)
-        plain = cast(Rays(image.pose, image.x, image.y, image.z), placed, world.street)
-        culled = cast(image, placed, world.street)
+        plain = cast(Rays(image.pose, image.x, image.y, image.z), placement, world.street)
+        culled = cast(image, placement, world.street)
         np.testing.assert_array_equal(culled.solid, plain.solid)
         np.testing.assert_array_equal(culled.inverse, plain.inverse)
 
