@@ -73,7 +73,7 @@ def test_conventions_differ_by_half_a_patch_at_the_border() -> None:
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_reached_tokens_are_all_that_is_read(align_corners: bool) -> None:
+def test_the_tap_mask_is_all_that_is_read(align_corners: bool) -> None:
     """Overwriting every other token changes nothing; clearing the reached ones leaves nothing to
     read."""
     generator = torch.Generator().manual_seed(2)
