@@ -37,10 +37,10 @@ from .stage_one.request import (
     existing_store,
     find_layer,
     frame_choice,
+    requested_frames,
     teacher_device,
     teacher_request,
     teacher_settings,
-    wanted_frames,
     worker_count,
 )
 
@@ -94,7 +94,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         if store and rows and (summary := _nothing_to_do(settings, store, request, rows)):
             return summary
         dataset = open_dataset(settings, settings.dataset)
-        ids, scenes = wanted_frames(settings, dataset)
+        ids, scenes = requested_frames(settings, dataset)
         base = base_settings(settings, dataset)
         if store:
             store.take_up(base)
@@ -199,7 +199,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
     device = "cpu" if settings.scheduler else choose_device(settings.device).type
     with dask_workers.connect(workers, settings.scheduler, device) as client:
         device = dask_workers.device_of_workers(client, settings.device)
-        job = dask_workers.Job(
+        assignment = dask_workers.Assignment(
             run=uuid.uuid4().hex,
             store=stage.store.path.absolute(),
             layer=stage.info.id,
@@ -213,7 +213,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         root = settings.data_root.absolute() if settings.data_root else None
         yield dask_workers.Workers(
             client,
-            job,
+            assignment,
             stage.store,
             partial(open_dataset, settings.decided(data_root=root), settings.dataset),
         )

@@ -32,8 +32,10 @@ from .steps.segmentation import SegmentationStep
 from .team import Team
 from .training.job import Job
 from .training.log import Losses, first_and_last, read_log
-from .training.loop import TrainingProgress, check_step, fit
+from .training.loop import fit
 from .training.seeds import seeded
+from .training.state import TrainingProgress
+from .training.stepping import check_step
 
 
 class FinetuneResult(RunResult):

@@ -31,7 +31,8 @@ from ..team import Team
 from ..training.batches import FrameDraw
 from ..training.job import Job
 from ..training.log import TrainingLog, read_log
-from ..training.loop import Fit, StepReport
+from ..training.loop import Fit
+from ..training.stepping import StepReport
 
 Side = Literal["full", "network", "bare"]
 SIDES: tuple[Side, ...] = ("full", "network", "bare")
@@ -84,7 +85,7 @@ class Sides:
     @contextmanager
     def by_hand(self) -> Iterator[None]:
         """Steps are taken inside, and logged."""
-        self.fit.step.train()
+        self.fit.stepper.module.train()
         with TrainingLog(self.fit.run.folder, 0) as self._log:
             yield
 
@@ -123,10 +124,10 @@ class Sides:
 
         def run() -> None:
             for _ in range(count):
-                with self.fit.accelerator.autocast():
+                with self.fit.stepper.accelerator.autocast():
                     value = loss()
-                self.fit.accelerator.backward(value)
-                self.fit.optimizer.zero_grad()
+                self.fit.stepper.accelerator.backward(value)
+                self.fit.stepper.optimizer.zero_grad()
 
         return run
 
@@ -137,14 +138,14 @@ class Sides:
     def train_on(self, batch: DistillationBatch) -> StepReport:
         """One step of the training loop; its numbers are still to be read."""
         started = time.monotonic()
-        reading = self.fit.train_on([batch], self.done)
-        reading.seconds = time.monotonic() - started
+        report = self.fit.train_on([batch], self.done)
+        report.seconds = time.monotonic() - started
         self.done += 1
-        return reading
+        return report
 
-    def read(self, reading: StepReport) -> None:
+    def read(self, report: StepReport) -> None:
         """Read and log a step's numbers as the loop does."""
-        self.fit.read(reading, self._track, self._log)
+        self.fit.read(report, self._track, self._log)
 
     def loop(self) -> list[float]:
         """The steps that are left, by the loop and its own loader: of each but the first the share
@@ -163,12 +164,12 @@ class Sides:
         pending: StepReport | None = None
         started = time.monotonic()
         for _ in range(count):
-            reading = self.train_on(batch)
+            report = self.train_on(batch)
             if pending:
                 self.read(pending)
             now = time.monotonic()
-            reading.seconds, started = now - started, now
-            pending = reading
+            report.seconds, started = now - started, now
+            pending = report
         if pending:
             self.read(pending)
 

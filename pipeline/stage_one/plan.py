@@ -26,9 +26,9 @@ from .request import (
     build_stage,
     existing_store,
     find_layer,
+    requested_frames,
     teacher_request,
     teacher_settings,
-    wanted_frames,
 )
 
 SECONDS = 20.0
@@ -38,7 +38,7 @@ SCALES = (2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SampleCost:
     """What a sample of frames cost.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plan:
         point_frames, grid_frames: those of them that are missing in points and pairs, and in the
             layer.
         cameras: images a frame.
-        measured: the sample.
+        sample: what was measured.
         free_bytes: free on the store's disk.
         cores: cores that this process may use.
     """
@@ -81,29 +81,27 @@ class Plan:
     point_frames: int
     grid_frames: int
     cameras: int
-    measured: Measured
+    sample: SampleCost
     free_bytes: int
     cores: int
 
     @property
     def seconds(self) -> float:
         """Time on this machine."""
-        return (
-            max(self.point_frames, self.grid_frames) * self.measured.seconds / self.measured.frames
-        )
+        return max(self.point_frames, self.grid_frames) * self.sample.seconds / self.sample.frames
 
     @property
     def point_bytes(self) -> float:
         """Bytes of points and pairs that will be written."""
-        return self.point_frames * self.measured.point_bytes
+        return self.point_frames * self.sample.point_bytes
 
     @property
     def grid_bytes(self) -> float:
         """Bytes of features that will be written."""
-        return self.grid_frames * self.measured.grid_bytes
+        return self.grid_frames * self.sample.grid_bytes
 
     def __str__(self) -> str:
-        measured, unit = self.measured, "GPU" if self.device == "cuda" else "core"
+        sample, unit = self.sample, "GPU" if self.device == "cuda" else "core"
         room = "enough" if self.point_bytes + self.grid_bytes < self.free_bytes else "NOT ENOUGH"
         machine = "one GPU" if self.device == "cuda" else f"{self.cores} cores"
         lines = [
@@ -113,10 +111,10 @@ class Plan:
             f"  bytes     {_gigabytes(self.point_bytes)} points and pairs, "
             f"{_gigabytes(self.grid_bytes)} features; "
             f"{_gigabytes(self.free_bytes)} free, {room}",
-            f"  measured  {measured.frames} frames in {measured.seconds:.1f} s, "
-            f"{measured.frames * self.cameras / measured.seconds:.2f} images/s; a frame: decode "
-            f"{1000 * measured.decode_seconds:.0f} ms on a core, teacher "
-            f"{1000 * measured.teacher_seconds:.0f} ms "
+            f"  measured  {sample.frames} frames in {sample.seconds:.1f} s, "
+            f"{sample.frames * self.cameras / sample.seconds:.2f} images/s; a frame: decode "
+            f"{1000 * sample.decode_seconds:.0f} ms on a core, teacher "
+            f"{1000 * sample.teacher_seconds:.0f} ms "
             f"on a {unit}",
             f"  time      {_duration(self.seconds)} on this machine with {machine}",
             *(
@@ -133,7 +131,7 @@ class Plan:
     def _scaled(self, scale: int) -> str:
         if self.device != "cuda":
             return f"on {scale} machines like this one (`scheduler`)"
-        busy = scale * self.measured.decode_seconds * self.measured.frames / self.measured.seconds
+        busy = scale * self.sample.decode_seconds * self.sample.frames / self.sample.seconds
         decoding = f"if {busy:.1f} cores decode; there are {self.cores}"
         return f"on {scale} GPUs (`workers={scale}`) {decoding}"
 
@@ -149,7 +147,7 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
             used.
     """
     dataset = open_dataset(settings, settings.dataset)
-    ids, _ = wanted_frames(settings, dataset)
+    ids, _ = requested_frames(settings, dataset)
     points, grid = _missing(settings, ids)
     if not points and not grid:
         return None
@@ -165,15 +163,15 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
         info = add_layer(store, settings, teacher, teacher_request(settings))
         first, second = (build_stage(settings, store, info, dataset, teacher) for _ in range(2))
-        measured = _measure(first, second, ids)
+        sample = _sample_cost(first, second, ids)
     free = shutil.disk_usage(parent).free
     device, cameras = teacher.device.type, len(store.cameras)
     return Plan(
-        settings.store, info.id, device, len(ids), points, grid, cameras, measured, free, cores()
+        settings.store, info.id, device, len(ids), points, grid, cameras, sample, free, cores()
     )
 
 
-def _measure(first: StageOne, second: StageOne, ids: list[str]) -> Measured:
+def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCost:
     """Warm up and time the parts on a batch with the `first` stage, then time the whole on others
     with the `second`."""
     store, info, batch = first.store, first.info, first.frames_per_batch
@@ -198,13 +196,13 @@ def _measure(first: StageOne, second: StageOne, ids: list[str]) -> Measured:
     calls = (
         min(8, max(2, round(SECONDS / batch / max(decode + teacher, 1e-9)))) * first.teacher_threads
     )
-    timed = spread[batch : batch * (1 + calls)]
-    store.extend(timed, [""] * len(timed))
-    shards = {row // SHARD_ROWS for row in store.rows_of(timed or spread[:batch])}
+    timed_ids = spread[batch : batch * (1 + calls)]
+    store.extend(timed_ids, [""] * len(timed_ids))
+    shards = {row // SHARD_ROWS for row in store.rows_of(timed_ids or spread[:batch])}
     started = time.perf_counter()
     second.run(shards, shards, lambda _: None)
     seconds = time.perf_counter() - started
-    return Measured(len(timed or rows), seconds, decode, teacher, *_frame_bytes(store, info))
+    return SampleCost(len(timed_ids or rows), seconds, decode, teacher, *_frame_bytes(store, info))
 
 
 def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:

@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,13 +13,10 @@ from ...cache.teacher import Teacher, TeacherSettings
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..device import choose_device, cores
+from ..settings.cache_teacher import CacheTeacherSettings
 from .fill import StageOne
 from .frames import FrameReader
 from .selection import choice_key
-
-if TYPE_CHECKING:
-    pass
-from ..settings.cache_teacher import CacheTeacherSettings
 
 MIN_DEPTH, MARGIN = 1.0, 1.0
 """Metres and pixels: the visibility rule of the ScaLR family."""
@@ -130,12 +126,12 @@ def find_layer(store: Store, request: TeacherRequest) -> TeacherInfo | None:
     """The layer that was made for a request; a file of weights is known by its content, wherever it
     lies."""
     ignored = {"weights"} if request.weights_file_sha256 else set[str]()
-    asked = request.model_dump(exclude=ignored)
+    fields = request.model_dump(exclude=ignored)
     return next(
         (
             info
             for info in store.teachers()
-            if info.request and info.request.model_dump(exclude=ignored) == asked
+            if info.request and info.request.model_dump(exclude=ignored) == fields
         ),
         None,
     )
@@ -148,7 +144,7 @@ def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> Poin
     )
 
 
-def wanted_frames(
+def requested_frames(
     settings: CacheTeacherSettings, dataset: LidarDataset
 ) -> tuple[list[str], list[str]]:
     """Ids and scenes of the frames asked for; raises CleverError when there are none."""
@@ -162,5 +158,5 @@ def wanted_frames(
 
 def base_agrees(settings: CacheTeacherSettings, store: Store) -> bool:
     """Whether points and pairs of a store are what is asked for, whatever its cameras."""
-    asked = PointSettings(settings.dataset, store.cameras, MIN_DEPTH, MARGIN, settings.occlusion)
-    return store.base == asked
+    base = PointSettings(settings.dataset, store.cameras, MIN_DEPTH, MARGIN, settings.occlusion)
+    return store.base == base

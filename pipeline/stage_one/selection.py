@@ -15,8 +15,8 @@ from ...errors import CleverError
 from ...files import atomic_write
 from ..datasets.nuscenes import NuScenesDataset, find_version
 
-KEPT = 32
-"""Choices remembered, the latest ones."""
+CHOICES = 32
+"""How many are remembered, the latest ones."""
 
 
 def choice_key(
@@ -50,7 +50,7 @@ def remember_rows(store: Store, key: str | None, rows: list[int]) -> None:
     runs = [list(group) for _, group in groupby(enumerate(rows), lambda pair: pair[1] - pair[0])]
     entry = {"runs": [[run[0][1], run[-1][1] + 1] for run in runs], "ids": _digest(store, rows)}
     entries = {name: value for name, value in _read(store.path).items() if name != key}
-    atomic_write(_path(store.path), json.dumps(dict([*entries.items(), (key, entry)][-KEPT:])))
+    atomic_write(_path(store.path), json.dumps(dict([*entries.items(), (key, entry)][-CHOICES:])))
 
 
 def recall_rows(store: Store, key: str | None) -> list[int] | None:

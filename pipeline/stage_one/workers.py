@@ -51,8 +51,8 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker needs to know of a run, beside the dataset.
+class Assignment:
+    """What a worker is told of a run, beside the dataset.
 
     Attributes:
         run: name of the run; what workers keep between tasks is kept for one run.
@@ -85,19 +85,23 @@ class Workers:
 
     Args:
         client: connected to the cluster.
-        job: the run.
+        assignment: the run.
         store: the store of the run, as this process opened it.
         dataset: builds the dataset on a worker.
     """
 
     def __init__(
-        self, client: Client, job: Job, store: Store, dataset: Callable[[], LidarDataset]
+        self,
+        client: Client,
+        assignment: Assignment,
+        store: Store,
+        dataset: Callable[[], LidarDataset],
     ) -> None:
-        self.client, self.job, self.store = client, job, store
-        self.info = store.teacher(job.layer)
-        self.frames_per_batch = frames_per_batch(self.store, job.batch_images)
-        self._dataset = client.submit(dataset, key=f"clever-dataset-{job.run}")
-        self._stop = Event(f"clever-stop-{job.run}", client)
+        self.client, self.assignment, self.store = client, assignment, store
+        self.info = store.teacher(assignment.layer)
+        self.frames_per_batch = frames_per_batch(self.store, assignment.batch_images)
+        self._dataset = client.submit(dataset, key=f"clever-dataset-{assignment.run}")
+        self._stop = Event(f"clever-stop-{assignment.run}", client)
         self._workers: set[str] = set()
 
     def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
@@ -129,12 +133,12 @@ class Workers:
         return max(1, sum(workers.values()))
 
     def _map(
-        self, work: Callable[[Job, LidarDataset, Any], Result], parts: Sequence[Any]
+        self, work: Callable[[Assignment, LidarDataset, Any], Result], parts: Sequence[Any]
     ) -> Generator[Result, None, None]:
         """Results of `work` on every part, as they come."""
-        name = f"clever{work.__name__}-{self.job.run}"
+        name = f"clever{work.__name__}-{self.assignment.run}"
         tasks = (
-            self.client.submit(work, self.job, self._dataset, part, key=f"{name}-{number}")
+            self.client.submit(work, self.assignment, self._dataset, part, key=f"{name}-{number}")
             for number, part in enumerate(parts)
         )
         running: set[Future] = set(islice(tasks, QUEUED))
@@ -259,50 +263,57 @@ _STAGES: dict[str, StageOne] = {}
 _BUILDING = threading.Lock()
 
 
-def _stage(job: Job, dataset: LidarDataset) -> StageOne:
+def _stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
     """This process's stage of a run; the one of an earlier run is dropped."""
     with _BUILDING:
-        if job.run not in _STAGES:
+        if assignment.run not in _STAGES:
             _STAGES.clear()
             torch.set_num_threads(1)
-            store = Store(job.store)
-            info = store.teacher(job.layer)
-            teacher = load_teacher(job.teacher, choose_device(job.device))
+            store = Store(assignment.store)
+            info = store.teacher(assignment.layer)
+            teacher = load_teacher(assignment.teacher, choose_device(assignment.device))
             if differing := info.fingerprint.differences(teacher.fingerprint):
                 raise CleverError(
                     f"a worker's teacher is another one: {differing}; "
                     "give every worker the same weights and the same clever"
                 )
             reader = FrameReader(store, dataset)
-            _STAGES[job.run] = StageOne(
-                store, info, reader, teacher, job.batch_images, job.decoders, job.strict, 1
+            _STAGES[assignment.run] = StageOne(
+                store,
+                info,
+                reader,
+                teacher,
+                assignment.batch_images,
+                assignment.decoders,
+                assignment.strict,
+                1,
             )
-        return _STAGES[job.run]
+        return _STAGES[assignment.run]
 
 
 def _statistics(
-    job: Job, dataset: LidarDataset, sample: Sequence[FrameGroup]
+    assignment: Assignment, dataset: LidarDataset, sample: Sequence[FrameGroup]
 ) -> dict[int, Statistics | str]:
-    return _stage(job, dataset).statistics(sample, _stopper(job))
+    return _stage(assignment, dataset).statistics(sample, _stopper(assignment))
 
 
-def _fill(job: Job, dataset: LidarDataset, shards: tuple[set[int], set[int]]) -> int:
+def _fill(assignment: Assignment, dataset: LidarDataset, shards: tuple[set[int], set[int]]) -> int:
     """Write shards of both layers; returns the number of their frames. A worker that died may have
     done some."""
-    stage = _stage(job, dataset)
-    stage.store.reread(job.layer)  # the driver may have frozen the calibration since
-    layers = (stage.store.points.id, job.layer)
+    stage = _stage(assignment, dataset)
+    stage.store.reread(assignment.layer)  # the driver may have frozen the calibration since
+    layers = (stage.store.points.id, assignment.layer)
     points, grid = (
-        {shard for shard in part if not commit_path(job.store, layer, shard).exists()}
+        {shard for shard in part if not commit_path(assignment.store, layer, shard).exists()}
         for layer, part in zip(layers, shards, strict=True)
     )
-    stage.run(points, grid, _stopper(job))
+    stage.run(points, grid, _stopper(assignment))
     return sum(len(stage.store.shard_rows(shard)) for shard in set.union(*shards))
 
 
-def _stopper(job: Job) -> Callable[[int], None]:
+def _stopper(assignment: Assignment) -> Callable[[int], None]:
     """Told after every batch; raises `StoppedError` once the driver wants no more."""
-    stop = Event(f"clever-stop-{job.run}")
+    stop = Event(f"clever-stop-{assignment.run}")
 
     def check(_: int) -> None:
         if stop.is_set():

@@ -1,1 +1,1 @@
-"""What every training job shares: job, loop, batches, optimisation, state, log, seeds."""
+"""What every training job shares: job, loader, steps, loop, signals, state, log."""

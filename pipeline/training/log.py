@@ -40,8 +40,10 @@ class TrainingLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = folder / LOG_FILE
-        kept = [json.dumps(record) + "\n" for record in read_log(folder) if record["step"] <= steps]
-        atomic_write(self.path, "".join(kept))
+        earlier = [
+            json.dumps(record) + "\n" for record in read_log(folder) if record["step"] <= steps
+        ]
+        atomic_write(self.path, "".join(earlier))
         self._file = self.path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps + 1)
 
@@ -97,4 +99,4 @@ def first_and_last(records: list[Scalars]) -> Losses:
 def _means(records: list[Scalars]) -> dict[str, float]:
     names = dict.fromkeys(name for record in records for name in record if name not in NOT_LOSSES)
     values = {name: [float(record[name]) for record in records if name in record] for name in names}
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}

@@ -99,7 +99,7 @@ def test_the_network_has_the_loss_of_the_step(
         totals = {
             name: torch.tensor(float(count)) for name, count in sides.step.counts(batch).items()
         }
-        with sides.fit.accelerator.autocast():
+        with sides.fit.stepper.accelerator.autocast():
             loss = sides.step.losses(sides.prepare(batch), totals)["loss"].item()
         sides.of("full", batch, None)()
     assert read_log(sides.fit.run.folder)[0]["loss"] == pytest.approx(loss, rel=1e-6)

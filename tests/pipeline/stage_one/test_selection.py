@@ -10,7 +10,7 @@ from clever.cache.store.models import PointSettings
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
-from clever.pipeline.stage_one.selection import KEPT, choice_key, recall_rows, remember_rows
+from clever.pipeline.stage_one.selection import CHOICES, choice_key, recall_rows, remember_rows
 
 Writes = Callable[..., Path]
 
@@ -40,12 +40,12 @@ def test_rows_of_another_store_are_not_taken(store: Store, tmp_path: Path) -> No
 
 
 def test_the_note_stays_short_and_may_be_damaged(store: Store, tmp_path: Path) -> None:
-    for number in range(KEPT + 3):
+    for number in range(CHOICES + 3):
         remember_rows(store, f"key-{number}", [number])
     remembered = [
-        number for number in range(KEPT + 3) if recall_rows(store, f"key-{number}") == [number]
+        number for number in range(CHOICES + 3) if recall_rows(store, f"key-{number}") == [number]
     ]
-    assert remembered == list(range(3, KEPT + 3))
+    assert remembered == list(range(3, CHOICES + 3))
     for damage in ("{", "[]"):
         (tmp_path / ".a.zarr.choices.json").write_text(damage)
         assert recall_rows(store, "key-9") is None

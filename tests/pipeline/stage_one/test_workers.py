@@ -19,7 +19,7 @@ from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
 from clever.pipeline.datasets import open_dataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one import workers
-from clever.pipeline.stage_one.plan import Measured, Plan, plan
+from clever.pipeline.stage_one.plan import Plan, SampleCost, plan
 from clever.pipeline.stage_one.request import teacher_settings, worker_count
 
 Writes = Callable[..., Path]
@@ -174,11 +174,13 @@ def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: P
     wanted = settings(root, tmp_path / "store.zarr")
     layer = cache_teacher(wanted).teacher.id
     other = teacher_settings(wanted.model_copy(update={"weights": "random:1"}))
-    job = workers.Job("run", tmp_path / "store.zarr", layer, other, "cpu", 12, 1, False)
+    assignment = workers.Assignment(
+        "run", tmp_path / "store.zarr", layer, other, "cpu", 12, 1, False
+    )
     with pytest.raises(
         CleverError, match=r"is another one: weights_sha256: stored '\w{64}', wanted '\w{64}'; give"
     ):
-        workers._stage(job, open_dataset(wanted, wanted.dataset))
+        workers._stage(assignment, open_dataset(wanted, wanted.dataset))
 
 
 @pytest.mark.slow
@@ -245,7 +247,7 @@ def test_a_plan_reckons_and_leaves_nothing(
     assert not (tmp_path / "caches").exists()
     assert first
     assert (first.frames, first.point_frames, first.grid_frames, first.cameras) == (60, 60, 60, 1)
-    assert 0 < first.measured.frames <= 60
+    assert 0 < first.sample.frames <= 60
     cache_teacher(wanted.model_copy(update={"limit": 20}))
     second = plan(wanted)
     assert second
@@ -264,8 +266,8 @@ def test_a_plan_reckons_and_leaves_nothing(
 
 
 def test_a_plan_in_words() -> None:
-    measured = Measured(48, 12.0, 0.05, 0.1, 1e6, 5e6)
-    cpu = Plan(Path("x.zarr"), "vits14-f00d", "cpu", 28130, 0, 28080, 6, measured, 10**11, 16)
+    sample = SampleCost(48, 12.0, 0.05, 0.1, 1e6, 5e6)
+    cpu = Plan(Path("x.zarr"), "vits14-f00d", "cpu", 28130, 0, 28080, 6, sample, 10**11, 16)
     assert cpu.seconds == 7020
     text = str(cpu)
     assert "168,480 of 28,080 frames (28,130 frames asked for)" in text
@@ -276,6 +278,6 @@ def test_a_plan_in_words() -> None:
     )
     assert "1.9 hours on this machine with 16 cores" in text
     assert "0.49 hours on 4 machines like this one (`scheduler`)" in text
-    gpu = Plan(Path("x.zarr"), "vits14-f00d", "cuda", 28130, 0, 28080, 6, measured, 10**12, 16)
+    gpu = Plan(Path("x.zarr"), "vits14-f00d", "cuda", 28130, 0, 28080, 6, sample, 10**12, 16)
     assert "140.4 GB features; 1,000.0 GB free, enough" in str(gpu)
     assert "0.97 hours on 2 GPUs (`workers=2`) if 0.4 cores decode; there are 16" in str(gpu)
