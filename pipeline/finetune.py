@@ -127,45 +127,45 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     val = open_dataset(settings.val_part, settings.dataset)
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    run = Run.open(out, plan.record(settings), team)
-    finished = run.result(FinetuneResult)
-    if finished:
+    with Run.training(out, plan.record(settings), team) as run:
+        finished = run.result(FinetuneResult)
+        if finished:
+            team.others_leave()
+            notice(f"{run.folder} is finished already; nothing to do")
+            return finished
+        indices, bad = usable(train, chosen, "check labels")
+        for frame in bad:
+            notice(f"skipped frame {frame.id}: {frame.reason}")
+        if not indices:
+            raise CleverError(
+                f"none of the {len(chosen)} training frames can be used; the first: {bad[0].reason}"
+            )
+        training = _describe(settings, plan, train, indices)
+        with seeded(settings.seed, "classifier"):
+            classifier = LinearProbe(student.out_channels, len(train.class_names), plan.batch_norm)
+        segmenter = Segmenter(student, classifier)
+        progress = _train(settings, plan, segmenter, train, indices, training, run, team)
         team.others_leave()
-        notice(f"{run.folder} is finished already; nothing to do")
-        return finished
-    indices, bad = usable(train, chosen, "check labels")
-    for frame in bad:
-        notice(f"skipped frame {frame.id}: {frame.reason}")
-    if not indices:
-        raise CleverError(
-            f"none of the {len(chosen)} training frames can be used; the first: {bad[0].reason}"
+        result = FinetuneResult(
+            job="finetune",
+            finished=now(),
+            seed=settings.seed,
+            seconds=progress.seconds,
+            versions=versions(),
+            student=student.name,
+            training=training,
+            losses=first_and_last(read_log(run.folder)),
+            steps=progress.step,
+            bad=bad,
+            evaluation=measure_segmenter(
+                segmenter, training, val, held_out, settings.val_split, team.device
+            ),
+            published=published(settings.dataset, settings.mode, settings.fraction),
+            device=team.device.type,
+            out=run.folder,
         )
-    training = _describe(settings, plan, train, indices)
-    with seeded(settings.seed, "classifier"):
-        classifier = LinearProbe(student.out_channels, len(train.class_names), plan.batch_norm)
-    segmenter = Segmenter(student, classifier)
-    progress = _train(settings, plan, segmenter, train, indices, training, run, team)
-    team.others_leave()
-    result = FinetuneResult(
-        job="finetune",
-        finished=now(),
-        seed=settings.seed,
-        seconds=progress.seconds,
-        versions=versions(),
-        student=student.name,
-        training=training,
-        losses=first_and_last(read_log(run.folder)),
-        steps=progress.step,
-        bad=bad,
-        evaluation=measure_segmenter(
-            segmenter, training, val, held_out, settings.val_split, team.device
-        ),
-        published=published(settings.dataset, settings.mode, settings.fraction),
-        device=team.device.type,
-        out=run.folder,
-    )
-    run.finish(result)
-    return result
+        run.finish(result)
+        return result
 
 
 def _train(

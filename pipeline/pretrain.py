@@ -99,43 +99,43 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     lr = settings.lr or step.student.backbone.peak_lr
     out = team.agree(settings.out or default_folder(f"pretrain-{settings.student}"))
     teachers = tuple(cache.teacher.id for cache in caches)
-    run = Run.open(out, settings.decided(teacher=teachers, lr=lr, out=out), team)
-    finished = run.result(PretrainResult)
-    if finished:
+    with Run.training(out, settings.decided(teacher=teachers, lr=lr, out=out), team) as run:
+        finished = run.result(PretrainResult)
+        if finished:
+            team.others_leave()
+            notice(f"{run.folder} is finished already ({finished.epochs} epochs); nothing to do")
+            return finished
+        frames = PairedFrames(caches, settings.limit, settings.view, settings.pairs)
+        unpaired = _unpaired(frames, team)
+        progress, ranks = _train(settings, lr, step, frames, run, team)
         team.others_leave()
-        notice(f"{run.folder} is finished already ({finished.epochs} epochs); nothing to do")
-        return finished
-    frames = PairedFrames(caches, settings.limit, settings.view, settings.pairs)
-    unpaired = _unpaired(frames, team)
-    progress, ranks = _train(settings, lr, step, frames, run, team)
-    team.others_leave()
-    result = PretrainResult(
-        job="pretrain",
-        finished=now(),
-        seed=settings.seed,
-        seconds=progress.seconds,
-        versions=versions(),
-        student=settings.student,
-        dataset=caches[0].name,
-        teachers=[cache.teacher.description for cache in caches],
-        teacher_ids=[cache.teacher.id for cache in caches],
-        fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
-        frames=len(frames),
-        unpaired=unpaired,
-        missing=frames.missing,
-        epochs=settings.epochs,
-        steps=progress.step,
-        losses=first_and_last(read_log(run.folder)),
-        best_epoch=progress.best_epoch,
-        ranks=ranks,
-        recipe=settings.recipe,
-        precision=settings.precision,
-        processes=team.size,
-        device=team.device.type,
-        out=run.folder,
-    )
-    run.finish(result)
-    return result
+        result = PretrainResult(
+            job="pretrain",
+            finished=now(),
+            seed=settings.seed,
+            seconds=progress.seconds,
+            versions=versions(),
+            student=settings.student,
+            dataset=caches[0].name,
+            teachers=[cache.teacher.description for cache in caches],
+            teacher_ids=[cache.teacher.id for cache in caches],
+            fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
+            frames=len(frames),
+            unpaired=unpaired,
+            missing=frames.missing,
+            epochs=settings.epochs,
+            steps=progress.step,
+            losses=first_and_last(read_log(run.folder)),
+            best_epoch=progress.best_epoch,
+            ranks=ranks,
+            recipe=settings.recipe,
+            precision=settings.precision,
+            processes=team.size,
+            device=team.device.type,
+            out=run.folder,
+        )
+        run.finish(result)
+        return result
 
 
 def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:

@@ -15,6 +15,8 @@ not at all.
 import json
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
+from ..cache.store.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from .settings.base import SETTINGS_FILE, JobSettings, save_settings
@@ -79,7 +82,7 @@ def default_folder(name: str) -> Path:
 
 
 class Run:
-    """A run folder; make one with `Run.open`."""
+    """A run folder; make one with `Run.open`, or with `Run.training` where it is trained in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,6 +124,20 @@ class Run:
         if team:
             team.wait()
         return cls(folder)
+
+    @classmethod
+    @contextmanager
+    def training(cls, folder: Path, settings: JobSettings, team: Team) -> Iterator["Run"]:
+        """`Run.open` for a training: until the block ends no other process can take the run up.
+
+        A finished run is only looked at, so its folder may be one that cannot be written to.
+
+        Raises:
+            CleverError: see `Run.open`; or another process, which is named, trains in `folder`.
+        """
+        alone = team.first and not (folder / RESULT_FILE).exists()
+        with writer_lock(folder, "out") if alone else nullcontext():
+            yield cls.open(folder, settings, team)
 
     def result(self, kind: type[Result]) -> Result | None:
         """The result of a finished run, or None."""

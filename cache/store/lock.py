@@ -1,4 +1,4 @@
-"""One writer a store: an advisory lock that names its holder and dies with it."""
+"""One writer a store, or a run folder: an advisory lock that names its holder and dies with it."""
 
 import contextlib
 import fcntl
@@ -13,17 +13,20 @@ from ...errors import CleverError
 
 
 @contextlib.contextmanager
-def writer_lock(store: Path) -> Iterator[None]:
-    """Hold the right to write to `store` for the duration of the block.
+def writer_lock(store: Path, setting: str = "cache") -> Iterator[None]:
+    """Hold the right to write to `store`, or to any other folder, for the duration of the block.
 
     The operating system drops the lock when its process ends, however it ends, so a stale lock
     cannot exist; the file beside the store only says who holds it.
 
+    Args:
+        setting: what a user may choose when nothing can be written there.
+
     Raises:
-        CleverError: another process writes to this store; the message names it.
+        CleverError: another process writes to this folder; the message names it.
     """
     path = store.with_name(f".{store.name}.lock")
-    handle = _acquire(path, store)
+    handle = _acquire(path, store, setting)
     try:
         about = {
             "host": platform.node(),
@@ -56,14 +59,14 @@ def refuse_writer(store: Path) -> None:
         os.close(handle)
 
 
-def _acquire(path: Path, store: Path) -> int:
+def _acquire(path: Path, store: Path, setting: str) -> int:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise CleverError(
-                f"cannot write {path}: {error.strerror}; choose another `cache`"
+                f"cannot write {path}: {error.strerror}; choose another `{setting}`"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
