@@ -102,6 +102,7 @@ class FinetunePlan:
             checkpoint=self.start.checkpoint,
             student=student.name,
             voxel_size=student.voxel_size,
+            ptv3_form=student.ptv3_form,
             epochs=self.epochs,
             lr=self.lr,
             batch_norm=self.batch_norm,
@@ -216,7 +217,9 @@ def _start(settings: FinetuneSettings) -> StartingStudent:
         CleverError: see `newest_run` and `starting_student`.
     """
     checkpoint = settings.checkpoint or newest_run("pretrain")
-    start = starting_student(checkpoint, settings.student, settings.voxel_size, settings.seed)
+    start = starting_student(
+        checkpoint, settings.student, settings.voxel_size, settings.seed, settings.ptv3_form
+    )
     if checkpoint != "none" and not (checkpoint / RESULT_FILE).exists():
         notice(f"{checkpoint} is not finished; its newest weights are used")
     return start

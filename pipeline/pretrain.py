@@ -97,9 +97,11 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     caches = open_teachers(settings)
     step = build_step(settings, caches)
     lr = settings.lr or step.student.backbone.peak_lr
+    form = step.student.ptv3_form
     out = team.agree(settings.out or default_folder(f"pretrain-{settings.student}"))
     teachers = tuple(cache.teacher.id for cache in caches)
-    with Run.training(out, settings.decided(teacher=teachers, lr=lr, out=out), team) as run:
+    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form, out=out)
+    with Run.training(out, record, team) as run:
         finished = run.result(PretrainResult)
         if finished:
             team.others_leave()
@@ -187,7 +189,9 @@ def _train(
 def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> DistillationStep:
     """All that is trained, with fresh weights from the settings' seed."""
     with seeded(settings.seed, "student"):
-        student = build_student(settings.student, settings.voxel_size, settings.patch)
+        student = build_student(
+            settings.student, settings.voxel_size, settings.patch, settings.ptv3_form
+        )
     student.recompute = settings.recompute
     heads = {}
     for cache in caches:

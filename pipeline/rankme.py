@@ -100,7 +100,11 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     device = choose_device(settings.device)
     cache = FeatureCache(settings.cache, settings.teacher)
     start = starting_student(
-        settings.checkpoint, settings.student, settings.voxel_size, settings.seed
+        settings.checkpoint,
+        settings.student,
+        settings.voxel_size,
+        settings.seed,
+        settings.ptv3_form,
     )
     student = start.student
     seed = f", seed {settings.seed}" if start.checkpoint == "none" else ""

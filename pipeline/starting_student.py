@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..errors import CleverError
 from ..student.checkpoint import WEIGHTS, load_student, read_meta
+from ..student.choices import PTv3Form
 from ..student.registry import build_student
 from ..student.student import Student
 from .training.seeds import seeded
@@ -30,20 +31,24 @@ class StartingStudent:
 
 
 def starting_student(
-    checkpoint: Literal["none"] | Path, name: str | None, voxel_size: float | None, seed: int
+    checkpoint: Literal["none"] | Path,
+    name: str | None,
+    voxel_size: float | None,
+    seed: int,
+    ptv3_form: PTv3Form | None = None,
 ) -> StartingStudent:
     """The student in `checkpoint`, or, for "none", one with fresh weights of `seed`.
 
     Args:
-        name, voxel_size: of fresh weights (default: `STUDENT`, `VOXEL_SIZE`); a checkpoint knows
-            its own, so there they are None or the same.
+        name, voxel_size, ptv3_form: of fresh weights (default: `STUDENT`, `VOXEL_SIZE`, v3m1); a
+            checkpoint knows its own, so there they are None or the same.
 
     Raises:
-        CleverError: no checkpoint, or one of another student or voxel size than asked for.
+        CleverError: no checkpoint, or one of another student, voxel size or form than asked for.
     """
     if checkpoint == "none":
         with seeded(seed, "student"):
-            student = build_student(name or STUDENT, voxel_size or VOXEL_SIZE)
+            student = build_student(name or STUDENT, voxel_size or VOXEL_SIZE, None, ptv3_form)
         return StartingStudent(student, checkpoint, "random initialisation")
     student = load_student(checkpoint)
     if name not in (None, student.name) or voxel_size not in (None, student.voxel_size):
@@ -51,6 +56,9 @@ def starting_student(
             f"{checkpoint} is a {student.name} with voxels of {student.voxel_size} m; leave "
             "`student` and `voxel_size` out"
         )
+    if ptv3_form not in (None, student.ptv3_form):
+        own = f"the {student.ptv3_form} form of PTv3" if student.ptv3_form else "no PTv3"
+        raise CleverError(f"{checkpoint} is {own}; leave `ptv3_form` out")
     origin = read_meta(checkpoint / WEIGHTS)["meta"].get("origin")
     words = f"from {checkpoint} ({origin})" if origin else f"from {checkpoint}"
     return StartingStudent(student, checkpoint, words)

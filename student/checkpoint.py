@@ -8,6 +8,7 @@ nothing here reads it.
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .student import Student
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
 _HEADER = "clever"
+_LOG = logging.getLogger(__name__)
 
 
 def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> None:
@@ -37,6 +39,7 @@ def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> 
         "student": student.name,
         "voxel_size": student.voxel_size,
         "patch": student.patch,
+        "ptv3_form": student.ptv3_form,
         "meta": meta,
     }
     save_module(Path(folder) / WEIGHTS, student, description)
@@ -45,6 +48,9 @@ def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> 
 
 def load_student(folder: Path | str) -> Student:
     """The student saved in `folder`, on the CPU and in evaluation mode.
+
+    A PTv3 whose file does not say its form is from before forms were told apart; it is the
+    refreshed one, and a warning is logged.
 
     Raises:
         CleverError: there is none, it is damaged, or its name or weights are not known here.
@@ -56,8 +62,17 @@ def load_student(folder: Path | str) -> Student:
             f"{path} holds no student; give the output folder of a pre-training or fine-tuning run"
         )
     student = build_student(
-        description["student"], description["voxel_size"], description.get("patch")
+        description["student"],
+        description["voxel_size"],
+        description.get("patch"),
+        description.get("ptv3_form"),
     )
+    if student.ptv3_form and not description.get("ptv3_form"):
+        student.backbone.ptv3_form = "refreshed"
+        _LOG.warning(
+            f"{path} does not say which form of PTv3 it is; it was written when there was only the "
+            "refreshed one, and is loaded as that"
+        )
     load_module(path, student)
     return student.eval()
 

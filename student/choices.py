@@ -8,6 +8,9 @@ StudentName = Literal["minkunet34", "minkunet18", "minkunet-tiny", "ptv3", "ptv3
 DistillationLoss = Literal["l2", "mse", "cosine"]
 Weighting = Literal["view", "pair"]
 
+PTv3Form = Literal["v3m1", "refreshed"]
+"""Forms of PointTransformer V3 with the same weights: see `PointTransformerV3`."""
+
 Aggregation = Literal["source", "radius"]
 QueryPattern = Literal["triple", "thirds"]
 Distance = Literal["uniform", "fixed"]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..errors import CleverError
 from .backbones.base import Backbone
+from .choices import PTv3Form
 from .draws import Draws
 from .points import PointBatch
 from .voxelize import Voxels, voxelize
@@ -18,7 +19,7 @@ class Student(nn.Module):
         name: its name in the registry.
         voxel_size: edge of a voxel in metres.
         out_channels: features a point.
-        patch, recompute: see `Backbone`.
+        patch, ptv3_form, recompute: see `Backbone`.
     """
 
     def __init__(self, name: str, backbone: Backbone, voxel_size: float) -> None:
@@ -31,6 +32,10 @@ class Student(nn.Module):
     @property
     def patch(self) -> int | None:
         return self.backbone.patch
+
+    @property
+    def ptv3_form(self) -> PTv3Form | None:
+        return self.backbone.ptv3_form
 
     @property
     def recompute(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ...student.choices import StudentName
+from ...student.choices import PTv3Form, StudentName
 from .base import Groups
 from .choices import FrameSampler, SegmentationLoss
 from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
@@ -21,7 +21,7 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
             "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
             "val_sequences", "dataset_option", "fraction", "sampler",
         ),
-        "Network": ("checkpoint", "mode", "student", "voxel_size", "batch_norm"),
+        "Network": ("checkpoint", "mode", "student", "voxel_size", "ptv3_form", "batch_norm"),
         "Task": ("loss", "augment", "mix3d"),
         "Optimiser": ("epochs",),
     }  # fmt: skip
@@ -32,6 +32,8 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     """For --checkpoint none: LiDAR network; default: minkunet34."""
     voxel_size: Annotated[float, Field(gt=0)] | None = None
     """For --checkpoint none: metres; default: 0.05."""
+    ptv3_form: PTv3Form | None = None
+    """For --checkpoint none and PTv3: v3m1 (Pointcept's) or refreshed; default: v3m1."""
     dataset: DatasetName = "nuscenes"
     """Kind of dataset: nuscenes, semantickitti, one of an installed package, or
     package.module:Class."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Field
 
-from ...student.choices import Distance, DistillationLoss, StudentName, Weighting
+from ...student.choices import Distance, DistillationLoss, PTv3Form, StudentName, Weighting
 from .base import Groups
 from .choices import CameraChoice
 from .fields import Count, Names
@@ -20,7 +20,8 @@ class PretrainSettings(TrainingSettings):
     groups: ClassVar[Groups] = {
         "What to train on": ("cache", "teacher", "limit"),
         "Network": (
-            "recipe", "student", "voxel_size", "patch", "head", "head_layers", "head_hidden",
+            "recipe", "student", "voxel_size", "ptv3_form", "patch", "head", "head_layers",
+            "head_hidden",
         ),
         "Distillation": (
             "loss", "weighting", "view", "pairs", "align_corners", "augmentation", "mix3d",
@@ -43,6 +44,10 @@ class PretrainSettings(TrainingSettings):
     the student learns from all of them at once, through a head for each."""
     student: StudentName = "minkunet34"
     """LiDAR network."""
+    ptv3_form: PTv3Form | None = None
+    """PTv3 only: v3m1 is Pointcept's PT-v3m1, the paper's network; in the refreshed form the
+    decoder's position convolutions see the features from below and a scene's features depend on no
+    other scene; default: v3m1."""
     patch: Count | None = None
     """PTv3 only: voxels that attend to each other; default: 1024."""
     head: Literal["mlp", "linear"] = "mlp"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from ...student.choices import StudentName
+from ...student.choices import PTv3Form, StudentName
 from .base import Groups, JobSettings
 from .fields import Device
 
@@ -21,7 +21,7 @@ class RankmeSettings(JobSettings):
     model_config = ConfigDict(populate_by_name=True)
 
     groups: ClassVar[Groups] = {
-        "What to measure": ("checkpoint", "cache", "teacher", "student", "voxel_size"),
+        "What to measure": ("checkpoint", "cache", "teacher", "student", "voxel_size", "ptv3_form"),
         "Sample": ("rows", "frames", "tolerance", "seed"),
         "Run": ("device", "as_json"),
     }
@@ -37,6 +37,8 @@ class RankmeSettings(JobSettings):
     """For --checkpoint none: LiDAR network; default: minkunet34."""
     voxel_size: Annotated[float, Field(gt=0)] | None = None
     """For --checkpoint none: metres; default: 0.05."""
+    ptv3_form: PTv3Form | None = None
+    """For --checkpoint none and PTv3: v3m1 (Pointcept's) or refreshed; default: v3m1."""
     rows: Annotated[int, Field(ge=2)] = ROWS
     """Points whose features are the rows of the matrix."""
     frames: Annotated[int, Field(ge=1)] = FRAMES

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..choices import PTv3Form
 from ..draws import Draws
 from ..voxelize import Voxels
 
@@ -19,6 +20,7 @@ class Backbone(nn.Module):
         halvings: times that it doubles the voxel size.
         peak_lr: the highest learning rate of its schedule (Table A1).
         patch: voxels that attend to each other; None where there is no attention.
+        ptv3_form: which PointTransformer V3 (see there); None for every other network.
         recompute: in training, compute the activations of stages or blocks again for the gradient
             instead of storing them; saves memory and changes no result.
     """
@@ -27,6 +29,7 @@ class Backbone(nn.Module):
     halvings: int
     peak_lr: float = 1e-3
     patch: int | None = None
+    ptv3_form: PTv3Form | None = None
     recompute: bool = False
 
     def block_parameters(self) -> list[nn.Parameter]:

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import CleverError
-from ..draws import Draws
+from ..choices import PTv3Form
+from ..draws import Draws, key
 from ..voxelize import Voxels
 from .base import IN_CHANNELS, Backbone
-from .curves import DEPTH, ORDERS, encode
+from .curves import DEPTH, ORDERS, bits_needed
+from .patches import Level, levels
 from .recompute import recompute
-from .sparse import SparseTensor, SubmanifoldConv, sparse_tensor
+from .sparse import SubmanifoldConv
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,135 +51,12 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(slots=True)
-class _Level:
-    """Voxels of one size, and which of them attend to each other along every curve.
-
-    A scene of n voxels is cut into ceil(n / patch) patches of consecutive voxels. The last patch
-    reaches back to be whole, as in Pointcept: its voxels see the last `patch` voxels of the scene,
-    of which those before them keep the result of their own patch. A scene smaller than a patch is
-    one short patch, whose empty places are masked.
-
-    Attributes:
-        sparse: coordinates for convolution; its features are placeholders, its index pairs are
-            computed once a batch.
-        members: (orders, P, patch) int64, the voxel at every place of every patch.
-        place: (orders, V) int64, the place in the flattened patches where a voxel's result stands.
-        mask: (P, 1, 1, patch) bool, False at empty places; None where there are none.
-        parent: (V,) int64, the voxel of twice the size that holds each; None at the coarsest level.
-        by_parent: (V,) int64, voxels sorted by parent.
-        children: (parents,) int64, voxels in each parent.
-    """
-
-    sparse: SparseTensor
-    members: Tensor
-    place: Tensor
-    mask: Tensor | None
-    parent: Tensor | None = None
-    by_parent: Tensor | None = None
-    children: Tensor | None = None
-
-
-def _levels(voxels: Voxels, count: int, patch: int) -> list[_Level]:
-    """`count` levels, each of twice the voxel size of the one before.
-
-    The host waits for the device once, for the number of voxels of every scene at every level.
-
-    Raises:
-        CleverError: more voxels along an axis than a code can tell apart.
-    """
-    if max(voxels.shape) > 2**DEPTH:
-        raise CleverError(
-            f"the batch spans {max(voxels.shape)} voxels; serialised codes reach {2**DEPTH}; use "
-            "larger voxels"
-        )
-    coords, shape = voxels.coords, voxels.shape
-    codes = torch.stack([encode(coords, order) for order in ORDERS])
-    counts = _voxels_per_scene(codes[0], voxels.scenes, count).tolist()
-    levels = []
-    for number in range(count):
-        order = torch.argsort(codes, dim=1)
-        level = _Level(
-            sparse_tensor(coords.float(), coords, shape, voxels.scenes, 0),
-            *_patches(order, counts[number], patch),
-        )
-        levels.append(level)
-        if number == count - 1:
-            break
-        heads = _pool(level, codes[0], order[0], sum(counts[number + 1]))
-        codes = codes.index_select(1, heads) >> 3
-        coords = coords.index_select(0, heads)
-        coords = torch.cat([coords[:, :1], coords[:, 1:] >> 1], 1)
-        shape = (-(-shape[0] // 2), -(-shape[1] // 2), -(-shape[2] // 2))
-    return levels
-
-
-def _voxels_per_scene(code: Tensor, scenes: int, levels: int) -> Tensor:
-    """(levels, scenes) int64 from the codes (V,) of the finest level: a voxel is a code with 3 bits
-    a level cut off."""
-    code = code.sort().values
-    cut = code >> 3 * torch.arange(levels, device=code.device)[:, None]
-    begins = torch.ones_like(cut)
-    begins[:, 1:] = cut.diff(dim=1) != 0
-    return begins.new_zeros(levels, scenes).index_add_(1, code >> 3 * DEPTH, begins)
-
-
-def _pool(level: _Level, code: Tensor, order: Tensor, parents: int) -> Tensor:
-    """Set parents from the voxels' z codes (V,) and the order (V,) of these; one child (parents,)
-    of each."""
-    line = code.index_select(0, order) >> 3
-    begins = torch.zeros_like(line)
-    begins[1:] = line.diff() != 0
-    number = begins.cumsum(0)
-    first = torch.searchsorted(number, torch.arange(parents + 1, device=line.device))
-    level.parent = torch.empty_like(order).scatter_(0, order, number)
-    level.by_parent, level.children = order, first.diff()
-    return order.index_select(0, first[:-1])
-
-
-def _patches(order: Tensor, counts: list[int], patch: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Members, places and mask (see `_Level`) of voxels in serialised `order` (orders, V), `counts`
-    in each scene."""
-    patch = min(patch, max(counts))
-    size = torch.tensor(counts, dtype=torch.int64)
-    patches = -(-size // patch)
-    # For every scene: its voxels, its first voxel, its first patch, where its last patch starts.
-    table = torch.stack(
-        [
-            size,
-            size.cumsum(0) - size,
-            patches.cumsum(0) - patches,
-            (size - patch).clamp(min=0),
-            patches,
-        ]
-    )
-    table = table.to(order.device, non_blocking=True)
-    number_of_patches = sum(-(-count // patch) for count in counts)
-    size, first, before, last, _ = _repeat(table, table[4], number_of_patches)
-    number = torch.arange(number_of_patches, device=order.device) - before
-    rank = torch.minimum(number * patch, last)[:, None] + torch.arange(patch, device=order.device)
-    filled = rank < size[:, None]
-    members = order[:, first[:, None] + torch.where(filled, rank, 0)]
-
-    _, first, before, last, _ = _repeat(table, table[0], order.shape[1])
-    rank = torch.arange(order.shape[1], device=order.device) - first
-    number = rank // patch
-    own = (before + number) * patch + rank - torch.minimum(number * patch, last)
-    place = torch.empty_like(order).scatter_(1, order, own.expand_as(order))
-    short = any(0 < count < patch for count in counts)
-    return members, place, filled[:, None, None, :] if short else None
-
-
-def _repeat(table: Tensor, counts: Tensor, total: int) -> Tensor:
-    """Column i of the table (rows, S) `counts[i]` times, `total` in all."""
-    return table.repeat_interleave(counts, dim=1, output_size=total)
-
-
 class _Block(nn.Module):
     """Conditional positional encoding, attention within patches, and an MLP, each added to its
     input.
 
-    `name` tells the random numbers of blocks apart.
+    The position comes from the block's input, or from other features of the same voxels where they
+    are given. `name` tells the random numbers of blocks apart.
     """
 
     def __init__(self, name: str, channels: int, heads: int, drop_path: float) -> None:
@@ -187,6 +65,9 @@ class _Block(nn.Module):
         self.heads = heads
         self.drop_path = drop_path
         self.position_conv = SubmanifoldConv(channels, channels, 3, "blocks", bias=True)
+        assert self.position_conv.shift is not None
+        bound = (27 * channels) ** -0.5  # as Pointcept's start, and as linear layers do
+        nn.init.uniform_(self.position_conv.shift, -bound, bound)
         self.position = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.attention_norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
@@ -198,15 +79,23 @@ class _Block(nn.Module):
             nn.Linear(4 * channels, channels),
         )
 
-    def forward(self, x: Tensor, level: _Level, curve: int, draws: Draws | None) -> Tensor:
-        position = self.position_conv(level.sparse.replace_feature(x))
+    def forward(
+        self,
+        x: Tensor,
+        level: Level,
+        curve: int,
+        draws: Draws | None,
+        placed: Tensor | None = None,
+    ) -> Tensor:
+        placed = x if placed is None else placed
+        position = self.position_conv(level.sparse.replace_feature(placed))
         x = x + self.position(position.features)
         x = x + self._drop(
             self._attention(self.attention_norm(x), level, curve), "attention", draws
         )
         return x + self._drop(self.mlp(x), "mlp", draws)
 
-    def _attention(self, x: Tensor, level: _Level, curve: int) -> Tensor:
+    def _attention(self, x: Tensor, level: Level, curve: int) -> Tensor:
         members = level.members[curve]
         qkv = self.qkv(x).index_select(0, members.flatten())
         query, key, value = qkv.view(*members.shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -240,7 +129,7 @@ class _Down(nn.Module):
         self.projection = nn.Linear(in_channels, channels)
         self.activate = nn.Sequential(*_activate(channels))
 
-    def forward(self, x: Tensor, level: _Level) -> Tensor:
+    def forward(self, x: Tensor, level: Level) -> Tensor:
         assert level.by_parent is not None
         x = self.projection(x).index_select(0, level.by_parent)
         return self.activate(
@@ -249,26 +138,37 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Sum of the projected skip and the projected features of each voxel's parent."""
+    """The projected skip, and its sum with the projected features of each voxel's parent."""
 
     def __init__(self, in_channels: int, skip_channels: int, channels: int) -> None:
         super().__init__()
         self.below = _project(in_channels, channels)
         self.skip = _project(skip_channels, channels)
 
-    def forward(self, x: Tensor, skip: Tensor, level: _Level) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         assert level.parent is not None
-        return self.skip(skip) + self.below(x).index_select(0, level.parent)
+        skip = self.skip(skip)
+        return skip, skip + self.below(x).index_select(0, level.parent)
 
 
 class PointTransformerV3(Backbone):
     """U-Net of attention blocks; block i of a stage follows curve i of that stage.
 
-    The four curves come in a random order at every stage where draws are given (training), in the
-    order of `ORDERS` otherwise.
+    Two forms share all weights (`ptv3_form`, which may be set at any time):
+
+    - ``v3m1``: Pointcept's PT-v3m1, the network of its nuScenes configuration, to which the paper
+      points. The first block of a decoder stage takes its position from the projected skip alone:
+      its convolution does not see the features from below. Curves have as many bits as the largest
+      scene of the batch needs, so that along a Hilbert curve a scene's patches, and its features,
+      may depend on the scenes beside it. The four curves come in a random order at every stage, in
+      evaluation too: there in one order for all batches, drawn without a key.
+    - ``refreshed``: that convolution sees the sum (as in Pointcept's later v3m2 and v3m3), curves
+      have 16 bits, and their order is random only where draws are given (training), that of
+      `ORDERS` otherwise. A scene's features depend on nothing but the scene.
     """
 
     peak_lr = 2e-3
+    ptv3_form: PTv3Form | None = "v3m1"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -313,28 +213,40 @@ class PointTransformerV3(Backbone):
     def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
         """(V, IN_CHANNELS) to (V, out_channels)."""
         assert self.patch is not None
-        levels = _levels(voxels, len(self.encoder), self.patch)
-        curves = [_curves(number, draws) for number in range(len(levels))]
-        x = self.stem(self.stem_conv(levels[0].sparse.replace_feature(features)).features)
+        v3m1 = self.ptv3_form == "v3m1"
+        bits = bits_needed(voxels.shape) if v3m1 else DEPTH
+        sizes = levels(voxels, len(self.encoder), self.patch, bits)
+        curves = [_curves(number, draws, shuffled=v3m1) for number in range(len(sizes))]
+        x = self.stem(self.stem_conv(sizes[0].sparse.replace_feature(features)).features)
         skips = []
         for number, blocks in enumerate(self.encoder):
             if number:
-                x = self.down[number - 1](x, levels[number - 1])
-            x = self._run(blocks, x, levels[number], curves[number], draws)
+                x = self.down[number - 1](x, sizes[number - 1])
+            x = self._run(blocks, x, sizes[number], curves[number], draws)
             skips.append(x)
         skips.pop()
         for up, blocks in zip(self.up, self.decoder, strict=True):
             number = len(skips) - 1
-            x = up(x, skips.pop(), levels[number])
-            x = self._run(blocks, x, levels[number], curves[number], draws)
+            skip, x = up(x, skips.pop(), sizes[number])
+            placed = skip if v3m1 else None
+            x = self._run(blocks, x, sizes[number], curves[number], draws, placed)
         return x
 
     def _run(
-        self, blocks: nn.Module, x: Tensor, level: _Level, curves: list[int], draws: Draws | None
+        self,
+        blocks: nn.Module,
+        x: Tensor,
+        level: Level,
+        curves: list[int],
+        draws: Draws | None,
+        placed: Tensor | None = None,
     ) -> Tensor:
+        """The blocks of a stage; the first takes its position from `placed`, if given."""
         assert isinstance(blocks, nn.ModuleList)
         for number, block in enumerate(blocks):
-            run = partial(block, level=level, curve=curves[number % len(curves)], draws=draws)
+            curve = curves[number % len(curves)]
+            run = partial(block, level=level, curve=curve, draws=draws, placed=placed)
+            placed = None
             x = recompute(block, run, x) if self.recomputes else run(x)
         return x
 
@@ -345,10 +257,16 @@ def _blocks(stage: str, channels: int, heads: int, drop_path: list[float]) -> nn
     )
 
 
-def _curves(stage: int, draws: Draws | None) -> list[int]:
-    if draws is None:
+def _curves(stage: int, draws: Draws | None, shuffled: bool) -> list[int]:
+    """Numbers in `ORDERS` in the order of a stage; without draws random only if `shuffled`."""
+    purpose = f"curves {stage}"
+    if draws is not None:
+        generator = draws.generator(purpose)
+    elif shuffled:
+        generator = torch.Generator().manual_seed(key(purpose))
+    else:
         return list(range(len(ORDERS)))
-    return torch.randperm(len(ORDERS), generator=draws.generator(f"curves {stage}")).tolist()
+    return torch.randperm(len(ORDERS), generator=generator).tolist()
 
 
 def build(name: str) -> PointTransformerV3:

@@ -45,6 +45,24 @@ def test_a_checkpoint_knows_its_student_and_origin(tiny: Student, tmp_path: Path
     assert starting_student(tmp_path / "bare", None, None, 0).origin == f"from {tmp_path / 'bare'}"
 
 
+def test_the_form_of_a_ptv3(tmp_path: Path) -> None:
+    for form in ("v3m1", "refreshed"):
+        start = starting_student("none", "ptv3-tiny", 0.25, 0, form)
+        assert start.student.ptv3_form == form
+        save_student(tmp_path, start.student, {})
+        assert starting_student(tmp_path, None, None, 0, form).student.ptv3_form == form
+    with pytest.raises(CleverError) as error:
+        starting_student(tmp_path, None, None, 0, "v3m1")
+    assert str(error.value) == (f"{tmp_path} is the refreshed form of PTv3; leave `ptv3_form` out")
+
+
+def test_a_checkpoint_without_a_form(tiny: Student, tmp_path: Path) -> None:
+    save_student(tmp_path, tiny, {})
+    with pytest.raises(CleverError) as error:
+        starting_student(tmp_path, None, None, 0, "v3m1")
+    assert str(error.value) == f"{tmp_path} is no PTv3; leave `ptv3_form` out"
+
+
 @pytest.mark.parametrize(
     ("name", "voxel_size"), [("minkunet34", None), (None, 0.05), ("ptv3", 0.25)]
 )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from clever.student.checkpoint import (
     save_module,
     save_student,
 )
+from clever.student.choices import PTv3Form
 from clever.student.heads import ProjectionHead
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
@@ -60,6 +62,37 @@ def test_patch_comes_back(make_batch: Make, tmp_path: Path):
     assert not torch.allclose(
         build_student("ptv3-tiny", 0.25).eval()(points), loaded(points), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("form", get_args(PTv3Form))
+def test_form_comes_back(make_batch: Make, tmp_path: Path, form: PTv3Form):
+    student = build_student("ptv3-tiny", 0.25, ptv3_form=form)
+    save_student(tmp_path, student, META)
+    assert read_meta(tmp_path / "student.safetensors")["ptv3_form"] == form
+    loaded = load_student(tmp_path)
+    assert loaded.ptv3_form == form
+    points = make_batch(300)
+    assert torch.equal(loaded(points), student.eval()(points))
+    student.backbone.ptv3_form = "v3m1" if form == "refreshed" else "refreshed"
+    assert not torch.allclose(loaded(points), student(points), atol=1e-4)
+
+
+def test_files_from_before_the_form_was_an_option(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name, form in (("ptv3-tiny", "refreshed"), ("minkunet-tiny", None)):
+        description = {"student": name, "voxel_size": 0.25, "patch": None, "meta": META}
+        save_module(tmp_path / "student.safetensors", build_student(name, 0.25), description)
+        assert load_student(tmp_path).ptv3_form == form
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path}/student.safetensors does not say which form of PTv3 it is")
+    assert "\n" not in line
+
+
+def test_an_unknown_form_is_refused(tmp_path: Path):
+    student = build_student("ptv3-tiny", 0.25)
+    description = {"student": "ptv3-tiny", "voxel_size": 0.25, "ptv3_form": "v9", "meta": META}
+    save_module(tmp_path / "student.safetensors", student, description)
+    with pytest.raises(CleverError, match="unknown PTv3 form v9; known: v3m1, refreshed"):
+        load_student(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "patch"), [("ptv3-tiny", 128), ("minkunet-tiny", None)])

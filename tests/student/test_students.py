@@ -253,3 +253,13 @@ def test_patch_is_an_option_of_students_that_have_one(make_batch: Make):
         build_student("minkunet-tiny", 0.25, 128)
     with pytest.raises(CleverError, match="patch of 0 voxels; it must be positive"):
         build_student("ptv3-tiny", 0.25, 0)
+
+
+def test_form_is_an_option_of_ptv3():
+    assert build_student("ptv3-tiny", 0.25).ptv3_form == "v3m1"
+    assert build_student("ptv3-tiny", 0.25, None, "refreshed").ptv3_form == "refreshed"
+    assert build_student("minkunet-tiny", 0.25).ptv3_form is None
+    with pytest.raises(
+        CleverError, match="minkunet-tiny is no PTv3, so there is no form to choose; leave"
+    ):
+        build_student("minkunet-tiny", 0.25, None, "v3m1")

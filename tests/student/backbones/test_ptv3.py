@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from typing import get_args
 
 import pytest
 import torch
 
 from clever.errors import CleverError
-from clever.student.backbones.curves import DEPTH, ORDERS, encode
+from clever.student.backbones.curves import DEPTH, ORDERS, bits_needed, encode
+from clever.student.backbones.patches import _voxels_per_scene, levels, patches
 from clever.student.backbones.ptv3 import (
     ARCHITECTURES,
     Architecture,
@@ -16,11 +18,10 @@ from clever.student.backbones.ptv3 import (
     _Block,
     _curves,
     _Down,
-    _levels,
-    _patches,
-    _voxels_per_scene,
+    _Up,
 )
-from clever.student.draws import Draws
+from clever.student.choices import PTv3Form
+from clever.student.draws import Draws, key
 from clever.student.points import PointBatch
 from clever.student.voxelize import Voxels, voxelize
 
@@ -123,7 +124,7 @@ def test_patches_equal_brute_force(counts: list[int]):
         )
         first += count
     order = torch.cat(parts, 1)
-    members, place, mask = _patches(order, counts, patch)
+    members, place, mask = patches(order, counts, patch)
     width = members.shape[2]
     assert width == min(patch, max(counts))
     valid = torch.ones(members.shape[1:], dtype=torch.bool) if mask is None else mask[:, 0, 0]
@@ -155,7 +156,7 @@ def test_patches_equal_brute_force(counts: list[int]):
 def test_attention_equals_softmax_over_the_patch(make_batch: Make):
     torch.manual_seed(0)
     voxels = voxelize(make_batch(150, 0, 20, 90), 0.5)
-    (level,) = _levels(voxels, 1, 32)
+    (level,) = levels(voxels, 1, 32)
     assert level.mask is not None
     block = _Block("a", 16, 2, 0.0).double()
     x = torch.randn(len(voxels.coords), 16).double()
@@ -178,7 +179,7 @@ def test_attention_equals_softmax_over_the_patch(make_batch: Make):
 def test_pooling_takes_the_maximum_over_each_parent(make_batch: Make):
     torch.manual_seed(0)
     voxels = voxelize(make_batch(200, 0, 100), 0.5)
-    fine, coarse = _levels(voxels, 2, 32)
+    fine, coarse = levels(voxels, 2, 32)
     cells = voxels.coords.clone()
     cells[:, 1:] >>= 1
     assert fine.parent is not None
@@ -199,9 +200,127 @@ def test_pooling_takes_the_maximum_over_each_parent(make_batch: Make):
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "bits"),
+    [((1, 1, 1), 1), ((2, 1, 1), 2), ((1, 3, 1), 2), ((3, 4, 4), 3), ((7, 2, 3), 3), ((9, 1, 8), 4),
+     ((1, 1073, 40), 11), ((2**15, 1, 1), 16), ((2**16 - 1, 1, 1), 16), ((2**16, 1, 1), 16)],
+)  # fmt: skip
+def test_bits_hold_the_number_of_voxels(shape: tuple[int, int, int], bits: int):
+    assert bits_needed(shape) == bits
+
+
+@pytest.mark.parametrize("bits", range(4, DEPTH + 1))
+def test_each_bit_more_exchanges_the_axes_of_a_hilbert_curve(bits: int):
+    coords = cube(8)
+    for order in ("z", "z-trans"):
+        assert torch.equal(encode(coords, order, bits), encode(coords, order))
+    for order in ("hilbert", "hilbert-trans"):
+        codes = encode(coords, order, bits)
+        walk = coords[codes.argsort(), 1:]
+        assert walk.diff(dim=0).abs().sum(1).tolist() == [1] * 511
+        scene, *axes = coords.unbind(1)
+        turned = torch.stack([scene, axes[2], axes[0], axes[1]], 1)
+        if order == "hilbert":
+            assert torch.equal(codes, encode(turned, order, bits - 1))
+        if bits > 6:
+            assert torch.equal(codes, encode(coords, order, bits - 3))
+        assert not torch.equal(codes, encode(coords, order, bits - 1))
+
+
+@pytest.mark.parametrize("form", get_args(PTv3Form))
+def test_a_far_scene_matters_where_the_batch_sets_the_bits(make_batch: Make, form: PTv3Form):
+    torch.manual_seed(0)
+    network = PointTransformerV3(SMALL).double().eval()
+    network.ptv3_form = form
+    near = make_batch(400, extent=3.0)
+    alone = voxelize(near, 0.5)
+    assert bits_needed(alone.shape) == 4
+    features = torch.randn(len(alone.coords), 4).double()
+
+    def beside(extent: int) -> torch.Tensor:
+        """Features of the near scene beside one of two voxels, `extent` voxels wide."""
+        far = torch.tensor([[1, 0, 0, 0], [1, extent - 1, 0, 0]], dtype=torch.int32)
+        shape = (max(extent, alone.shape[0]), *alone.shape[1:])
+        unused = torch.zeros(0, dtype=torch.int64)
+        batch = Voxels(torch.cat([alone.coords, far]), shape, 2, unused, unused)
+        return network(torch.cat([features, torch.zeros(2, 4).double()]), batch)[: len(features)]
+
+    own = network(features, alone)
+    same = {
+        extent: torch.allclose(beside(extent), own, atol=1e-9) for extent in (2, 15, 16, 32, 64)
+    }
+    by_batch = {2: True, 15: True, 16: False, 32: False, 64: True}  # the axes are back after 3 bits
+    assert same == (by_batch if form == "v3m1" else dict.fromkeys(same, True))
+
+
+def last_decoder_stage(network: PointTransformerV3) -> tuple[_Up, list[_Block]]:
+    up, blocks = network.up[-1], network.decoder[-1]
+    assert isinstance(up, _Up)
+    assert isinstance(blocks, torch.nn.ModuleList)
+    return up, [block for block in blocks if isinstance(block, _Block)]
+
+
+@pytest.mark.parametrize("form", get_args(PTv3Form))
+def test_what_the_positions_of_a_decoder_stage_come_from(make_batch: Make, form: PTv3Form):
+    """Other features from below: in v3m1 the first convolution of the stage sees nothing of them,
+    the second does; in the refreshed form both do."""
+    torch.manual_seed(0)
+    network = PointTransformerV3(Architecture(SMALL.encoder, ((16, 2, 2), (16, 2, 2)), 32)).eval()
+    network.ptv3_form = form
+    voxels = voxelize(make_batch(300), 0.5)
+    features = torch.randn(len(voxels.coords), 4)
+    seen: list[torch.Tensor] = []
+    up, blocks = last_decoder_stage(network)
+    for block in blocks:
+        block.position_conv.register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0].features)
+        )
+    before = network(features, voxels)
+    with torch.no_grad():
+        for parameter in up.below[0].parameters():
+            parameter.mul_(-2)
+    after = network(features, voxels)
+    assert not torch.allclose(before, after, atol=1e-3)
+    first, second, first_after, second_after = seen
+    assert torch.equal(first, first_after) == (form == "v3m1")
+    assert not torch.allclose(second, second_after, atol=1e-3)
+
+
+def test_the_first_position_of_a_decoder_stage_is_the_projected_skip(make_batch: Make):
+    torch.manual_seed(0)
+    network = PointTransformerV3(SMALL).eval()
+    voxels = voxelize(make_batch(300), 0.5)
+    seen: dict[str, torch.Tensor] = {}
+    encoder, (up, (block,)) = network.encoder[0], last_decoder_stage(network)
+    assert isinstance(encoder, torch.nn.ModuleList)
+    encoder[-1].register_forward_hook(lambda *call: seen.update(encoded=call[2]))
+    block.position_conv.register_forward_pre_hook(
+        lambda _, inputs: seen.update(placed=inputs[0].features)
+    )
+    network(torch.randn(len(voxels.coords), 4), voxels)
+    torch.testing.assert_close(seen["placed"], up.skip(seen["encoded"]))
+
+
+@pytest.mark.parametrize("form", get_args(PTv3Form))
+def test_placed_features_get_their_gradient_recomputed_too(make_batch: Make, form: PTv3Form):
+    gradients = []
+    voxels = voxelize(make_batch(300), 0.5)
+    for again in (False, True):
+        torch.manual_seed(0)
+        network = PointTransformerV3(SMALL)
+        network.ptv3_form, network.recompute = form, again
+        network(torch.randn(len(voxels.coords), 4), voxels).square().mean().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert plain is not None
+        assert plain.abs().max() > 0
+        torch.testing.assert_close(recomputed, plain)
+
+
 def test_neither_padding_nor_other_scenes_change_a_result(make_batch: Make):
     torch.manual_seed(0)
     network = PointTransformerV3(SMALL).double().eval()
+    network.ptv3_form = "refreshed"
     points = make_batch(150, 7, 0, 90, 400, 1, extent=3.0)
     far = replace(points, xyz=points.xyz.clone())
     far.xyz[points.scene == 4] *= 50.0  # many more bits of coordinates, in another scene
@@ -224,18 +343,32 @@ def test_neither_padding_nor_other_scenes_change_a_result(make_batch: Make):
         torch.testing.assert_close(beside_far[mask], alone, atol=1e-9, rtol=1e-9)
 
 
-def test_orders_are_shuffled_only_with_draws(make_batch: Make):
+def test_orders_are_shuffled_where_the_form_says(make_batch: Make):
+    assert [_curves(stage, None, False) for stage in range(5)] == [[0, 1, 2, 3]] * 5
+    fixed = [_curves(stage, None, True) for stage in range(5)]
+    assert fixed == [_curves(stage, None, True) for stage in range(5)]
+    assert [sorted(curves) for curves in fixed] == [[0, 1, 2, 3]] * 5
+    assert len({tuple(curves) for curves in [*fixed, [0, 1, 2, 3]]}) > 3
+    assert fixed == [
+        torch.randperm(4, generator=torch.Generator().manual_seed(key(f"curves {stage}"))).tolist()
+        for stage in range(5)
+    ]
+
+
+@pytest.mark.parametrize("form", get_args(PTv3Form))
+def test_orders_follow_the_draws(make_batch: Make, form: PTv3Form):
     torch.manual_seed(0)
     network = PointTransformerV3(SMALL).eval()
+    network.ptv3_form = form
     points = make_batch(600)
     voxels = voxelize(points, 0.5)
     features = torch.randn(len(voxels.coords), 4)
-    results = [network(features, voxels, Draws(points, [key])) for key in (1, 1, 2)]
+    results = [network(features, voxels, Draws(points, [n])) for n in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert not torch.allclose(results[0], results[2], atol=1e-5)
     assert torch.equal(network(features, voxels), network(features, voxels))
     curves = torch.tensor(
-        [_curves(stage, Draws(points, [key])) for key in range(100) for stage in range(5)]
+        [_curves(stage, Draws(points, [n]), True) for n in range(100) for stage in range(5)]
     )
     assert curves.sort(1).values.tolist() == [[0, 1, 2, 3]] * 500
     counts = torch.unique(curves, dim=0, return_counts=True)[1]
@@ -277,10 +410,10 @@ def test_blocks_draw_apart():
 def test_levels_halve_every_scene_by_itself(make_batch: Make):
     points = make_batch(300, 0, 1, 150, extent=6.0)
     voxels = voxelize(points, 0.25)
-    levels = _levels(voxels, 5, 32)
+    sizes = levels(voxels, 5, 32)
     cells = voxels.coords
     counts = _voxels_per_scene(encode(voxels.coords, "z"), 4, 5)
-    for number, level in enumerate(levels):
+    for number, level in enumerate(sizes):
         occupied = level.sparse.indices
         assert torch.equal(torch.unique(occupied, dim=0), torch.unique(cells, dim=0))
         assert len(occupied) == len(torch.unique(cells, dim=0))
@@ -293,7 +426,7 @@ def test_levels_halve_every_scene_by_itself(make_batch: Make):
         assert level.parent is not None
         assert level.children is not None
         assert level.by_parent is not None
-        assert torch.equal(levels[number + 1].sparse.indices[level.parent], coarser)
+        assert torch.equal(sizes[number + 1].sparse.indices[level.parent], coarser)
         assert torch.equal(level.children, torch.bincount(level.parent))
         assert level.by_parent.sort().values.tolist() == list(range(len(occupied)))
         assert level.parent[level.by_parent].diff().min() >= 0
