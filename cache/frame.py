@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import FrameError
+from .calibration_checks import camera_place_fault, intrinsics_fault, rigid_fault
+
+_REMEDY = "correct the dataset's calibration or poses, or leave the frame out"
+
 
 @dataclass(frozen=True, slots=True)
 class Camera:
@@ -16,7 +21,7 @@ class Camera:
         image: path of the image file; it is decoded only where the teacher runs.
         width, height: image size in pixels.
         intrinsics: (3, 3) float64, pixels; pixel centres lie at integer coordinates.
-        camera_from_lidar: (4, 4) float64; maps LiDAR-frame points (metres, at the LiDAR's
+        camera_from_lidar: (4, 4) float64, rigid; maps LiDAR-frame points (metres, at the LiDAR's
             timestamp) to the camera frame (x right, y down, z forward) at the camera's timestamp,
             ego motion compensated.
     """
@@ -31,7 +36,8 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One LiDAR keyframe with its cameras.
+    """One LiDAR keyframe with its cameras; it cannot be made with a calibration or a pose that is
+    impossible, whatever the dataset.
 
     Attributes:
         id: unique within a store, at most 64 bytes of UTF-8 (nuScenes: sample token; KITTI:
@@ -39,10 +45,15 @@ class Frame:
         scene: scene or sequence name, at most 64 bytes of UTF-8.
         timestamp: LiDAR timestamp in microseconds.
         points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
-        global_from_lidar: (4, 4) float64; identity where the dataset has no poses.
+        global_from_lidar: (4, 4) float64, rigid; identity where the dataset has no poses.
         cameras: in the dataset's fixed camera order.
         split: the dataset's official split that the frame belongs to, such as ``train``; empty
             where it has none. It does not depend on the split that was asked for.
+
+    Raises:
+        FrameError: a camera's intrinsics or extrinsics are impossible, its principal point lies
+            outside the middle half of its image, or the pose is not rigid; the reason names the
+            camera.
     """
 
     id: str
@@ -52,6 +63,14 @@ class Frame:
     global_from_lidar: NDArray[np.float64]
     cameras: tuple[Camera, ...]
     split: str = ""
+
+    def __post_init__(self) -> None:
+        for camera in self.cameras:
+            fault = intrinsics_fault(camera.intrinsics, camera.width, camera.height)
+            if fault := fault or camera_place_fault(camera.camera_from_lidar):
+                raise FrameError(self.id, f"camera {camera.name}: {fault}; {_REMEDY}")
+        if fault := rigid_fault(self.global_from_lidar):
+            raise FrameError(self.id, f"the pose of the LiDAR {fault}; {_REMEDY}")
 
     @property
     def image_size(self) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError
 from .choices import Occlusion
 from .frame import Camera, Frame
 from .occlusion import hidden_points
@@ -75,20 +74,10 @@ def visible_pairs(
         min_depth: metres along the optical axis.
         margin: pixels.
         occlusion: ``parallax`` leaves out what `occlusion.hidden_points` finds behind others.
-
-    Raises:
-        FrameError: a camera's calibration is not finite.
     """
     seen: list[NDArray[np.intp]] = []
     pixels: list[NDArray[np.float64]] = []
     for camera in frame.cameras:
-        if not (
-            np.isfinite(camera.intrinsics).all() and np.isfinite(camera.camera_from_lidar).all()
-        ):
-            raise FrameError(
-                frame.id,
-                f"the calibration of {camera.name} is not finite; repair the dataset's tables",
-            )
         uv, depth = project(frame.points[:, :3], camera)
         index = np.flatnonzero(in_view(uv, depth, camera, min_depth, margin))
         if occlusion == "parallax":

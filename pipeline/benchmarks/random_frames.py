@@ -18,6 +18,7 @@ IMAGE_SIZE = (1600, 900)
 VISIBLE_SHARE = 0.2
 """Share of the points that a camera sees."""
 BEAMS = 32
+_INTRINSICS = np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]])
 RANGE_NOISE = 0.02
 """Metres."""
 
@@ -61,7 +62,7 @@ class RandomFrames:
         """A sweep and its pairs, at random."""
         rng = np.random.default_rng([self.seed, number])
         cameras = tuple(
-            Camera(name, Path(f"{name}.jpg"), *IMAGE_SIZE, np.eye(3), np.eye(4))
+            Camera(name, Path(f"{name}.jpg"), *IMAGE_SIZE, _INTRINSICS, np.eye(4))
             for name in self.names
         )
         count = max(1, int(VISIBLE_SHARE * self.points))

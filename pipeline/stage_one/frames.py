@@ -85,5 +85,3 @@ def _check(frame: Frame, cameras: Sequence[str]) -> None:
         )
     if not np.isfinite(frame.points).all():
         raise FrameError(frame.id, "its points hold NaN or infinite values; restore the sweep")
-    if not np.isfinite(frame.global_from_lidar).all():
-        raise FrameError(frame.id, "its pose is not finite; repair the dataset's poses")

@@ -36,13 +36,18 @@ class Written:
     hits: dict[str, NDArray[np.bool_]]
 
 
+def pinhole(width: int, height: int) -> NDArray[np.float64]:
+    """(3, 3) intrinsics of a camera that looks through the middle of its image."""
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+
+
 def random_frame(
     rng: np.random.Generator, frame_id: str, scene: str, points: int
 ) -> tuple[Frame, Correspondences]:
     """A frame of two cameras of different sizes with random points and random pairs."""
     sizes = ((1600, 900), (1242, 375))
     cameras = tuple(
-        Camera(name, Path(f"{name}.png"), *size, np.eye(3), np.eye(4))
+        Camera(name, Path(f"{name}.png"), *size, pinhole(*size), np.eye(4))
         for name, size in zip(("left", "right"), sizes, strict=True)
     )
     cloud = rng.normal(size=(points, 4)).astype(np.float32)

@@ -121,6 +121,11 @@ def make_labelled() -> Callable[..., LabelledDataset]:
     return make
 
 
+def pinhole(width: int, height: int) -> NDArray[np.float64]:
+    """(3, 3) intrinsics of a camera that looks through the middle of its image."""
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+
+
 def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Frame, Correspondences]:
     """A street of a floor and a wall; the left camera sees a third of its points, the right one a
     half."""
@@ -128,7 +133,7 @@ def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Fram
     wall = rng.uniform([-6, 5, -1.5, 0.5], [6, 5.2, 2, 1], (80, 4))
     points = np.concatenate([floor, wall]).astype(np.float32)
     cameras = tuple(
-        Camera(name, Path(f"{name}.png"), *size, np.eye(3), np.eye(4))
+        Camera(name, Path(f"{name}.png"), *size, pinhole(*size), np.eye(4))
         for name, size in zip(("left", "right"), SIZES, strict=True)
     )
     frame = Frame(f"frame-{number}", f"scene-{number // 2}", number, points, np.eye(4), cameras)

@@ -174,7 +174,9 @@ def cache(tmp_path: Path) -> Path:
     """A store of three frames with one camera that sees nothing."""
     rng = np.random.default_rng(1)
     store = Store.open_or_create(tmp_path / "toy.zarr", PointSettings("toy", ("front",)))
-    camera = Camera("front", Path("front.png"), 8, 8, np.eye(3), np.eye(4))
+    camera = Camera(
+        "front", Path("front.png"), 8, 8, np.array([[8, 0, 4], [0, 8, 4], [0, 0, 1.0]]), np.eye(4)
+    )
     pairs = Correspondences(np.zeros(0, np.uint32), np.zeros((0, 2)), np.zeros(2, np.int64))
     made = [
         Frame(f"frame-{n}", "scene", n, cloud(rng, 200), np.eye(4), (camera,)) for n in range(3)

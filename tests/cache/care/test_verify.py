@@ -13,6 +13,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clever.cache.care import verify
 from clever.cache.care.problems import Problem
@@ -196,6 +197,11 @@ def test_damage_names_the_frames(write_store: Writes) -> None:
         flip(file, file.stat().st_size - 20)
 
 
+def pinhole(width: int, height: int) -> NDArray[np.float64]:
+    """(3, 3) intrinsics of a camera that looks through the middle of its image."""
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+
+
 def rewrite_points(store: Store, change: Callable[[Frame, Correspondences], None]) -> None:
     """Write shard 0 of points and pairs again, as a faulty writer would: sound checksums over
     changed values."""
@@ -204,7 +210,8 @@ def rewrite_points(store: Store, change: Callable[[Frame, Correspondences], None
     for row in store.shard_rows(0):
         size = 60
         cameras = tuple(
-            Camera(name, Path("x.png"), 100, 50, np.eye(3), np.eye(4)) for name in ("left", "right")
+            Camera(name, Path("x.png"), 100, 50, pinhole(100, 50), np.eye(4))
+            for name in ("left", "right")
         )
         frame = Frame(
             store.ids[row],
