@@ -17,7 +17,7 @@ from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS, load_student, read_meta
 from ..student.points import PointBatch
 from ..student.student import Student
-from .datasets.point_clouds import PointCloud, read_cloud, suffix
+from .datasets.bare_files import PointCloud, read_cloud, suffix
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice

@@ -19,6 +19,7 @@ from ..cache.store.rows import ShardRows
 from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
+from .datasets.opening import takes
 from .progress import Track
 from .settings.care import SourceSettings, VerifySettings
 from .stage_one.frames import FrameReader
@@ -97,8 +98,11 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
         CleverError: it does not open, or is another one.
     """
     assert isinstance(points.content, PointContent)
-    origin = points.content.base.dataset
+    base = points.content.base
+    origin = base.dataset
     name = settings.dataset or origin
+    if settings.cameras is None and takes(name, "cameras"):
+        settings = settings.decided(cameras=base.cameras)
     dataset = open_dataset(settings, name) if ":" in name or name == origin else None
     if dataset is None or dataset.name != origin:
         opened = dataset.name if dataset else name

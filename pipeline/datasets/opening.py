@@ -33,6 +33,11 @@ def open_dataset(settings: DatasetPart, name: str) -> LidarDataset:
     return build_dataset(name, settings.data_root, options=settings.options, **asked)
 
 
+def takes(name: str, choice: str) -> bool:
+    """Whether the constructor of a dataset has a parameter of that name."""
+    return choice in _keywords(dataset_class(name))
+
+
 def build_dataset(
     name: str,
     root: Path | str | None,
@@ -40,6 +45,7 @@ def build_dataset(
     version: str | None = None,
     split: str | None = None,
     sequences: Sequence[str] | None = None,
+    cameras: Sequence[str] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> LidarDataset:
     """Open the dataset called `name`; None leaves a choice to the dataset.
@@ -50,6 +56,7 @@ def build_dataset(
         version: which of several releases under `root`.
         split: ``train``, ``val``, ``all`` or whatever the dataset has.
         sequences: drives by name.
+        cameras: channels to read, in this order.
         options: what the dataset takes beyond these, by name.
 
     Raises:
@@ -58,11 +65,17 @@ def build_dataset(
     """
     dataset = dataset_class(name)
     if root is None or not Path(root).is_dir():
-        missing = (
-            "no dataset folder given" if root is None else f"dataset folder {root} does not exist"
-        )
+        missing = "no dataset folder given"
+        if root is not None:
+            what = "is a file" if Path(root).is_file() else "does not exist"
+            missing = f"dataset folder {root} {what}"
         raise CleverError(f"{missing}; pass `data_root` or set CLEVER_DATA_ROOT")
-    choices = {"version": version, "split": split, "sequences": sequences or None}
+    choices = {
+        "version": version,
+        "split": split,
+        "sequences": sequences or None,
+        "cameras": cameras or None,
+    }
     choices = {word: value for word, value in choices.items() if value is not None}
     options = options or {}
     _refuse_unknown(dataset, choices, options)

@@ -16,8 +16,8 @@ class CacheTeacherSettings(DatasetSettings):
 
     groups: ClassVar[Groups] = {
         "What to cache": (
-            "dataset", "data_root", "version", "split", "sequences", "dataset_option", "limit",
-            "cache",
+            "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
+            "limit", "cache",
         ),
         "Teacher": (
             "model", "weights", "image_size", "layer", "position_embedding", "precision",

@@ -10,7 +10,7 @@ from ..datasets.registry import check_name
 from .base import JobSettings
 from .fields import Names
 
-SHARED = ("version", "split", "sequences")
+SHARED = ("version", "split", "sequences", "cameras")
 """Choices that all datasets are offered; each understands those that its constructor takes."""
 
 DatasetName = Annotated[str, AfterValidator(check_name)]
@@ -52,6 +52,9 @@ class DatasetPlace(JobSettings):
     version: str | None = None
     """Release, for datasets that have several: nuScenes' folder of tables; default: v1.0-trainval
     if it is there, else the only one."""
+    cameras: Names | None = None
+    """Channels of the cameras to read, with commas, in this order, for datasets that have several;
+    default: the dataset's own."""
     dataset_option: Options | None = None
     """NAME=VALUE: a setting that this kind of dataset has beyond the others; may repeat."""
 

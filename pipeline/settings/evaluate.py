@@ -16,7 +16,7 @@ class EvaluateSettings(HeldOutPart):
     groups: ClassVar[Groups] = {
         "What to measure": (
             "checkpoint", "dataset", "data_root", "version", "split", "sequences",
-            "dataset_option", "limit",
+            "cameras", "dataset_option", "limit",
         ),
         "Run": ("out", "device"),
     }  # fmt: skip

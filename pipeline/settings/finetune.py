@@ -19,7 +19,7 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     groups: ClassVar[Groups] = {
         "What to train on": (
             "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
-            "val_sequences", "dataset_option", "fraction", "sampler",
+            "val_sequences", "cameras", "dataset_option", "fraction", "sampler",
         ),
         "Network": ("checkpoint", "mode", "student", "voxel_size", "ptv3_form", "batch_norm"),
         "Task": ("loss", "augment", "mix3d"),

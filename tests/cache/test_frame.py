@@ -108,6 +108,6 @@ def test_quaternions_have_length_one() -> None:
     unit = np.array([0.5, -0.5, 0.5, -0.5])
     assert quaternion_fault(unit) == quaternion_fault(unit * (1 + 0.9 * ORTHONORMAL)) == ""
     assert quaternion_fault(unit * (1 + 1.1 * ORTHONORMAL)) == "has the length 1.0022, not 1"
-    assert quaternion_fault(0 * unit) == "has the length 0, not 1"
+    assert quaternion_fault(np.zeros(4)) == "has the length 0, not 1"
     assert quaternion_fault(unit[:3]) == "has 3 numbers, not 4"
     assert quaternion_fault(changed(unit, 2, value=np.nan)) == "is not finite"

@@ -200,6 +200,124 @@ def test_bad_labels_are_a_bad_frame(kitti_root: Path, labels: bytes, reason: str
     one_line(error)
 
 
+P2, TR = "P2: 72 0 60 4.5 0 72 20 0.2 0 0 1 0.003", "Tr: 0 -1 0 -0.01 0 0 -1 -0.08 1 0 0 -0.27"
+HALF_TURN = "-1 0 0 0 -1 0 0 0 1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"calib_time: 09-Jan-2012 13:57:47\n# odometry\n{P2}\n\n{TR} # velodyne\nword\nP1: a b",
+        f"\ufeff{P2}\r\n{TR}\r\n",
+        f"{P2}\nname: M\xfcller\n{TR}",
+        f"{P2.replace(':', '')}\n{TR.replace(':', '')}",
+        f"P_rect_02: {P2[4:]}\nP_rect_03: 1\n{TR}",
+        f"{P2}\n{TR.replace('Tr', 'Tr_velo_to_cam')}\nR0_rect: 1 0 0 0 1 0 0 0 1",
+        f"{P2}\nR_rect 1 0 0 0 1 0 0 0 1\nTr_velo_cam {TR[4:]}",
+        f"{P2}\n{TR}\nR0_rect: {HALF_TURN}\nTr_velo_to_cam: 1",  # Tr is rectified already
+        f"{P2}\n{TR}\n{TR}",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_only_what_is_needed_of_a_calibration_counts(
+    kitti_root: Path, text: str, encoding: str
+) -> None:
+    dataset = SemanticKittiDataset(kitti_root)
+    (expected,) = dataset.frame(0).cameras
+    path = kitti_root / "sequences/00/calib.txt"
+    path.write_bytes(text.encode("utf-8" if "\ufeff" in text else encoding))
+    (camera,) = dataset.frame(0).cameras
+    np.testing.assert_array_equal(camera.intrinsics, expected.intrinsics)
+    np.testing.assert_array_equal(camera.camera_from_lidar, expected.camera_from_lidar)
+
+
+def test_rectification_turns_what_is_not_rectified(kitti_root: Path) -> None:
+    dataset = SemanticKittiDataset(kitti_root)
+    (before,) = dataset.frame(0).cameras
+    text = f"{P2}\nR0_rect: {HALF_TURN}\n{TR.replace('Tr', 'Tr_velo_cam')}"
+    (kitti_root / "sequences/00/calib.txt").write_text(text)
+    (camera,) = dataset.frame(0).cameras
+    offset = np.array([0.06, 0.14 / 72, 0.003])  # of camera 2, as P2's last column says
+    turned = np.diag([-1, -1, 1]) @ (before.camera_from_lidar[:3, 3] - offset)
+    np.testing.assert_allclose(camera.camera_from_lidar[:3, 3], turned + offset, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (TR, "it has no P2 or P_rect_02, the projection of camera 2; take the file from"),
+        (P2, "it has no Tr or Tr_velo_cam or Tr_velo_to_cam, the place of the LiDAR in camera 0"),
+        (
+            f"{P2}\n{TR.replace('Tr', 'Tr_velo_to_cam')}",
+            "it has no R0_rect or R_rect or R_rect_00, the rectification that Tr_velo_to_cam needs",
+        ),
+        (f"{P2} 1\n{TR}", "its P2 has 13 numbers, not 12"),
+        (f"{P2}\n{TR}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0", "it has several Tr"),
+        (f"{P2}\n{TR.replace('-1', '-2')}", "its transform from the LiDAR does not rotate"),
+        (f"{P2}\n{TR.replace(' -1 0 ', ' 1 0 ')}", "its transform from the LiDAR is a reflection"),
+    ],
+)
+def test_what_a_calibration_lacks_is_named(kitti_root: Path, text: str, reason: str) -> None:
+    (kitti_root / "sequences/00/calib.txt").write_text(text)
+    with pytest.raises(FrameError, match=rf"00/calib\.txt: {reason}") as error:
+        SemanticKittiDataset(kitti_root).frame(0)
+    one_line(error)
+
+
+@pytest.mark.parametrize("size", [(62, 19), (248, 76), (124, 84)])
+def test_images_of_another_size_than_the_calibrations(
+    kitti_root: Path, size: tuple[int, int]
+) -> None:
+    image = file(kitti_root, "image_2")
+    with Image.open(image) as picture:
+        picture.resize(size).save(image)
+    dataset = SemanticKittiDataset(kitti_root)
+    with pytest.raises(
+        FrameError,
+        match=rf"^frame 00/000000: calibration .*calib\.txt does not fit {image}: its principal "
+        rf"point \(60, 20\) lies outside the middle half of its image of {size[0]}x{size[1]}",
+    ) as error:
+        dataset.frame(0)
+    one_line(error)
+    assert dataset.frame(1).id == "00/000001"
+
+
+def test_numbers_of_sequences_and_frames_need_no_padding(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"8": 11, "9": 1}, points=10)
+    for path in (root / "sequences/8").glob("*/*"):
+        path.rename(path.with_name(f"{int(path.stem)}{path.suffix}"))
+    dataset = SemanticKittiDataset(root, ["08"])
+    assert dataset.frame_ids == [f"8/{number}" for number in range(11)]
+    assert dataset.frame(10).timestamp == 2_000_000
+    assert dataset.frame(10).split == "val"
+    assert SemanticKittiDataset(root, split="val").frame_ids == dataset.frame_ids
+    assert SemanticKittiDataset(root, split="train").scenes == ["9"]
+    write_kitti({"08": 1, "008": 1}, points=10)
+    assert SemanticKittiDataset(root, ["8", "008"]).scenes == ["8"] * 11 + ["008"]
+    assert SemanticKittiDataset(root, split="val").scenes == ["008", "08"] + ["8"] * 11
+    with pytest.raises(CleverError, match=r"sequence 0008 may be 008 or 08 or 8: .* as its folder"):
+        SemanticKittiDataset(root, ["0008"])
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("velodyne", "cannot read .*000000.bin: Is a directory"),
+        ("image_2", "cannot read image .*000000.png: it is a folder"),
+        ("labels", "cannot read .*000000.label: Is a directory"),
+    ],
+)
+def test_a_folder_where_a_file_is_meant(kitti_root: Path, part: str, reason: str) -> None:
+    path = file(kitti_root, part)
+    path.unlink()
+    path.mkdir()
+    dataset = SemanticKittiDataset(kitti_root)
+    with pytest.raises(FrameError, match=rf"^frame 00/000000: {reason}") as error:
+        dataset.labels(0) if part == "labels" else dataset.frame(0)
+    one_line(error)
+    assert len(dataset.frame(1).points) == len(dataset.labels(1)) == 400
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -244,15 +362,34 @@ def test_short_times_or_poses_lose_only_the_frames_beyond(
     one_line(error)
 
 
-@pytest.mark.parametrize("text", ["0 0\n", "word\n", "0\n1 2\n", "nan\n", ""])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("0 0", r"has 2 numbers, not \d+"),
+        ("", r"has 0 numbers, not \d+"),
+        ("\xe9", r"has 1 numbers, not 12|holds what is no number"),
+        ("nan", r"has 1 numbers, not 12|holds NaN or infinity"),
+        ("0 " * 12, "has 12 numbers, not 1|is singular"),
+        ("nan " * 12, "has 12 numbers, not 1|holds NaN or infinity"),
+        ("2 0 0 0 0 2 0 0 0 0 2 0", "has 12 numbers, not 1|does not rotate"),
+        ("1 0 0 0 0 1 0 0 0 0 -1 0", "has 12 numbers, not 1|is a reflection"),
+    ],
+)
 @pytest.mark.parametrize("name", ["times", "poses"])
-def test_damaged_times_or_poses_name_the_file(kitti_root: Path, name: str, text: str) -> None:
-    (kitti_root / f"sequences/00/{name}.txt").write_text(text)
+def test_a_bad_line_of_times_or_poses_loses_its_frame(
+    write_kitti: Callable[..., Path], name: str, line: str, reason: str
+) -> None:
+    root = write_kitti({"00": 3}, poses=True)
+    path = root / f"sequences/00/{name}.txt"
+    first, _, last = path.read_text().splitlines()
+    path.write_bytes(f"{first}\n{line}\n{last}\n".encode("latin-1"))
+    dataset = SemanticKittiDataset(root)
     with pytest.raises(
-        CleverError, match=rf"00/{name}\.txt (is no table of numbers|must hold \d+ finite)"
+        FrameError, match=rf"^frame 00/000001: .*00/{name}\.txt line 2 ({reason})"
     ) as error:
-        SemanticKittiDataset(kitti_root)
+        dataset.frame(1)
     one_line(error)
+    assert [dataset.frame(index).timestamp for index in (0, 2)] == [0, 400_000]
 
 
 def test_what_is_not_there_is_named_beside_what_is(kitti_root: Path) -> None:

@@ -1,0 +1,294 @@
+"""Drives in the KITTI odometry layout: folders, frame numbers, calibration, times and poses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...cache.calibration_checks import intrinsics_fault, rigid_fault
+from ...errors import CleverError, FrameError
+
+PROJECTIONS = ("P2", "P_rect_02")
+"""Names of the 3x4 projection of rectified camera 2; the first that is there."""
+RECTIFIED = "Tr"
+"""Name of rectified camera 0 <- LiDAR, 3x4."""
+UNRECTIFIED = ("Tr_velo_to_cam", "Tr_velo_cam")
+"""Names of camera 0 before rectification <- LiDAR, 3x4, which needs one of `RECTIFICATIONS`."""
+RECTIFICATIONS = ("R0_rect", "R_rect", "R_rect_00")
+"""Names of the 3x3 rotation rectified camera 0 <- camera 0."""
+FRAME_SECONDS = 0.1
+"""Time between frames of a drive without times.txt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One sequence folder.
+
+    Attributes:
+        folder: with ``velodyne``, ``image_2``, ``labels``.
+        times: lines of times.txt by frame number: seconds; None without the file.
+        poses: lines of poses.txt by frame number: world <- camera 0, 12 numbers; None without the
+            file.
+    """
+
+    folder: Path
+    times: tuple[str, ...] | None
+    poses: tuple[str, ...] | None
+
+    @classmethod
+    def open(cls, folder: Path) -> "Drive":
+        """Read the tables of a sequence; their lines are looked at frame by frame."""
+        return cls(folder, _lines(folder / "times.txt"), _lines(folder / "poses.txt"))
+
+    def sweep(self, number: str) -> Path:
+        """File of a sweep."""
+        return self.folder / "velodyne" / f"{number}.bin"
+
+    def image(self, number: str) -> Path:
+        """File of an image of camera 2."""
+        return self.folder / "image_2" / f"{number}.png"
+
+    def labels(self, number: str) -> Path:
+        """File of a sweep's labels."""
+        return self.folder / "labels" / f"{number}.label"
+
+    def timestamp(self, frame: str, number: str) -> int:
+        """Microseconds from the beginning of the drive; raises FrameError for a line that is
+        none."""
+        if self.times is None:
+            return round(int(number) * FRAME_SECONDS * 1e6)
+        return round(float(_row(frame, self.times, self.folder / "times.txt", number, 1)[0]) * 1e6)
+
+    def world_from_camera0(self, frame: str, number: str) -> NDArray[np.float64] | None:
+        """(4, 4) pose of camera 0; None without poses.txt. Raises FrameError for a line that is
+        no pose."""
+        if self.poses is None:
+            return None
+        path = self.folder / "poses.txt"
+        pose = _square(_row(frame, self.poses, path, number, 12).reshape(3, 4))
+        if fault := rigid_fault(pose):
+            raise FrameError(
+                frame, f"{path} line {int(number) + 1} {fault}; correct it or remove the file"
+            )
+        return pose
+
+
+@dataclass(frozen=True, slots=True)
+class KittiCalibration:
+    """What calib.txt says of camera 2.
+
+    Attributes:
+        path: the file.
+        projection: (3, 4), pixels: camera 2's image <- rectified camera 0.
+        camera0_from_lidar: (4, 4), rectified camera 0 <- LiDAR.
+    """
+
+    path: Path
+    projection: NDArray[np.float64]
+    camera0_from_lidar: NDArray[np.float64]
+
+    def camera2(
+        self, frame: str, image: Path, width: int, height: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Intrinsics (3, 3) of camera 2 and camera 2 <- LiDAR (4, 4).
+
+        P2 = K [I | t] is taken apart exactly: its last column is K t, the offset of camera 2 from
+        camera 0.
+
+        Raises:
+            FrameError: P2 is no projection, or one of images of another size than `image`'s.
+        """
+        intrinsics = np.ascontiguousarray(self.projection[:, :3])
+        if fault := intrinsics_fault(intrinsics, width, height):
+            raise FrameError(
+                frame,
+                f"calibration {self.path} does not fit {image}: {fault}; use the images and the "
+                "calibration that belong together",
+            )
+        camera2_from_camera0 = np.eye(4)
+        camera2_from_camera0[:3, 3] = np.linalg.solve(intrinsics, self.projection[:, 3])
+        return intrinsics, camera2_from_camera0 @ self.camera0_from_lidar
+
+
+def read_calibration(frame: str, path: Path) -> KittiCalibration:
+    """Read what is needed of calib.txt; other lines may hold anything.
+
+    Understood are `PROJECTIONS`, and `RECTIFIED` or one of `UNRECTIFIED` with one of
+    `RECTIFICATIONS`, each once, as ``NAME: numbers``, with or without the colon.
+
+    Args:
+        frame: id of the frame, for errors.
+
+    Raises:
+        FrameError: no such file, an entry that is missing, twice there or not of finite numbers,
+            or a LiDAR that is not placed by a rotation and a translation.
+    """
+    try:
+        entries = _entries(path.read_bytes())
+    except OSError as error:
+        raise FrameError(
+            frame, f"cannot read calibration {path}: {error.strerror}; restore the file"
+        ) from error
+    try:
+        projection = _entry(entries, _first(entries, PROJECTIONS, "projection of camera 2"), 3, 4)
+        if RECTIFIED in entries:
+            camera0_from_lidar = _square(_entry(entries, RECTIFIED, 3, 4))
+        else:
+            name = _first(entries, (*UNRECTIFIED, RECTIFIED), "place of the LiDAR in camera 0")
+            rotation = _first(entries, RECTIFICATIONS, f"rectification that {name} needs")
+            rectified = np.eye(4)
+            rectified[:3, :3] = _entry(entries, rotation, 3, 3)
+            camera0_from_lidar = rectified @ _square(_entry(entries, name, 3, 4))
+        if fault := rigid_fault(camera0_from_lidar):
+            raise ValueError(f"its transform from the LiDAR {fault}")
+    except ValueError as error:
+        raise FrameError(
+            frame,
+            f"calibration {path}: {error}; take the file from the drive's calibration download "
+            "(data_odometry_calib.zip or data_object_calib.zip of KITTI)",
+        ) from error
+    return KittiCalibration(path, projection, camera0_from_lidar)
+
+
+def sequence_folders(root: Path) -> dict[str, Path]:
+    """Sequence folders under `root` or ``root/sequences`` by name, in order of name.
+
+    Raises:
+        CleverError: there is none.
+    """
+    parent = root / "sequences" if (root / "sequences").is_dir() else root
+    folders = {path.parent.name: path.parent for path in sorted(parent.glob("*/velodyne"))}
+    if not folders:
+        raise CleverError(
+            f"{parent} holds no KITTI sequence (NN/velodyne/*.bin); pass another `data_root`"
+        )
+    return folders
+
+
+def same_number(name: str, names: Sequence[str]) -> list[str]:
+    """`name` itself where it is among `names`, else those that are the same number, as ``8`` and
+    ``08`` are."""
+    if name in names or not name.isdecimal():
+        return [name] if name in names else []
+    return [other for other in names if other.isdecimal() and int(other) == int(name)]
+
+
+def frame_numbers(folder: Path) -> list[str]:
+    """Names of the sweeps of a sequence without their ending, in order of number, padded or not.
+
+    Raises:
+        CleverError: no sweep, or a name that is no number.
+    """
+    numbers = [path.stem for path in (folder / "velodyne").glob("*.bin")]
+    if not numbers:
+        raise CleverError(
+            f"{folder / 'velodyne'} holds no .bin file; restore it or leave the sequence out"
+        )
+    for number in sorted(numbers):
+        if not number.isdecimal():
+            raise CleverError(
+                f"{folder / 'velodyne' / number}.bin: the name is no frame number; rename or "
+                "remove it"
+            )
+    return sorted(numbers, key=lambda number: (int(number), number))
+
+
+def image_size(frame: str, path: Path) -> tuple[int, int]:
+    """Width and height of an image without decoding it; raises FrameError where it is none."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError as error:
+        raise FrameError(
+            frame, f"no image {path}; restore it, or leave this sequence out"
+        ) from error
+    except OSError as error:
+        what = "it is a folder" if path.is_dir() else "it is damaged or no picture"
+        raise FrameError(frame, f"cannot read image {path}: {what}; restore the file") from error
+
+
+def _lines(path: Path) -> tuple[str, ...] | None:
+    if not path.exists():
+        return None
+    try:
+        return tuple(_text(path.read_bytes()).splitlines())
+    except OSError as error:
+        raise CleverError(f"cannot read {path}: {error.strerror}; restore or remove it") from error
+
+
+def _text(data: bytes) -> str:
+    """Text with or without a byte-order mark; bytes that are no UTF-8 stay as marks of error."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
+
+
+def _row(
+    frame: str, lines: Sequence[str], path: Path, number: str, columns: int
+) -> NDArray[np.float64]:
+    """(columns,) numbers of a frame's line."""
+    position = int(number)
+    if position >= len(lines):
+        raise FrameError(
+            frame, f"{path} has {len(lines)} lines, none for this frame; restore or remove it"
+        )
+    try:
+        return _numbers(lines[position], columns)
+    except ValueError as error:
+        raise FrameError(
+            frame, f"{path} line {position + 1} {error}; restore or remove the file"
+        ) from error
+
+
+def _numbers(text: str, count: int) -> NDArray[np.float64]:
+    """`count` finite numbers; raises ValueError with what is there instead."""
+    words = text.split()
+    if len(words) != count:
+        raise ValueError(f"has {len(words)} numbers, not {count}")
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        raise ValueError("holds what is no number") from None
+    if not np.isfinite(values).all():
+        raise ValueError("holds NaN or infinity")
+    return values
+
+
+def _entries(data: bytes) -> dict[str, list[str]]:
+    """What follows every name at the beginning of a line; comments after ``#`` are left out."""
+    entries: dict[str, list[str]] = {}
+    for line in _text(data).splitlines():
+        content = line.partition("#")[0].strip()
+        name, colon, values = content.partition(":")
+        if not colon:
+            name, _, values = content.partition(" ")
+        entries.setdefault(name.strip(), []).append(values)
+    return entries
+
+
+def _first(entries: dict[str, list[str]], names: Sequence[str], what: str) -> str:
+    """The first of `names` that is there; raises ValueError where none is."""
+    for name in names:
+        if name in entries:
+            return name
+    raise ValueError(f"it has no {' or '.join(sorted(names))}, the {what}")
+
+
+def _entry(
+    entries: dict[str, list[str]], name: str, rows: int, columns: int
+) -> NDArray[np.float64]:
+    """(rows, columns) of an entry; raises ValueError for one that is there twice or is none."""
+    if len(set(map(str.strip, entries[name]))) > 1:
+        raise ValueError(f"it has several {name}")
+    try:
+        return _numbers(entries[name][0], rows * columns).reshape(rows, columns)
+    except ValueError as error:
+        raise ValueError(f"its {name} {error}") from None
+
+
+def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 4) to (4, 4)."""
+    return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])

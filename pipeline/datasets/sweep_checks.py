@@ -1,0 +1,67 @@
+"""What every cloud must be, wherever it comes from: one rule for stage one, for training from
+labels and for bare files, so that what one takes, all take."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+FARTHEST = 2**15 * 0.05
+"""Metres from the sensor along an axis: a cloud within it spans fewer than 2^16 voxels of 0.05 m,
+as many as a student can count; no LiDAR sees half as far."""
+SMALLEST = 1.0
+"""Metres that a sweep spans along its longest axis, at least; a scan of a single spot teaches
+nothing, and has no batch statistics."""
+ENCODINGS = {"big-endian float32": ">f4", "float64": "<f8", "big-endian float64": ">f8"}
+"""What a flat file of little-endian float32 may be instead."""
+
+
+def sweep_fault(xyz: NDArray[np.floating]) -> str:
+    """Why finite positions (N, 3), in metres around the sensor, are of no use; empty where they
+    are."""
+    if not len(xyz):
+        return "holds no points"
+    reach = np.abs(xyz).max(1)
+    if reach.max() >= FARTHEST:
+        return _far(reach)
+    span = float(np.ptp(xyz, axis=0).max())
+    if span < SMALLEST:
+        points = "its only point spans" if len(xyz) == 1 else f"its {len(xyz)} points span"
+        return f"is too small: {points} {span:g} m, a sweep at least {SMALLEST:g} m"
+    return ""
+
+
+def _far(reach: NDArray[np.floating]) -> str:
+    """What is wrong with points of which some are `reach` (N,) metres away."""
+    farthest = int(reach.argmax())
+    middle = float(np.median(reach))
+    if middle >= FARTHEST / 4:
+        return (
+            f"has coordinates up to {reach.max():g} m and half of its points beyond {middle:g} m: "
+            "these are not metres around the sensor (millimetres, or a map's frame?)"
+        )
+    count = int((reach >= FARTHEST).sum())
+    return (
+        f"has {count} of {len(reach)} points more than {FARTHEST:g} m from the sensor, the "
+        f"farthest, point {farthest}, at {reach[farthest]:g} m"
+    )
+
+
+def other_encoding(data: bytes, columns: int, brightest: float) -> str:
+    """What the bytes of a flat file that make no sense as little-endian float32 are instead; empty
+    where nothing else makes sense either.
+
+    Args:
+        columns: numbers a point: x, y, z, intensity, ...
+        brightest: the file's value of full intensity.
+    """
+    for name, dtype in ENCODINGS.items():
+        if len(data) % (np.dtype(dtype).itemsize * columns):
+            continue
+        rows = np.frombuffer(data, dtype).reshape(-1, columns)[:, :4].astype(np.float64)
+        if not np.isfinite(rows).all():
+            continue
+        xyz, intensity = rows[:, :3], rows[:, 3]
+        # Numbers of the wrong byte order are as good as zero or as good as infinite.
+        sensible = not sweep_fault(xyz) and np.median(np.abs(xyz)) > 1e-3
+        if sensible and intensity.min() >= 0 and intensity.max() <= brightest:
+            return name
+    return ""
