@@ -235,7 +235,7 @@ def teacher_tables(speed: TeacherSpeed) -> str:
 
 def _dataset(settings: BenchmarkTeacherSettings, folder: Path) -> LidarDataset:
     if settings.data_root is None:
-        return GeneratedFrames(folder, settings.cameras)
+        return GeneratedFrames(folder, settings.generated_cameras)
     return open_dataset(settings, settings.dataset)
 
 

@@ -163,7 +163,7 @@ class BenchmarkTeacherSettings(WholeDatasetSettings):
 
     data_root: Path | None = None
     """Dataset whose frames are used; default: generated 1600x900 JPEGs."""
-    cameras: Annotated[int, Field(ge=1)] = 6
+    generated_cameras: Annotated[int, Field(ge=1)] = 6
     """Generated: images of a frame."""
     model: str = "vits14"
     """Image teacher."""

@@ -56,7 +56,7 @@ FRAMES = RandomFrames(cameras=2, grid=(2, 3), channels=8, points=60, seed=3)
 TINY_TEACHER = {
     "model": "test_vit",
     "image_size": "32x64",
-    "cameras": 1,
+    "generated_cameras": 1,
     "frames": 3,
     "batch_images": 2,
 }
