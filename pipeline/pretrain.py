@@ -228,6 +228,7 @@ def occupancy_task(settings: PretrainSettings) -> OccupancyTask:
         delta=settings.occupancy_delta,
         distance=settings.occupancy_distance,
         radius=settings.occupancy_radius,
+        neighbours=settings.occupancy_neighbours or preset.neighbours,
     )
 
 

@@ -14,4 +14,6 @@ PTv3Form = Literal["v3m1", "refreshed"]
 Aggregation = Literal["source", "radius"]
 QueryPattern = Literal["triple", "thirds"]
 Distance = Literal["uniform", "fixed"]
+NeighbourRule = Literal["nearest", "first"]
+"""Which supports within a radius answer where there are more than enough: see `neighbours`."""
 IntensityError = Literal["mse", "l1"]

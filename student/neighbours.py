@@ -1,18 +1,21 @@
-"""The nearest support points around places in space, for all scenes of a batch."""
+"""Support points around places in space, for all scenes of a batch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .choices import NeighbourRule
 
 _DISTANCES = 2**24
 """Distances worked out at once on a device: 64 MiB each for four tensors of them."""
 
 
 class Neighbours(NamedTuple):
-    """Slots for the supports of every query, nearest first.
+    """Slots for the supports of every query, in the order of the rule that chose them.
 
     Attributes:
         support: (Q, K) int64; in an empty slot any.
@@ -24,7 +27,7 @@ class Neighbours(NamedTuple):
 
 
 @torch.no_grad()
-def nearest_within(
+def neighbours_within(
     queries: Tensor,
     counts: Sequence[int],
     supports: Tensor,
@@ -32,9 +35,10 @@ def nearest_within(
     most: Sequence[int],
     radius: float,
     slots: int,
+    rule: NeighbourRule = "nearest",
 ) -> Neighbours:
-    """The nearest supports, at most `slots`, closer than `radius` to a query and of its scene.
-    Exact.
+    """Supports, at most `slots`, closer than `radius` to a query and of its scene: the nearest, or
+    those that come first among `supports`. Exact.
 
     On the CPU by scipy's k-d tree. On another device by all distances within a scene, some queries
     at a time: more work, but nothing is read back from the device.
@@ -47,21 +51,28 @@ def nearest_within(
         most: an upper bound of the supports of every scene, its points, say.
         radius: metres.
         slots: K.
+        rule: `nearest`, by distance; `first`, by number, as torch_cluster's search on a GPU, which
+            ALSO uses, stops at the first that it meets.
     """
     parts = queries.split(list(counts))
     if queries.device.type == "cpu":
         slots_of_scenes = [
-            _by_tree(part, supports, scene == number, radius, slots)
+            _by_tree(part, supports, scene == number, radius, slots, rule)
             for number, part in enumerate(parts)
         ]
     else:
-        slots_of_scenes = _by_distances(parts, supports, scene, most, radius, slots)
+        slots_of_scenes = _by_distances(parts, supports, scene, most, radius, slots, rule)
     support, inside = zip(*slots_of_scenes, strict=True)
     return Neighbours(torch.cat(support), torch.cat(inside))
 
 
 def _by_tree(
-    queries: Tensor, supports: Tensor, own: Tensor, radius: float, slots: int
+    queries: Tensor,
+    supports: Tensor,
+    own: Tensor,
+    radius: float,
+    slots: int,
+    rule: NeighbourRule,
 ) -> tuple[Tensor, Tensor]:
     from scipy.spatial import KDTree  # heavy, and only this form of the task needs it
 
@@ -69,6 +80,14 @@ def _by_tree(
     if not len(own):
         return _nothing(queries, slots)
     tree = KDTree(supports[own].numpy())
+    if rule == "first":
+        # The ball is closed, and `radius` is outside.
+        balls = tree.query_ball_point(queries.numpy(), np.nextafter(radius, 0), return_sorted=True)
+        slot, filled = np.zeros((2, len(queries), slots), np.int64)
+        for row, ball in enumerate(balls):
+            count = min(slots, len(ball))
+            slot[row, :count], filled[row, :count] = ball[:count], 1
+        return own[torch.from_numpy(slot)], torch.from_numpy(filled).bool()
     # One more than `slots`: for a single neighbour the tree would leave out the second axis.
     distance, slot = tree.query(queries.numpy(), slots + 1, distance_upper_bound=radius)
     support = own[torch.as_tensor(slot)[:, :slots].clamp(max=len(own) - 1)]
@@ -82,6 +101,7 @@ def _by_distances(
     most: Sequence[int],
     radius: float,
     slots: int,
+    rule: NeighbourRule,
 ) -> list[tuple[Tensor, Tensor]]:
     order = torch.argsort(scene, stable=True)
     # How many supports a scene has is known to the device alone, so its places are masked, not
@@ -97,9 +117,14 @@ def _by_distances(
         none = place >= bound[number + 1]
         for chunk in part.split(max(1, _DISTANCES // len(own))):
             squared = _squared_distances(chunk, supports[own]).masked_fill(none, torch.inf)
-            nearest, slot = squared.topk(min(slots, len(own)), largest=False)
-            empty = (0, slots - nearest.shape[1])
-            chunks.append((F.pad(own[slot], empty), F.pad(nearest < radius**2, empty)))
+            if rule == "first":  # numbers instead of distances, `len(own)` for what is outside
+                number_of = torch.arange(len(own), device=own.device)
+                keys, limit = torch.where(squared < radius**2, number_of, len(own)), len(own)
+            else:
+                keys, limit = squared, radius**2
+            smallest, slot = keys.topk(min(slots, len(own)), largest=False)
+            empty = (0, slots - smallest.shape[1])
+            chunks.append((F.pad(own[slot], empty), F.pad(smallest < limit, empty)))
     return chunks
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CleverError
-from .choices import Aggregation, Distance, IntensityError, QueryPattern
+from .choices import Aggregation, Distance, IntensityError, NeighbourRule, QueryPattern
 from .draws import Draws
 from .points import PointBatch, scene_index
 
@@ -39,9 +39,12 @@ class OccupancyTask:
         count: source points a scene instead of a share, or all of a smaller scene; None: `share`
             holds.
         radius: metres; how far a support may lie from a query (`radius` only).
-        max_neighbours: the nearest so many supports answer a query (`radius` only). ALSO keeps 32
-            too, but whichever its search meets first.
-        hidden: width of the decoder; ALSO's is that of its features, 128.
+        max_neighbours: at most so many supports answer a query (`radius` only).
+        neighbours: which of them, where there are more (`radius` only): `nearest`; `first`, in the
+            order of the voxels (x, y, z), whichever ALSO's search meets first.
+        latent: width of a linear layer between the student's features and the decoder; None: there
+            is none. ALSO's takes 96 features to 128.
+        hidden: width of the decoder; ALSO's is that of its latent layer, 128.
 
     Raises:
         CleverError: a setting out of its range.
@@ -57,6 +60,8 @@ class OccupancyTask:
     count: int | None = None
     radius: float = 1.0
     max_neighbours: int = 32
+    neighbours: NeighbourRule = "nearest"
+    latent: int | None = None
     hidden: int = 128
 
     def __post_init__(self) -> None:
@@ -64,6 +69,7 @@ class OccupancyTask:
             "aggregation": Aggregation,
             "queries": QueryPattern,
             "distance": Distance,
+            "neighbours": NeighbourRule,
             "intensity": IntensityError,
         }
         for name, kind in words.items():
@@ -72,7 +78,7 @@ class OccupancyTask:
                     f"occupancy {name}: {getattr(self, name)!r} is not one of "
                     f"{', '.join(get_args(kind))}"
                 )
-        for name in ("delta", "share", "count", "radius", "max_neighbours", "hidden"):
+        for name in ("delta", "share", "count", "radius", "max_neighbours", "latent", "hidden"):
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise CleverError(f"occupancy {name}: {value} must be more than zero")
         if self.share > 1:
@@ -91,7 +97,14 @@ class OccupancyTask:
 
 
 PAPER = OccupancyTask()
-ALSO = OccupancyTask(aggregation="radius", queries="thirds", intensity="l1", count=2048)
+ALSO = OccupancyTask(
+    aggregation="radius",
+    queries="thirds",
+    intensity="l1",
+    count=2048,
+    neighbours="first",
+    latent=128,
+)
 
 
 @dataclass(frozen=True, slots=True)

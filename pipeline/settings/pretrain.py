@@ -7,7 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Field
 
-from ...student.choices import Distance, DistillationLoss, PTv3Form, StudentName, Weighting
+from ...student.choices import (
+    Distance,
+    DistillationLoss,
+    NeighbourRule,
+    PTv3Form,
+    StudentName,
+    Weighting,
+)
 from .base import Groups
 from .choices import CameraChoice
 from .fields import Count, Names
@@ -28,7 +35,7 @@ class PretrainSettings(TrainingSettings):
         ),
         "Occupancy": (
             "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
-            "occupancy_distance", "occupancy_radius",
+            "occupancy_distance", "occupancy_radius", "occupancy_neighbours",
         ),
         "Optimiser": ("epochs",),
         "Run": ("rankme_every",),
@@ -67,7 +74,8 @@ class PretrainSettings(TrainingSettings):
     """At most so many pairs a camera view, drawn anew each time; default: all."""
     occupancy: Literal["paper", "also"] = "paper"
     """Form of the occupancy task: the paper's (source point's feature, three queries a point,
-    squared intensity error), or ALSO's (all voxels within a radius, thirds, absolute error)."""
+    squared intensity error), or ALSO's (latent layer of 128, voxels within a radius, thirds,
+    absolute error)."""
     occupancy_weight: Annotated[float, Field(ge=0)] = 0.05
     """Weight of the occupancy task; 0 leaves it out."""
     occupancy_points: Count | None = None
@@ -78,6 +86,9 @@ class PretrainSettings(TrainingSettings):
     """Whether they lie anywhere up to there (ALSO) or exactly there."""
     occupancy_radius: Annotated[float, Field(gt=0)] = 1.0
     """Metres around a query from which features answer (also)."""
+    occupancy_neighbours: NeighbourRule | None = None
+    """Which 32 of more voxels in there answer: the nearest, or the first in the order of x, y, z,
+    as ALSO's search meets them; default: first (also)."""
     voxel_size: Annotated[float, Field(gt=0)] = 0.05
     """Metres."""
     epochs: Count = 50

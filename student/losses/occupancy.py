@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..neighbours import nearest_within
+from ..neighbours import neighbours_within
 from ..points import PointBatch
 from ..queries import SIGHT, OccupancyTask, Queries
 
@@ -56,8 +56,8 @@ class OccupancyLoss(NamedTuple):
 
 
 class OccupancyHead(nn.Module):
-    """The whole task on top of a student's features: a decoder, and the features that it reads for
-    every query.
+    """The whole task on top of a student's features: a latent layer where the task has one, a
+    decoder, and the features that it reads for every query.
 
     With aggregation `radius` the supports are the occupied voxels: where the point that stands for
     one lies, and the voxel's feature. ALSO's are the points that its network takes, which are one a
@@ -73,7 +73,8 @@ class OccupancyHead(nn.Module):
     def __init__(self, in_channels: int, task: OccupancyTask) -> None:
         super().__init__()
         self.task = task
-        self.decoder = OccupancyDecoder(in_channels, task.hidden)
+        self.latent = nn.Linear(in_channels, task.latent) if task.latent else None
+        self.decoder = OccupancyDecoder(task.latent or in_channels, task.hidden)
 
     def forward(
         self,
@@ -99,6 +100,8 @@ class OccupancyHead(nn.Module):
             weight = queries.weight[:, None]
         else:
             index, offset, weight = self._neighbourhood(representative, queries, points)
+        if self.latent is not None:
+            features = self.latent(features)
         # Not features[index]: on several CPU threads its gradient adds up in no fixed order.
         answering = features.index_select(0, index.flatten()).unflatten(0, index.shape)
         logit, intensity = self.decoder(answering, offset)
@@ -111,7 +114,7 @@ class OccupancyHead(nn.Module):
         weight (Q, K)."""
         place = points.xyz[queries.source] + queries.offset
         supports, scene = points.xyz[representative], points.scene[representative]
-        index, filled = nearest_within(
+        index, filled = neighbours_within(
             place,
             queries.counts,
             supports,
@@ -119,6 +122,7 @@ class OccupancyHead(nn.Module):
             points.counts,
             self.task.radius,
             self.task.max_neighbours,
+            self.task.neighbours,
         )
         offset = torch.where(filled[:, :, None], place[:, None] - supports[index], 0)
         return index, offset, queries.weight[:, None] * filled

@@ -106,6 +106,10 @@ def test_settings_of_the_occupancy_task() -> None:
         99,
     )
     assert (also.delta, also.radius, also.distance) == (0.3, 2, "fixed")
+    assert (also.neighbours, also.latent, plain.latent) == ("first", 128, None)
+    given |= {"occupancy_neighbours": "nearest"}
+    settings = PretrainSettings.resolve(None, {"cache": "x", **given})
+    assert occupancy_task(settings).neighbours == "nearest"
     assert (
         occupancy_task(PretrainSettings.resolve(None, {"cache": "x", "occupancy": "also"})).count
         == 2048

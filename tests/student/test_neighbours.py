@@ -1,6 +1,7 @@
-"""Nearest supports within a radius against the full matrix of distances."""
+"""Supports within a radius against the full matrix of distances."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from clever.student import neighbours
-from clever.student.neighbours import Neighbours, nearest_within
+from clever.student.choices import NeighbourRule
+from clever.student.neighbours import Neighbours, neighbours_within
 from clever.student.points import PointBatch
 
 Search = Callable[..., Neighbours]
@@ -21,17 +23,19 @@ def by_distances(
     supports: Tensor,
     scene: Tensor,
     most: tuple[int, ...],
-    *rest: float,
+    radius: float,
+    slots: int,
+    rule: NeighbourRule = "nearest",
 ) -> Neighbours:
     """What runs on a device, run here."""
     scenes = queries.split(counts)
-    parts = neighbours._by_distances(scenes, supports, scene, most, *rest)  # type: ignore[arg-type]
+    parts = neighbours._by_distances(scenes, supports, scene, most, radius, slots, rule)
     return Neighbours(
         torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     )
 
 
-SEARCHES = [nearest_within, by_distances]
+SEARCHES = [neighbours_within, by_distances]
 
 
 def check(
@@ -41,6 +45,7 @@ def check(
     supports: Tensor,
     scene: Tensor,
     k: int,
+    rule: NeighbourRule = "nearest",
 ) -> int:
     """Against every distance; the number of neighbours."""
     assert nearest.support.shape == nearest.filled.shape == (len(queries), k)
@@ -52,7 +57,8 @@ def check(
         assert (
             np.abs(distance - RADIUS).min() > 1e-6
         )  # none on the edge, where float32 would decide
-        expected = [index for index in np.argsort(distance)[:k] if distance[index] < RADIUS]
+        order = np.argsort(distance) if rule == "nearest" else np.arange(len(distance))
+        expected = [index for index in order if distance[index] < RADIUS][:k]
         assert nearest.filled[q].tolist() == [True] * len(expected) + [False] * (k - len(expected))
         assert nearest.support[q, : len(expected)].tolist() == expected
         total += len(expected)
@@ -60,14 +66,17 @@ def check(
 
 
 @pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("rule", get_args(NeighbourRule))
 @pytest.mark.parametrize("k", [1, 7, 32])
-def test_against_every_distance(make_batch: Callable[..., PointBatch], search: Search, k: int):
+def test_against_every_distance(
+    make_batch: Callable[..., PointBatch], search: Search, k: int, rule: NeighbourRule
+):
     supports = make_batch(300, 0, 5, 400, extent=4.0, seed=1)
     queries = make_batch(60, 0, 20, 50, extent=6.0, seed=2)
     order = torch.randperm(len(supports), generator=torch.Generator().manual_seed(3))
     xyz, scene = supports.xyz[order], supports.scene[order]  # mixed scenes lie among each other
-    nearest = search(queries.xyz, queries.counts, xyz, scene, supports.counts, RADIUS, k)
-    total = check(nearest, queries.xyz, queries.counts, xyz, scene, k)
+    nearest = search(queries.xyz, queries.counts, xyz, scene, supports.counts, RADIUS, k, rule)
+    total = check(nearest, queries.xyz, queries.counts, xyz, scene, k, rule)
     assert 0 < total < nearest.filled.numel()
 
 
@@ -118,9 +127,20 @@ def test_a_scene_without_supports_has_no_neighbours(
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_nothing_at_all(search: Search):
+@pytest.mark.parametrize("rule", get_args(NeighbourRule))
+def test_what_lies_at_the_radius_is_outside(search: Search, rule: NeighbourRule):
+    supports = torch.tensor([[2.0, 0, 0], [1.999, 0, 0], [0, 0, 0], [2.001, 0, 0]])
+    scene = torch.zeros(4, dtype=torch.int64)
+    inside = search(torch.zeros(1, 3), (1,), supports, scene, (4,), 2.0, 3, rule)
+    assert inside.filled.tolist() == [[True, True, False]]
+    assert inside.support[0, :2].tolist() == ([2, 1] if rule == "nearest" else [1, 2])
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("rule", get_args(NeighbourRule))
+def test_nothing_at_all(search: Search, rule: NeighbourRule):
     none, no_scene = torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)
-    nearest = search(none, (0, 0), none, no_scene, (0, 0), RADIUS, 4)
+    nearest = search(none, (0, 0), none, no_scene, (0, 0), RADIUS, 4, rule)
     assert nearest.support.shape == nearest.filled.shape == (0, 4)
 
 
@@ -131,7 +151,7 @@ def test_exact_far_from_the_sensor(make_batch: Callable[..., PointBatch]):
     nearest = by_distances(
         queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
     )
-    tree = nearest_within(
+    tree = neighbours_within(
         queries.xyz + far, (30,), supports.xyz + far, supports.scene, (500,), RADIUS, 16
     )
     assert torch.equal(nearest.filled, tree.filled)

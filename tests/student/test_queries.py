@@ -221,6 +221,8 @@ def test_presets():
         {"count": 0},
         {"radius": -1.0},
         {"max_neighbours": 0},
+        {"neighbours": "last"},
+        {"latent": 0},
         {"intensity_weight": -1.0},
         {"aggregation": "nearest"},
         {"queries": "pairs"},

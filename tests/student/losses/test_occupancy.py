@@ -19,7 +19,7 @@ from clever.student.losses.occupancy import (
     OccupancyLoss,
     occupancy_loss,
 )
-from clever.student.neighbours import nearest_within
+from clever.student.neighbours import neighbours_within
 from clever.student.points import PointBatch
 from clever.student.queries import (
     ALSO,
@@ -34,7 +34,11 @@ from clever.student.queries import (
 
 Make = Callable[..., PointBatch]
 CHANNELS = 5
-SMALL = [replace(PAPER, hidden=16), replace(ALSO, hidden=16, max_neighbours=6, count=60)]
+SMALL = [
+    replace(PAPER, hidden=16),
+    replace(ALSO, hidden=16, latent=9, max_neighbours=6, count=60),
+    replace(ALSO, hidden=16, latent=None, max_neighbours=6, count=60, neighbours="nearest"),
+]
 
 
 class Scene(NamedTuple):
@@ -79,7 +83,8 @@ def by_loops(module: OccupancyHead, batch: Scene) -> OccupancyLoss:
                 continue
             kind, intensity = int(queries.kind[q]), points.intensity[source]
             for feature, offset in answers(batch, q, task):
-                logit, guess = module.decoder.layers(torch.cat([feature, offset]))
+                latent = feature if module.latent is None else module.latent(feature)
+                logit, guess = module.decoder.layers(torch.cat([latent, offset]))
                 probability = torch.sigmoid(logit)
                 entropy.append(-torch.log(probability if kind == BEHIND else 1 - probability))
                 if kind != SIGHT:
@@ -106,9 +111,8 @@ def answers(batch: Scene, q: int, task: OccupancyTask) -> list[tuple[Tensor, Ten
         offset = place - points.xyz[point]
         if points.scene[point] == points.scene[source] and offset.norm() < task.radius:
             near.append((offset.norm().item(), voxel, offset))
-    return [
-        (batch.features[voxel], offset) for _, voxel, offset in sorted(near)[: task.max_neighbours]
-    ]
+    order = sorted(near) if task.neighbours == "nearest" else near
+    return [(batch.features[voxel], offset) for _, voxel, offset in order[: task.max_neighbours]]
 
 
 @pytest.fixture
@@ -200,7 +204,7 @@ def test_supports_lie_where_the_augmented_points_do(make_batch: Make):
     for cloud, asked in ((points, batch.queries), (moved, queries)):
         place, support = cloud.xyz[asked.source] + asked.offset, batch.representative
         searches.append(
-            nearest_within(
+            neighbours_within(
                 place, asked.counts, cloud.xyz[support], cloud.scene[support], cloud.counts, 1.0, 6
             )
         )
@@ -230,7 +234,13 @@ def test_nothing_is_read_back_from_the_device(make_batch: Make, task: OccupancyT
 
 def test_decoder_size_and_inputs():
     torch.manual_seed(0)
-    assert sum(p.numel() for p in OccupancyHead(128, ALSO).parameters()) == 50_178  # ALSO's
+    also = OccupancyHead(96, ALSO)
+    assert sum(p.numel() for p in also.decoder.parameters()) == 50_178  # ALSO's
+    assert isinstance(also.latent, torch.nn.Linear)
+    assert (also.latent.in_features, also.latent.out_features) == (96, 128)
+    paper = OccupancyHead(96, PAPER)
+    assert paper.latent is None
+    assert paper.decoder.layers[0].in_features == 99
     decoder = OccupancyDecoder(5)
     features, offset = torch.randn(7, 4, 5), torch.randn(7, 4, 3)
     logit, intensity = decoder(features, offset)
