@@ -12,7 +12,7 @@ class Problem:
 
     Attributes:
         file: path inside the store.
-        fault: what is wrong with it.
+        what: what is wrong with it.
         remedy: what `clever cache repair` does about it: ``recompute`` the shard from the dataset,
             ``rewrite`` the file from the rest of the store, ``remove`` it, or ``none``.
         layer: ``points`` or a teacher id; empty where no layer is concerned.
@@ -21,7 +21,7 @@ class Problem:
     """
 
     file: str
-    fault: str
+    what: str
     remedy: Remedy
     layer: str = ""
     shard: int | None = None
@@ -34,4 +34,4 @@ class Problem:
             + "]"
         )
         frames = f"; frames {', '.join(self.frames)}" if self.frames else ""
-        return f"{self.file}{where if self.layer else ''}: {self.fault}{frames}"
+        return f"{self.file}{where if self.layer else ''}: {self.what}{frames}"

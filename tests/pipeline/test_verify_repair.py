@@ -172,7 +172,7 @@ def test_dataset_that_has_changed(world: World) -> None:
         ("40/000007",),
         "none",
     )
-    assert problem.fault.startswith("points differ from the dataset's")
+    assert problem.what.startswith("points differ from the dataset's")
     calibration.write_text(calibration.read_text().replace("P2: 72 0", "P2: 72.01 0"))
     found = world.verify(sample=19).problems
     assert {problem.frames[0] for problem in found if problem.file == "pairs/point/c/0/0"} == {
@@ -298,4 +298,4 @@ def test_nothing_left_to_go_by(world: World) -> None:
     (world.store / "zarr.json").write_text("{")
     summary = world.repair()
     assert summary.remainder == summary.problems
-    assert "nothing else says what the layer is" in summary.remainder[0].fault
+    assert "nothing else says what the layer is" in summary.remainder[0].what

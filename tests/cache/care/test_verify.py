@@ -257,7 +257,7 @@ def test_values_out_of_range(
 
     rewrite_points(store, change)
     (problem,) = check(store.path)
-    assert re.search(message, problem.fault)
+    assert re.search(message, problem.what)
     assert problem.remedy == "recompute"
     if array in ("points", "point"):
         assert problem.frames == ("frame-1",)
@@ -288,7 +288,7 @@ def test_tokens_out_of_range(
     shard.commit()
     store.finalise()
     (problem,) = check(store.path)
-    assert re.search(message, problem.fault)
+    assert re.search(message, problem.what)
     assert problem.frames == ("frame-1",)
 
 
@@ -309,7 +309,7 @@ def test_mask_of_other_values(write_store: Writes) -> None:
     shard.commit()
     store.finalise()
     (problem,) = check(store.path)
-    assert (problem.fault, problem.frames) == ("values other than 0 and 1", ("frame-1",))
+    assert (problem.what, problem.frames) == ("values other than 0 and 1", ("frame-1",))
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_record_out_of_range(write_store: Writes, change: dict[str, Any], messag
     )
     found = [problem for problem in check(path) if problem.remedy == "recompute"]
     assert len(found) == 1
-    assert re.search(message, found[0].fault)
+    assert re.search(message, found[0].what)
 
 
 def test_record_of_other_files(write_store: Writes) -> None:
@@ -348,7 +348,7 @@ def test_record_of_other_files(write_store: Writes) -> None:
         replace(commit, files={**commit.files, "points/xyzi/c/0/1/0": Stamp(1, 1)}),
     )
     (problem,) = check(path)
-    assert "it lists the files" in problem.fault
+    assert "it lists the files" in problem.what
 
 
 def test_shards_in_each_other_s_place(write_store: Writes) -> None:
@@ -367,7 +367,7 @@ def test_record_of_another_shard(write_store: Writes) -> None:
     path = write_store([10] * 40).path
     shutil.copy(commit_path(path, "points", 1), commit_path(path, "points", 0))
     (problem,) = check(path)
-    assert problem.fault == "commit record is that of shard 1 of points"
+    assert problem.what == "commit record is that of shard 1 of points"
     assert problem.frames == tuple(f"frame-{number}" for number in range(16))
 
 
@@ -378,12 +378,12 @@ def test_views_that_lag(write_store: Writes) -> None:
     committed = record.read_bytes()
     record.unlink()
     (problem,) = check(store.path)
-    assert (problem.fault, problem.shard) == ("commit record is missing", 1)
+    assert (problem.what, problem.shard) == ("commit record is missing", 1)
     store.finalise()
-    assert [problem.fault for problem in check(store.path)] == ["belongs to no committed shard"]
+    assert [problem.what for problem in check(store.path)] == ["belongs to no committed shard"]
     record.write_bytes(committed)
     (problem,) = check(store.path)
-    assert problem.fault == "tables lack shards that were committed later (1): a run was cut off"
+    assert problem.what == "tables lack shards that were committed later (1): a run was cut off"
     store.finalise()
     assert check(store.path) == []
 
@@ -449,7 +449,7 @@ def test_contents_of_seals(
     path.write_bytes(checked_json.encode(json.dumps(seal).encode()))
     faults = [problem for problem in check(written.path) if problem.file.endswith("seal.json")]
     assert len(faults) == 1
-    assert message in faults[0].fault
+    assert message in faults[0].what
     assert faults[0].remedy == "none"
 
 
@@ -460,7 +460,7 @@ def test_seal_and_views_lost(write_store: Writes) -> None:
     assert [problem.remedy for problem in check(written.path)] == ["rewrite"]
     (folder / "zarr.json").unlink()
     (problem,) = check(written.path)
-    assert "restore either from a copy" in problem.fault
+    assert "restore either from a copy" in problem.what
     assert problem.remedy == "none"
 
 
