@@ -150,17 +150,17 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
         ids = [f"frame-{number}" for number in range(len(points))]
         scenes = [f"scene-{number // 2}" for number in range(len(points))]
         store.extend(ids, scenes)
-        made = [random_frame(rng, *job) for job in zip(ids, scenes, points, strict=True)]
+        samples = [random_frame(rng, *job) for job in zip(ids, scenes, points, strict=True)]
         frames, pairs = (
-            {frame.id: frame for frame, _ in made},
-            {frame.id: pairs for frame, pairs in made},
+            {frame.id: frame for frame, _ in samples},
+            {frame.id: pairs for frame, pairs in samples},
         )
         features = {
             frame: torch.from_numpy(rng.normal(size=(2, 3, 5, 7)).astype(np.float32))
             for frame in ids
         }
-        hits = {frame.id: needed_tokens(frame, pairs) for frame, pairs in made}
-        wanted = Tokens(features, hits, failed)
+        hits = {frame.id: needed_tokens(frame, pairs) for frame, pairs in samples}
+        tokens_by_frame = Tokens(features, hits, failed)
         for shard in store.pending_shards("points", store.rows_of(ids)):
             point_shard = PointShard(store, shard)
             for row in store.shard_rows(shard):
@@ -170,7 +170,7 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
                     point_shard.add(row, frames[store.ids[row]], pairs[store.ids[row]])
             point_shard.commit()
         layers: list[tuple[Codec, TokenKind]] = [(codec, tokens), *others]
-        info, *_ = [add_layer(store, wanted, packing, kind) for packing, kind in layers]
+        info, *_ = [add_layer(store, tokens_by_frame, packing, kind) for packing, kind in layers]
         store.finalise()
         return Written(path, info, frames, pairs, features, hits if tokens == "hit" else {})
 

@@ -86,13 +86,13 @@ def test_fidelity_against_numpy() -> None:
     a, b = features.double().numpy(), decoded.double().numpy()
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     parts = [measure(features[part], decoded[part], 3) for part in (slice(0, 150), slice(150, 400))]
-    whole = sum(parts, Fidelity.none())
-    assert whole.mean == pytest.approx(cosine.mean(), abs=1e-12)
-    assert whole.cosine_min == pytest.approx(cosine.min(), abs=1e-12)
-    assert whole.clip_rate == 6 / 6400
+    total = sum(parts, Fidelity.none())
+    assert total.mean == pytest.approx(cosine.mean(), abs=1e-12)
+    assert total.cosine_min == pytest.approx(cosine.min(), abs=1e-12)
+    assert total.clip_rate == 6 / 6400
     percentile = np.sort(cosine)[int(0.01 * 400)]
-    assert whole.percentile1 <= percentile
-    assert 1 - whole.percentile1 <= (1 - percentile) * 10**0.2
+    assert total.percentile1 <= percentile
+    assert 1 - total.percentile1 <= (1 - percentile) * 10**0.2
 
 
 def test_nothing_to_calibrate_on() -> None:

@@ -24,13 +24,13 @@ def camera(lidar: tuple[float, float, float] = ROOF) -> Camera:
 
 def cast(origin: np.ndarray, ways: np.ndarray, boxes: list[Box]) -> np.ndarray:
     """(N,) index of the first box that rays from a point hit, -1 for none."""
-    nearest, found = np.full(len(ways), np.inf), np.full(len(ways), -1)
+    nearest, box = np.full(len(ways), np.inf), np.full(len(ways), -1)
     for number, (left, right, top, bottom, z) in enumerate(boxes):
         length = (z - origin[2]) / ways[:, 2]
         x, y = (origin[:2] + length[:, None] * ways[:, :2]).T
         hit = (x >= left) & (x <= right) & (y >= top) & (y <= bottom) & (length < nearest)
-        nearest[hit], found[hit] = length[hit], number
-    return found
+        nearest[hit], box[hit] = length[hit], number
+    return box
 
 
 def seen_by_lidar(boxes: list[Box], where: tuple[float, float, float]) -> tuple[np.ndarray, ...]:

@@ -25,8 +25,8 @@ def test_equals_upsampling_at_integer_pixels(align_corners: bool) -> None:
     v = torch.randint(0, HEIGHT, (500,), generator=generator)
     uv = torch.stack([(u + 0.5) / WIDTH, (v + 0.5) / HEIGHT], 1)
     size = torch.tensor([[WIDTH, HEIGHT]] * 3)
-    got = sample_tokens(tokens, view, uv, size, None, align_corners)
-    torch.testing.assert_close(got, upsampled[view, :, v, u], atol=2e-5, rtol=0)
+    samples = sample_tokens(tokens, view, uv, size, None, align_corners)
+    torch.testing.assert_close(samples, upsampled[view, :, v, u], atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
@@ -54,8 +54,8 @@ def test_equals_grid_sample_between_pixels(align_corners: bool) -> None:
             for k, w in zip(view.tolist(), where, strict=True)
         ]
     )
-    got = sample_tokens(tokens, view, uv, size, calibration, align_corners)
-    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
+    samples = sample_tokens(tokens, view, uv, size, calibration, align_corners)
+    torch.testing.assert_close(samples, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_conventions_differ_by_half_a_patch_at_the_border() -> None:

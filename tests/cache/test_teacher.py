@@ -376,25 +376,25 @@ def test_weights_of_another_architecture(shallow: tuple[Weights, Path], tmp_path
         assert "vits14" in text or "damaged" in text or "no tensor" in text or "NaN" in text
         return text
 
-    good = shallow[0]
+    state = shallow[0]
     wider = official_checkpoint(768, 1)
     assert "patch_embed.proj.weight is (768, 3, 14, 14), not (384, 3, 14, 14)" in message(wider)
-    patch16 = good | {"patch_embed.proj.weight": torch.zeros(384, 3, 16, 16)}
+    patch16 = state | {"patch_embed.proj.weight": torch.zeros(384, 3, 16, 16)}
     assert "(384, 3, 16, 16), not (384, 3, 14, 14)" in message(patch16)
     assert "pos_embed is (1, 257, 384), not (1, 1370, 384)" in message(
-        good | {"pos_embed": torch.zeros(1, 257, 384)}
+        state | {"pos_embed": torch.zeros(1, 257, 384)}
     )
     assert "blocks.0.ls1.gamma is missing" in message(
-        {k: v for k, v in good.items() if "ls1" not in k}
+        {k: v for k, v in state.items() if "ls1" not in k}
     )
     assert "blocks.1." in message(official_checkpoint(384, 2))
     assert "register_tokens" in message(official_checkpoint(384, 1, registers=4))
     assert "cls_token is missing" in message({"conv1.weight": torch.zeros(64, 3, 7, 7)})
     assert "is torch.int8, not torch.float32" in message(
-        good | {"norm.weight": torch.zeros(384, dtype=torch.int8)}
+        state | {"norm.weight": torch.zeros(384, dtype=torch.int8)}
     )
-    assert "norm.bias holds NaN" in message(good | {"norm.bias": torch.full((384,), torch.nan)})
-    assert "'epoch' is no tensor" in message(good | {"epoch": 3})
+    assert "norm.bias holds NaN" in message(state | {"norm.bias": torch.full((384,), torch.nan)})
+    assert "'epoch' is no tensor" in message(state | {"epoch": 3})
     assert "damaged, or more than plain tensors" in message(Path("code"))
     path.write_bytes(shallow[1].read_bytes()[:5000])
     assert "damaged" in one_line(lambda: shallow_teacher(path))
@@ -649,8 +649,8 @@ def test_cached_hub_weights_need_no_network(
     ],
 )
 def test_bad_settings_give_one_line(settings: dict[str, Any], expected: str) -> None:
-    one: dict[str, Any] = {"model": "vits14", "weights": "random:0"} | settings
-    assert re.search(expected, one_line(lambda: load_teacher(TeacherSettings(**one))))
+    choice: dict[str, Any] = {"model": "vits14", "weights": "random:0"} | settings
+    assert re.search(expected, one_line(lambda: load_teacher(TeacherSettings(**choice))))
 
 
 def test_settings_and_fingerprint_are_plain(shallow: tuple[Weights, Path]) -> None:

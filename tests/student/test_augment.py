@@ -24,9 +24,9 @@ def matrices(scenes: int = 4000, **options) -> torch.Tensor:
     return Augmentation(**{**QUIET, **options})(*batch(scenes))[1].double()
 
 
-def near(found: float, expected: float, spread: float, draws: int) -> bool:
+def near(share: float, expected: float, spread: float, draws: int) -> bool:
     """Within five standard errors."""
-    return abs(found - expected) < 5 * spread / math.sqrt(draws)
+    return abs(share - expected) < 5 * spread / math.sqrt(draws)
 
 
 def test_everything_off_changes_nothing(make_batch: Make):

@@ -25,18 +25,18 @@ def by_formula(values: list[float]) -> float:
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_identity_has_full_rank(size: int):
     share = 1 / size + EPSILON
-    found = feature_rank(torch.eye(size))
-    assert found.rankme == pytest.approx(share ** (-size * share), rel=1e-12)
-    assert found.rankme == pytest.approx(size, rel=1e-4)
-    assert found.matrix_rank == size
+    rank = feature_rank(torch.eye(size))
+    assert rank.rankme == pytest.approx(share ** (-size * share), rel=1e-12)
+    assert rank.rankme == pytest.approx(size, rel=1e-4)
+    assert rank.matrix_rank == size
 
 
 def test_rank_one_is_one_but_for_the_epsilon():
     features = torch.outer(torch.arange(1.0, 51), torch.tensor([3.0, -1, 2, 5]))
-    found = feature_rank(features)
-    assert found.rankme == pytest.approx(by_formula([1, 0, 0, 0]), rel=1e-9)
-    assert 1 < found.rankme < 1 + 1e-5
-    assert found.matrix_rank == 1
+    rank = feature_rank(features)
+    assert rank.rankme == pytest.approx(by_formula([1, 0, 0, 0]), rel=1e-9)
+    assert 1 < rank.rankme < 1 + 1e-5
+    assert rank.matrix_rank == 1
 
 
 def test_known_spectrum():
@@ -44,8 +44,8 @@ def test_known_spectrum():
     features = (
         orthonormal(200, 6, 0) @ torch.diag(torch.tensor(spectrum).double()) @ orthonormal(6, 6, 1)
     )
-    found = feature_rank(features)
-    assert found.rankme == pytest.approx(by_formula(spectrum), rel=1e-9)
+    rank = feature_rank(features)
+    assert rank.rankme == pytest.approx(by_formula(spectrum), rel=1e-9)
     # Four equal values and two of nothing: exactly four directions, without the epsilon.
     assert rankme(torch.tensor([2.0, 2, 2, 2]).double()) == pytest.approx(4, rel=1e-5)
     assert [feature_rank(features, tolerance=t).matrix_rank for t in (0.2, 2e-6, 1e-6)] == [3, 4, 5]
@@ -58,16 +58,16 @@ def test_invariant_to_rotation_scale_and_the_order_of_rows():
     ).double() @ torch.diag(torch.logspace(0, -2, 16).double())
     order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
     for centred in (False, True):
-        whole = feature_rank(features, centred)
+        full_rank = feature_rank(features, centred)
         for same in (
             features @ orthonormal(16, 16, 4),
             features[order],
             1e-6 * features,
             -features,
         ):
-            found = feature_rank(same, centred)
-            assert found.rankme == pytest.approx(whole.rankme, rel=1e-9)
-            assert found.matrix_rank == whole.matrix_rank
+            rank = feature_rank(same, centred)
+            assert rank.rankme == pytest.approx(full_rank.rankme, rel=1e-9)
+            assert rank.matrix_rank == full_rank.matrix_rank
     shifted = feature_rank(features + 5, centred=True)
     assert shifted.rankme == pytest.approx(feature_rank(features, centred=True).rankme, rel=1e-9)
 
@@ -115,9 +115,9 @@ def test_matrix_rank_is_that_of_numpy(shape: tuple[int, int]):
 
 def test_features_of_lower_precision_count_as_float32():
     features = torch.randn(4000, 8, generator=torch.Generator().manual_seed(6)).bfloat16()
-    found = feature_rank(features)
-    assert (found.matrix_rank, found.tolerance) == (8, 4000 * 2**-23)
-    assert found == feature_rank(features.float())
+    rank = feature_rank(features)
+    assert (rank.matrix_rank, rank.tolerance) == (8, 4000 * 2**-23)
+    assert rank == feature_rank(features.float())
 
 
 @pytest.mark.parametrize(

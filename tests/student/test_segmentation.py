@@ -67,15 +67,17 @@ def test_ignored_points_take_no_part():
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(20, 4, generator=generator)
     labels = torch.randint(0, 4, (20,), generator=generator)
-    known = torch.arange(20) % 3 != 0
-    expected = nn.functional.cross_entropy(logits[known], labels[known])
-    expected = expected + lovasz_softmax(logits[known].softmax(1), labels[known])
-    marked = labels.masked_fill(~known, 255)
+    labelled_points = torch.arange(20) % 3 != 0
+    expected = nn.functional.cross_entropy(logits[labelled_points], labels[labelled_points])
+    expected = expected + lovasz_softmax(
+        logits[labelled_points].softmax(1), labels[labelled_points]
+    )
+    marked = labels.masked_fill(~labelled_points, 255)
     assert torch.equal(segmentation_loss(logits, marked), expected)
     logits.requires_grad_()
     segmentation_loss(logits, marked).backward()
     assert logits.grad is not None
-    assert logits.grad[~known].abs().max() == 0
+    assert logits.grad[~labelled_points].abs().max() == 0
     with pytest.raises(CleverError, match="no point of this batch carries a label"):
         segmentation_loss(logits, torch.full((20,), 255))
 

@@ -167,8 +167,8 @@ def test_it_learns(tiny: Student, make_batch: Make):
 def test_a_student_built_on_the_cpu_gives_the_same_on_cuda(tiny: Student, make_batch: Make):
     points = make_batch(3000, 0, 2000, extent=8.0)
     expected = tiny.eval()(points)
-    found = tiny.to("cuda")(points.to("cuda")).cpu()
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    features = tiny.to("cuda")(points.to("cuda")).cpu()
+    torch.testing.assert_close(features, expected, atol=1e-3, rtol=1e-3)
     with torch.autocast("cuda", torch.bfloat16):
         moved = points.to("cuda")
         tiny.train()(moved, Draws(moved, [1, 2, 3])).square().mean().backward()

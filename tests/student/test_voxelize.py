@@ -18,14 +18,14 @@ Make = Callable[..., PointBatch]
 
 def brute_force(points: PointBatch, size: float) -> dict[tuple[int, ...], list[int]]:
     """Voxel -> its points, by a loop."""
-    found: dict[tuple[int, ...], list[int]] = {}
+    points_by_cell: dict[tuple[int, ...], list[int]] = {}
     xyz = points.xyz.numpy().astype(np.float64)
     for scene in range(points.size):
         members = np.flatnonzero(points.scene.numpy() == scene)
         cells = np.floor(xyz[members] / size).astype(int)
         for point, cell in zip(members, cells - cells.min(0, initial=10**9), strict=True):
-            found.setdefault((scene, *cell), []).append(int(point))
-    return found
+            points_by_cell.setdefault((scene, *cell), []).append(int(point))
+    return points_by_cell
 
 
 @pytest.mark.parametrize("counts", [(500,), (300, 0, 1, 400), (0, 0, 50), (40, 0)])

@@ -22,11 +22,11 @@ Writes = Callable[..., Any]
 
 
 def copy(source: Path, target: Path, **selection: Any) -> dict[str, Any]:
-    job, done = Copy(source, target, Selection(**selection)), []
-    made = job.run(done.append)
+    job, counts = Copy(source, target, Selection(**selection)), []
+    fidelity = job.run(counts.append)
     assert [problem for problems in Verification(target) for problem in problems] == []
-    assert sum(done) == len(job)
-    return made
+    assert sum(counts) == len(job)
+    return fidelity
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -41,13 +41,17 @@ def features(frame: CachedFrame) -> torch.Tensor:
     return decode(frame.tokens, frame.calibration)
 
 
-def same_frame(got: CachedFrame, expected: CachedFrame, tokens: bool = True) -> None:
+def same_frame(copy_frame: CachedFrame, expected: CachedFrame, tokens: bool = True) -> None:
     for name in CachedFrame.__dataclass_fields__:
-        one, other = getattr(got, name), getattr(expected, name)
-        if name == "calibration" and one and other and tokens:
-            assert one.equals(other)
+        calibration, other = getattr(copy_frame, name), getattr(expected, name)
+        if name == "calibration" and calibration and other and tokens:
+            assert calibration.equals(other)
         elif tokens or name not in ("tokens", "calibration"):
-            assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, name
+            assert (
+                torch.equal(calibration, other)
+                if isinstance(calibration, torch.Tensor)
+                else calibration == other
+            ), name
 
 
 @pytest.mark.parametrize("tokens", ["grid", "hit"])
@@ -73,7 +77,7 @@ def test_subset(write_store: Writes, tmp_path: Path) -> None:
     written = write_store(
         [50, 5000, 30] * 14, failed=(5,), others=(("fp16", "grid"), ("int8-zstd", "hit"))
     )
-    kept = f"{written.info.id}"
+    layer = f"{written.info.id}"
     scenes = (
         "scene-1",
         "scene-2",
@@ -84,17 +88,19 @@ def test_subset(write_store: Writes, tmp_path: Path) -> None:
         "scene-14",
         "scene-20",
     )
-    made = copy(written.path, tmp_path / "copy.zarr", teachers=(kept,), scenes=scenes, limit=15)
-    assert list(made) == [kept]
-    source, target = FeatureCache(written.path, kept), FeatureCache(tmp_path / "copy.zarr")
+    fidelity = copy(
+        written.path, tmp_path / "copy.zarr", teachers=(layer,), scenes=scenes, limit=15
+    )
+    assert list(fidelity) == [layer]
+    source, target = FeatureCache(written.path, layer), FeatureCache(tmp_path / "copy.zarr")
     expected = [
         name for name, scene in zip(source.ids, source.scenes, strict=True) if scene in scenes
     ][:14]
     assert target.ids == expected  # frame-5 of scene-2 is skipped in the copy too
     for frame in target:
         same_frame(frame, source[source.position(frame.id)])
-    (failed,) = Store(tmp_path / "copy.zarr").failures(kept)
-    assert failed in Store(written.path).failures(kept) or failed.row == 3
+    (failed,) = Store(tmp_path / "copy.zarr").failures(layer)
+    assert failed in Store(written.path).failures(layer) or failed.row == 3
     assert (failed.id, failed.reason) == ("frame-5", "the image is damaged")
 
 
@@ -108,9 +114,9 @@ def test_fidelity_of_a_subset_is_that_of_its_shards(write_store: Writes, tmp_pat
     source, target = Store(written.path), Store(tmp_path / "copy.zarr")
     measured = (commit.fidelity for commit in source.commits(written.info.id)[:2])
     parts = [part for part in measured if part is not None]
-    got = target.fidelity(written.info.id)
-    assert got.tokens == sum(part.tokens for part in parts) == 32 * 30
-    assert got.cosine_min == min(part.cosine_min for part in parts)
+    fidelity = target.fidelity(written.info.id)
+    assert fidelity.tokens == sum(part.tokens for part in parts) == 32 * 30
+    assert fidelity.cosine_min == min(part.cosine_min for part in parts)
 
 
 @pytest.mark.parametrize("tokens", ["grid", "hit"])
@@ -119,7 +125,7 @@ def test_fidelity_of_a_subset_is_that_of_its_shards(write_store: Writes, tmp_pat
 )
 def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, tokens: str) -> None:
     written = write_store([100, 5000, 30, 1] * 5, old, tokens, failed=(4,))
-    made = copy(written.path, tmp_path / "copy.zarr", codec=new)
+    measures = copy(written.path, tmp_path / "copy.zarr", codec=new)
     source, target = FeatureCache(written.path), FeatureCache(tmp_path / "copy.zarr")
     info = target.teacher
     assert (info.codec, info.tokens, info.reencoded_from) == (new, tokens, (old,))
@@ -136,16 +142,20 @@ def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, to
         if tokens == "hit":
             stored = torch.from_numpy(written.hits[before.id])
             assert not after.tokens[~stored].any()
-        one, other = features(before)[stored], features(after)[stored]
+        feature, other = features(before)[stored], features(after)[stored]
         limit = (
-            after.calibration.step / 2 * 1.001 if after.calibration else one.abs() * 2**-11 + 1e-6
+            after.calibration.step / 2 * 1.001
+            if after.calibration
+            else feature.abs() * 2**-11 + 1e-6
         )
-        assert bool(((one - other).abs() <= limit).all())
-        cosines.append(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=-1))
-    fidelity, whole = made[info.id], torch.cat(cosines)
-    assert fidelity.tokens == len(whole)
-    assert fidelity.mean == pytest.approx(float(whole.mean()), abs=1e-9)
-    assert fidelity.cosine_min == pytest.approx(float(whole.min()), abs=1e-9)
+        assert bool(((feature - other).abs() <= limit).all())
+        cosines.append(
+            torch.nn.functional.cosine_similarity(feature.double(), other.double(), dim=-1)
+        )
+    fidelity, total = measures[info.id], torch.cat(cosines)
+    assert fidelity.tokens == len(total)
+    assert fidelity.mean == pytest.approx(float(total.mean()), abs=1e-9)
+    assert fidelity.cosine_min == pytest.approx(float(total.min()), abs=1e-9)
 
 
 def test_history_of_codecs(write_store: Writes, tmp_path: Path) -> None:

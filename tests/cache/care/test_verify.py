@@ -59,13 +59,13 @@ def flip(file: Path, offset: int) -> None:
 def fast_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """Views made once for the same seal and commit records: making them is most of the time of a
     tiny store's check."""
-    made: dict[str, dict[str, bytes]] = {}
+    cache: dict[str, dict[str, bytes]] = {}
 
     def remembered(content: Any, commits: list[Commit], *sizes: int) -> dict[str, bytes]:
         key = repr((content, commits, sizes))
-        if key not in made:
-            made[key] = layer_views(content, commits, *sizes)
-        return made[key]
+        if key not in cache:
+            cache[key] = layer_views(content, commits, *sizes)
+        return cache[key]
 
     monkeypatch.setattr(verify, "layer_views", remembered)
 
@@ -335,9 +335,9 @@ def test_record_out_of_range(write_store: Writes, change: dict[str, Any], messag
     write_commit(
         path, replace(commit, frames=(*commit.frames[:2], replace(commit.frames[2], **change)))
     )
-    found = [problem for problem in check(path) if problem.remedy == "recompute"]
-    assert len(found) == 1
-    assert re.search(message, found[0].what)
+    problems = [problem for problem in check(path) if problem.remedy == "recompute"]
+    assert len(problems) == 1
+    assert re.search(message, problems[0].what)
 
 
 def test_record_of_other_files(write_store: Writes) -> None:

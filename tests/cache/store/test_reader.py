@@ -23,26 +23,30 @@ CAPACITY = layout.POINTS.capacity
 Writes = Callable[..., Any]
 
 
-def check_frame(got: CachedFrame, written: Any) -> None:
-    frame, pairs = written.frames[got.id], written.pairs[got.id]
-    assert got.scene == frame.scene
-    assert got.timestamp == frame.timestamp
-    np.testing.assert_array_equal(got.global_from_lidar.numpy(), frame.global_from_lidar)
-    np.testing.assert_array_equal(got.points.numpy(), frame.points)
-    np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
+def check_frame(cached: CachedFrame, written: Any) -> None:
+    frame, pairs = written.frames[cached.id], written.pairs[cached.id]
+    assert cached.scene == frame.scene
+    assert cached.timestamp == frame.timestamp
+    np.testing.assert_array_equal(cached.global_from_lidar.numpy(), frame.global_from_lidar)
+    np.testing.assert_array_equal(cached.points.numpy(), frame.points)
+    np.testing.assert_array_equal(cached.pair_point.numpy(), pairs.point)
     np.testing.assert_array_equal(
-        got.pair_camera.numpy(), np.repeat([0, 1], np.diff(pairs.offsets))
+        cached.pair_camera.numpy(), np.repeat([0, 1], np.diff(pairs.offsets))
     )
     size = np.array([(camera.width, camera.height) for camera in frame.cameras])
-    np.testing.assert_array_equal(got.image_size.numpy(), size)
-    pixels = got.pair_uv.numpy().astype(float) * size[got.pair_camera.numpy()] - 0.5
+    np.testing.assert_array_equal(cached.image_size.numpy(), size)
+    pixels = cached.pair_uv.numpy().astype(float) * size[cached.pair_camera.numpy()] - 0.5
     assert np.abs(pixels - pairs.uv).max(initial=0) <= 1600 / 2 / 65536 + 1e-3
-    features = decode(got.tokens, got.calibration)
-    bound = got.calibration.step / 2 * 1.001 if got.calibration else features.abs() * 2**-11 + 1e-6
-    close = (features - written.features[got.id]).abs() <= bound
-    if got.id in written.hits:
-        hit = torch.from_numpy(written.hits[got.id])
-        assert not bool(got.tokens[~hit].any())
+    features = decode(cached.tokens, cached.calibration)
+    bound = (
+        cached.calibration.step / 2 * 1.001
+        if cached.calibration
+        else features.abs() * 2**-11 + 1e-6
+    )
+    close = (features - written.features[cached.id]).abs() <= bound
+    if cached.id in written.hits:
+        hit = torch.from_numpy(written.hits[cached.id])
+        assert not bool(cached.tokens[~hit].any())
         close = close[hit]
     assert bool(close.all())
 
@@ -53,15 +57,15 @@ def test_frames_come_back(write_store: Writes, codec: str, tokens: str) -> None:
     written = write_store([100, 4096, 5000, 1, 9000] * 4, codec, tokens)
     cache = FeatureCache(written.path)
     assert cache.ids == list(written.frames)
-    for got in cache:
-        check_frame(got, written)
+    for cached in cache:
+        check_frame(cached, written)
 
 
 def test_sweep_larger_than_a_shard_column(write_store: Writes) -> None:
     written = write_store([CAPACITY + 5000, 30])
     cache = FeatureCache(written.path)
-    for got in cache:
-        check_frame(got, written)
+    for cached in cache:
+        check_frame(cached, written)
     points: Any = zarr.open_group(written.path, mode="r")["points/xyzi"]
     np.testing.assert_array_equal(
         points[0, : CAPACITY + 5000],
@@ -105,8 +109,8 @@ def test_lookup(write_store: Writes) -> None:
 @pytest.mark.parametrize("tokens", ["grid", "hit"])
 def test_url_reads_through_zarr(write_store: Writes, tokens: str) -> None:
     written = write_store([100, 5000], "int8-zstd", tokens)
-    for got in FeatureCache(f"file://{written.path}"):
-        check_frame(got, written)
+    for cached in FeatureCache(f"file://{written.path}"):
+        check_frame(cached, written)
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())

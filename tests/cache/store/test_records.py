@@ -83,12 +83,12 @@ def crash_before(number: int, job: Callable[[], Any]) -> int:
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = [number]
+    countdown = [number]
 
     def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
+            countdown[0] -= 1
+            if countdown[0] < 0:
                 os._exit(9)
             return operation(*arguments, **options)
 
@@ -105,8 +105,8 @@ def crash_before(number: int, job: Callable[[], Any]) -> int:
 @pytest.mark.usefixtures("tiny_blocks")
 def test_a_crash_at_every_step_costs_nothing_committed(write_store: Writes, tmp_path: Path) -> None:
     points = [20, 3] * 10
-    wanted = tree(write_store(points, name="whole.zarr", failed=(4,)).path)
-    times = {name: data for name, data in wanted.items() if "commits/0" in name}
+    complete = tree(write_store(points, name="whole.zarr", failed=(4,)).path)
+    times = {name: data for name, data in complete.items() if "commits/0" in name}
     job = lambda: write_store(points, name="crashed.zarr", failed=(4,))  # noqa: E731
     store, number, status = tmp_path / "crashed.zarr", 0, 9
     while status == 9:  # until it runs to its end
@@ -114,9 +114,9 @@ def test_a_crash_at_every_step_costs_nothing_committed(write_store: Writes, tmp_
         if status == 9:
             readable(store)
             assert crash_before(10**9, job) == 0
-        got = tree(store)
-        assert got.keys() == wanted.keys(), number
-        assert all(got[name] == wanted[name] for name in wanted if name not in times), number
+        files = tree(store)
+        assert files.keys() == complete.keys(), number
+        assert all(files[name] == complete[name] for name in complete if name not in times), number
         shutil.rmtree(store)
         number += STRIDE
     assert status == 0
@@ -158,11 +158,11 @@ def test_a_shard_written_again_is_not_read_by_its_old_status(write_store: Writes
     store = Store(written.path)
     for layer in ("points", written.info.id):
         commit = read_commit(written.path, layer, 0)
-        good = replace(commit.frames[1], row=2, id="frame-2")
+        frame = replace(commit.frames[1], row=2, id="frame-2")
         store.uncommit(layer, [0])
         write_commit(
             written.path,
-            replace(commit, frames=tuple(good if row.row == 2 else row for row in commit.frames)),
+            replace(commit, frames=tuple(frame if row.row == 2 else row for row in commit.frames)),
         )
     assert "frame-2" in FeatureCache(written.path).ids
 
@@ -193,12 +193,12 @@ def test_tables_that_are_up_to_date_cost_no_commit(
 )
 def test_tables_that_were_lost_or_damaged_are_written_again(write_store: Writes, view: str) -> None:
     written = write_store([10] * 20, failed=(3,))
-    wanted = tree(written.path)
+    files = tree(written.path)
     (path,) = written.path.glob(view)
     for damage in (path.unlink, lambda: path.write_bytes(b"{}")):
         damage()
         Store(written.path).finalise()
-        assert tree(written.path) == wanted
+        assert tree(written.path) == files
 
 
 def test_failures_and_unseen_frames(write_store: Writes) -> None:
@@ -220,7 +220,7 @@ def test_failures_and_unseen_frames(write_store: Writes) -> None:
 
 def test_parts_are_swept_away(write_store: Writes) -> None:
     written = write_store([10])
-    wanted = tree(written.path)
+    files = tree(written.path)
     for place in (
         "points/xyzi/c/0/0/.0.1234.part",
         ".zarr.json.x.part",
@@ -228,7 +228,7 @@ def test_parts_are_swept_away(write_store: Writes) -> None:
     ):
         (written.path / place).write_bytes(b"half")
     Store.open_or_create(written.path, PointSettings("made", ("left", "right")))
-    assert tree(written.path) == wanted
+    assert tree(written.path) == files
 
 
 def test_a_layer_keeps_its_calibration_and_what_it_missed(write_store: Writes) -> None:

@@ -149,8 +149,8 @@ def test_xarray_opens_every_group(write_store: Writes, tokens: str) -> None:
         np.testing.assert_array_equal(cloud, frame.points)
         np.testing.assert_array_equal(frames["pose"][row], frame.global_from_lidar)
         np.testing.assert_array_equal(frames["image_size"][row], frame.image_size)
-        own = written.pairs[frame.id].point
-        np.testing.assert_array_equal(pairs["point"][row, : len(own)], own)
+        pair_points = written.pairs[frame.id].point
+        np.testing.assert_array_equal(pairs["point"][row, : len(pair_points)], pair_points)
 
 
 def test_finding_a_layer(write_store: Writes) -> None:

@@ -52,9 +52,9 @@ def test_zarr_reads_the_blocks_and_fills_the_rest(tmp_path: Path, codec: Codec) 
         writer.finish()
     (tmp_path / "values/zarr.json").write_bytes(block_metadata(array, 16))
     values: Any = zarr.open_array(tmp_path / "values", mode="r")
-    wanted = np.zeros((16, 8, 3), np.int8)
-    wanted[0, :4], wanted[2, 4:], wanted[15, 4:] = blocks
-    np.testing.assert_array_equal(values[...], wanted)
+    blocks_by_row = np.zeros((16, 8, 3), np.int8)
+    blocks_by_row[0, :4], blocks_by_row[2, 4:], blocks_by_row[15, 4:] = blocks
+    np.testing.assert_array_equal(values[...], blocks_by_row)
 
 
 def test_index_says_where_every_chunk_lies(tmp_path: Path) -> None:

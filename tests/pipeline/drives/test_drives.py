@@ -70,8 +70,10 @@ def carried(
     positions = transform(world.ego.at(before) @ recipe.lidar.ego_from_lidar, points)
     things = world.things_by_instance()
     for instance in np.unique(instances[instances > 0]).tolist():
-        motion, own = things[instance].motion, instances == instance
-        positions[own] = transform(motion.at(after) @ invert(motion.at(before)), positions[own])
+        motion, members = things[instance].motion, instances == instance
+        positions[members] = transform(
+            motion.at(after) @ invert(motion.at(before)), positions[members]
+        )
     return transform(invert(world.ego.at(after) @ camera.ego_from_camera), positions)
 
 
@@ -155,7 +157,7 @@ def test_boxes_render_where_their_pixels_are(devkit: Any, summary: DrivesSummary
     """The devkit's projection of a box covers the ray-cast pixels of that instance."""
     from nuscenes.utils.geometry_utils import view_points
 
-    seen = 0
+    box_count = 0
     for sample in devkit.sample[:2]:
         keyframe = 0 if sample["prev"] == "" else 1
         by_token = {instance_token(summary_recipe(), 1, number): number for number in range(1, 400)}
@@ -177,8 +179,8 @@ def test_boxes_render_where_their_pixels_are(devkit: Any, summary: DrivesSummary
                 corners = view_points(box.corners(), intrinsics, normalize=True)[1::-1].T
                 assert (pixels >= corners.min(axis=0) - 1).all()
                 assert (pixels <= corners.max(axis=0) + 1).all()
-                seen += 1
-    assert seen >= 3
+                box_count += 1
+    assert box_count >= 3
 
 
 def summary_recipe() -> Recipe:
@@ -223,12 +225,14 @@ def test_labels_agree_with_the_pixels(scene: int, truth_at: Callable[..., Truth]
         truth = truth_at(RECIPE, scene, 2, camera, pixels[inside])
         depth, tolerance = depth[inside], 2e-3 + 1e-4 * depth[inside]
         assert (truth.depth <= depth + tolerance).all()
-        same = truth.depth >= depth - tolerance
-        np.testing.assert_array_equal(truth.label[same], sweep.labels[points_ahead][inside][same])
+        agreement = truth.depth >= depth - tolerance
         np.testing.assert_array_equal(
-            truth.instance[same], sweep.instances[points_ahead][inside][same]
+            truth.label[agreement], sweep.labels[points_ahead][inside][agreement]
         )
-        matched, visible = matched + same.sum(), visible + len(same)
+        np.testing.assert_array_equal(
+            truth.instance[agreement], sweep.instances[points_ahead][inside][agreement]
+        )
+        matched, visible = matched + agreement.sum(), visible + len(agreement)
     assert visible > 1000
     assert 0.8 < matched / visible < 1, (
         "the LiDAR sits above the cameras: a few per cent must be hidden"
@@ -238,17 +242,17 @@ def test_labels_agree_with_the_pixels(scene: int, truth_at: Callable[..., Truth]
 def test_moving_things_need_their_motion() -> None:
     """Points on movers land off their things when only the ego's motion is made up for."""
     camera = next(camera for camera in CAMERAS if camera.channel == "CAM_FRONT_LEFT")
-    moved = []
+    shifts = []
     for scene in (1, 2):
         sweep, world = recorded_sweep(RECIPE, scene, 2), RECIPE.world(scene)
         movers = {world.things[index].instance for index in world.movers()}
-        chosen = np.isin(sweep.instances, list(movers))
-        points, instances = sweep.points[chosen, :3], sweep.instances[chosen]
+        subset = np.isin(sweep.instances, list(movers))
+        points, instances = sweep.points[subset, :3], sweep.instances[subset]
         args = (RECIPE, scene, 2, camera, points)
-        moved.append(
+        shifts.append(
             np.linalg.norm(carried(*args, instances) - carried(*args, 0 * instances), axis=1)
         )
-    distance = np.concatenate(moved)
+    distance = np.concatenate(shifts)
     assert distance.min() > 0.01
     assert 0.25 < distance.max() < 0.75, "43 ms at up to 11 m/s and more towards each other"
 
@@ -274,7 +278,7 @@ def test_images_of_truth_agree_with_single_rays(truth_at: Callable[..., Truth]) 
 
 def test_truth_pixels_lie_in_their_boxes() -> None:
     """Pixels of an instance, lifted by their depth, lie in its box at the camera's own time."""
-    world, camera, checked = RECIPE.world(1), CAMERAS[0], 0
+    world, camera, count = RECIPE.world(1), CAMERAS[0], 0
     truth, time = ground_truth(RECIPE, "scene-0001", 3, camera.channel), seconds(3, camera.trigger)
     things, k = world.things_by_instance(), camera.intrinsics(WIDTH)
     for instance in np.unique(truth.instance[truth.instance > 0]).tolist():
@@ -285,8 +289,8 @@ def test_truth_pixels_lie_in_their_boxes() -> None:
         local = transform(np.linalg.inv(things[instance].motion.at(time)), points)
         low, high = things[instance].box(1e-3)
         assert ((local >= low) & (local <= high)).all()
-        checked += len(u)
-    assert checked > 50
+        count += len(u)
+    assert count > 50
 
 
 def test_beams_stand_at_their_elevations(summary: DrivesSummary) -> None:
@@ -373,19 +377,19 @@ def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
 
 def test_every_file_is_listed_and_every_listed_file_is_there(summary: DrivesSummary) -> None:
     tables = summary.root / "v1.0-mini"
-    listed = {
+    table_files = {
         row["filename"]
         for name in ("sample_data", "lidarseg", "map")
         for row in json.loads((tables / f"{name}.json").read_text())
     }
-    there = {path for path in contents(summary.root) if not path.startswith("v1.0-mini/")}
-    assert listed == there
+    disk_files = {path for path in contents(summary.root) if not path.startswith("v1.0-mini/")}
+    assert table_files == disk_files
 
 
-@pytest.mark.parametrize(("scenes", "held"), [(1, 0), (2, 1), (4, 1), (6, 2), (10, 2)])
-def test_about_a_quarter_is_held_out(scenes: int, held: int) -> None:
+@pytest.mark.parametrize(("scenes", "val_count"), [(1, 0), (2, 1), (4, 1), (6, 2), (10, 2)])
+def test_about_a_quarter_is_held_out(scenes: int, val_count: int) -> None:
     train, val = make_module.split_scenes(scenes)
-    assert (len(train), len(val)) == (scenes - held, held)
+    assert (len(train), len(val)) == (scenes - val_count, val_count)
     assert sorted(train + val) == [f"scene-{number:04}" for number in range(1, scenes + 1)]
 
 

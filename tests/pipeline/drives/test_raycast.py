@@ -162,10 +162,10 @@ def test_float32_pixels_are_as_good_as_float64_far_away() -> None:
     ):
         single = shape.intersect(where[:3, 3], where[:3, :3], coarse)
         double = shape.intersect(where[:3, 3], where[:3, :3], Rays(where, x, y, z))
-        both = (single > 0) & (double > 0)
-        assert both.sum() > 100
-        assert np.count_nonzero((single > 0) != (double > 0)) <= 0.01 * both.sum()
-        assert np.median(np.abs(1 / single[both] - 1 / double[both])) < 2e-3
+        hits = (single > 0) & (double > 0)
+        assert hits.sum() > 100
+        assert np.count_nonzero((single > 0) != (double > 0)) <= 0.01 * hits.sum()
+        assert np.median(np.abs(1 / single[hits] - 1 / double[hits])) < 2e-3
 
 
 STREET = Street(1 / 240, 2, 3.4, 2.3, 1.8, 2.6, (30.0,))
@@ -219,16 +219,16 @@ def test_windows_lose_nothing() -> None:
     world = draw_world(3, 1, 2.0)
     ego, placement = world.ego.at(1.0), world.at(1.0)
     sweep = LidarModel(90).rays(ego)
-    plain = cast(Rays(sweep.pose, sweep.x, sweep.y, sweep.z), placement, world.street)
+    full_hits = cast(Rays(sweep.pose, sweep.x, sweep.y, sweep.z), placement, world.street)
     culled = cast(sweep, placement, world.street)
-    np.testing.assert_array_equal(culled.solid, plain.solid)
-    np.testing.assert_array_equal(culled.inverse, plain.inverse)
+    np.testing.assert_array_equal(culled.solid, full_hits.solid)
+    np.testing.assert_array_equal(culled.inverse, full_hits.inverse)
     for camera in CAMERAS[2:4]:
         image = camera.rays(ego, 64)
-        plain = cast(Rays(image.pose, image.x, image.y, image.z), placement, world.street)
+        full_hits = cast(Rays(image.pose, image.x, image.y, image.z), placement, world.street)
         culled = cast(image, placement, world.street)
-        np.testing.assert_array_equal(culled.solid, plain.solid)
-        np.testing.assert_array_equal(culled.inverse, plain.inverse)
+        np.testing.assert_array_equal(culled.solid, full_hits.solid)
+        np.testing.assert_array_equal(culled.inverse, full_hits.inverse)
 
 
 def test_image_windows_bound_what_a_box_shows() -> None:

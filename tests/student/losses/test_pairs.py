@@ -75,7 +75,7 @@ def test_parts_of_a_step_add_up_to_the_whole(
     pairs: tuple[torch.Tensor, torch.Tensor], weighting: Any
 ):
     counts = [0, 3, 0, 7, 2, 0]
-    whole = distillation_loss(*pairs, weight=pair_weights(counts, weighting)).item()
+    step_loss = distillation_loss(*pairs, weight=pair_weights(counts, weighting)).item()
     total = 3 if weighting == "view" else 12
     parts = [
         distillation_loss(
@@ -87,7 +87,7 @@ def test_parts_of_a_step_add_up_to_the_whole(
             (slice(12, 12), [0, 0]),
         )
     ]
-    assert sum(parts) == pytest.approx(whole, rel=1e-6)
+    assert sum(parts) == pytest.approx(step_loss, rel=1e-6)
     assert parts[2] == 0
 
 
