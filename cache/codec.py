@@ -87,12 +87,14 @@ def calibrate(sample: list[Statistics], codec: Codec) -> Calibration | None:
         )
     totals = reduce(add, sample)
     if codec == "int8":
+        # Half the range, widened by the margin, is LEVELS steps.
         centre = (totals.low + totals.high) / 2
         step = (totals.high - totals.low) * (0.5 + MARGIN) / LEVELS
     else:
+        # A share of the standard deviation; rounding may leave a variance just below zero.
         centre = totals.total / totals.count
         step = ZSTD_STEP * (totals.squares / totals.count - centre.square()).clamp_min(0).sqrt()
-    # A constant channel still needs a step that can be divided by.
+    # A constant channel still needs a step that can be divided by: its centre's float32 rounding.
     smallest = centre.abs().clamp_min(1) * torch.finfo(torch.float32).eps
     return Calibration(centre.float(), torch.maximum(step, smallest).float())
 
@@ -113,6 +115,7 @@ def encode(
         return features.clamp(-limit, limit).half(), (features.abs() > limit).sum()
     if calibration is None:
         raise CleverError(f"the codec {codec} needs a calibration")
+    # Nearest code first, then count what the eight bits cannot hold, then limit it.
     constants = calibration.to(features.device)
     codes = ((features - constants.centre) / constants.step).round_()
     clip_count = (codes.abs() > LEVELS).sum()
@@ -150,6 +153,7 @@ def measure(features: Tensor, reconstruction: Tensor, clip_count: int) -> Fideli
         .cpu()
         .numpy()
     )
+    # A histogram over log10(1 - cosine) adds up over shards and still gives percentiles.
     exponent = np.log10(
         np.clip(1 - cosine, 10.0 ** HISTOGRAM_EDGES[0], 10.0 ** HISTOGRAM_EDGES[-1])
     )

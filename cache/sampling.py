@@ -28,10 +28,12 @@ def grid_coordinates(
     """
     # Numbers of the host, axis by axis: a tensor of them would have to wait for the device.
     axes = zip(uv.unbind(1), image_size.to(uv.dtype).unbind(1), reversed(grid), strict=True)
+    # place * size - 0.5 is the pixel u; pixels 0 and size - 1 map to tokens 0 and tokens - 1.
     if align_corners:
         return torch.stack(
             [(place * size - 0.5) * (tokens - 1) / (size - 1) for place, size, tokens in axes], 1
         )
+    # A token spans 1 / tokens of the image and has its centre in the middle of its span.
     return torch.stack([place * tokens - 0.5 for place, _, tokens in axes], 1)
 
 
@@ -59,11 +61,13 @@ def sample_tokens(
     views, height, width, channels = tokens.shape
     position = grid_coordinates(uv, image_size[view], (height, width), align_corners)
     left, top, right, bottom, across, down = _taps(position, height, width)
+    # Only the taps are decoded: four rows a pair, gathered by one flat index.
     flat = tokens.reshape(views * height * width, channels)
 
     def tap(row: Tensor, column: Tensor) -> Tensor:
         return decode(flat.index_select(0, (view * height + row) * width + column), calibration)
 
+    # Across both rows of tokens, then down between them.
     upper = torch.lerp(tap(top, left), tap(top, right), across)
     lower = torch.lerp(tap(bottom, left), tap(bottom, right), across)
     return torch.lerp(upper, lower, down)
@@ -95,7 +99,9 @@ def _taps(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Left, top, right, bottom token of every position, and the (K, 1) weights of right and
     bottom."""
+    # Beyond the outermost centres the grid goes on with its border's value.
     x, y = position[:, 0].clamp(0, width - 1), position[:, 1].clamp(0, height - 1)
     left, top = x.floor().long(), y.floor().long()
+    # On the last column or row the second tap has weight zero; it stays inside all the same.
     right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)
     return left, top, right, bottom, (x - left).unsqueeze(1), (y - top).unsqueeze(1)

@@ -48,6 +48,7 @@ class Augmentation:
 
     def _matrices(self, draws: Draws) -> Tensor:
         """(S, 3, 3) float64 on the CPU: rotation, then scale and flips."""
+        # Five uniform numbers a scene: whether it turns, by how much, its scale, its two flips.
         turn, place, size, *mirror = draws.for_scenes("augment", 5).unbind(1)
         angle = torch.where(turn < self.rotate_p, math.pi * (2 * place - 1), 0.0)
         low, high = self.scale
@@ -55,8 +56,10 @@ class Augmentation:
         if self.flip == "each":
             mirror_x, mirror_y = (draw < self.flip_p for draw in mirror)
         else:
+            # At most one axis, each as often as the other.
             mirror_scene, along_x = mirror[0] < self.flip_p, mirror[1] < 0.5
             mirror_x, mirror_y = mirror_scene & along_x, mirror_scene & ~along_x
+        # diag(x, y, factor) R(angle), row by row: a flip is a negative scale.
         x, y = (torch.where(axis, -factor, factor) for axis in (mirror_x, mirror_y))
         cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         rows = [x * cosine, -x * sine, zero, y * sine, y * cosine, zero, zero, zero, factor]

@@ -38,6 +38,7 @@ class Draws:
         self.scenes = torch.tensor(self.keys, dtype=torch.int64)
         device = points.xyz.device
         counts = torch.tensor(points.counts, dtype=torch.int64)
+        # Every point's stream: SplitMix64 from its scene's key, at the point's own number there.
         scene_start = (counts.cumsum(0) - counts).to(device, non_blocking=True)
         number = torch.arange(len(points), device=device) - scene_start[points.scene]
         stream = self.scenes.to(device, non_blocking=True)[points.scene]

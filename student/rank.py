@@ -55,10 +55,10 @@ def feature_rank(
         tolerance = max(features.shape) * torch.finfo(precise).eps
     matrix = features.detach().cpu().double()
     if centred:
-        matrix = (
-            matrix - matrix[:1]
-        )  # makes constant columns exactly zero, which the mean alone does not
+        # The first row off makes constant columns exactly zero, which the mean alone does not.
+        matrix = matrix - matrix[:1]
         matrix = matrix - matrix.mean(0)
+    # Singular values come largest first.
     values = torch.linalg.svdvals(matrix)
     rank = int((values > tolerance * values[0]).sum())
     return FeatureRank(rankme(values), rank, tolerance)

@@ -40,12 +40,15 @@ class SweepRays(Rays):
         rows, columns = self.shape
         local = transform(invert(self.pose), corners)
         middle = local.mean(axis=1)
+        # Columns run clockwise from the first one: turns of corners and of the box's middle, in
+        # radians, and the corners' offsets from the middle the short way round.
         corner_turn = (self.start - np.arctan2(local[:, :, 1], local[:, :, 0])) % (2 * np.pi)
         centre = (self.start - np.arctan2(middle[:, 1], middle[:, 0])) % (2 * np.pi)
         offset = (corner_turn - centre[:, None] + np.pi) % (2 * np.pi) - np.pi
         step = 2 * np.pi / columns
         first_column = np.floor((centre + offset.min(axis=1)) / step).astype(np.int64)
         end_column = np.ceil((centre + offset.max(axis=1)) / step).astype(np.int64) + 1
+        # A box that crosses the first column, or has the sensor inside, may lie in any column.
         radius = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)
         around = np.hypot(middle[:, 0], middle[:, 1]) <= radius
         full_turn = (first_column < 0) | (end_column > columns) | around

@@ -35,6 +35,8 @@ class Light:
     def ambient(self, up: Floats) -> Floats:
         """(3, n) light from the sky and the bright ground on surfaces whose normals have the z
         component `up`."""
+        # Mean light of the dome; the ground throws back a fifth of it and a tenth of the sun's. The
+        # more a surface looks up, the more of what it sees is sky.
         sky = 0.5 * self.zenith + 0.4 * self.horizon
         ground = 0.2 * (sky + 0.5 * self.sun_colour * self.sun[2]) * np.array([1.0, 0.95, 0.86])
         share = (0.5 + 0.5 * up)[None]
@@ -48,6 +50,7 @@ class Light:
         zenith, horizon, sun_colour = (
             part.astype(dtype)[:, None] for part in (self.zenith, self.horizon, self.sun_colour)
         )
+        # From the horizon's colour to the zenith's, and a glow around the sun, wide and narrow.
         height = np.sqrt(np.clip(z, 0, 1))
         colour = horizon + (zenith - horizon) * height
         towards = np.clip(
@@ -58,8 +61,10 @@ class Light:
         )
         if not detail:
             return colour
+        # Clouds lie on a flat layer: towards the horizon a degree covers more of it.
         spread = 150 / (np.maximum(z, 0.02) + 0.15)
         cover = billows(x * spread + self.seed * 31, y * spread)
+        # Opaque where the noise is high, more so under an overcast sky, none at the horizon.
         veil = np.clip(0.3 + 0.42 * cover + 1.7 * (self.clouds - 0.4), 0, 1) * np.clip(z * 8, 0, 1)
         shade = np.clip(1.02 - 0.1 * cover, 0.7, 1.15)
         white = 0.4 * horizon + 0.16 * sun_colour + 0.6 * zenith.mean() + 0.14
@@ -67,6 +72,7 @@ class Light:
         return self._skyline(x, y, z, colour)
 
     def _skyline(self, x: Floats, y: Floats, z: Floats, colour: Floats) -> Floats:
+        # Heights of the skyline as sines of elevation by azimuth: trees smooth, roofs in blocks.
         low = np.flatnonzero(z < 0.12)
         around = np.arctan2(y[low], x[low])
         trees = 0.022 + 0.008 * cloudy(around * 500 + self.seed * 17, around * 0 + 9)

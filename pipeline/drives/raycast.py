@@ -123,6 +123,7 @@ class PinholeRays(Rays):
         rows, columns = self.shape
         low = [np.where(ahead, part, np.inf).min(axis=1) for part in (v, u)]
         high = [np.where(ahead, part, -np.inf).max(axis=1) for part in (v, u)]
+        # Whole pixels around the extent, cut to the image; empty where nothing is ahead.
         size = (rows, columns)
         start = [
             np.clip(np.floor(part), 0, limit).astype(np.int64)
@@ -198,6 +199,7 @@ class Convex:
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
         """Normal of the plane each point is nearest to."""
+        # Points lie on the surface: of all planes theirs has the largest signed height, about 0.
         best, face = None, np.zeros(x.shape, np.intp)
         for index, (a, b, c, offset) in enumerate(self.planes.tolist()):
             height = a * x + b * y + (c * z - offset)
@@ -253,6 +255,7 @@ class Ellipsoid:
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
         """Gradient of the quadratic form."""
+        # Gradient of (x / rx)^2 + (y / ry)^2 + (z / rz)^2, halved.
         a, b, c = (self.radii**-2.0).tolist()
         return _unit(a * x, b * y, c * z)
 
@@ -315,6 +318,7 @@ class Frustum:
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
         """Radial on the mantle, along z on the caps."""
         slope = (self.bottom - self.top) / self.height
+        # A point belongs to the nearer of the two surfaces; the mantle's normal leans by its slope.
         radial = np.hypot(x, y)
         mantle = np.abs(radial - (self.bottom - slope * z))
         cap = np.minimum(np.abs(z), np.abs(z - self.height)) < mantle

@@ -50,6 +50,7 @@ class Shading:
             np.broadcast_to(part, rays.shape).reshape(-1)[order]
             for part in (rays.x, rays.y, rays.z)
         )
+        # Hits keep 1 / t; nothing hit (0) stays 0.
         s = hits.inverse.reshape(-1)[order]
         return cls(
             order,
@@ -73,6 +74,7 @@ def skins(
     skin = Skin(np.zeros((3, count), dtype), np.zeros(count, dtype), np.zeros(count, dtype))
     normals = np.zeros((3, count), dtype)
     length = np.sqrt(shading.x**2 + shading.y**2 + shading.z**2)
+    # Width of a pixel at the hit: distance times angle.
     footprint = np.maximum(shading.t * length * pixel, 1e-3)
     for run, solid in enumerate(shading.solids.tolist()):
         part = slice(shading.starts[run], shading.starts[run + 1])
@@ -101,6 +103,7 @@ def _solid(
     if isinstance(shape, Foliage):
         bump = shape.leaves(y, z, x) * x.dtype.type(0.35)
         nx, nz = nx + bump, nz + bump
+    # Normals turn with the solid; its pose is rigid.
     rotation = placement.poses[solid][:3, :3].tolist()
     return skin, np.stack([a * nx + b * ny + c * nz for a, b, c in rotation])
 
@@ -116,6 +119,7 @@ def _ground(
     world: World, rays: Rays, shading: Shading, part: slice, footprint: Floats
 ) -> tuple[Skin, Floats]:
     x, y, z = points_of(rays.pose, shading, part)
+    # Sine of the angle at which the ray meets the ground; a flat one spreads the pixel along it.
     slant = np.maximum(
         (rays.pose[2, 3] - z).astype(x.dtype) / np.maximum(shading.t[part], 1e-3), 0.02
     )
@@ -123,6 +127,7 @@ def _ground(
     skin, face = ground_texture(world.street, x, y, z, footprint[part], world.light.seed)
     normal = np.zeros((3, len(x)), x.dtype)
     normal[2] = 1
+    # A kerb's face looks towards the roadway: against the gradient of the distance from it.
     kerb_faces = np.flatnonzero(face)
     if len(kerb_faces):
         step, place = 0.01, (x[kerb_faces].astype(np.float64), y[kerb_faces].astype(np.float64))
@@ -143,6 +148,7 @@ class SunMap:
 
     def sunlight(self, points: Floats, normals: Floats) -> Floats:
         """(N,) share of sunlight that reaches world points (3, N); 1 outside the map."""
+        # A little off the surface, so that it does not shade itself; then into the map's pixels.
         matrix = invert(self.rays.pose)
         start = [point + normal * 0.09 for point, normal in zip(points, normals, strict=True)]
         x, y, depth = (
@@ -157,6 +163,8 @@ class SunMap:
             0.2,
         )
         slack = 0.06 + _SUN_DISTANCE / self.rays.focal * np.sqrt(np.maximum(1 / cosine**2 - 1, 0))
+        # In shade where the map holds something nearer to the sun: a larger 1 / depth. Four places
+        # around the pixel soften the edge.
         limit = 1 / (depth - slack)
         light = np.zeros_like(u)
         for du, dv in ((0.0, 0.0), (-0.7, 0.3), (0.3, 0.7), (0.5, -0.6)):
@@ -173,12 +181,15 @@ class SunMap:
 
 def sun_map(world: World, start: float, end: float) -> SunMap:
     """Shadows of everything that does not move, along the street from s = `start` to `end`."""
+    # The part of the world that is to be covered: a band along the street, up to 9 m high.
     marks = [
         world.street.to_world(s, d)[:2] for s in np.linspace(start, end, 9) for d in (-32.0, 32.0)
     ]
     ground = np.array([[x, y, z] for x, y in marks for z in (0.0, 9.0)])
     centre = ground.mean(axis=0)
     along = np.subtract(world.street.to_world(end, 0)[:2], world.street.to_world(start, 0)[:2])
+    # A camera far away in the direction of the sun, looking along its light, its rows along the
+    # street.
     forward = -world.light.sun
     right = np.append(along, 0.0) / np.linalg.norm(along)
     down = np.cross(forward, right)
@@ -186,6 +197,7 @@ def sun_map(world: World, start: float, end: float) -> SunMap:
     world_from_sun = np.eye(4)
     world_from_sun[:3, :3] = np.column_stack([np.cross(down, forward), down, forward])
     world_from_sun[:3, 3] = centre - _SUN_DISTANCE * forward
+    # The smallest image that holds the band, 2 m more on every side.
     local = transform(invert(world_from_sun), ground)[:, :2]
     low, high = local.min(axis=0) - 2, local.max(axis=0) + 2
     pitch = max(_SUN_PIXEL, float((high - low).max()) / 4096)
@@ -204,6 +216,7 @@ def contact(placement: Placement, rays: PinholeRays, shading: Shading) -> Floats
     if len(run) == 0:
         return share
     ground = slice(shading.starts[run[0]], shading.starts[run[0] + 1])
+    # For every pixel its ground hit's position in `shading`, -1 where it shows no ground.
     place = np.full(len(share), -1, np.int64)
     place[shading.order[ground]] = np.arange(ground.start, ground.stop)
     place = place.reshape(rays.shape)
@@ -212,6 +225,7 @@ def contact(placement: Placement, rays: PinholeRays, shading: Shading) -> Floats
         hits = hits[hits >= 0]
         low, high = placement.solids[number].shape.bounds()
         x, y, _ = points_of(invert(placement.poses[number]) @ rays.pose, shading, hits)
+        # Distance to the solid's base, a rectangle in its own frame; darkness falls off with it.
         dx = np.maximum(np.maximum(float(low[0]) - x, x - float(high[0])), 0)
         dy = np.maximum(np.maximum(float(low[1]) - y, y - float(high[1])), 0)
         share[hits] *= 1 - 0.62 * np.exp(-np.sqrt(dx * dx + dy * dy) / reach)

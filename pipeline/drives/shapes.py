@@ -82,9 +82,11 @@ class Foliage:
         """The front of the crown where it has leaves, else its back where that has, else
         nothing."""
         best = np.zeros(rays.shape, rays.x.dtype)
+        # Crossings of the smooth crown, of rays that meet it ahead of the sensor.
         front, back = Ellipsoid(self.radii).roots(origin, matrix, rays)
         crossings = np.flatnonzero(front > 0)
         directions = [rays.linear(row).reshape(-1)[crossings] for row in matrix]
+        # The front is written last: where both sides have leaves it covers the back.
         for side in (back, front):
             s = side.reshape(-1)[crossings]
             positive = s > 0
@@ -92,6 +94,7 @@ class Foliage:
             x, y, z = (
                 o + direction * t for o, direction in zip(origin.tolist(), directions, strict=True)
             )
+            # Density has unit deviation: the threshold rises with the share that is to be open.
             leaf = positive & (self.leaves(x, y, z) > 2.4 * self.share - 1.2)
             best.reshape(-1)[crossings[leaf]] = s[leaf]
         return best
@@ -140,17 +143,20 @@ def extrusion(
         base: height above which the sides lean.
     """
     corners = np.array(outline)
+    # Counter-clockwise from -y, so the outward normal of an edge (dx, dz) is (dz, -dx).
     edges = np.roll(corners, -1, axis=0) - corners
     normals = np.column_stack([edges[:, 1], np.zeros(len(edges)), -edges[:, 0]])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     offsets = normals[:, 0] * corners[:, 0] + normals[:, 2] * corners[:, 1]
     if (corners @ normals[:, [0, 2]].T > offsets + 1e-9).any():
         raise ValueError(f"outline {outline} is not convex and counter-clockwise")
+    # Sides: +-y + lean * (z - base) <= half, scaled to a unit normal.
     length = np.hypot(1, lean)
     sides = np.array(
         [[0, side / length, lean / length, (half + lean * base) / length] for side in (-1, 1)]
     )
     planes = np.concatenate([np.column_stack([normals, offsets]), sides])
+    # The widest place is the lowest.
     width = half + lean * (base - corners[:, 1].min())
     low = np.array([corners[:, 0].min(), -width, corners[:, 1].min()])
     high = np.array([corners[:, 0].max(), width, corners[:, 1].max()])
@@ -161,6 +167,7 @@ def tube(
     start: tuple[float, float, float], end: tuple[float, float, float], bottom: float, top: float
 ) -> tuple[Frustum, Pose]:
     """A frustum from `start` to `end` and its pose."""
+    # Pitch takes +z down towards the axis, yaw then turns it to the axis's azimuth.
     axis = np.subtract(end, start)
     length = float(np.linalg.norm(axis))
     pitch = float(np.arctan2(np.hypot(axis[0], axis[1]), axis[2]))

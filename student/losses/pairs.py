@@ -15,6 +15,8 @@ def unit(features: Tensor) -> Tensor:
     gradient."""
     features = features.float()
     square = features.square().sum(-1, keepdim=True)
+    # x / |x| by 1 / sqrt(x . x); for a zero vector by 1 instead, masked out, so that no gradient
+    # passes through the infinite slope at zero.
     nonzero = square > _TINY**2
     return features * torch.where(nonzero, square, torch.ones_like(square)).rsqrt() * nonzero
 
@@ -66,6 +68,7 @@ def pair_weights(
     """
     counts = torch.tensor([count for count in view_pairs if count], dtype=torch.int64)
     pairs = sum(view_pairs)
+    # Of a pair: 1 / (pairs of its view) / views, or 1 / pairs.
     if weighting == "view":
         share = 1 / counts.double()
         denominator = len(counts) if total is None else total
