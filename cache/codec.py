@@ -109,6 +109,9 @@ def encode(
 
     Returns:
         codes (..., C) int8 or float16, and the number of clipped values as an int64 scalar.
+
+    Raises:
+        CleverError: an int8 codec without its calibration.
     """
     if codec == "fp16":
         limit = torch.finfo(torch.float16).max

@@ -78,10 +78,11 @@ def tap_mask(view: Tensor, uv: Tensor, image_size: Tensor, grid: tuple[int, int]
     `align_corners`.
 
     Args:
-        view, uv, image_size: see `sample_tokens`.
+        view, uv, image_size: (K,), (K, 2) and (V, 2), see `sample_tokens`.
+        grid: (h, w) tokens.
 
     Returns:
-        (V, h, w) bool.
+        (V, h, w) bool on the CPU.
     """
     height, width = grid
     mask = torch.zeros(len(image_size), height, width, dtype=torch.bool)

@@ -31,6 +31,7 @@ class Student(nn.Module):
 
     @property
     def patch(self) -> int | None:
+        """Voxels in an attention patch; None for a network without attention."""
         return self.backbone.patch
 
     @property
@@ -39,6 +40,7 @@ class Student(nn.Module):
 
     @property
     def recompute(self) -> bool:
+        """Whether training computes activations again instead of keeping them, see `Backbone`."""
         return self.backbone.recompute
 
     @recompute.setter

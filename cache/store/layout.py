@@ -163,5 +163,5 @@ def text_rows(texts: Sequence[str], kind: str) -> np.ndarray:
 
 
 def row_texts(rows: np.ndarray) -> list[str]:
-    """The inverse of `text_rows`."""
+    """The texts of (rows, TEXT_BYTES) uint8: the inverse of `text_rows`."""
     return [bytes(row).rstrip(b"\0").decode() for row in rows]

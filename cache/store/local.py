@@ -33,6 +33,12 @@ def read_row(path: str, array: BlockArray, row: int, out: NDArray[Any]) -> None:
     kernel's slower copy. A file that was replaced or changed is another file: its index is read
     anew.
 
+    Args:
+        path: the shard file.
+        array: the array that it belongs to.
+        row: row inside the shard, below `SHARD_ROWS`.
+        out: (n * array.block, *array.entry) of the array's dtype, contiguous.
+
     Raises:
         CleverError: the shard is missing, damaged, or does not hold the row.
     """

@@ -131,7 +131,11 @@ class FeatureCache(Dataset[CachedFrame]):
         return int(self._table.pairs[self._rows[index], -1])
 
     def tokens(self, index: int) -> Tensor:
-        """(M, h, w, C) tokens of a frame as stored, without the rest of it."""
+        """(M, h, w, C) int8 or float16 tokens of a frame as stored, without the rest of it.
+
+        Raises:
+            CleverError: the shard is missing or damaged.
+        """
         return self._read_tokens(int(self._rows[index]))
 
     @overload

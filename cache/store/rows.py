@@ -42,8 +42,8 @@ class ShardRows:
         return self._files[key]
 
     def chunks(self, array: BlockArray, row: int) -> list[NDArray[np.uint8]]:
-        """The chunks of a row, as they are stored; raises CleverError when a file cannot be
-        read."""
+        """The chunks of a row as they are stored, (bytes,) uint8 each; raises CleverError when a
+        file cannot be read."""
         start = row % SHARD_ROWS * array.blocks
         files = [self.file(array, column) for column in range(self.columns(array))]
         return [chunk for file in files for chunk in file.chunks(start, array.blocks)]

@@ -150,8 +150,8 @@ class ShardFile:
 
     @cached_property
     def index(self) -> NDArray[np.uint64]:
-        """The shard's index (see `parse_index`); raises CleverError when it is damaged or points
-        beyond the data."""
+        """The shard's index, (inner chunks, 2) uint64 (see `parse_index`); raises CleverError when
+        it is damaged or points beyond the data."""
         index = parse_index(self.data[-self._index_bytes :].tobytes(), str(self.path))
         ends = index[(index != EMPTY).any(1)].astype(object).sum(1)  # Python numbers: no overflow
         if ends.size and ends.max() > self.data_bytes:
@@ -167,7 +167,7 @@ class ShardFile:
 
     def chunks(self, first: int, count: int) -> list[NDArray[np.uint8]]:
         """Those of the inner chunks `first` to `first + count` that were written, as they are
-        stored."""
+        stored: (bytes,) uint8 each."""
         spans = self.index[first : first + count]
         return [
             self.data[start : start + size]

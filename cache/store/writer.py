@@ -52,8 +52,8 @@ class LayerShard:
     def add_packed(
         self, record: FrameRecord, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]
     ) -> None:
-        """Store a frame whose chunks come packed from another store; no chunks for a skipped
-        one."""
+        """Store a frame whose chunks come packed from another store, (bytes,) uint8 each; no chunks
+        for a skipped one."""
         for array, parts in chunks.items():
             for number, part in enumerate(parts):
                 column, block = divmod(number, array.blocks)
@@ -101,7 +101,8 @@ class PointShard(LayerShard):
             self._writer(array, 0)
 
     def add(self, row: int, frame: Frame, pairs: Correspondences) -> None:
-        """Store one frame's points, poses and correspondences."""
+        """Store one frame's points, poses and correspondences; raises CleverError when a file
+        cannot be written."""
         size, offsets = frame.image_size, pairs.offsets.tolist()
         camera = pair_cameras(offsets)
         checksums = {
@@ -140,8 +141,8 @@ class GridShard(LayerShard):
         """Store one frame's tokens.
 
         Args:
-            codes: (cameras, h, w, channels) as `codec.encode` made them.
-            hit: (cameras, h, w), the tokens to store; for ``hit`` layers alone.
+            codes: (cameras, h, w, channels) int8 or float16 as `codec.encode` made them.
+            hit: (cameras, h, w) bool, the tokens to store; for ``hit`` layers alone.
         """
         checksums = {
             "grid": self._add_blocks(self._arrays[0], row, codes if hit is None else codes[hit])

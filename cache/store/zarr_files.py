@@ -50,6 +50,9 @@ def array_files(
     array readable. Compressed chunks carry zstd's own checksum.
 
     Args:
+        path: of the array inside the store.
+        values: of any shape; the first axis is chunked.
+        chunk_rows: rows in a chunk.
         dims: names of the dimensions.
     """
     files: dict[str, Buffer] = {}
@@ -71,7 +74,7 @@ def array_files(
 
 
 def read_array(folder: Path) -> np.ndarray:
-    """Read a small local array whole."""
+    """A small local array of any shape, read whole; raises CleverError where it is damaged."""
     try:
         return np.asarray(zarr.open_array(folder, mode="r")[...])
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # the last one is zstd's

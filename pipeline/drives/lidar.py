@@ -35,8 +35,8 @@ class SweepRays(Rays):
     def windows(
         self, corners: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Column ranges of the boxes; all columns for boxes that straddle the first column or
-        surround the sensor."""
+        """Column ranges of the boxes (P, 8, 3), see `Rays.windows`; all columns for boxes that
+        straddle the first column or surround the sensor."""
         rows, columns = self.shape
         local = transform(invert(self.pose), corners)
         middle = local.mean(axis=1)

@@ -52,8 +52,8 @@ def _at(tile: NDArray[np.float32], u: Floats, v: Floats) -> NDArray[np.float32]:
 
 
 def scramble(*cells: Floats) -> Floats:
-    """A number in [0, 1) for each combination of whole-numbered cells: the same for the same
-    cells."""
+    """A number in [0, 1) for each combination of up to three whole-numbered cells, (n,) each: the
+    same for the same cells."""
     mixture = sum(
         np.sin(cell * factor)
         for cell, factor in zip(cells, (12.9898, 78.233, 37.719), strict=False)

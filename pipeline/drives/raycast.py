@@ -103,7 +103,8 @@ class PinholeRays(Rays):
     def windows(
         self, corners: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Bounding rectangles of the boxes' parts in front of the camera."""
+        """Bounding rectangles of the parts of boxes (P, 8, 3) in front of the camera, see
+        `Rays.windows`."""
         near_plane = 0.05
         local = transform(invert(self.pose), corners)
         # The twelve edges of a box; where one crosses the near plane, the point at which it does.
@@ -142,18 +143,22 @@ class Shape(Protocol):
     """A closed surface in its own metric frame."""
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner of the bounding box."""
+        """Lower and upper corner of the bounding box, (3,) each, metres in the shape's frame."""
         ...
 
     def intersect(
         self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
     ) -> Floats:
-        """1 / t of the first hit, 0 for a miss; `matrix` (3, 3) is local_from_sensor, `origin` the
-        sensor's place."""
+        """1 / t of every ray's first hit, 0 for a miss, of the rays' shape and precision.
+
+        Args:
+            origin: (3,) the sensor's place in the shape's frame, metres.
+            matrix: (3, 3) rotation shape_from_sensor.
+        """
         ...
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
-        """Unit outward normals at points of the surface."""
+        """Unit outward normals, three (n,), at points (n,) each of the surface, in its frame."""
         ...
 
 
@@ -171,7 +176,7 @@ class Convex:
     high: NDArray[np.float64]
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner of the bounding box."""
+        """Lower and upper corner of the bounding box, (3,) each, metres."""
         return self.low, self.high
 
     def intersect(
@@ -198,7 +203,7 @@ class Convex:
         return np.where(enter > bound, enter, 0)
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
-        """Normal of the plane each point is nearest to."""
+        """Normal, three (n,), of the plane that each of n points is nearest to."""
         # Points lie on the surface: of all planes theirs has the largest signed height, about 0.
         best, face = None, np.zeros(x.shape, np.intp)
         for index, (a, b, c, offset) in enumerate(self.planes.tolist()):
@@ -219,13 +224,14 @@ class Ellipsoid:
     radii: NDArray[np.float64]
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner of the bounding box."""
+        """Lower and upper corner of the bounding box, (3,) each, metres."""
         return -self.radii, self.radii
 
     def roots(
         self, origin: NDArray[np.float64], matrix: NDArray[np.float64], rays: Rays
     ) -> tuple[Floats, Floats]:
-        """1 / t at entry and exit, NaN for a miss; entry may be negative, behind the sensor."""
+        """1 / t at entry and exit, of the rays' shape, NaN for a miss; entry may be negative,
+        behind the sensor. `origin` and `matrix` as in `Shape.intersect`."""
         # Divided by the radii the ellipsoid is the unit sphere: |o + t d|^2 = 1, in s = 1 / t
         # c s^2 + 2 (o . d) s + |d|^2 = 0 with c = |o|^2 - 1.
         o, unit_matrix = origin / self.radii, matrix / self.radii[:, None]
@@ -254,7 +260,7 @@ class Ellipsoid:
         return np.nan_to_num(np.fmax(self.roots(origin, matrix, rays)[0], 0), copy=False)
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
-        """Gradient of the quadratic form."""
+        """Gradient of the quadratic form at n points, three (n,), scaled to unit length."""
         # Gradient of (x / rx)^2 + (y / ry)^2 + (z / rz)^2, halved.
         a, b, c = (self.radii**-2.0).tolist()
         return _unit(a * x, b * y, c * z)
@@ -270,7 +276,7 @@ class Frustum:
     height: float
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner of the bounding box."""
+        """Lower and upper corner of the bounding box, (3,) each, metres."""
         radius = max(self.bottom, self.top)
         return np.array([-radius, -radius, 0.0]), np.array([radius, radius, self.height])
 
@@ -316,7 +322,7 @@ class Frustum:
         return best
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> Components:
-        """Radial on the mantle, along z on the caps."""
+        """Radial on the mantle, along z on the caps: three (n,) at n points."""
         slope = (self.bottom - self.top) / self.height
         # A point belongs to the nearer of the two surfaces; the mantle's normal leans by its slope.
         radial = np.hypot(x, y)

@@ -109,7 +109,8 @@ def _solid(
 
 
 def points_of(matrix: Pose, shading: Shading, part: slice | NDArray[np.int64]) -> list[Floats]:
-    """Hit points of a run in the frame that `matrix` maps the sensor frame to."""
+    """Hit points, three (n,) in metres, of a run or of numbered hits (n,), in the frame that
+    `matrix` (4, 4) maps the sensor frame to."""
     t = shading.t[part]
     x, y, z = shading.x[part] * t, shading.y[part] * t, shading.z[part] * t
     return [a * x + b * y + (c * z + d) for a, b, c, d in matrix[:3].tolist()]

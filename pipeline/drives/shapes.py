@@ -73,7 +73,7 @@ class Foliage:
     seed: float
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner of the bounding box."""
+        """Lower and upper corner of the bounding box, (3,) each, metres."""
         return -self.radii, self.radii
 
     def intersect(
@@ -100,7 +100,7 @@ class Foliage:
         return best
 
     def leaves(self, x: Floats, y: Floats, z: Floats) -> NDArray[np.float32]:
-        """Density of leaves at local points, about unit deviation."""
+        """(n,) density of leaves at points (n,) each of the crown's frame, about unit deviation."""
         x, y, z = x + self.seed, y + 2 * self.seed, z + 3 * self.seed
         leaves = clumps((x + 0.4 * y) * 62, (z - 0.3 * y) * 62) + clumps(
             (y - 0.4 * x) * 57, (z + 0.3 * x) * 57
@@ -112,7 +112,7 @@ class Foliage:
         return np.float32(0.42) * leaves + np.float32(0.5) * twigs
 
     def normal(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
-        """Normal of the smooth crown."""
+        """Normal of the smooth crown at n points, three (n,)."""
         return Ellipsoid(self.radii).normal(x, y, z)
 
 

@@ -66,14 +66,16 @@ class Street:
         return float(x), float(y), float(heading)
 
     def to_street(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """s and d of world points; the form for d keeps its accuracy as the curvature vanishes."""
+        """s and d, metres, of world points (n,) each; the form for d keeps its accuracy as the
+        curvature vanishes."""
         k = self.curvature
         along, across = k * x, 1 - k * y
         d = (2 * y - k * (x * x + y * y)) / (1 + np.sqrt(along * along + across * across))
         return np.arctan2(along, across) / k, d
 
     def outside(self, s: Floats, d: Floats) -> Floats:
-        """Metres outside the roadway, negative on it; street corners are rounded."""
+        """(n,) metres outside the roadway, negative on it, at s and d (n,) each; street corners are
+        rounded."""
         main = np.abs(d) - self.half_width
         distance = main
         for centre in self.crossings:
@@ -88,15 +90,15 @@ class Street:
         return distance
 
     def category(self, outside: Floats, z: Floats) -> NDArray[np.uint8]:
-        """Raw category of ground points `outside` metres from the roadway; kerbs, also their faces,
-        are pavement."""
+        """(n,) raw category of ground points `outside` (n,) metres from the roadway at heights `z`
+        (n,); kerbs, also their faces, are pavement."""
         edge = np.where(z > 0.5e-3, np.maximum(outside, 0), -1)
         is_pavement = (edge < _KERB_WIDTH) | ((edge >= self.verge) & (edge < self.frontage))
         return np.where(edge < 0, ROAD, np.where(is_pavement, PAVEMENT, GRASS)).astype(np.uint8)
 
     def intersect(self, rays: Rays, nearest: Floats) -> Floats:
-        """1 / t of the first ground hit where it may beat `nearest`, else 0; needs an origin above
-        the kerbs."""
+        """1 / t of the first ground hit where it may beat `nearest`, else 0, of the rays' shape;
+        needs an origin above the kerbs."""
         origin, descent = rays.pose[:3, 3], -rays.linear(rays.pose[2, :3])
         top = descent / float(origin[2] - KERB)
         inverse = np.zeros(rays.shape, rays.x.dtype)
@@ -135,7 +137,14 @@ class Street:
 def ground_texture(
     street: Street, x: Floats, y: Floats, z: Floats, footprint: Floats, seed: float
 ) -> tuple[Skin, NDArray[np.bool_]]:
-    """Appearance of ground points in the world frame, and which of them lie on a kerb's face."""
+    """Appearance of ground points in the world frame, and which of them lie on a kerb's face, (n,)
+    bool.
+
+    Args:
+        x, y, z: (n,) metres, world frame.
+        footprint: (n,) width in metres that a pixel covers.
+        seed: shifts the noise.
+    """
     s, d = street.to_street(x, y)
     outside = street.outside(s, d)
     category = street.category(outside, z)

@@ -59,7 +59,7 @@ class Skin:
             self.reflectance += (reflectance - self.reflectance) * share
 
     def shade(self, factor: Floats) -> None:
-        """Multiply the albedo."""
+        """Multiply the albedo by `factor` (n,), limited to [0.1, 2]."""
         self.albedo *= np.clip(factor, 0.1, 2.0)
 
 
@@ -72,18 +72,20 @@ def texture(surface: Surface) -> Skin:
 
 
 def blank(colour: Colour, gloss: float, reflectance: float, like: Floats) -> Skin:
-    """An even skin for as many points as `like` has."""
+    """An even skin for as many points as `like` (n,) has, in its precision."""
     albedo = np.repeat(np.array(colour, like.dtype)[:, None], len(like), axis=1)
     return Skin(albedo, np.full_like(like, gloss), np.full_like(like, reflectance))
 
 
 def stripe(x: Floats, half: float, footprint: Floats) -> Floats:
-    """Share of a pixel within `half` of x = 0, softened over the pixel's footprint."""
+    """(n,) share of a pixel at `x` (n,) that lies within `half` of x = 0, softened over the pixel's
+    `footprint` (n,); metres."""
     return np.clip((half - np.abs(x)) / footprint + 0.5, 0, 1) * np.minimum(1, 2 * half / footprint)
 
 
 def fade(footprint: Floats, detail: float) -> Floats:
-    """1 where a pixel resolves a detail of that many metres, falling to 0 where it does not."""
+    """(n,) 1 where a pixel of width `footprint` (n,) resolves a detail of that many metres, falling
+    to 0 where it does not."""
     return 1 / (1 + (footprint / detail) ** 2)
 
 

@@ -107,8 +107,8 @@ class Thing:
     state: str = ""
 
     def box(self, margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper corner, in the thing's frame, of the box about all solids and `margin`
-        metres more."""
+        """Lower and upper corner, (3,) each in the thing's frame, of the box about all solids and
+        `margin` metres more."""
         corners = self.model.corners.reshape(-1, 3)
         return corners.min(axis=0) - margin, corners.max(axis=0) + margin
 
@@ -130,7 +130,7 @@ class Placement:
     corners: NDArray[np.float64]
 
     def only(self, numbers: NDArray[np.int64]) -> "Placement":
-        """Some of the solids."""
+        """The solids of these `numbers`, (n,)."""
         solids = tuple(self.solids[number] for number in numbers)
         return Placement(solids, self.owner[numbers], self.poses[numbers], self.corners[numbers])
 
@@ -167,7 +167,7 @@ class World:
     global_from_world: Pose
 
     def at(self, time: float, indices: NDArray[np.int64] | None = None) -> Placement:
-        """The solids of all things, or of the chosen ones, `time` seconds after the scene's
+        """The solids of all things, or of those of `indices` (n,), `time` seconds after the scene's
         start."""
         indices = np.arange(len(self.things)) if indices is None else indices
         models = [self.things[index].model for index in indices]
@@ -193,13 +193,14 @@ class World:
         return {thing.instance: thing for thing in self.things if thing.instance}
 
     def movers(self) -> NDArray[np.int64]:
-        """Indices of the things that move."""
+        """(n,) indices of the things that move."""
         return np.flatnonzero([thing.state == "moving" for thing in self.things])
 
     def labels(
         self, hits: Hits, placement: Placement, rays: Rays
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Raw category and instance of every ray's hit; `SKY` and 0 where nothing is hit."""
+        """Raw category and instance of every ray's hit, of the rays' shape; `SKY` and 0 where
+        nothing is hit."""
         categories = np.array(
             [self.things[owner].model.category for owner in placement.owner] + [SKY, 0], np.uint8
         )
