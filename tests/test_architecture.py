@@ -19,6 +19,23 @@ def test_the_package_installs_under_one_name() -> None:
     assert set(setuptools["packages"]) == {"clever"} | names
 
 
+def test_lines_fit_into_100_characters() -> None:
+    """Also those that end in a type comment, which ruff does not count."""
+    root = Path(clever.__file__).parent
+    folders = [root / room for room in ("cache", "student", "pipeline", "cli", "tests")]
+    files = [*root.glob("*.py"), *root.glob("*.toml")]
+    files += [path for folder in folders for path in folder.rglob("*.py")]
+    files += [path for folder in folders for path in folder.rglob("*.yaml")]
+    long_lines = [
+        f"{path.relative_to(root)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 100
+    ]
+    assert len(files) > 200
+    assert not long_lines
+
+
 def test_reading_a_cache_needs_neither_dataset_nor_teacher_packages() -> None:
     """`FeatureCache` imports on a machine without nuscenes-devkit, timm or spconv."""
     code = "import sys\nfor name in ('nuscenes', 'timm', 'spconv'): sys.modules[name] = None\n"

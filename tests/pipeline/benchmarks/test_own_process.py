@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ def test_the_result_comes_from_another_process() -> None:
     ("work", "argument", "code"), [(signal.raise_signal, signal.SIGKILL, -9), (int, "x", 1)]
 )
 def test_a_process_that_dies_is_one_line(
-    work: object, argument: object, code: int, capfd: pytest.CaptureFixture[str]
+    work: Callable[..., object], argument: object, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CleverError) as failure:
-        in_own_process("memory of full", "use a smaller `batch_size`", work, argument)  # type: ignore[arg-type]
+        in_own_process("memory of full", "use a smaller `batch_size`", work, argument)
     assert str(failure.value) == (
         f"memory of full: the process that measured it ended with code {code}; see what it "
         "printed; if it was killed, use a smaller `batch_size`"
