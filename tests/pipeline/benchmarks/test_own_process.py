@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_the_result_comes_from_another_process() -> None:
     ("work", "argument", "code"), [(signal.raise_signal, signal.SIGKILL, -9), (int, "x", 1)]
 )
 def test_a_process_that_dies_is_one_line(
-    work: Callable[..., object], argument: object, code: int, capfd: pytest.CaptureFixture[str]
+    work: Callable[[Any], Any], argument: Any, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CleverError) as failure:
         in_own_process("memory of full", "use a smaller `batch_size`", work, argument)
