@@ -194,12 +194,14 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
     if not workers and not settings.scheduler:
         yield stage
         return
-    from .stage_one import workers as dask_workers  # Dask takes a second to import
+    # Dask takes a second to import.
+    from .stage_one.cluster import connect, device_of_workers
+    from .stage_one.workers import Assignment, Workers
 
     device = "cpu" if settings.scheduler else choose_device(settings.device).type
-    with dask_workers.connect(workers, settings.scheduler, device) as client:
-        device = dask_workers.device_of_workers(client, settings.device)
-        assignment = dask_workers.Assignment(
+    with connect(workers, settings.scheduler, device) as client:
+        device = device_of_workers(client, settings.device)
+        assignment = Assignment(
             run=uuid.uuid4().hex,
             store=stage.store.path.absolute(),
             layer=stage.info.id,
@@ -211,7 +213,7 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
             strict=settings.strict,
         )
         root = settings.data_root.absolute() if settings.data_root else None
-        yield dask_workers.Workers(
+        yield Workers(
             client,
             assignment,
             stage.store,

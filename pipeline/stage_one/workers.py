@@ -1,30 +1,18 @@
-"""Stage one on Dask workers: the same shards with the same bytes, on the cores and GPUs of one
-machine or of many."""
+"""Stage one as tasks on Dask workers: the same shards with the same bytes, on the cores and GPUs of
+one machine or of many."""
 
-import logging
-import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from distributed import (
-    Client,
-    Event,
-    Future,
-    KilledWorker,
-    Nanny,
-    Scheduler,
-    SpecCluster,
-    as_completed,
-    wait,
-)
+from distributed import Client, Event, Future, wait
 
 from ...cache.codec import Statistics
 from ...cache.store.records import commit_path
@@ -32,21 +20,16 @@ from ...cache.store.store import Store
 from ...cache.teacher import TeacherSettings, load_teacher
 from ...errors import CleverError
 from ..datasets import LidarDataset
-from ..device import choose_device, cores
+from ..device import choose_device
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
+from .cluster import LOOK, finished, result_of, worker_threads
 from .fill import StageOne
 from .frames import FrameReader
 
-PATIENCE = 10.0
-"""Seconds to wait for a scheduler to answer."""
 QUEUED = 256
 """Tasks that the scheduler knows of at any time."""
 SHARDS_A_TASK = 4
 """Longest run of shards in one task; a worker that dies loses no committed shard of it."""
-IGNORE_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-"""Run by every local worker as it starts: Ctrl-C reaches the whole process group, the driver alone
-decides."""
-
 Result = TypeVar("Result")
 
 
@@ -126,7 +109,7 @@ class Workers:
 
     def _threads(self) -> int:
         """Threads of all workers; says so when a worker is gone."""
-        workers: dict[str, int] = self.client.nthreads()  # pyright: ignore[reportAssignmentType]
+        workers = worker_threads(self.client)
         for worker in sorted(self._workers - set(workers)):
             print(f"worker {worker} is gone; others redo its shards", file=sys.stderr, flush=True)
         self._workers = set(workers)
@@ -142,15 +125,13 @@ class Workers:
             for number, part in enumerate(parts)
         )
         running: set[Future] = set(islice(tasks, QUEUED))
-        completed = as_completed(running)
         try:
-            for future in completed:
-                yield _result(future)
-                self._threads()
-                running.discard(future)
-                for task in islice(tasks, 1):
-                    running.add(task)
-                    completed.add(task)
+            while running:
+                for future in finished(self.client, running):
+                    yield result_of(future)
+                    self._threads()
+                    running.discard(future)
+                    running.update(islice(tasks, 1))
         finally:
             self._end(running)
 
@@ -158,98 +139,12 @@ class Workers:
         """Return when no task of this run writes any more."""
         if not running:
             return
-        with suppress(OSError, TimeoutError, CancelledError):
+        with suppress(OSError, CancelledError, CleverError):
             self._stop.set()
-            wait(list(running))
-
-
-def _result(future: Future) -> Any:
-    """Result of a task; everything that Dask itself may report, as one line."""
-    try:
-        return future.result()
-    except KilledWorker as error:
-        raise CleverError(
-            f"{error.allowed_failures + 1} workers died in turn on task {error.task}, most likely "
-            "out of memory; "
-            "use fewer `workers` or a smaller `batch_images`, and run the same command again to go "
-            "on"
-        ) from error
-    except CancelledError as error:
-        raise CleverError(
-            f"the Dask scheduler gave up task {future.key}; look at its log and run the same "
-            "command again to go on"
-        ) from error
-
-
-@contextmanager
-def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client]:
-    """A client of the scheduler at an address, or of a cluster of `workers` processes on this
-    machine.
-
-    Raises:
-        CleverError: no scheduler answers at that address.
-    """
-    if scheduler is None:
-        with local_cluster(workers, device) as cluster, Client(cluster) as client:
-            yield client
-        return
-    try:
-        client = Client(scheduler, timeout=PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise CleverError(
-            f"no Dask scheduler answers at {scheduler}: {error}; check `scheduler`"
-        ) from error
-    with client:
-        if not client.nthreads():
-            print(
-                f"{scheduler} has no workers yet; waiting for the first",
-                file=sys.stderr,
-                flush=True,
-            )
-            client.wait_for_workers(1)
-        yield client
-
-
-def local_cluster(workers: int, device: str) -> SpecCluster:
-    """Worker processes on this machine, which share its cores evenly; worker i has GPU i alone,
-    counted round."""
-    threads = 2 if device == "cuda" else max(1, cores() // workers)
-    options = {
-        "nthreads": threads,
-        "memory_limit": 0,
-        "preload": [IGNORE_INTERRUPT],
-        "dashboard": False,
-        "silence_logs": logging.CRITICAL,  # what matters is said here, in one line
-    }
-    workers_spec = {
-        number: {"cls": Nanny, "options": {**options, "env": worker_environment(number, device)}}
-        for number in range(workers)
-    }
-    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
-    scheduler = {"cls": Scheduler, "options": address}
-    return SpecCluster(
-        workers=workers_spec,
-        scheduler=scheduler,
-        silence_logs=logging.CRITICAL,  # pyright: ignore[reportArgumentType]
-    )
-
-
-def worker_environment(number: int, device: str) -> dict[str, str]:
-    """Environment of local worker `number`: its GPU, out of those that this process may use."""
-    if device != "cuda":
-        return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(gpu) for gpu in range(torch.cuda.device_count())]
-    return {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
-
-
-def device_of_workers(client: Client, device: str) -> str:
-    """``cuda`` or ``cpu``: where the workers will run the teacher."""
-    return client.submit(_device, device, pure=False).result()
-
-
-def _device(name: str) -> str:
-    return choose_device(name).type
+            while running and worker_threads(self.client):
+                with suppress(TimeoutError):
+                    wait(list(running), LOOK)
+                    return
 
 
 def _split(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:

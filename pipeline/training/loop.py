@@ -20,7 +20,7 @@ from ..team import Team
 from .batches import Batch, FrameOrder
 from .finite import FiniteCheck
 from .job import Job
-from .loader import batch_loader
+from .loader import load_batches
 from .log import TrainingLog
 from .signals import INTERRUPTED, StopRequest
 from .state import TrainingProgress
@@ -97,8 +97,9 @@ class Fit:
         the device, so that the host never waits for it; before anything is saved it has been
         read."""
         self.stepper.module.train()
-        loader = batch_loader(self.job, self.order, self.settings, self.team, self.progress.step)
-        batches = iter(loader)
+        batches = load_batches(
+            self.job, self.order, self.settings, self.team, self.progress.step, self.run.folder
+        )
         pending: StepReport | None = None
         started = time.monotonic()
         for number in range(self.progress.step, self.order.steps):

@@ -2,10 +2,11 @@
 numbers."""
 
 import json
+import multiprocessing
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,20 +232,96 @@ def command(cache: Path, out: Path, *more: str) -> list[str]:
 def test_a_killed_process_leaves_a_run_that_goes_on(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
+    """Killed in its ninth step, after the checkpoint of the sixth."""
     cache, out = make_cache(), tmp_path / "killed"
-    settings = ["--save-every", "3", "--epochs", "60"]
-    process = subprocess.Popen(command(cache, out, *settings), stderr=subprocess.DEVNULL)
-    while not (out / "log.jsonl").exists() or len((out / "log.jsonl").read_text().splitlines()) < 8:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    script = (
+        "import os, signal, sys\n"
+        "from clever.cli.main import main\n"
+        "from clever.pipeline.steps.distillation import DistillationStep\n"
+        "forward, steps = DistillationStep.forward, []\n"
+        "def kill(*given):\n"
+        "    steps.append(1)\n"
+        "    if len(steps) == 9:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return forward(*given)\n"
+        "DistillationStep.forward = kill\n"
+        "main()\n"
+    )
+    arguments = command(cache, out, "--save-every", "3", "--epochs", "12")[1:]
+    process = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, check=False
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert not (out / "result.json").exists()
-    given = {"epochs": 60, "batch_size": 4}
+    assert 6 <= len(records(out)) < 9
     for name in ("killed", "whole"):
-        pretrain(toy_settings(cache, tmp_path / name, **given))
+        pretrain(toy_settings(cache, tmp_path / name, epochs=12, batch_size=4))
     assert bits(out) == bits(tmp_path / "whole")
-    assert [line["step"] for line in records(out)] == list(range(1, 76))
+    assert [line["step"] for line in records(out)] == list(range(1, 16))
+
+
+@pytest.mark.slow
+def test_a_loader_process_that_dies_is_one_line(
+    make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, forward, steps = make_cache(), DistillationStep.forward, 0
+
+    def kill_loader(step: DistillationStep, *given: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            (loader,) = multiprocessing.active_children()
+            loader.kill()
+        return forward(step, *given)
+
+    monkeypatch.setattr(DistillationStep, "forward", kill_loader)
+    values = {"epochs": 12, "save_every": 2}
+    with pytest.raises(CleverError) as failure:
+        pretrain(toy_settings(cache, tmp_path / "run", workers=1, **values))
+    assert re.fullmatch(
+        r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly; if memory ran out use fewer "
+        r"`workers` or a smaller `batch_size`; the same command with `out=.*/run` goes on from the "
+        r"last checkpoint",
+        str(failure.value),
+    )
+    monkeypatch.setattr(DistillationStep, "forward", forward)
+    assert 2 <= len(records(tmp_path / "run")) < 20
+    for name in ("run", "whole"):
+        pretrain(toy_settings(cache, tmp_path / name, **values))
+    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+
+
+def test_a_frame_that_cannot_be_read_is_one_line_of_workers_too(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    cache = make_cache()
+    (shard,) = (path for path in (cache / "points/xyzi/c").rglob("*") if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:-8])
+    errors = []
+    for workers in (0, 1):
+        with pytest.raises(CleverError) as failure:
+            pretrain(toy_settings(cache, tmp_path / f"run{workers}", workers=workers))
+        errors.append(str(failure.value))
+    assert errors[0] == errors[1]
+    assert str(shard) in errors[0]
+    assert "\n" not in errors[0]
+
+
+@pytest.mark.slow
+def test_few_file_handles_are_one_line(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -n 64; exec "$@"', "-",
+         *command(make_cache(), tmp_path / "run", "--workers", "2")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == [
+        "error: 2 loader processes need 112 open files at once and this process may have 64; use "
+        "fewer --workers, or raise the limit (ulimit -n)"
+    ]
 
 
 @pytest.mark.slow

@@ -3,14 +3,16 @@ run."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from distributed import Client, SpecCluster
+from distributed import Client, Scheduler, SpecCluster
 
 from clever.cache.store.records import committed_shards
 from clever.cache.store.store import Store
@@ -18,7 +20,9 @@ from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
 from clever.pipeline.datasets import open_dataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
+from clever.pipeline.stage_one import cluster as cluster_module
 from clever.pipeline.stage_one import workers
+from clever.pipeline.stage_one.cluster import local_cluster, worker_environment
 from clever.pipeline.stage_one.plan import Plan, SampleCost, plan
 from clever.pipeline.stage_one.request import teacher_settings, worker_count
 
@@ -49,7 +53,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SpecCluster]:
-    with workers.local_cluster(2, "cpu") as running:
+    with local_cluster(2, "cpu") as running:
         yield cast(SpecCluster, running)
 
 
@@ -72,30 +76,67 @@ def drive(write_kitti: Writes, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
 class Background(threading.Thread):
     """Runs stage one beside the test."""
 
-    def __init__(self, wanted: CacheTeacherSettings) -> None:
+    def __init__(self, job: CacheTeacherSettings) -> None:
         super().__init__()
-        self.wanted, self.summary, self.error = wanted, None, None
+        self.settings = job
+        self.summary: CacheSummary | None = None
+        self.error: CleverError | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.summary: CacheSummary | None = cache_teacher(self.wanted)
+            self.summary = cache_teacher(self.settings)
         except CleverError as error:
-            self.error: CleverError | None = error
-
-    def wait_for_shard(self) -> None:
-        """Return when a shard of the teacher is committed, and others are not."""
-        while self.is_alive() and not list(
-            self.wanted.store.glob("teachers/*/grid/commits/0*.json")
-        ):
-            time.sleep(0.002)
+            self.error = error
 
 
-def kill_one(client: Any) -> None:
-    """Kill a worker that is in the middle of a task."""
-    busy = [worker for worker, tasks in client.processing().items() if tasks]
-    (pid,) = client.run(os.getpid, workers=busy[:1]).values()
-    os.kill(pid, signal.SIGKILL)
+class HeldSweep:
+    """A sweep of a drive that a worker begins to read once shards are written, and waits for until
+    it is killed: it is a pipe meanwhile."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = root / "sequences/00/velodyne/000070.bin"
+        self.content = self.path.read_bytes()
+        self._ready = threading.Event()
+        run = workers.Workers.run
+
+        def run_with_pipe(*arguments: Any) -> None:  # the calibration reads the file as it is
+            self.path.unlink()
+            os.mkfifo(self.path)
+            self._ready.set()
+            run(*arguments)
+
+        monkeypatch.setattr(workers.Workers, "run", run_with_pipe)
+
+    def wait_for_reader(self) -> None:
+        """Return when a worker has opened it; put the file back for whoever comes next."""
+        assert self._ready.wait(300)
+        pipe = os.open(self.path, os.O_WRONLY)
+        whole = self.path.with_suffix(".whole")
+        whole.write_bytes(self.content)
+        whole.replace(self.path)
+        self._pipe = pipe
+
+    def kill_reader(self, client: Client) -> None:
+        """Kill the worker that waits for it."""
+        pids: Any = client.run(os.getpid)
+        own = os.fstat(self._pipe)
+        (pid,) = (pid for pid in pids.values() if _holds(pid, own))
+        os.kill(pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Let a reader that is still there see an empty file."""
+        os.close(self._pipe)
+
+
+def _holds(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has a file open."""
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if os.path.samestat(handle.stat(), file):
+                return True
+    return False
 
 
 @pytest.mark.slow
@@ -104,14 +145,16 @@ def test_two_workers_of_whom_one_dies_write_the_same_bytes(
     cluster: SpecCluster,
     client: Client,
     tmp_path: Path,
-    capfd: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     root, alone = drive
+    sweep = HeldSweep(root, monkeypatch)
     job = Background(settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address))
-    job.wait_for_shard()
+    sweep.wait_for_reader()
     layer = Store(tmp_path / "store.zarr").teachers()[0].id
-    assert len(committed_shards(tmp_path / "store.zarr", layer)) < -(-FRAMES // 16)
-    kill_one(client)
+    assert 4 not in committed_shards(tmp_path / "store.zarr", layer)  # the shard of frame 70
+    sweep.kill_reader(client)
     job.join()
     assert job.error is None
     assert job.summary
@@ -122,19 +165,91 @@ def test_two_workers_of_whom_one_dies_write_the_same_bytes(
 
 @pytest.mark.slow
 def test_shards_on_which_workers_keep_dying_are_one_line(
-    drive: tuple[Path, dict[str, bytes]], cluster: SpecCluster, client: Client, tmp_path: Path
+    drive: tuple[Path, dict[str, bytes]],
+    cluster: SpecCluster,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root, alone = drive
-    scheduler: Any = cluster.scheduler
-    allowed, scheduler.allowed_failures = scheduler.allowed_failures, 0
+    monkeypatch.setattr(cast(Any, cluster.scheduler), "allowed_failures", 0)
+    sweep = HeldSweep(root, monkeypatch)
     job = Background(settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address))
-    job.wait_for_shard()
-    kill_one(client)
+    sweep.wait_for_reader()
+    sweep.kill_reader(client)
     job.join()
-    scheduler.allowed_failures = allowed
     assert "1 workers died in turn on task clever_fill-" in str(job.error)
     assert "fewer `workers`" in str(job.error)
     assert not list((tmp_path / "store.zarr").rglob("*.part"))
+    cache_teacher(settings(root, tmp_path / "store.zarr"))
+    assert tree(tmp_path / "store.zarr") == alone
+
+
+@pytest.mark.slow
+def test_a_run_without_workers_ends_and_goes_on_later(
+    drive: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only nanny is killed, and its worker with it; nobody starts another."""
+    root, alone = drive
+    monkeypatch.setattr(cluster_module, "LOST", 0.5)
+    sweep = HeldSweep(root, monkeypatch)
+    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
+    with SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": address}) as running:
+        lonely = cast(SpecCluster, running)
+        nanny = subprocess.Popen(
+            [sys.executable, "-m", "dask", "worker", lonely.scheduler_address, "--no-dashboard"],
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+        )
+        with Client(lonely) as client:
+            client.wait_for_workers(1)
+        job = Background(settings(root, tmp_path / "a.zarr", scheduler=lonely.scheduler_address))
+        sweep.wait_for_reader()
+        nanny.kill()
+        nanny.wait()
+        job.join()
+        sweep.close()
+    assert str(job.error).startswith("no worker has been left for 0 s; look at the workers' logs")
+    layer = Store(tmp_path / "a.zarr").teachers()[0].id
+    assert 4 not in committed_shards(tmp_path / "a.zarr", layer)
+    cache_teacher(settings(root, tmp_path / "a.zarr"))
+    assert tree(tmp_path / "a.zarr") == alone
+
+
+def test_workers_that_cannot_start_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster_module, "IGNORE_INTERRUPT", "import no_such_module\n")
+    with pytest.raises(CleverError) as failure:
+        local_cluster(1, "cpu")
+    text = str(failure.value)
+    assert text.startswith("1 worker processes cannot start: ")
+    assert text.endswith("; use fewer `workers` and run the same command again")
+    assert "\n" not in text
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_few_file_handles_are_one_line(
+    drive: tuple[Path, dict[str, bytes]], tmp_path: Path
+) -> None:
+    root, alone = drive
+    command = [
+        "clever", "cache-teacher", "--dataset", "semantickitti", "--data-root", str(root),
+        "--split", "all", "--model", "resnet10t", "--weights", "random:0", "--image-size",
+        "128x256", "--device", "cpu", "--workers", "2", "--cache", str(tmp_path / "store.zarr"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -n 64; exec "$@"', "-", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: 2 worker processes need 72 open files at once and this process may have 64; use "
+        "fewer --workers, or raise the limit (ulimit -n)\n"
+    )
     cache_teacher(settings(root, tmp_path / "store.zarr"))
     assert tree(tmp_path / "store.zarr") == alone
 
@@ -194,7 +309,7 @@ def test_no_scheduler_there(
     write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_kitti({"00": 1})
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr(cluster_module, "PATIENCE", 0.5)
     with pytest.raises(CleverError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         cache_teacher(settings(root, tmp_path / "store.zarr", scheduler="tcp://127.0.0.1:1"))
     with pytest.raises(CleverError, match="give one of them"):
@@ -207,13 +322,11 @@ def test_a_gpu_for_every_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    given = [
-        workers.worker_environment(number, "cuda")["CUDA_VISIBLE_DEVICES"] for number in range(6)
-    ]
-    assert given == ["0", "1", "2", "3", "0", "1"]
+    gpus = [worker_environment(number, "cuda")["CUDA_VISIBLE_DEVICES"] for number in range(6)]
+    assert gpus == ["0", "1", "2", "3", "0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
-    assert workers.worker_environment(1, "cuda") == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
-    assert workers.worker_environment(1, "cpu") == {}
+    assert worker_environment(1, "cuda") == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
+    assert worker_environment(1, "cpu") == {}
     wanted = settings(tmp_path, tmp_path, device="auto")
     counts = [
         worker_count(wanted.model_copy(update=update))
