@@ -7,7 +7,9 @@ from ..pipeline.settings.rankme import RankmeSettings
 
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoResult
+    from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.features import FeaturesSummary
+    from ..pipeline.finetune import FinetuneResult
     from ..pipeline.rankme import RankmeResult
 
 BAD_FRAMES = 3
@@ -30,6 +32,18 @@ def print_features(_: JobSettings, result: "FeaturesSummary") -> int:
     """Print what was written; bad files make another exit code."""
     print(result)
     return BAD_FRAMES if result.bad else 0
+
+
+def print_evaluation(_: JobSettings, result: "SegmentationResult") -> int:
+    """Print figures; frames that could not be measured make another exit code."""
+    print(result)
+    return BAD_FRAMES if result.bad else 0
+
+
+def print_finetuning(_: JobSettings, result: "FinetuneResult") -> int:
+    """Print figures; frames that could not be trained or measured on make another exit code."""
+    print(result)
+    return BAD_FRAMES if result.bad or result.evaluation.bad else 0
 
 
 def print_demo(_: JobSettings, result: "DemoResult") -> int:

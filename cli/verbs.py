@@ -177,14 +177,19 @@ VERBS: dict[str, Verb | Group] = {
         """Train a linear probe or the whole student with labels, then evaluate it.
 
         --mode probe freezes the backbone and trains one linear layer; --mode full trains
-        everything. --checkpoint none starts from random weights: the row to compare with.""",
+        everything. --checkpoint none starts from random weights: the row to compare with. Exit code
+        3: finished, but some frames were bad and were skipped.""",
         "pipeline.settings.finetune:FinetuneSettings",
         "pipeline.finetune:finetune",
+        "cli.printers:print_finetuning",
     ),
     "evaluate": Verb(
-        """Evaluate a fine-tuned student on a labelled split: mIoU and IoU by class.""",
+        """Evaluate a fine-tuned student on a labelled split: mIoU and IoU by class.
+
+        Exit code 3: finished, but some frames were bad and were skipped.""",
         "pipeline.settings.evaluate:EvaluateSettings",
         "pipeline.evaluate:evaluate",
+        "cli.printers:print_evaluation",
     ),
     "rankme": Verb(
         """Measure a student without labels: RankMe and matrix rank of its features.

@@ -139,6 +139,7 @@ def _probe(
                 "data_root": drives,
                 "version": "v1.0-mini",
                 "mode": "probe",
+                "recipe": "scalr",
                 "epochs": settings.probe_epochs,
                 "batch_size": 4,
                 "lr": PROBE_LEARNING_RATE,

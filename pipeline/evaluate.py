@@ -12,16 +12,18 @@ from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from .datasets import IGNORE, LidarDataset, open_dataset
+from .datasets.base import class_mean
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
+from .settings.choices import ClassMean
 from .settings.evaluate import EvaluateSettings
 from .steps.labelled import BadFrame, describe, labelled_indices, scenes_of
 
-RULE = (
-    "one confusion matrix over all labelled points; "
-    "mIoU over the classes that occur in labels or predictions"
-)
+RULES: dict[ClassMean, str] = {
+    "present": "mean over the classes that occur in labels or predictions",
+    "all": "mean over all classes, absent ones count 0",
+}
 
 
 class SegmentationResult(BaseModel):
@@ -29,8 +31,8 @@ class SegmentationResult(BaseModel):
 
     Attributes:
         protocol: what was trained and measured on what, in one line.
-        rule: how the mean is taken.
-        miou: mean of `iou` where it is not None.
+        mean: over which classes the mean is taken, see `RULES`.
+        miou: mean of `iou` over the classes that are not None, or over all, where None counts 0.
         iou: by class; None for a class that occurs neither in labels nor in predictions.
         confusion: points by label (row) and prediction (column).
         points: labelled points, which alone count.
@@ -42,7 +44,7 @@ class SegmentationResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: str
-    rule: str = RULE
+    mean: ClassMean
     miou: float
     iou: dict[str, float | None]
     confusion: list[list[int]]
@@ -57,7 +59,8 @@ class SegmentationResult(BaseModel):
             f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}"
             for name, value in self.iou.items()
         ]
-        lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({self.rule}; - is none)"]
+        rule = f"{RULES[self.mean]}; one confusion matrix over all labelled points; - is none"
+        lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({rule})"]
         lines.append(
             f"{self.points} labelled points of {self.frames} frames, {self.unlabelled} without "
             "labels"
@@ -75,19 +78,28 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
     return hits / (counts.sum(0) + counts.sum(1) - hits)
 
 
+def mean_iou(iou: Tensor, mean: ClassMean) -> float:
+    """Mean of the IoU by class, (K,) float64 with NaN for an absent class, which `all` counts as 0
+    (semantic-kitti-api, Pointcept) and `present` leaves out (nuscenes-devkit)."""
+    return float(iou.nanmean() if mean == "present" else iou.nan_to_num(0).mean())
+
+
 def measure(
     predict: Callable[[PointBatch], Tensor],
     dataset: LidarDataset,
     indices: Sequence[int],
     device: torch.device,
-    protocol: str,
+    protocol: Callable[[Sequence[int]], str],
+    mean: ClassMean,
 ) -> SegmentationResult:
     """Predict every point of the frames at `indices`, one frame at a time, and compare with the
     labels.
 
     Args:
         predict: logits (N, K) of a cloud, in evaluation mode.
-        protocol: printed with the result.
+        protocol: what is printed with the result, from the indices of the frames that were
+            measured.
+        mean: over which classes.
 
     Raises:
         CleverError: no frame could be measured, or none of their points has a label.
@@ -95,31 +107,34 @@ def measure(
     classes = len(dataset.class_names)
     metric = MulticlassConfusionMatrix(classes, ignore_index=IGNORE).to(device)
     bad: list[BadFrame] = []
+    measured: list[int] = []
     with Track("evaluate", len(indices)) as track, torch.inference_mode():
         for index in indices:
             try:
                 metric.update(*_predictions(predict, dataset, index, device))
+                measured.append(index)
             except CleverError as error:
                 reason = error.reason if isinstance(error, FrameError) else str(error)
                 bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
                 notice(f"skipped frame {bad[-1].id}: {bad[-1].reason}")
             track.advance()
-    confusion = metric.compute().cpu() if len(bad) < len(indices) else torch.zeros(classes, classes)
+    confusion = metric.compute().cpu() if measured else torch.zeros(classes, classes)
     if not confusion.any():
         raise CleverError(
             f"none of {len(indices)} frames could be measured; the first: {_why(bad)}"
         )
     iou = intersection_over_union(confusion)
     return SegmentationResult(
-        protocol=protocol,
-        miou=float(iou.nanmean()),
+        protocol=protocol(measured),
+        mean=mean,
+        miou=mean_iou(iou, mean),
         iou={
             name: None if value != value else value
             for name, value in zip(dataset.class_names, iou.tolist(), strict=True)
         },
         confusion=confusion.tolist(),
         points=int(confusion.sum()),
-        frames=len(indices) - len(bad),
+        frames=len(measured),
         unlabelled=sum(not dataset.has_labels(index) for index in range(len(dataset))),
         bad=bad,
     )
@@ -143,10 +158,11 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
             f"{name}"
         )
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
-    run = Run.open(out, settings.decided(dataset=name, version=version, out=out))
+    mean = settings.mean or class_mean(dataset)
+    run = Run.open(out, settings.decided(dataset=name, version=version, mean=mean, out=out))
     device = choose_device(settings.device)
     part = "sequences" if settings.sequences else settings.split
-    result = measure_segmenter(segmenter, training, dataset, indices, part, device)
+    result = measure_segmenter(segmenter, training, dataset, indices, part, device, mean)
     run.write_result(result)
     return result
 
@@ -158,19 +174,19 @@ def measure_segmenter(
     indices: Sequence[int],
     split: str,
     device: torch.device,
+    mean: ClassMean,
 ) -> SegmentationResult:
-    """`measure` a segmenter under its own protocol, which says where scenes of its training are
-    measured on."""
-    measured = describe(dataset, indices, split)
-    seen = (
-        set(training.scenes) & set(scenes_of(dataset, indices))
-        if dataset.name == training.dataset
-        else set()
-    )
-    protocol = training.protocol(
-        f"{measured[:-1]}, {len(seen)} of its scenes seen in training)" if seen else measured
-    )
-    return measure(segmenter.to(device).eval(), dataset, indices, device, protocol)
+    """`measure` a segmenter under its own protocol, which says how many of the frames were measured
+    and where scenes of its training are among them."""
+
+    def protocol(measured: Sequence[int]) -> str:
+        words = describe(dataset, measured, split, len(indices))
+        same = dataset.name == training.dataset
+        seen = set(training.scenes) & set(scenes_of(dataset, measured)) if same else set()
+        note = f", {len(seen)} of its scenes seen in training)" if seen else ")"
+        return training.protocol(words[:-1] + note, RULES[mean])
+
+    return measure(segmenter.to(device).eval(), dataset, indices, device, protocol, mean)
 
 
 def _predictions(

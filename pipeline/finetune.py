@@ -9,14 +9,18 @@ from typing import Literal
 from ..errors import CleverError
 from ..student.augment import Augmentation
 from ..student.checkpoint import WEIGHTS
+from ..student.choices import SegmentationLoss
 from ..student.segmentation import LinearProbe
-from ..student.segmenter import Segmenter, Training
+from ..student.segmenter import Segmenter, Training, load_segmenter
 from .datasets import LidarDataset, open_dataset
+from .datasets.base import class_mean
 from .device import choose_device
-from .evaluate import SegmentationResult, measure_segmenter
+from .evaluate import SegmentationResult
 from .published import published
 from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
+from .settings.choices import ClassMean
 from .settings.finetune import FinetuneSettings
+from .settings.recipes import FinetuneRecipe, finetune_recipe
 from .starting_student import StartingStudent, starting_student
 from .steps.labelled import (
     BadFrame,
@@ -36,6 +40,7 @@ from .training.loop import fit
 from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step
+from .validation import SELECTED, Validation
 
 
 class FinetuneResult(RunResult):
@@ -68,30 +73,35 @@ class FinetunePlan:
 
     Attributes:
         start: the student to start from.
-        epochs: passes over the training frames.
-        lr: peak learning rate.
-        batch_norm: whether there is one before the linear layer.
-        augment: whether clouds are augmented and mixed.
+        recipe: what the settings say, else the named recipe; nothing is open.
+        mean: over which classes mIoU is taken.
         out: folder of the run.
     """
 
     start: StartingStudent
-    epochs: int
+    recipe: FinetuneRecipe
+    loss: SegmentationLoss
     lr: float
-    batch_norm: bool
-    augment: bool
+    mean: ClassMean
     out: Path
 
     @classmethod
-    def of(cls, settings: FinetuneSettings, start: StartingStudent, out: Path) -> "FinetunePlan":
-        """What the settings say, else what suits their mode and student."""
-        frozen = settings.mode == "probe"
+    def of(
+        cls, settings: FinetuneSettings, start: StartingStudent, mean: ClassMean, out: Path
+    ) -> "FinetunePlan":
+        """What the settings say, else the recipe, else what suits the student and the dataset."""
+        named = finetune_recipe(settings.recipe, settings.mode)
+        told = {name: getattr(settings, name) for name in FinetuneRecipe.model_fields}
+        recipe = FinetuneRecipe(
+            **dict(named) | {name: value for name, value in told.items() if value is not None}
+        )
+        backbone = start.student.backbone
         return cls(
             start=start,
-            epochs=settings.epochs or (50 if frozen else 100),
-            lr=settings.lr or start.student.backbone.peak_lr,
-            batch_norm=frozen if settings.batch_norm is None else settings.batch_norm,
-            augment=not frozen if settings.augment is None else settings.augment,
+            recipe=recipe,
+            loss=recipe.loss or backbone.finetuning_loss,
+            lr=recipe.lr or backbone.peak_lr,
+            mean=settings.mean or mean,
             out=out,
         )
 
@@ -99,16 +109,12 @@ class FinetunePlan:
         """The settings with nothing left open, as the run's folder keeps them."""
         student = self.start.student
         return settings.decided(
+            **dict(self.recipe),
             checkpoint=self.start.checkpoint,
             student=student.name,
             voxel_size=student.voxel_size,
             ptv3_form=student.ptv3_form,
-            epochs=self.epochs,
-            lr=self.lr,
-            batch_norm=self.batch_norm,
-            augment=self.augment,
-            out=self.out,
-        )
+        ).decided(loss=self.loss, lr=self.lr, mean=self.mean, out=self.out)
 
 
 def finetune(settings: FinetuneSettings) -> FinetuneResult:
@@ -118,14 +124,16 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         CleverError: no checkpoint, no labelled frames, frames in both parts, another run at
             ``out``, losses that are not finite.
     """
+    if settings.keep == "best" and not settings.val_every:
+        raise CleverError("`keep=best` needs measurements: give `val_every`")
     team = Team.join(choose_device(settings.device))
     start = _start(settings)
     student = start.student
     out = team.agree(settings.out or default_folder(f"finetune-{settings.mode}-{student.name}"))
-    plan = FinetunePlan.of(settings, start, out)
-    check_step(settings, team, settings.mix3d if plan.augment else 0)
     train = open_dataset(settings.train_part, settings.dataset)
     val = open_dataset(settings.val_part, settings.dataset)
+    plan = FinetunePlan.of(settings, start, class_mean(val), out)
+    check_step(settings, team, plan.recipe.mix3d if plan.recipe.augment else 0)
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
     with Run.training(out, plan.record(settings), team) as run:
@@ -134,66 +142,98 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             team.others_leave()
             notice(f"{run.folder} is finished already; nothing to do")
             return finished
-        indices, bad = usable(train, chosen, "check labels")
-        for frame in bad:
-            notice(f"skipped frame {frame.id}: {frame.reason}")
-        if not indices:
-            raise CleverError(
-                f"none of the {len(chosen)} training frames can be used; the first: {bad[0].reason}"
-            )
-        training = _describe(settings, plan, train, indices)
+        indices, bad = _usable_frames(train, chosen)
+        training = _describe(settings, plan, train, indices, len(chosen))
         with seeded(settings.seed, "classifier"):
-            classifier = LinearProbe(student.out_channels, len(train.class_names), plan.batch_norm)
-        segmenter = Segmenter(student, classifier)
-        progress = _train(settings, plan, segmenter, train, indices, training, run, team)
-        team.others_leave()
-        result = FinetuneResult(
-            job="finetune",
-            finished=now(),
-            seed=settings.seed,
-            seconds=progress.seconds,
-            versions=versions(),
-            student=student.name,
-            training=training,
-            losses=first_and_last(read_log(run.folder)),
-            steps=progress.step,
-            bad=bad,
-            evaluation=measure_segmenter(
-                segmenter, training, val, held_out, settings.val_split, team.device
-            ),
-            published=published(settings.dataset, settings.mode, settings.fraction),
-            device=team.device.type,
-            out=run.folder,
+            classifier = LinearProbe(
+                student.out_channels, len(train.class_names), plan.recipe.batch_norm
+            )
+        validation = Validation(
+            Segmenter(student, classifier),
+            training,
+            val,
+            held_out,
+            settings.val_split,
+            plan.mean,
+            team.device,
+            run.folder,
+            settings.keep == "best",
         )
+        progress = _train(settings, plan, validation, train, indices, run, team)
+        team.others_leave()
+        result = _result(settings, plan, validation, progress, bad)
         run.finish(result)
         return result
+
+
+def _usable_frames(dataset: LidarDataset, indices: list[int]) -> tuple[list[int], list[BadFrame]]:
+    """Training frames that can be read, and those that are reported and left out.
+
+    Raises:
+        CleverError: none can be read.
+    """
+    good, bad = usable(dataset, indices, "check labels")
+    for frame in bad:
+        notice(f"skipped frame {frame.id}: {frame.reason}")
+    if not good:
+        raise CleverError(
+            f"none of the {len(indices)} training frames can be used; the first: {bad[0].reason}"
+        )
+    return good, bad
+
+
+def _result(
+    settings: FinetuneSettings,
+    plan: FinetunePlan,
+    validation: Validation,
+    progress: TrainingProgress,
+    bad: list[BadFrame],
+) -> FinetuneResult:
+    """Measure the weights that stay, and say what the run was."""
+    training, evaluation = _kept(settings, validation)
+    alike = settings.recipe == "paper"
+    figures = published(settings.dataset, settings.mode, settings.fraction) if alike else {}
+    return FinetuneResult(
+        job="finetune",
+        finished=now(),
+        seed=settings.seed,
+        seconds=progress.seconds,
+        versions=versions(),
+        student=plan.start.student.name,
+        training=training,
+        losses=first_and_last(read_log(validation.folder)),
+        steps=progress.step,
+        bad=bad,
+        evaluation=evaluation,
+        published=figures,
+        device=validation.device.type,
+        out=validation.folder,
+    )
 
 
 def _train(
     settings: FinetuneSettings,
     plan: FinetunePlan,
-    segmenter: Segmenter,
+    validation: Validation,
     dataset: LidarDataset,
     indices: list[int],
-    training: Training,
     run: Run,
     team: Team,
 ) -> TrainingProgress:
     """Train the segmenter."""
-    frozen = settings.mode == "probe"
-    augmentation = Augmentation() if plan.augment else None
+    frozen, segmenter = settings.mode == "probe", validation.segmenter
     step = SegmentationStep(
         segmenter,
         frozen=frozen,
-        loss=settings.loss,
-        augmentation=augmentation,
-        mix3d=settings.mix3d,
+        loss=plan.loss,
+        augmentation=Augmentation() if plan.recipe.augment else None,
+        mix3d=plan.recipe.mix3d,
     )
     segmenter.student.recompute = settings.recompute
     ids = [dataset.frame_ids[index] for index in indices]
     job = Job(
         label="finetune",
-        epochs=plan.epochs,
+        epochs=plan.recipe.epochs,
         lr=plan.lr,
         step=step,
         frames=LabelledFrames(dataset, indices),
@@ -204,10 +244,29 @@ def _train(
             "student weights": _weights_digest(plan.start.checkpoint),
         },
         export=lambda folder: segmenter.save(
-            folder, training, not (frozen and (folder / WEIGHTS).exists())
+            folder, validation.training, not (frozen and (folder / WEIGHTS).exists())
         ),
+        measure=validation.measure,
+        measure_every=settings.val_every,
     )
     return fit(job, settings, run, team)
+
+
+def _kept(
+    settings: FinetuneSettings, validation: Validation
+) -> tuple[Training, SegmentationResult]:
+    """The weights that stay in the run's folder, described and measured: the last ones, or those
+    selected on the validation part."""
+    training, segmenter = validation.training, validation.segmenter
+    if settings.keep == "best":
+        epoch = validation.best_epoch()
+        note = f"weights of epoch {epoch}, selected by mIoU on the validation part"
+        training = training.with_note(note)
+        segmenter, _ = load_segmenter(validation.folder / SELECTED)
+        segmenter.save(validation.folder, training)
+    elif validation.newest:
+        return training, validation.newest
+    return training, validation.result(segmenter, training)
 
 
 def _start(settings: FinetuneSettings) -> StartingStudent:
@@ -253,25 +312,30 @@ def _training_frames(
 
 
 def _describe(
-    settings: FinetuneSettings, plan: FinetunePlan, dataset: LidarDataset, indices: list[int]
+    settings: FinetuneSettings,
+    plan: FinetunePlan,
+    dataset: LidarDataset,
+    indices: list[int],
+    expected: int,
 ) -> Training:
-    """The run in words, for the protocol line."""
-    student = plan.start.student
-    augmentation = f"augmentation, Mix3D {settings.mix3d:g}" if plan.augment else "no augmentation"
-    layer = "batch norm + linear" if plan.batch_norm else "linear"
+    """The run in words, for the protocol line; `expected` training frames were to be used."""
+    student, recipe = plan.start.student, plan.recipe
+    mixed = f"augmentation, Mix3D {recipe.mix3d:g}"
+    augmentation = mixed if recipe.augment else "no augmentation"
+    layer = "batch norm + linear" if recipe.batch_norm else "linear"
     return Training(
         dataset=dataset.name,
         version=settings.version,
         class_names=tuple(dataset.class_names),
-        batch_norm=plan.batch_norm,
+        batch_norm=recipe.batch_norm,
         head="linear probe" if settings.mode == "probe" else "full fine-tuning",
         initialisation=plan.start.origin,
-        frames=describe(dataset, indices, settings.train_split),
+        frames=describe(dataset, indices, settings.train_split, expected),
         scenes=tuple(scenes_of(dataset, indices)),
         details=(
             f"{student.name} at {student.voxel_size:g} m, {100 * settings.fraction:g} % "
             f"{settings.sampler}, "
-            f"{plan.epochs} epochs, batch {settings.batch_size}, lr {plan.lr:g}, {layer}, "
-            f"{settings.loss}, {augmentation}, seed {settings.seed}"
+            f"recipe {settings.recipe}, {recipe.epochs} epochs, batch {settings.batch_size}, "
+            f"lr {plan.lr:g}, {layer}, {plan.loss}, {augmentation}, seed {settings.seed}"
         ),
     )

@@ -6,6 +6,9 @@ StudentName = Literal["minkunet34", "minkunet18", "minkunet-tiny", "ptv3", "ptv3
 """The students; each has its line in the table of `registry`."""
 
 DistillationLoss = Literal["l2", "mse", "cosine"]
+SegmentationLoss = Literal["ce+lovasz", "ce"]
+"""Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
+
 Weighting = Literal["view", "pair"]
 
 PTv3Form = Literal["v3m1", "refreshed"]

@@ -41,12 +41,17 @@ class Training(BaseModel):
     scenes: tuple[str, ...]
     details: str
 
-    def protocol(self, test_frames: str) -> str:
-        """One line to print with a result; `evaluated` names the frames it was measured on."""
+    def with_note(self, note: str) -> "Training":
+        """The same with something to add to the details."""
+        return Training.model_validate({**dict(self), "details": f"{self.details}, {note}"})
+
+    def protocol(self, test_frames: str, mean: str) -> str:
+        """One line to print with a result; `test_frames` names the frames measured on, and `mean`
+        over which classes the mean is taken."""
         return (
             f"{self.head}, {self.dataset} {self.frames} -> {test_frames}, {self.details}, "
             f"{self.initialisation}, "
-            "no TTA, all points"
+            f"no TTA, all points, {mean}"
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
+from ..settings.choices import ClassMean
 
 IGNORE = 255
 """Training label of points that take no part in loss or metric."""
@@ -45,6 +46,12 @@ class LidarDataset(Protocol):
         """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of
         another length."""
         ...
+
+
+def class_mean(dataset: LidarDataset) -> ClassMean:
+    """How the benchmark of `dataset` takes the mean IoU: its class attribute `class_mean`, or over
+    the classes that occur where it has none."""
+    return getattr(dataset, "class_mean", "present")
 
 
 def positions(dataset: LidarDataset) -> dict[str, int]:

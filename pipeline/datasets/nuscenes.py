@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
+from ..settings.choices import ClassMean
 from .base import IGNORE
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
@@ -85,6 +86,7 @@ class NuScenesDataset:
     name: str = "nuscenes"
     cameras: tuple[str, ...] = CAMERAS
     class_names: tuple[str, ...] = CLASSES
+    class_mean: ClassMean = "present"
 
     def __init__(
         self,

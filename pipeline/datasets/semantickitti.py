@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError
+from ..settings.choices import ClassMean
 from .base import IGNORE
 from .kitti_layout import (
     Drive,
@@ -90,6 +91,7 @@ class SemanticKittiDataset:
     name: str = "semantickitti"
     cameras: tuple[str, ...] = ("image_2",)
     class_names: tuple[str, ...] = CLASSES
+    class_mean: ClassMean = "all"
 
     def __init__(
         self, root: Path | str, sequences: Sequence[str] | None = None, split: str = "train"

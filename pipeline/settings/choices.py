@@ -6,7 +6,9 @@ CameraChoice = Literal["all", "one-camera"]
 """The whole sweep and all cameras, or what one random camera sees of it (ScaLR)."""
 
 
-SegmentationLoss = Literal["ce+lovasz", "ce"]
+ClassMean = Literal["present", "all"]
+"""Mean IoU over the classes that occur in labels or predictions, or over all, where an absent class
+counts 0."""
 
 
 FrameSampler = Literal["uniform", "scenes", "stride"]

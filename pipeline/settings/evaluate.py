@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from .base import Groups
+from .choices import ClassMean
 from .dataset import DatasetName, HeldOutPart
 from .fields import Device
 
@@ -16,7 +17,7 @@ class EvaluateSettings(HeldOutPart):
     groups: ClassVar[Groups] = {
         "What to measure": (
             "checkpoint", "dataset", "data_root", "version", "split", "sequences",
-            "cameras", "dataset_option", "limit",
+            "cameras", "dataset_option", "limit", "mean",
         ),
         "Run": ("out", "device"),
     }  # fmt: skip
@@ -29,6 +30,9 @@ class EvaluateSettings(HeldOutPart):
     """Release, for datasets that have several; default: the fine-tuning run's."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N labelled frames only."""
+    mean: ClassMean | None = None
+    """Mean over the classes that occur (present), or over all, where an absent one counts 0;
+    default: as the dataset's benchmark does it: present for nuScenes, all for SemanticKITTI."""
     device: Device = "auto"
     """Where the network runs."""
     out: Path | None = None

@@ -5,11 +5,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ...student.choices import PTv3Form, StudentName
+from ...student.choices import PTv3Form, SegmentationLoss, StudentName
 from .base import Groups
-from .choices import FrameSampler, SegmentationLoss
+from .choices import ClassMean, FrameSampler
 from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
 from .fields import Count, Names
+from .recipes import FinetuneRecipeName
 from .training import TrainingSettings
 
 
@@ -21,9 +22,13 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
             "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
             "val_sequences", "cameras", "dataset_option", "fraction", "sampler",
         ),
-        "Network": ("checkpoint", "mode", "student", "voxel_size", "ptv3_form", "batch_norm"),
-        "Task": ("loss", "augment", "mix3d"),
+        "Network": (
+            "checkpoint", "mode", "recipe", "student", "voxel_size", "ptv3_form",
+            "batch_norm",
+        ),
+        "Task": ("loss", "augment", "mix3d", "mean"),
         "Optimiser": ("epochs",),
+        "Run": ("val_every", "keep"),
     }  # fmt: skip
 
     checkpoint: Literal["none"] | Path | None = None
@@ -48,25 +53,40 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     """Drives to evaluate on."""
     mode: Literal["probe", "full"] = "probe"
     """Train one linear layer on the frozen student, or everything."""
+    recipe: FinetuneRecipeName = "paper"
+    """Where all other defaults come from: the paper's recipe (one linear layer, augmentation,
+    Mix3D), or ScaLR's, for probes alone (batch norm before the layer, no augmentation). YAML files
+    in the package."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the labelled training frames."""
     sampler: FrameSampler = "uniform"
     """How they are chosen: drawn uniformly (the paper), every n-th scene (SLidR, ALSO) or every
     n-th frame."""
     epochs: Count | None = None
-    """Passes over the training frames; default: 50 for a probe, 100 for full fine-tuning (the
-    paper, A3)."""
-    loss: SegmentationLoss = "ce+lovasz"
-    """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
+    """Passes over the training frames; default: the recipe's: 50 for a probe (ScaLR 20), 100 for
+    full fine-tuning (the paper, A3)."""
+    loss: SegmentationLoss | None = None
+    """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone; default: the recipe's: both
+    but for full fine-tuning of a MinkUNet, as in Pointcept."""
     batch_norm: bool | None = None
-    """Batch norm before the linear layer (ScaLR); default: in a probe. Without it the scale of the
+    """Batch norm before the linear layer; default: the recipe's. Without it the scale of the
     features decides how fast a probe learns, and those of random weights are a hundred times
     smaller."""
     augment: bool | None = None
-    """Augment and mix the clouds; default: in full fine-tuning. A probe without computes every
-    feature once."""
-    mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Probability that two augmented frames of a batch are mixed."""
+    """Augment and mix the clouds; default: the recipe's. A probe without computes every feature
+    once."""
+    mix3d: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability that two augmented frames of a batch are mixed; default: the recipe's, 0.8 for
+    the paper's."""
+    mean: ClassMean | None = None
+    """Mean over the classes that occur (present), or over all, where an absent one counts 0;
+    default: as the dataset's benchmark does it: present for nuScenes, all for SemanticKITTI."""
+    val_every: Annotated[int, Field(ge=0)] = 25
+    """Passes between measurements on the validation part; there is one in the end. 0: that one
+    alone."""
+    keep: Literal["last", "best"] = "last"
+    """Weights that are kept and measured in the end: the last ones, or those with the best mIoU on
+    the validation part, which is then a selection on it, and said so."""
 
     @property
     def train_part(self) -> DatasetPart:

@@ -1,10 +1,8 @@
 """Settings of `clever pretrain`, and its recipes."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field
 
 from ...student.choices import (
@@ -18,6 +16,7 @@ from ...student.choices import (
 from .base import Groups
 from .choices import CameraChoice
 from .fields import Count, Names
+from .recipes import read_recipe
 from .training import TrainingSettings
 
 
@@ -108,9 +107,3 @@ class PretrainSettings(TrainingSettings):
     def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
         """The recipe's values."""
         return read_recipe(str(given.get("recipe", "clever")))
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """Settings of ``recipes/<name>.yaml`` in the package; none for a name that is not there."""
-    file = resources.files("clever.pipeline") / "recipes" / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -135,8 +135,13 @@ def scenes_of(dataset: LidarDataset, indices: Sequence[int]) -> list[str]:
     return sorted({dataset.scenes[index] for index in indices})
 
 
-def describe(dataset: LidarDataset, indices: Sequence[int], split: str) -> str:
-    """``val 08 (5 scans)``: split, scenes (counted where they are many) and frames."""
+def describe(
+    dataset: LidarDataset, indices: Sequence[int], split: str, expected: int | None = None
+) -> str:
+    """``val 08 (4 of 5 scans)``: split, scenes (counted where they are many) and frames, of the
+    `expected` ones where some are lacking."""
     scenes = scenes_of(dataset, indices)
     named = " ".join(scenes) if len(scenes) <= 10 else f"{len(scenes)} scenes"
-    return f"{split} {named} ({len(indices)} scans)"
+    lacking = expected is not None and expected != len(indices)
+    count = f"{len(indices)} of {expected}" if lacking else f"{len(indices)}"
+    return f"{split} {named} ({count} scans)"

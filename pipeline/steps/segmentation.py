@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...student.augment import Augmentation
+from ...student.choices import SegmentationLoss
 from ...student.draws import Draws
 from ...student.mix3d import mix3d
 from ...student.points import PointBatch
@@ -14,7 +15,6 @@ from ...student.segmentation import segmentation_loss
 from ...student.segmenter import Segmenter
 from ...student.student import Student
 from ..datasets import IGNORE
-from ..settings.choices import SegmentationLoss
 from ..training.job import TrainingStep
 from .labelled import (
     LabelledBatch,

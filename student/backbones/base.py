@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..choices import PTv3Form
+from ..choices import PTv3Form, SegmentationLoss
 from ..draws import Draws
 from ..voxelize import Voxels
 
@@ -19,6 +19,7 @@ class Backbone(nn.Module):
         out_channels: features a voxel.
         halvings: times that it doubles the voxel size.
         peak_lr: the highest learning rate of its schedule (Table A1).
+        finetuning_loss: of full fine-tuning, as in Pointcept's configuration of it.
         patch: voxels that attend to each other; None where there is no attention.
         ptv3_form: which PointTransformer V3 (see there); None for every other network.
         recompute: in training, compute the activations of stages or blocks again for the gradient
@@ -28,6 +29,7 @@ class Backbone(nn.Module):
     out_channels: int
     halvings: int
     peak_lr: float = 1e-3
+    finetuning_loss: SegmentationLoss = "ce"
     patch: int | None = None
     ptv3_form: PTv3Form | None = None
     recompute: bool = False

@@ -168,6 +168,7 @@ class PointTransformerV3(Backbone):
     """
 
     peak_lr = 2e-3
+    finetuning_loss = "ce+lovasz"
     ptv3_form: PTv3Form | None = "v3m1"
 
     def __init__(self, architecture: Architecture) -> None:

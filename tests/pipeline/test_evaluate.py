@@ -12,7 +12,13 @@ from torch import Tensor
 from clever.errors import CleverError
 from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
-from clever.pipeline.evaluate import SegmentationResult, evaluate, intersection_over_union, measure
+from clever.pipeline.evaluate import (
+    SegmentationResult,
+    evaluate,
+    intersection_over_union,
+    mean_iou,
+    measure,
+)
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
@@ -49,7 +55,9 @@ def count_by_hand(dataset: LidarDataset, indices: list[int]) -> tuple[list[float
 
 def test_miou_equals_counting_by_hand(make_labelled: Callable[..., LidarDataset]) -> None:
     dataset = make_labelled(NAMES)
-    result = measure(by_intensity, dataset, range(4), CPU, "test")
+    result = measure(
+        by_intensity, dataset, range(4), CPU, lambda measured: f"{list(measured)}", "present"
+    )
     expected, points = count_by_hand(dataset, [0, 1, 2, 3])
     assert list(result.iou.values()) == pytest.approx(expected)
     assert result.iou["never"] is None
@@ -63,7 +71,8 @@ def test_a_class_that_is_only_predicted_counts_as_zero() -> None:
     iou = intersection_over_union(confusion)
     assert iou.tolist()[0::2] == pytest.approx([2 / 3, 0])
     assert torch.isnan(iou[1])
-    assert float(iou.nanmean()) == pytest.approx((2 / 3 + 0 + 1) / 3)
+    assert mean_iou(iou, "present") == pytest.approx((2 / 3 + 0 + 1) / 3)
+    assert mean_iou(iou, "all") == pytest.approx((2 / 3 + 0 + 0 + 1) / 4)
 
 
 def test_ignored_points_change_nothing(make_labelled: Callable[..., LidarDataset]) -> None:
@@ -75,8 +84,12 @@ def test_ignored_points_change_nothing(make_labelled: Callable[..., LidarDataset
         ignored = torch.from_numpy(dataset.labels(next(calls)) == IGNORE)
         return torch.where(ignored[:, None], torch.tensor([0.0, 0, 0, 9]), logits)
 
-    changed = measure(wrong_where_ignored, dataset, range(4), CPU, "test")
-    assert changed == measure(by_intensity, dataset, range(4), CPU, "test")
+    changed = measure(
+        wrong_where_ignored, dataset, range(4), CPU, lambda measured: f"{list(measured)}", "present"
+    )
+    assert changed == measure(
+        by_intensity, dataset, range(4), CPU, lambda measured: f"{list(measured)}", "present"
+    )
 
 
 def test_bad_frames_are_named_and_cost_no_other(
@@ -88,13 +101,23 @@ def test_bad_frames_are_named_and_cost_no_other(
         return by_intensity(points)
 
     dataset = make_labelled(NAMES, broken=("00/000001",))
-    result = measure(predict, dataset, range(4), CPU, "test")
+    result = measure(
+        predict, dataset, range(4), CPU, lambda measured: f"{list(measured)}", "present"
+    )
     assert [(frame.id, frame.reason) for frame in result.bad] == [
         ("00/000001", "cannot read 00/000001.bin"),
         ("01/000000", "a point lies too far away"),
     ]
     assert "skipped frame 00/000001: cannot read" in capsys.readouterr().err
-    whole = measure(by_intensity, make_labelled(NAMES), [0, 2], CPU, "test")
+    whole = measure(
+        by_intensity,
+        make_labelled(NAMES),
+        [0, 2],
+        CPU,
+        lambda measured: f"{list(measured)}",
+        "present",
+    )
+    assert (result.protocol, whole.protocol) == ("[0, 2]", "[0, 2]")
     assert (result.frames, result.iou, result.miou) == (2, whole.iou, whole.miou)
 
 
@@ -102,11 +125,18 @@ def test_nothing_to_measure_is_an_error(make_labelled: Callable[..., LidarDatase
     with pytest.raises(
         CleverError, match=r"none of 1 frames could be measured; .*00/000000: cannot read"
     ):
-        measure(by_intensity, make_labelled(NAMES[:1], broken=NAMES[:1]), [0], CPU, "test")
+        measure(
+            by_intensity,
+            make_labelled(NAMES[:1], broken=NAMES[:1]),
+            [0],
+            CPU,
+            lambda measured: f"{list(measured)}",
+            "present",
+        )
     dataset = make_labelled(NAMES[:1])
     dataset.labels(0)[:] = IGNORE
     with pytest.raises(CleverError, match="no point has a label"):
-        measure(by_intensity, dataset, [0], CPU, "test")
+        measure(by_intensity, dataset, [0], CPU, str, "present")
 
 
 @pytest.fixture
@@ -144,7 +174,7 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     assert result.protocol == (
         "linear probe, semantickitti train 00 (3 scans) -> val 08 (2 scans), 50 epochs, random "
         "initialisation, "
-        "no TTA, all points"
+        "no TTA, all points, mean over all classes, absent ones count 0"
     )
     assert (result.frames, result.bad) == (2, [])
     assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder

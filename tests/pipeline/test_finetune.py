@@ -16,16 +16,18 @@ from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import FinetunePlan, finetune
 from clever.pipeline.published import published
 from clever.pipeline.runs import newest_run
-from clever.pipeline.settings.choices import SegmentationLoss
+from clever.pipeline.settings.choices import ClassMean
 from clever.pipeline.settings.dataset import DatasetPart
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
+from clever.pipeline.settings.recipes import finetune_recipe
 from clever.pipeline.starting_student import starting_student
 from clever.pipeline.steps import segmentation
 from clever.pipeline.steps.labelled import LabelledFrames, choose_frames, collate_labelled
 from clever.pipeline.steps.segmentation import SegmentationStep
 from clever.pipeline.training.seeds import seeded
 from clever.student.checkpoint import save_student
+from clever.student.choices import SegmentationLoss
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe, lovasz_softmax
 from clever.student.segmenter import Segmenter
@@ -57,6 +59,7 @@ def settings(out: Path, **changes: Any) -> FinetuneSettings:
         "voxel_size": 0.5,
         "dataset": "semantickitti",
     }
+    given |= {"recipe": "paper" if changes.get("mode") == "full" else "scalr"}
     given |= {"epochs": 3, "batch_size": 4, "device": "cpu", "out": out, **changes}
     return FinetuneSettings.resolve(None, given)
 
@@ -73,7 +76,8 @@ def bits(folder: Path) -> list[bytes]:
 
 
 def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    records = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [record["loss"] for record in records if "loss" in record]
 
 
 def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
@@ -87,9 +91,9 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     assert result.evaluation.protocol == (
         "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at "
         "0.5 m, 100 % uniform, "
-        "20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, no augmentation, seed 0, "
-        "random initialisation, "
-        "no TTA, all points"
+        "recipe scalr, 20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, "
+        "no augmentation, seed 0, random initialisation, no TTA, all points, "
+        "mean over the classes that occur in labels or predictions"
     )
 
 
@@ -177,21 +181,94 @@ def test_the_folder_keeps_what_the_settings_left_open(
     result = finetune(given)
     assert f"{tmp_path / 'run'}: 6 frames, 2 steps of 4, cpu\n" in capsys.readouterr().err
     written = FinetuneSettings.resolve(tmp_path / "run/settings.yaml", {})
-    assert written == given.decided(lr=1e-3, batch_norm=False, augment=True)
+    decided = {"lr": 1e-3, "batch_norm": False, "augment": True, "mix3d": 0.8, "loss": "ce"}
+    assert written == given.decided(**decided, mean="present")
     assert finetune(given) == result
     assert "is finished already; nothing to do" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("mode", "epochs", "probe"), [("probe", 50, True), ("full", 100, False)])
-def test_a_mode_decides_what_is_left_open(
-    tmp_path: Path, mode: str, epochs: int, probe: bool
+@pytest.mark.parametrize(
+    ("student", "mode", "recipe", "expected"),
+    [
+        ("ptv3-tiny", "probe", "paper", (50, False, True, 0.8, "ce+lovasz", 2e-3)),
+        ("minkunet-tiny", "probe", "paper", (50, False, True, 0.8, "ce+lovasz", 1e-3)),
+        ("ptv3-tiny", "full", "paper", (100, False, True, 0.8, "ce+lovasz", 2e-3)),
+        ("minkunet-tiny", "full", "paper", (100, False, True, 0.8, "ce", 1e-3)),
+        ("ptv3-tiny", "probe", "scalr", (20, True, False, 0.0, "ce+lovasz", 1e-3)),
+    ],
+)
+def test_a_recipe_decides_what_is_left_open(
+    tmp_path: Path, student: str, mode: str, recipe: str, expected: tuple[object, ...]
 ) -> None:
-    start = starting_student("none", "ptv3-tiny", 0.5, 0)
-    plan = FinetunePlan.of(settings(tmp_path, mode=mode, epochs=None), start, tmp_path)
-    assert (plan.epochs, plan.lr, plan.batch_norm, plan.augment) == (epochs, 2e-3, probe, not probe)
-    told = settings(tmp_path, mode=mode, epochs=3, lr=0.1, batch_norm=not probe, augment=probe)
-    plan = FinetunePlan.of(told, start, tmp_path)
-    assert (plan.epochs, plan.lr, plan.batch_norm, plan.augment) == (3, 0.1, not probe, probe)
+    start = starting_student("none", student, 0.5, 0)
+
+    def decided(**told: Any) -> tuple[tuple[object, ...], ClassMean]:
+        given = settings(tmp_path, mode=mode, recipe=recipe, **{"epochs": None} | told)
+        written = FinetunePlan.of(given, start, "all", tmp_path).record(given)
+        names = ("epochs", "batch_norm", "augment", "mix3d", "loss", "lr")
+        assert written.mean is not None
+        return tuple(getattr(written, name) for name in names), written.mean
+
+    assert decided() == (expected, "all")
+    told = {"epochs": 3, "batch_norm": not expected[1], "augment": not expected[2], "mix3d": 0.5}
+    told |= {"loss": "ce", "lr": 0.1, "mean": "present"}
+    assert decided(**told) == (
+        (3, not expected[1], not expected[2], 0.5, "ce", 0.1), "present"
+    )  # fmt: skip
+
+
+def test_a_recipe_of_probes_alone(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match="`recipe=scalr` has nothing for `mode=full`"):
+        finetune_recipe("scalr", "full")
+    with pytest.raises(CleverError, match="`keep=best` needs measurements"):
+        finetune(settings(tmp_path, keep="best", val_every=0))
+
+
+def validations(folder: Path) -> dict[int, float]:
+    records = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return {record["epoch"]: record["val_miou"] for record in records if "val_miou" in record}
+
+
+def test_the_validation_part_is_measured_on_the_way_and_changes_nothing(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    changes = {"mode": "full", "epochs": 5, "lr": 0.01, "save_every": 1}
+    plain = finetune(settings(tmp_path / "plain", val_every=0, **changes))
+    watched = finetune(settings(tmp_path / "watched", val_every=2, **changes))
+    assert validations(tmp_path / "plain") == {}
+    assert list(validations(tmp_path / "watched")) == [2, 4, 5]
+    assert validations(tmp_path / "watched")[5] == watched.evaluation.miou
+    assert bits(tmp_path / "plain") == bits(tmp_path / "watched")
+    assert plain.evaluation == watched.evaluation
+
+
+def test_the_best_weights_are_kept_when_asked_and_the_protocol_says_so(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    changes = {"mode": "full", "epochs": 6, "lr": 0.3, "val_every": 1, "seed": 1}
+    result = finetune(settings(tmp_path / "best", keep="best", **changes))
+    measured = validations(tmp_path / "best")
+    best = max(measured, key=lambda epoch: (measured[epoch], -epoch))
+    assert measured[best] > measured[6]  # or the test shows nothing
+    assert result.evaluation.miou == measured[best]
+    note = f"weights of epoch {best}, selected by mIoU on the validation part"
+    assert note in result.evaluation.protocol
+    again = evaluate(
+        EvaluateSettings.resolve(
+            None, {"checkpoint": tmp_path / "best", "data_root": tmp_path, "device": "cpu"}
+        )
+    )
+    assert again.confusion == result.evaluation.confusion
+    assert note in again.protocol
+
+
+def test_frames_that_cannot_be_measured_show_in_the_protocol(
+    make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    datasets["train"] = make_labelled(TRAIN, broken=(TRAIN[1],))
+    datasets["val"] = make_labelled(VAL, seed=1, broken=(VAL[0],))
+    result = finetune(settings(tmp_path / "run", epochs=1))
+    assert "(5 of 6 scans) -> val 08 (1 of 2 scans)" in result.evaluation.protocol
 
 
 def test_the_same_seed_starts_both_rows_alike(
@@ -225,7 +302,7 @@ def test_bad_training_frames_are_named_and_left_out(
     result = finetune(settings(tmp_path / "run", epochs=1))
     assert [frame.id for frame in result.bad] == [TRAIN[1], TRAIN[2]]
     assert f"skipped frame {TRAIN[2]}: no point has a training label" in capsys.readouterr().err
-    assert "(3 scans)" in result.training.frames
+    assert "(3 of 5 scans)" in result.training.frames
 
 
 def test_training_frames_are_not_measured_on(

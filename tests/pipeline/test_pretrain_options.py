@@ -13,8 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clever.errors import CleverError
 from clever.pipeline.pretrain import occupancy_task, pretrain
 from clever.pipeline.rankme import rankme
-from clever.pipeline.settings.pretrain import PretrainSettings, read_recipe
+from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.rankme import RankmeSettings
+from clever.pipeline.settings.recipes import read_recipe
 
 MakeCache = Callable[..., Path]
 
