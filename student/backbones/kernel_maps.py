@@ -40,8 +40,10 @@ class KernelMap:
     submanifold convolution every voxel meets itself: that group comes first and is not listed.
 
     Attributes:
-        inputs, outputs: (P,) int64, the voxels of the listed pairs.
-        offsets: the kernel's offset of every group, counted along x, y, z, the last one fastest.
+        inputs, outputs: (P,) int64, the voxels of the listed pairs; within a group no voxel occurs
+            twice on either side.
+        offsets: the kernel's offset of every group, counted along x, y, z, the last one fastest;
+            one without pairs has no group.
         counts: pairs of every group.
         centred: whether the first group is every voxel with itself.
         into_outputs, into_inputs: which products add up to every output, or input, voxel.
@@ -59,11 +61,10 @@ class KernelMap:
     indices: Tensor
     spatial_shape: list[int]
 
-    def groups(self, rows: Tensor, voxels: Tensor) -> tuple[Tensor, ...]:
-        """Of (V, C) the rows of `voxels`, which is `inputs` or `outputs`, by group."""
-        if not self.centred:
-            return rows.index_select(0, voxels).split(self.counts)
-        return rows, *rows.index_select(0, voxels).split(self.counts[1:])
+    @property
+    def listed(self) -> tuple[int, ...]:
+        """Pairs of every listed group."""
+        return self.counts[1:] if self.centred else self.counts
 
     def transposed(self, indices: Tensor, spatial_shape: list[int]) -> "KernelMap":
         """The map back onto the input voxels `indices`."""
@@ -91,12 +92,16 @@ def submanifold_map(
     extents = [extent + radius for extent in spatial_shape]
     keys, order = _keys(indices, extents, scenes).sort()
     first_half = _neighbours(keys, extents, radius)
-    # Offset -d pairs the same voxels the other way round.
-    pairs = first_half + [(output, input) for input, output in reversed(first_half)]
+    # Offset -d, as far behind the centre as d is before it, pairs the same voxels the other way
+    # round.
+    last = kernel**3 - 1
+    second_half = {last - offset: pair[::-1] for offset, pair in reversed(first_half.items())}
+    pairs = list((first_half | second_half).values())
     inputs, outputs = (
-        order.index_select(0, torch.cat([pair[side] for pair in pairs])) for side in (0, 1)
+        order.index_select(0, torch.cat([order[:0], *(pair[side] for pair in pairs)]))
+        for side in (0, 1)
     )
-    centre, counts = len(first_half), [voxels, *(len(input) for input, _ in pairs)]
+    counts = [voxels, *(len(input) for input, _ in pairs)]
     into_outputs = Sums.of(torch.cat([torch.arange(voxels), outputs]), voxels)
     # What the product at place p of offset d is to an input, that at p of -d is to the output.
     groups = torch.arange(sum(counts)).split(counts)
@@ -104,7 +109,7 @@ def submanifold_map(
     return KernelMap(
         inputs,
         outputs,
-        (centre, *range(centre), *range(centre + 1, kernel**3)),
+        (last // 2, *first_half, *second_half),
         tuple(counts),
         True,
         into_outputs,
@@ -114,21 +119,22 @@ def submanifold_map(
     )
 
 
-def _neighbours(keys: Tensor, extents: list[int], radius: int) -> list[tuple[Tensor, Tensor]]:
-    """(input, output) places in the sorted `keys` (V,) under every offset of the first half."""
+def _neighbours(keys: Tensor, extents: list[int], radius: int) -> dict[int, tuple[Tensor, Tensor]]:
+    """(input, output) places in the sorted `keys` (V,) by offset, for those before the centre that
+    have any."""
     beyond = torch.cat([keys, keys.new_full((1,), torch.iinfo(keys.dtype).max)])
-    offsets = range(-radius, radius + 1)
-    pairs = []
-    for x, y in ((x, y) for x in offsets for y in offsets if (x, y) <= (0, 0)):
+    steps = range(-radius, radius + 1)
+    pairs = {}
+    for number, (x, y) in enumerate((x, y) for x in steps for y in steps if (x, y) <= (0, 0)):
         sought = keys + ((x * extents[1] + y) * extents[2] - radius)
         place = torch.searchsorted(keys, sought)
-        for z in offsets:
-            if (x, y, z) == (0, 0, 0):
-                break
+        for z in range(2 * radius + 1 if (x, y) < (0, 0) else radius):
             # `place` is that of the first key not below the sought one.
             hit = beyond.index_select(0, place) == sought
             output = hit.nonzero().squeeze(1)
-            pairs.append((place.index_select(0, output), output))
+            if len(output):
+                offset = number * (2 * radius + 1) + z
+                pairs[offset] = place.index_select(0, output), output
             place, sought = place + hit, sought + 1
     return pairs
 
@@ -148,11 +154,13 @@ def halving_map(indices: Tensor, spatial_shape: list[int], scenes: int, kernel: 
     offset = (x * kernel + y) * kernel + z
     inputs = torch.argsort(offset, stable=True)
     outputs = parent.index_select(0, inputs)
+    pairs = torch.bincount(offset, minlength=kernel**3).tolist()
+    counts = [count for count in pairs if count]
     return KernelMap(
         inputs,
         outputs,
-        tuple(range(kernel**3)),
-        tuple(torch.bincount(offset, minlength=kernel**3).tolist()),
+        tuple(number for number, count in enumerate(pairs) if count),
+        tuple(counts),
         False,
         Sums.of(outputs, len(unique)),
         Sums.of(inputs, len(indices)),

@@ -25,13 +25,15 @@ def random_voxels(count: int, shape: tuple[int, int, int], scenes: int, seed: in
 
 def pairs_of(pairs: KernelMap, voxels: int) -> list[Pair]:
     """(offset, input, output) of every pair, in the order of the products."""
-    every = torch.arange(voxels)[:, None]
-    inputs, outputs = (pairs.groups(every, side) for side in (pairs.inputs, pairs.outputs))
+    itself = (torch.arange(voxels),) if pairs.centred else ()
+    inputs, outputs = (itself + side.split(pairs.listed) for side in (pairs.inputs, pairs.outputs))
     assert pairs.counts == tuple(map(len, inputs))
+    assert 0 not in pairs.counts
+    assert len(set(pairs.offsets)) == len(pairs.offsets)
     return [
         (offset, input, output)
         for offset, group, other in zip(pairs.offsets, inputs, outputs, strict=True)
-        for input, output in zip(group.flatten().tolist(), other.flatten().tolist(), strict=True)
+        for input, output in zip(group.tolist(), other.tolist(), strict=True)
     ]
 
 
