@@ -31,8 +31,12 @@ class Sums:
         torch.cumsum(torch.bincount(voxel, minlength=voxels), 0, out=starts[1:])
         return cls(torch.argsort(voxel, stable=True), starts)
 
+    def moved(self, place: Tensor) -> "Sums":
+        """The same where row r lies at `place[r]`."""
+        return Sums(place.index_select(0, self.order), self.starts)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class KernelMap:
     """Pairs of an input and an output voxel, grouped by the offset of the kernel between them.
 
@@ -49,6 +53,7 @@ class KernelMap:
         into_outputs, into_inputs: which products add up to every output, or input, voxel.
         indices: (V, 4) int32, the output voxels: scene, x, y, z.
         spatial_shape: of their grid.
+        padding: (Q,) int64, places among the listed pairs that hold none; see `padded`.
     """
 
     inputs: Tensor
@@ -60,6 +65,8 @@ class KernelMap:
     into_inputs: Sums
     indices: Tensor
     spatial_shape: list[int]
+    padding: Tensor | None = None
+    _padded: "KernelMap | None" = None
 
     @property
     def listed(self) -> tuple[int, ...]:
@@ -77,6 +84,38 @@ class KernelMap:
             indices=indices,
             spatial_shape=spatial_shape,
         )
+
+    def padded(self) -> "KernelMap":
+        """The same pairs with every listed group filled up to one of few sizes, found once.
+
+        What multiplies matrices of bfloat16 compiles a program for every size that it has not met
+        lately, which takes longer than the product. `counts` are then those sizes; the places in
+        between hold voxel 0, and no sum takes their products.
+        """
+        if self._padded is None:
+            listed = torch.tensor(self.listed, dtype=torch.int64)
+            sizes = torch.tensor([_size(count) for count in self.listed], dtype=torch.int64)
+            shift = (sizes - listed).cumsum(0) - (sizes - listed)
+            place = torch.arange(len(self.inputs)) + shift.repeat_interleave(listed)
+            empty = torch.ones(int(sizes.sum()), dtype=torch.bool).index_fill_(0, place, False)
+            first = self.counts[: int(self.centred)]
+            product = torch.cat([torch.arange(sum(first)), sum(first) + place])
+            self._padded = replace(
+                self,
+                inputs=self.inputs.new_zeros(len(empty)).index_copy_(0, place, self.inputs),
+                outputs=self.outputs.new_zeros(len(empty)).index_copy_(0, place, self.outputs),
+                counts=(*first, *sizes.tolist()),
+                into_outputs=self.into_outputs.moved(product),
+                into_inputs=self.into_inputs.moved(product),
+                padding=empty.nonzero().squeeze(1),
+            )
+        return self._padded
+
+
+def _size(count: int) -> int:
+    """The next of sixteen sizes an octave, none below 32."""
+    step = max(32, 1 << max(0, count.bit_length() - 5))
+    return -(-count // step) * step
 
 
 def submanifold_map(
@@ -113,7 +152,7 @@ def submanifold_map(
         tuple(counts),
         True,
         into_outputs,
-        Sums(mirrored.index_select(0, into_outputs.order), into_outputs.starts),
+        into_outputs.moved(mirrored),
         indices,
         spatial_shape,
     )

@@ -83,8 +83,13 @@ class _SparseConv(nn.Module):
         raise NotImplementedError
 
     def _by_torch(self, x: SparseTensor) -> SparseTensor:
+        """Under autocast in bfloat16; otherwise in the precision of the weights."""
+        dtype = self.weight.dtype
+        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+            dtype = torch.bfloat16
         pairs = self._map(x)
-        features = sparse_product(x.features.to(self.weight.dtype), self.weight, pairs)
+        with torch.autocast("cpu", enabled=False):
+            features = sparse_product(x.features.to(dtype), self.weight.to(dtype), pairs)
         return SparseTensor(features, pairs.indices, pairs.spatial_shape, x.scenes, x.maps)
 
     def _by_spconv(self, x: SparseTensor) -> SparseTensor:

@@ -22,6 +22,8 @@ def sparse_product(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor
     Products of bfloat16 are rounded to it; sums over offsets are made in float32 and rounded once.
     For a fixed number of threads the bits are always the same.
     """
+    if features.dtype == torch.bfloat16:
+        pairs = pairs.padded()
     out = _SparseProduct.apply(features, weight, pairs)
     assert isinstance(out, Tensor)
     return out
@@ -77,7 +79,10 @@ def _gathered(rows: Tensor, pairs: KernelMap, voxels: Tensor) -> Iterator[Tensor
     if pairs.centred:
         yield rows
     if not _is_wide(rows):
-        yield from rows.index_select(0, voxels).split(pairs.listed)
+        gathered = rows.index_select(0, voxels)
+        if pairs.padding is not None:
+            gathered.index_fill_(0, pairs.padding, 0)
+        yield from gathered.split(pairs.listed)
         return
     buffer = rows.new_empty(max(pairs.listed, default=0), rows.shape[1])
     for group in voxels.split(pairs.listed):
