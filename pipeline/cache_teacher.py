@@ -19,8 +19,9 @@ from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teacher
 from ..errors import CleverError
 from .datasets import LidarDataset, open_dataset
-from .device import choose_device, cores
+from .device import choose_device, cores, slow_bfloat16
 from .progress import Track
+from .runs import notice
 from .stage_one.calibration import calibration_sample
 from .stage_one.fill import StageOne
 from .stage_one.selection import recall_rows, remember_rows
@@ -103,7 +104,10 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             remember_rows(store, key, rows)
             if summary := _nothing_to_do(settings, store, request, rows):
                 return summary
-        teacher = load_teacher(teacher_settings(settings), teacher_device(settings))
+        device = teacher_device(settings)
+        if line := slow_bfloat16(settings.precision, device.type):
+            notice(line)
+        teacher = load_teacher(teacher_settings(settings), device)
         store = store or Store.open_or_create(settings.store, base)
         store.extend(ids, scenes)
         rows = store.rows_of(ids)

@@ -1,14 +1,15 @@
 """What this machine computes with: its GPU or its cores."""
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
 from ..errors import CleverError
 
-if TYPE_CHECKING:
-    pass
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""What Linux calls a processor's arithmetic in bfloat16: AVX-512, AMX, Arm."""
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cores() -> int:
@@ -27,3 +28,19 @@ def choose_device(name: str) -> torch.device:
             "`device=cuda`: torch finds no CUDA device; use `device=cpu` or repair the driver"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def slow_bfloat16(precision: str, device: str) -> str | None:
+    """A line for who asks for bf16 on a CPU that has no arithmetic for it."""
+    if precision != "bf16" or device != "cpu" or _computes_in_bfloat16():
+        return None
+    return "`precision=bf16` will be slow: this CPU has neither avx512_bf16 nor amx_bf16"
+
+
+def _computes_in_bfloat16() -> bool:
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return True  # unknown: nothing to say
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return not BFLOAT16_FLAGS.isdisjoint(flags.split())

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CleverError
+from ..device import slow_bfloat16
+from ..runs import notice
 from ..settings.training import TrainingSettings
 from ..team import Team
 from .batch_norm import share_batch_norm
@@ -193,6 +195,8 @@ def check_step(settings: TrainingSettings, team: Team, mix3d: float) -> None:
     """
     if settings.precision == "fp16" and team.device.type != "cuda":
         raise CleverError("`precision=fp16` needs a GPU; use bf16 or fp32 on a CPU")
+    if team.first and (line := slow_bfloat16(settings.precision, team.device.type)):
+        notice(line)
     parts = team.size * settings.accumulate
     if parts == 1:
         return

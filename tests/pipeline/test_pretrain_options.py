@@ -193,12 +193,13 @@ def test_the_best_pass_is_kept(make_cache: MakeCache, tmp_path: Path) -> None:
     assert last["backbone.stem.norm.num_batches_tracked"] == 6
 
 
+@pytest.mark.parametrize("student", ["minkunet-tiny", "ptv3-tiny"])
 def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(
-    make_cache: MakeCache, tmp_path: Path
+    make_cache: MakeCache, tmp_path: Path, student: str
 ) -> None:
     cache = make_cache()
     for name in ("fp32", "bf16"):
-        pretrain(settings(cache, tmp_path / name, precision=name, student="ptv3-tiny"))
+        pretrain(settings(cache, tmp_path / name, precision=name, student=student))
     exact, rough = log(tmp_path / "fp32"), log(tmp_path / "bf16")
     assert 0 < abs(rough[0]["distillation"] / exact[0]["distillation"] - 1) < 0.01
     assert rough[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)

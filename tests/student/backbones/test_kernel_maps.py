@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from clever.errors import CleverError
-from clever.student.backbones.kernel_maps import KernelMap, halving_map, submanifold_map
+from clever.student.backbones.kernel_maps import (
+    KernelMap,
+    _size,
+    halving_map,
+    submanifold_map,
+)
 from clever.student.points import PointBatch
 from clever.student.voxelize import voxelize
 
@@ -93,6 +98,44 @@ def test_halving_pairs_every_voxel_with_its_parent(kernel: int):
     back = pairs.transposed(indices, list(shape))
     assert sorted(pairs_of(back, len(indices))) == sorted((k, o, i) for k, i, o in found)
     check_sums(back, pairs_of(back, len(indices)), len(pairs.indices), len(indices))
+
+
+@pytest.mark.parametrize("count", [3, 200])
+@pytest.mark.parametrize("halving", [False, True])
+def test_padding_adds_places_and_no_pairs(count: int, halving: bool):
+    shape = (6, 7, 5)
+    indices = random_voxels(count, shape, 3)
+    if halving:
+        pairs = halving_map(indices, list(shape), 3, 2)
+    else:
+        pairs = submanifold_map(indices, list(shape), 3, 3)
+    padded = pairs.padded()
+    assert pairs.padded() is padded
+    assert padded.padding is not None
+    assert all(size % 32 == 0 and size >= 32 for size in padded.listed)
+    found = pairs_of(padded, len(indices))
+    centre = len(found) - len(padded.inputs)
+    holes = {centre + place for place in padded.padding.tolist()}
+    assert {found[hole][1:] for hole in holes} <= {(0, 0)}
+    assert [pair for row, pair in enumerate(found) if row not in holes] == pairs_of(
+        pairs, len(indices)
+    )
+    # No sum takes a hole, and each is that of the same pairs as before, in the same order.
+    for before, after in (
+        (pairs.into_inputs, padded.into_inputs),
+        (pairs.into_outputs, padded.into_outputs),
+    ):
+        assert torch.equal(before.starts, after.starts)
+        assert holes.isdisjoint(after.order.tolist())
+        assert [pairs_of(pairs, len(indices))[row] for row in before.order.tolist()] == [
+            found[row] for row in after.order.tolist()
+        ]
+
+
+def test_padded_sizes_are_few():
+    sizes = {_size(count) for count in range(1, 100_000)}
+    assert len(sizes) < 170
+    assert all(count <= _size(count) < max(count + 32, count * 1.0626) for count in range(1, 9000))
 
 
 def false_neighbours(points: PointBatch, size: float) -> tuple[int, int]:
