@@ -90,7 +90,7 @@ class Workers:
     def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
         """Fit the int8 codec on `sample` and freeze it in the store."""
         statistics: dict[int, Statistics | str] = {}
-        with closing(self._map(_statistics, _split(sample, self._threads()))) as results:
+        with closing(self._map(_statistics, task_runs(sample, self._threads()))) as results:
             for part in results:
                 statistics |= part
                 advance(len(part))
@@ -101,7 +101,7 @@ class Workers:
     ) -> None:
         """Write and commit shards of points and pairs and of the teacher's grid; see
         `StageOne.run`."""
-        shards = _split(sorted(point_shards | grid_shards), self._threads())
+        shards = task_runs(sorted(point_shards | grid_shards), self._threads())
         tasks = [(point_shards & set(part), grid_shards & set(part)) for part in shards]
         with closing(self._map(_fill, tasks)) as results:
             for frames in results:
@@ -147,7 +147,7 @@ class Workers:
                     return
 
 
-def _split(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:
+def task_runs(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:
     """Runs of `items`: long enough to overlap reading and computing, short enough that all threads
     end together."""
     size = max(1, min(SHARDS_A_TASK, len(items) // (8 * threads)))
@@ -158,7 +158,7 @@ _STAGES: dict[str, StageOne] = {}
 _BUILDING = threading.Lock()
 
 
-def _stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
+def worker_stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
     """This process's stage of a run; the one of an earlier run is dropped."""
     with _BUILDING:
         if assignment.run not in _STAGES:
@@ -189,13 +189,13 @@ def _stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
 def _statistics(
     assignment: Assignment, dataset: LidarDataset, sample: Sequence[FrameGroup]
 ) -> dict[int, Statistics | str]:
-    return _stage(assignment, dataset).statistics(sample, _stopper(assignment))
+    return worker_stage(assignment, dataset).statistics(sample, _stopper(assignment))
 
 
 def _fill(assignment: Assignment, dataset: LidarDataset, shards: tuple[set[int], set[int]]) -> int:
     """Write shards of both layers; returns the number of their frames. A worker that died may have
     done some."""
-    stage = _stage(assignment, dataset)
+    stage = worker_stage(assignment, dataset)
     stage.store.reread(assignment.layer)  # the driver may have frozen the calibration since
     layers = (stage.store.points.id, assignment.layer)
     points, grid = (

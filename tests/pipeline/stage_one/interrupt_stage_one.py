@@ -1,6 +1,9 @@
 """Kills stage one at random instants until it has died often enough, and compares what is left in
 the end.
 
+An instant is a number: of opening, renaming or removing one of the store's files, and of what comes
+just before and after making one durable. No clock decides.
+
 Not a test by itself: ``test_cache_teacher.py`` runs it with few kills. By hand, with many::
 
     python tests/pipeline/interrupt_stage_one.py DATA_ROOT FOLDER --kills 200
@@ -16,7 +19,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,8 @@ from clever.cli import main as command_line
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one.request import teacher_settings
 
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+"""Of Python's audit, which tells of them before they happen."""
 FLAGS = [
     "--dataset",
     "semantickitti",
@@ -50,42 +54,56 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def run(arguments: list[str]) -> int:
-    """`clever cache-teacher` in a fork; returns its process id."""
+def end_at(instant: int, number: int, folder: Path) -> Callable[[], int]:
+    """Send this process a signal at an instant, counted from 1; returns how many there were."""
+    count, prefix, fsync = 0, str(folder), os.fsync
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        if count == instant:
+            os.kill(os.getpid(), number)
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in EVENTS and str(arguments[0]).startswith(prefix):
+            tick()
+
+    def durable(handle: int) -> None:
+        tick()
+        fsync(handle)
+        tick()
+
+    os.fsync = durable
+    sys.addaudithook(hook)
+    return lambda: count
+
+
+def run(arguments: list[str], folder: Path, instant: int, number: int) -> tuple[int, int]:
+    """`clever cache-teacher` in a fork, which gets a signal at an instant.
+
+    Returns:
+        Exit status of the fork, minus the signal's number if one killed it; and how many instants
+        there were, 0 where it was killed.
+    """
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid:
-        return pid
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            instants = int(told.read() or 0)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), instants
     signal.signal(signal.SIGINT, signal.default_int_handler)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     sys.argv = ["clever", "cache-teacher", *arguments]
+    instants_so_far = end_at(instant, number, folder)
+    status = 99
     try:
         command_line.main()
     except SystemExit as leaving:
-        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
-    os._exit(99)
-
-
-def finish(pid: int) -> int:
-    """Exit status of a fork; minus the signal's number if one killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def interrupt(
-    start: Callable[[], int], store: Path, number: int, longest: float
-) -> tuple[int, float]:
-    """Start a run, send it a signal after at most `longest` seconds with its lock held; returns its
-    exit status."""
-    lock, delay = store.with_name(f".{store.name}.lock"), random.uniform(0, longest)
-    lock.unlink(missing_ok=True)
-    pid = start()
-    while (
-        not lock.exists() and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    ):
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(pid, number)
-    return finish(pid), delay
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    os.write(writer, str(instants_so_far()).encode())
+    os._exit(status)
 
 
 def main() -> None:
@@ -97,11 +115,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--signal", choices=["KILL", "INT"], default="KILL")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    random.seed(given.seed)
+    options = parser.parse_args()
+    random.seed(options.seed)
     torch.set_num_threads(1)
-    flags = [*FLAGS, "--data-root", str(given.root), "--split", "all"]
-    reference, store = given.folder / "reference.zarr", given.folder / "interrupted.zarr"
+    folder = options.folder.absolute()
+    flags = [*FLAGS, "--data-root", str(options.root), "--split", "all"]
+    reference, store = folder / "reference.zarr", folder / "interrupted.zarr"
     load_teacher(
         teacher_settings(
             CacheTeacherSettings.model_validate(
@@ -109,13 +128,14 @@ def main() -> None:
             )
         )
     )
-    started = time.monotonic()
-    assert finish(run([*flags, "--cache", str(reference)])) == 0
-    longest = time.monotonic() - started
-    expected, seen, died, completed = tree(reference), Counter[int](), 0, 0
-    number = signal.Signals[f"SIG{given.signal}"]
-    while died < given.kills:
-        status, _ = interrupt(lambda: run([*flags, "--cache", str(store)]), store, number, longest)
+    number = signal.Signals[f"SIG{options.signal}"]
+    status, instants = run([*flags, "--cache", str(reference)], folder, 0, number)
+    assert (status, instants > 100) == (0, True), f"{instants} instants, exit status {status}"
+    expected, shards, died, completed = tree(reference), Counter[int](), 0, 0
+    while died < options.kills:
+        status, _ = run(
+            [*flags, "--cache", str(store)], folder, random.randint(1, instants), number
+        )
         if status == 0:
             assert tree(store) == expected, "a completed store differs"
             shutil.rmtree(store)
@@ -124,18 +144,19 @@ def main() -> None:
         assert status in (-number, 130), f"exit status {status}"
         assert status != 130 or not list(store.rglob("*.part")), "Ctrl-C left parts behind"
         died += 1
-        seen[
+        shards[
             sum(
                 len(committed_shards(store, layer.name)) for layer in (store / "teachers").glob("*")
             )
         ] += 1
-    assert finish(run([*flags, "--cache", str(store)])) == 0
+    assert run([*flags, "--cache", str(store)], folder, 0, number)[0] == 0
     same = tree(store) == expected
-    shutil.rmtree(given.folder)
+    shutil.rmtree(folder)
     report = {
         "died": died,
         "completed": completed,
-        "died_with_shards": dict(sorted(seen.items())),
+        "instants": instants,
+        "died_with_shards": dict(sorted(shards.items())),
         "identical": same,
     }
     print(json.dumps(report))

@@ -295,7 +295,7 @@ def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: P
     with pytest.raises(
         CleverError, match=r"is another one: weights_sha256: stored '\w{64}', wanted '\w{64}'; give"
     ):
-        workers._stage(assignment, open_dataset(wanted, wanted.dataset))
+        workers.worker_stage(assignment, open_dataset(wanted, wanted.dataset))
 
 
 @pytest.mark.slow
@@ -342,7 +342,7 @@ def test_a_gpu_for_every_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     ("items", "threads", "longest"), [(3, 2, 1), (64, 2, 4), (1759, 8, 4), (40, 2, 2)]
 )
 def test_tasks_are_runs_of_shards(items: int, threads: int, longest: int) -> None:
-    parts = workers._split(list(range(items)), threads)
+    parts = workers.task_runs(list(range(items)), threads)
     assert [item for part in parts for item in part] == list(range(items))
     assert max(map(len, parts)) == longest
 
