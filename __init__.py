@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .pipeline.evaluate import evaluate
     from .pipeline.features import features
     from .pipeline.finetune import finetune
+    from .pipeline.import_weights import import_weights
     from .pipeline.pretrain import pretrain
     from .pipeline.rankme import rankme
     from .pipeline.repair import repair
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .pipeline.settings.evaluate import EvaluateSettings
     from .pipeline.settings.features import FeaturesSettings
     from .pipeline.settings.finetune import FinetuneSettings
+    from .pipeline.settings.import_weights import ImportWeightsSettings
     from .pipeline.settings.make_drives import MakeDrivesSettings
     from .pipeline.settings.pretrain import PretrainSettings
     from .pipeline.settings.rankme import RankmeSettings
@@ -76,6 +78,7 @@ __all__ = [
     "FinetuneSettings",
     "Frame",
     "FrameError",
+    "ImportWeightsSettings",
     "MakeDrivesSettings",
     "PointBatch",
     "PretrainSettings",
@@ -88,6 +91,7 @@ __all__ = [
     "evaluate",
     "features",
     "finetune",
+    "import_weights",
     "load_segmenter",
     "load_student",
     "make_drives",
@@ -109,6 +113,7 @@ _HOMES = {
     "pipeline.evaluate": ("evaluate",),
     "pipeline.features": ("features",),
     "pipeline.finetune": ("finetune",),
+    "pipeline.import_weights": ("import_weights",),
     "pipeline.pretrain": ("pretrain",),
     "pipeline.rankme": ("rankme",),
     "pipeline.repair": ("repair",),
@@ -119,6 +124,7 @@ _HOMES = {
     "pipeline.settings.evaluate": ("EvaluateSettings",),
     "pipeline.settings.features": ("FeaturesSettings",),
     "pipeline.settings.finetune": ("FinetuneSettings",),
+    "pipeline.settings.import_weights": ("ImportWeightsSettings",),
     "pipeline.settings.make_drives": ("MakeDrivesSettings",),
     "pipeline.settings.pretrain": ("PretrainSettings",),
     "pipeline.settings.rankme": ("RankmeSettings",),

@@ -211,6 +211,15 @@ VERBS: dict[str, Verb | Group] = {
         "cli.printers:print_features",
         ("points",),
     ),
+    "import-weights": Verb(
+        """Make a run of published Pointcept weights: SpUNet-v1m1 or PT-v3m1.
+
+        What it writes serves --checkpoint of finetune, features and rankme. Every tensor of the
+        file is accounted for; its classifier is left out. Nothing in the file is executed.""",
+        "pipeline.settings.import_weights:ImportWeightsSettings",
+        "pipeline.import_weights:import_weights",
+        arguments=("file",),
+    ),
     "make-drives": Verb(
         """Generate street drives in the nuScenes format: no download, exact labels.
 

@@ -1,0 +1,137 @@
+"""Published weights as the run of a student: what fine-tuning and features start from."""
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..errors import CleverError
+from ..student.checkpoint import save_student
+from ..student.choices import PTv3Form
+from ..student.pointcept import from_pointcept
+from .runs import Run, now, versions
+from .settings.import_weights import ImportWeightsSettings
+
+TABLES = ("state_dict", "model_point", "net")
+"""Where a checkpoint keeps its tensors: Pointcept's; ScaLR's of pre-training and of fine-tuning."""
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),  # as NumPy 2 names it
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8", "?")),
+]
+"""Numbers of NumPy, which Pointcept's trainer keeps beside its weights (the best mIoU)."""
+
+
+class ImportedWeights(BaseModel):
+    """What was imported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: Literal["import-weights"] = "import-weights"
+    finished: str
+    """UTC time, ISO 8601."""
+    versions: dict[str, str]
+    student: str
+    ptv3_form: PTv3Form | None
+    voxel_size: float
+    network: str
+    """What Pointcept calls it."""
+    source: Path
+    sha256: str
+    """Of the file."""
+    tensors: int
+    left_out: tuple[str, ...]
+    """Tensors of the classifier."""
+    out: Path
+
+    def __str__(self) -> str:
+        form = f" ({self.ptv3_form})" if self.ptv3_form else ""
+        left = f", left out: {', '.join(self.left_out)}" if self.left_out else ""
+        return (
+            f"{self.network} of Pointcept -> {self.student}{form}: {self.tensors} tensors{left}\n"
+            "input: x, y, z in metres and intensity in [0, 1] (Pointcept's coord and strength), "
+            f"voxels of {self.voxel_size:g} m, which the file does not say\n"
+            f"{self.out}"
+        )
+
+
+def import_weights(settings: ImportWeightsSettings) -> ImportedWeights:
+    """Read published weights and write them as a finished run.
+
+    Raises:
+        CleverError: the file cannot be read or holds no network that is a student here (see
+            `from_pointcept`), or `out` holds something else.
+    """
+    state = read_tensors(settings.file)
+    imported = from_pointcept(state, str(settings.file), settings.voxel_size)
+    digest = hashlib.sha256(settings.file.read_bytes()).hexdigest()
+    run = Run.open(settings.out, settings)
+    origin = f"{imported.network} of Pointcept, {settings.file.name}, sha256 {digest[:12]}"
+    save_student(run.folder, imported.student, {"origin": origin})
+    result = ImportedWeights(
+        finished=now(),
+        versions=versions(),
+        student=imported.student.name,
+        ptv3_form=imported.student.ptv3_form,
+        voxel_size=settings.voxel_size,
+        network=imported.network,
+        source=settings.file,
+        sha256=digest,
+        tensors=imported.tensors,
+        left_out=imported.left_out,
+        out=run.folder,
+    )
+    run.write_result(result)
+    return result
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU. Nothing in the file is executed.
+
+    Raises:
+        CleverError: no such file, one that holds no table of tensors, or one that cannot be read
+            without running what is in it.
+    """
+    if not path.is_file():
+        raise CleverError(f"{path} is no file; give a checkpoint (.pth, .safetensors)")
+    try:
+        content = _load(path)
+    except pickle.UnpicklingError as error:
+        raise CleverError(
+            f"{path} is no checkpoint or holds more than tensors and numbers; it is not unpickled. "
+            "If you trust it, save its tensors alone: torch.save(torch.load(FILE, "
+            'weights_only=False)["state_dict"], OUT)'
+        ) from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        raise CleverError(f"{path} cannot be read as a checkpoint; get it again") from error
+    tables = [content[name] for name in TABLES if name in content] if _is_table(content) else []
+    table = tables[0] if tables else content
+    if not _is_table(table) or not table or not all(isinstance(v, Tensor) for v in table.values()):
+        raise CleverError(
+            f"{path} holds no table of tensors, neither as a whole nor under {', '.join(TABLES)}"
+        )
+    return dict(table)
+
+
+def _is_table(content: object) -> bool:
+    return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+        # What matters of a file in another pickle protocol is said in an error, if at all.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
