@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.benchmarks import (
+    BenchmarkConvSettings,
     BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
     BenchmarkStartSettings,
@@ -12,6 +13,7 @@ from ..pipeline.settings.benchmarks import (
 )
 
 if TYPE_CHECKING:
+    from ..pipeline.benchmarks.conv import ConvSpeed
     from ..pipeline.benchmarks.step_report import StudentSpeed
     from ..pipeline.benchmarks.teacher import TeacherSpeed
 
@@ -53,6 +55,22 @@ def print_step(settings: BenchmarkStepSettings, speeds: "list[StudentSpeed]") ->
 
     print(machine_line(machine(PACKAGES)))
     print(f"\n{step_tables(speeds)}\n\nevery round: {settings.out}")
+    return 0
+
+
+def print_conv(settings: BenchmarkConvSettings, speeds: "list[ConvSpeed]") -> int:
+    """Print what a backbone takes."""
+    import torch
+
+    from ..pipeline.benchmarks.conv import PACKAGES, conv_goals, conv_table
+    from ..pipeline.benchmarks.report import machine, machine_line
+
+    print(machine_line(machine(PACKAGES)))
+    print(
+        f"\nforward and backward pass of the bare backbone, 1 frame, {torch.get_num_threads()} "
+        f"threads, {settings.rounds} rounds\n\n{conv_table(speeds)}\n"
+    )
+    print("\n".join([*conv_goals(speeds), f"every round: {settings.out}"]))
     return 0
 
 

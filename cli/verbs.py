@@ -127,6 +127,13 @@ BENCHMARK = Group(
             "pipeline.benchmarks.step:benchmark_step",
             "cli.benchmark:print_step",
         ),
+        "conv": Verb(
+            """Sparse convolution on a CPU, fp32 and bf16, beside spconv's native code: forward and
+            backward pass of a student's bare backbone.""",
+            "pipeline.settings.benchmarks:BenchmarkConvSettings",
+            "pipeline.benchmarks.conv:benchmark_conv",
+            "cli.benchmark:print_conv",
+        ),
         "occlusion": Verb(
             """Precision and recall of the occlusion test on generated drives, whose ray-cast truth
             is known.""",
