@@ -181,12 +181,28 @@ def measure_segmenter(
 
     def protocol(measured: Sequence[int]) -> str:
         words = describe(dataset, measured, split, len(indices))
-        same = dataset.name == training.dataset
-        seen = set(training.scenes) & set(scenes_of(dataset, measured)) if same else set()
-        note = f", {len(seen)} of its scenes seen in training)" if seen else ")"
-        return training.protocol(words[:-1] + note, RULES[mean])
+        notes = [
+            f", {len(shared)} of its scenes seen in {what}"
+            for what, shared in seen_scenes(training, dataset, measured).items()
+        ]
+        return training.protocol(f"{words[:-1]}{''.join(notes)})", RULES[mean])
 
     return measure(segmenter.to(device).eval(), dataset, indices, device, protocol, mean)
+
+
+def seen_scenes(
+    training: Training, dataset: LidarDataset, indices: Sequence[int]
+) -> dict[str, set[str]]:
+    """Scenes of some frames that the segmenter has seen before, in ``training`` (with labels) or
+    ``pre-training``; nothing where it has seen none."""
+    scenes = set(scenes_of(dataset, indices))
+    parts = {
+        "training": scenes & set(training.scenes) if dataset.name == training.dataset else set(),
+        "pre-training": scenes & set(training.pretraining_scenes)
+        if dataset.name == training.pretraining
+        else set(),
+    }
+    return {what: shared for what, shared in parts.items() if shared}
 
 
 def _predictions(

@@ -4,20 +4,19 @@ on others."""
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..errors import CleverError
 from ..student.augment import Augmentation
-from ..student.checkpoint import WEIGHTS
+from ..student.checkpoint import WEIGHTS, weights_digest
 from ..student.choices import SegmentationLoss
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .device import choose_device
-from .evaluate import SegmentationResult
+from .evaluate import SegmentationResult, seen_scenes
 from .published import published
-from .runs import RESULT_FILE, Run, RunResult, default_folder, newest_run, notice, now, versions
+from .runs import RESULT_FILE, Run, RunResult, newest_run, notice, now, run_folder, versions
 from .settings.choices import ClassMean
 from .settings.finetune import FinetuneSettings
 from .settings.recipes import FinetuneRecipe, finetune_recipe
@@ -41,6 +40,9 @@ from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step
 from .validation import SELECTED, Validation
+
+PLACES = frozenset({"data_root", "checkpoint"})
+"""Settings that say where a run reads, not what."""
 
 
 class FinetuneResult(RunResult):
@@ -75,7 +77,6 @@ class FinetunePlan:
         start: the student to start from.
         recipe: what the settings say, else the named recipe; nothing is open.
         mean: over which classes mIoU is taken.
-        out: folder of the run.
     """
 
     start: StartingStudent
@@ -83,11 +84,10 @@ class FinetunePlan:
     loss: SegmentationLoss
     lr: float
     mean: ClassMean
-    out: Path
 
     @classmethod
     def of(
-        cls, settings: FinetuneSettings, start: StartingStudent, mean: ClassMean, out: Path
+        cls, settings: FinetuneSettings, start: StartingStudent, mean: ClassMean
     ) -> "FinetunePlan":
         """What the settings say, else the recipe, else what suits the student and the dataset."""
         named = finetune_recipe(settings.recipe, settings.mode)
@@ -102,7 +102,6 @@ class FinetunePlan:
             loss=recipe.loss or backbone.finetuning_loss,
             lr=recipe.lr or backbone.peak_lr,
             mean=settings.mean or mean,
-            out=out,
         )
 
     def record(self, settings: FinetuneSettings) -> FinetuneSettings:
@@ -114,7 +113,7 @@ class FinetunePlan:
             student=student.name,
             voxel_size=student.voxel_size,
             ptv3_form=student.ptv3_form,
-        ).decided(loss=self.loss, lr=self.lr, mean=self.mean, out=self.out)
+        ).decided(loss=self.loss, lr=self.lr, mean=self.mean)
 
 
 def finetune(settings: FinetuneSettings) -> FinetuneResult:
@@ -129,14 +128,16 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     team = Team.join(choose_device(settings.device))
     start = _start(settings)
     student = start.student
-    out = team.agree(settings.out or default_folder(f"finetune-{settings.mode}-{student.name}"))
     train = open_dataset(settings.train_part, settings.dataset)
     val = open_dataset(settings.val_part, settings.dataset)
-    plan = FinetunePlan.of(settings, start, class_mean(val), out)
+    plan = FinetunePlan.of(settings, start, class_mean(val))
     check_step(settings, team, plan.recipe.mix3d if plan.recipe.augment else 0)
     held_out = labelled_indices(val, settings.val_split)
     chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    with Run.training(out, plan.record(settings), team) as run:
+    inputs, record = _inputs(plan, train, chosen), plan.record(settings)
+    name = f"finetune-{settings.mode}-{student.name}"
+    out = team.agree(settings.out or run_folder(name, record, inputs, PLACES, settings.new))
+    with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(FinetuneResult)
         if finished:
             team.others_leave()
@@ -148,6 +149,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             classifier = LinearProbe(
                 student.out_channels, len(train.class_names), plan.recipe.batch_norm
             )
+        _warn_of_seen(training, val, held_out, team)
         validation = Validation(
             Segmenter(student, classifier),
             training,
@@ -159,11 +161,22 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             run.folder,
             settings.keep == "best",
         )
-        progress = _train(settings, plan, validation, train, indices, run, team)
+        progress = _train(settings, plan, validation, train, indices, inputs, run, team)
         team.others_leave()
         result = _result(settings, plan, validation, progress, bad)
         run.finish(result)
         return result
+
+
+def _warn_of_seen(training: Training, val: LidarDataset, held_out: list[int], team: Team) -> None:
+    """Say that the student has seen scenes in pre-training that it will be measured on."""
+    seen = seen_scenes(training, val, held_out).get("pre-training")
+    if seen and team.first:
+        notice(
+            f"warning: {len(seen)} of the {len(scenes_of(val, held_out))} scenes to measure on "
+            f"were seen in pre-training, e.g. {min(seen)}; a fair figure needs a student that was "
+            "pre-trained on others"
+        )
 
 
 def _usable_frames(dataset: LidarDataset, indices: list[int]) -> tuple[list[int], list[BadFrame]]:
@@ -217,6 +230,7 @@ def _train(
     validation: Validation,
     dataset: LidarDataset,
     indices: list[int],
+    inputs: dict[str, str],
     run: Run,
     team: Team,
 ) -> TrainingProgress:
@@ -239,10 +253,7 @@ def _train(
         frames=LabelledFrames(dataset, indices),
         ids=ids,
         collate=collate_labelled,
-        inputs={
-            "training frames": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-            "student weights": _weights_digest(plan.start.checkpoint),
-        },
+        inputs={**inputs, "usable frames": hashlib.sha256("\n".join(ids).encode()).hexdigest()},
         export=lambda folder: segmenter.save(
             folder, validation.training, not (frozen and (folder / WEIGHTS).exists())
         ),
@@ -284,10 +295,14 @@ def _start(settings: FinetuneSettings) -> StartingStudent:
     return start
 
 
-def _weights_digest(checkpoint: Literal["none"] | Path) -> str:
-    if checkpoint == "none":
-        return "random"
-    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()
+def _inputs(plan: FinetunePlan, dataset: LidarDataset, chosen: list[int]) -> dict[str, str]:
+    """Digests of what a run reads."""
+    ids = "\n".join(dataset.frame_ids[index] for index in chosen)
+    checkpoint = plan.start.checkpoint
+    return {
+        "training frames": hashlib.sha256(ids.encode()).hexdigest(),
+        "student weights": "random" if checkpoint == "none" else weights_digest(checkpoint),
+    }
 
 
 def _training_frames(
@@ -332,6 +347,8 @@ def _describe(
         initialisation=plan.start.origin,
         frames=describe(dataset, indices, settings.train_split, expected),
         scenes=tuple(scenes_of(dataset, indices)),
+        pretraining=plan.start.dataset,
+        pretraining_scenes=plan.start.scenes,
         details=(
             f"{student.name} at {student.voxel_size:g} m, {100 * settings.fraction:g} % "
             f"{settings.sampler}, "

@@ -6,21 +6,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.utils.data import Subset
 
 from ..cache import FeatureCache
 from ..errors import CleverError
 from ..student.augment import PRESETS
-from ..student.checkpoint import save_module, save_student
+from ..student.checkpoint import (
+    WEIGHTS,
+    load_module,
+    read_meta,
+    save_module,
+    save_student,
+    weights_digest,
+)
 from ..student.heads import ProjectionHead
 from ..student.losses.occupancy import OccupancyHead
 from ..student.queries import ALSO, PAPER, OccupancyTask
 from ..student.registry import build_student
 from .device import choose_device
 from .rankme import Ranks, student_ranks
-from .runs import Run, RunResult, default_folder, notice, now, versions
+from .runs import Run, RunResult, notice, now, run_folder, versions
 from .settings.pretrain import PretrainSettings
 from .steps.cached_frames import DistillationBatch, PairedFrames
+from .steps.cached_part import cached_part
 from .steps.distillation import DistillationStep
 from .team import Team
 from .training.job import Job
@@ -29,6 +38,9 @@ from .training.loop import fit
 from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step
+
+PLACES = frozenset({"cache", "init"})
+"""Settings that say where a run reads, not what."""
 
 
 class PretrainResult(RunResult):
@@ -40,6 +52,8 @@ class PretrainResult(RunResult):
     """Where the teachers' weights come from, in words."""
     teacher_ids: list[str]
     fingerprints: list[dict[str, Any]]
+    part: str
+    """Which frames of the cache were used, in words."""
     frames: int
     unpaired: list[str]
     """Frames none of whose points is seen by a camera."""
@@ -62,7 +76,8 @@ class PretrainResult(RunResult):
         origin = " and ".join(self.teachers)
         shared = f" x {self.processes}" if self.processes > 1 else ""
         lines = [
-            f"{self.student} distilled from {origin}: {self.dataset}, {self.frames} frames, "
+            f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
+            f"{self.frames} frames, "
             f"{self.epochs} epochs, "
             f"{self.steps} steps, recipe {self.recipe}, seed {self.seed}, {self.precision}, "
             f"{self.device}{shared}, "
@@ -98,18 +113,27 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     step = build_step(settings, caches)
     lr = settings.lr or step.student.backbone.peak_lr
     form = step.student.ptv3_form
-    out = team.agree(settings.out or default_folder(f"pretrain-{settings.student}"))
     teachers = tuple(cache.teacher.id for cache in caches)
-    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form, out=out)
-    with Run.training(out, record, team) as run:
+    part = cached_part(caches[0], settings.split, settings.scenes or (), settings.sequences or ())
+    frames = PairedFrames(caches, part.ids, settings.limit, settings.view, settings.pairs)
+    inputs = _inputs(settings, frames)
+    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form)
+    name = f"pretrain-{settings.student}"
+    out = team.agree(settings.out or run_folder(name, record, inputs, PLACES, settings.new))
+    with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(PretrainResult)
         if finished:
             team.others_leave()
             notice(f"{run.folder} is finished already ({finished.epochs} epochs); nothing to do")
             return finished
-        frames = PairedFrames(caches, settings.limit, settings.view, settings.pairs)
+        if team.first and len(part.ids) < len(caches[0]):
+            notice(f"{settings.cache}: {part.words}")
         unpaired = _unpaired(frames, team)
-        progress, ranks = _train(settings, lr, step, frames, run, team)
+        if settings.init:
+            words = start_from(settings.init, step)
+            if team.first:
+                notice(words)
+        progress, ranks = _train(settings, lr, step, frames, inputs, run, team)
         team.others_leave()
         result = PretrainResult(
             job="pretrain",
@@ -122,6 +146,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             teachers=[cache.teacher.description for cache in caches],
             teacher_ids=[cache.teacher.id for cache in caches],
             fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
+            part=part.words,
             frames=len(frames),
             unpaired=unpaired,
             missing=frames.missing,
@@ -140,6 +165,58 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         return result
 
 
+def _inputs(settings: PretrainSettings, frames: PairedFrames) -> dict[str, str]:
+    """Digests of what a run reads."""
+    inputs = {
+        "teacher": " ".join(cache.teacher.id for cache in frames.caches),
+        "frames": hashlib.sha256("\n".join(frames.ids).encode()).hexdigest(),
+    }
+    if settings.init:
+        inputs["initial weights"] = weights_digest(settings.init)
+    return inputs
+
+
+def start_from(folder: Path, step: DistillationStep) -> str:
+    """Fill a fresh step with the weights of a run: its student, and those heads that fit; returns
+    in words what was taken.
+
+    Raises:
+        CleverError: `folder` holds no student, or another one.
+    """
+    student = step.student
+    description = read_meta(folder / WEIGHTS)
+    own = (student.name, student.voxel_size)
+    if (description.get("student"), description.get("voxel_size")) != own:
+        raise CleverError(
+            f"{folder} holds a {description.get('student')} with voxels of "
+            f"{description.get('voxel_size')} m, not a {own[0]} with {own[1]} m; change `student` "
+            "and `voxel_size`, or `init`"
+        )
+    load_module(folder / WEIGHTS, student)
+    parts: dict[str, nn.Module] = {"occupancy": step.occupancy} if step.occupancy else {}
+    parts |= {f"head of {name}": head for name, head in zip(step.teachers, step.heads, strict=True)}
+    fresh = [name for name, module in parts.items() if not _filled(folder, name, module)]
+    taken = ["student", *(name for name in parts if name not in fresh)]
+    anew = f"; new: {', '.join(fresh)}" if fresh else ""
+    return f"starts from {folder}: {', '.join(taken)}{anew}; optimiser and schedule begin anew"
+
+
+def _filled(folder: Path, name: str, module: nn.Module) -> bool:
+    """Fill a head from the file of a run; False where it has none that fits."""
+    teacher = name.removeprefix("head of ")
+    files = [folder / "occupancy.safetensors"]
+    if name != "occupancy":
+        files = [folder / head_file(teacher, count) for count in (1, 2)]
+    for file in files:
+        if file.is_file() and (name == "occupancy" or read_meta(file)["teacher"] == teacher):
+            try:
+                load_module(file, module)
+            except CleverError:
+                return False
+            return True
+    return False
+
+
 def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
     """The cache, once for each teacher."""
     caches = [FeatureCache(settings.cache, name) for name in settings.teacher or (None,)]
@@ -154,6 +231,7 @@ def _train(
     lr: float,
     step: DistillationStep,
     frames: PairedFrames,
+    inputs: dict[str, str],
     run: Run,
     team: Team,
 ) -> tuple[TrainingProgress, Ranks | None]:
@@ -172,11 +250,8 @@ def _train(
         frames=frames,
         ids=frames.ids,
         collate=DistillationBatch.collate,
-        inputs={
-            "teacher": " ".join(cache.teacher.id for cache in frames.caches),
-            "frames": hashlib.sha256("\n".join(frames.ids).encode()).hexdigest(),
-        },
-        export=lambda folder: _export(step, frames.caches, folder),
+        inputs=inputs,
+        export=lambda folder: _export(step, frames, settings.init, folder),
         measure=measure,
         measure_every=settings.rankme_every,
     )
@@ -266,10 +341,16 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
     return unpaired
 
 
-def _export(step: DistillationStep, caches: tuple[FeatureCache, ...], folder: Path) -> None:
-    teachers = [cache.teacher for cache in caches]
+def _export(step: DistillationStep, frames: PairedFrames, init: Path | None, folder: Path) -> None:
+    cache, teachers = frames.caches[0], [cache.teacher for cache in frames.caches]
     origin = f"distilled from {' and '.join(teacher.description for teacher in teachers)}"
-    meta = {"teacher": [teacher.id for teacher in teachers], "origin": origin}
+    scenes = sorted({cache.scenes[cache.position(frame)] for frame in frames.ids})
+    meta: dict[str, Any] = {
+        "teacher": [teacher.id for teacher in teachers],
+        "origin": f"{origin}, begun from {init}" if init else origin,
+        "dataset": cache.name,
+        "scenes": scenes,
+    }
     save_student(folder, step.student, meta)
     for teacher, head in zip(teachers, step.heads, strict=True):
         save_module(

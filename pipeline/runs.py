@@ -4,6 +4,7 @@ not at all.
 ::
 
     settings.yaml       resolved settings
+    inputs.json         digests of what the run reads: it is known by them, not by paths
     log.jsonl           one JSON object a step
     tensorboard/        the same numbers
     state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run
@@ -15,7 +16,7 @@ not at all.
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,8 @@ from .team import Team
 
 RUNS = Path("runs")
 RESULT_FILE = "result.json"
-UNRECORDED = frozenset({"out", "workers", "device", "save_every", "recompute"})
+INPUTS_FILE = "inputs.json"
+UNRECORDED = frozenset({"out", "new", "workers", "device", "save_every", "recompute"})
 """Settings that may differ when a run is taken up again: they say where and with what, not which
 result."""
 
@@ -79,6 +81,59 @@ def notice(text: str) -> None:
 def default_folder(name: str) -> Path:
     """``runs/<name>-<UTC time>``."""
     return RUNS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def unfinished_run(
+    name: str, settings: JobSettings, inputs: Mapping[str, str], places: frozenset[str]
+) -> Path | None:
+    """The newest folder ``runs/<name>-*`` with an unfinished run of the same settings and inputs.
+
+    Args:
+        settings, inputs, places: as for `Run.training`.
+    """
+    for written in sorted(RUNS.glob(f"{name}-*/{SETTINGS_FILE}"), reverse=True):
+        folder = written.parent
+        if (folder / RESULT_FILE).exists() or _read_inputs(folder) != inputs:
+            continue
+        try:
+            own = type(settings).resolve(written, {})
+        except CleverError:  # of another version
+            continue
+        if not settings.differences(own, UNRECORDED | places):
+            return folder
+    return None
+
+
+def run_folder(
+    name: str,
+    settings: JobSettings,
+    inputs: Mapping[str, str],
+    places: frozenset[str],
+    new: bool,
+) -> Path:
+    """Where a run goes that was not told: on in `unfinished_run`, unless `new`, else to
+    `default_folder`."""
+    unfinished = None if new else unfinished_run(name, settings, inputs, places)
+    if unfinished:
+        notice(f"{unfinished} is unfinished and goes on; `new=yes` begins another run")
+    return unfinished or default_folder(name)
+
+
+def _read_inputs(folder: Path) -> dict[str, str] | None:
+    """Digests of what the run in `folder` reads; None where there are none.
+
+    Raises:
+        CleverError: the file is damaged.
+    """
+    path = folder / INPUTS_FILE
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CleverError(
+            f"{path} is damaged ({error}); delete {folder} and start again"
+        ) from error
 
 
 class Run:
@@ -127,17 +182,49 @@ class Run:
 
     @classmethod
     @contextmanager
-    def training(cls, folder: Path, settings: JobSettings, team: Team) -> Iterator["Run"]:
+    def training(
+        cls,
+        folder: Path,
+        settings: JobSettings,
+        team: Team,
+        inputs: Mapping[str, str],
+        places: frozenset[str] = frozenset(),
+    ) -> Iterator["Run"]:
         """`Run.open` for a training: until the block ends no other process can take the run up.
 
         A finished run is only looked at, so its folder may be one that cannot be written to.
 
+        Args:
+            inputs: digests of what the run reads.
+            places: settings that say where `inputs` lie; they may differ.
+
         Raises:
-            CleverError: see `Run.open`; or another process, which is named, trains in `folder`.
+            CleverError: see `Run.open`; another process, which is named, trains in `folder`; or the
+                run there read other inputs.
         """
         alone = team.first and not (folder / RESULT_FILE).exists()
         with writer_lock(folder, "out") if alone else nullcontext():
-            yield cls.open(folder, settings, team)
+            run = cls.open(folder, settings, team, places)
+            if team.first:
+                run.check_inputs(inputs)
+            yield run
+
+    def check_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Note what a new run reads; for another one compare it.
+
+        Raises:
+            CleverError: it read something else.
+        """
+        recorded = _read_inputs(self.folder)
+        if recorded is None:
+            atomic_write(self.folder / INPUTS_FILE, json.dumps(dict(inputs), indent=2) + "\n")
+            return
+        changes = [name for name in inputs if recorded.get(name) != inputs[name]]
+        if changes:
+            raise CleverError(
+                f"the run in {self.folder} read other {', '.join(changes)} than now; choose "
+                "another `out`"
+            )
 
     def result(self, kind: type[Result]) -> Result | None:
         """The result of a finished run, or None."""

@@ -23,11 +23,14 @@ class StartingStudent:
         student: on the CPU.
         checkpoint: folder that it was read from; none: fresh weights.
         origin: where its weights come from, in words.
+        dataset, scenes: what it was pre-trained on, where the checkpoint says so.
     """
 
     student: Student
     checkpoint: Literal["none"] | Path
     origin: str
+    dataset: str = ""
+    scenes: tuple[str, ...] = ()
 
 
 def starting_student(
@@ -59,6 +62,9 @@ def starting_student(
     if ptv3_form not in (None, student.ptv3_form):
         own = f"the {student.ptv3_form} form of PTv3" if student.ptv3_form else "no PTv3"
         raise CleverError(f"{checkpoint} is {own}; leave `ptv3_form` out")
-    origin = read_meta(checkpoint / WEIGHTS)["meta"].get("origin")
+    meta = read_meta(checkpoint / WEIGHTS)["meta"]
+    origin = meta.get("origin")
     words = f"from {checkpoint} ({origin})" if origin else f"from {checkpoint}"
-    return StartingStudent(student, checkpoint, words)
+    return StartingStudent(
+        student, checkpoint, words, meta.get("dataset", ""), tuple(meta.get("scenes", ()))
+    )

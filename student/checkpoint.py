@@ -77,6 +77,15 @@ def load_student(folder: Path | str) -> Student:
     return student.eval()
 
 
+def weights_digest(folder: Path | str) -> str:
+    """SHA-256 of the weights of the student in `folder`, as its file says.
+
+    Raises:
+        CleverError: as `load_module`.
+    """
+    return _read(Path(folder) / WEIGHTS, weights=False)[0]["sha256"]
+
+
 def save_module(path: Path | str, module: nn.Module, meta: dict[str, Any]) -> None:
     """Write any module's weights, with `meta` in the header.
 

@@ -26,6 +26,8 @@ class Training(BaseModel):
         initialisation: where the student's weights came from.
         frames: the training frames, as in ``train 00 (21 scans)``.
         scenes: names of their scenes.
+        pretraining, pretraining_scenes: the dataset and the scenes that the student was pre-trained
+            on; empty where that is unknown.
         details: fraction, epochs and the rest of the recipe.
     """
 
@@ -40,6 +42,8 @@ class Training(BaseModel):
     frames: str
     scenes: tuple[str, ...]
     details: str
+    pretraining: str = ""
+    pretraining_scenes: tuple[str, ...] = ()
 
     def with_note(self, note: str) -> "Training":
         """The same with something to add to the details."""

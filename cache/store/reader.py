@@ -71,7 +71,8 @@ class FeatureCache(Dataset[CachedFrame]):
             teacher.
 
     Attributes:
-        ids, scenes: frame ids and their scenes.
+        ids, scenes, splits: frame ids, their scenes, and the dataset's split of each, empty where
+            it is unknown.
         teacher: the layer.
         calibration: of the int8 codecs; None for fp16.
 
@@ -106,6 +107,7 @@ class FeatureCache(Dataset[CachedFrame]):
             )
         self.ids = [ids[row] for row in self._rows]
         self.scenes = [scenes[row] for row in self._rows]
+        self.splits = layout.row_texts(self._table.split[self._rows])
         self._positions = {frame: number for number, frame in enumerate(self.ids)}
 
     def __len__(self) -> int:

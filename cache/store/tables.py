@@ -20,6 +20,7 @@ COLUMNS = {
     "points": ("frame",),
     "pairs": ("frame", "offset"),
     "image_size": ("frame", "camera", "axis"),
+    "split": ("frame", "byte"),
     "status": ("frame",),
 }
 """Dimensions of every column."""
@@ -35,6 +36,8 @@ class FrameTable:
         points: (R,) uint32, number of points.
         pairs: (R, M + 1) uint32, CSR offsets of the pairs over the cameras.
         image_size: (R, M, 2) uint16, width and height in pixels.
+        split: (R, B) uint8, UTF-8 padded with zeros: the dataset's split of a frame, see
+            `layout.row_texts`; empty where it is unknown or the frame is not stored.
         status: (R,) uint8: `layout.OK`, `layout.FAILED` or `layout.PENDING`.
     """
 
@@ -43,6 +46,7 @@ class FrameTable:
     points: NDArray[np.uint32]
     pairs: NDArray[np.uint32]
     image_size: NDArray[np.uint16]
+    split: NDArray[np.uint8]
     status: NDArray[np.uint8]
 
     @classmethod
@@ -56,6 +60,9 @@ class FrameTable:
             np.zeros(rows, np.uint32),
             np.zeros((rows, cameras + 1), np.uint32),
             np.zeros((rows, cameras, 2), np.uint16),
+            layout.text_rows(
+                [records[row].split if row in records else "" for row in range(rows)], "split"
+            ),
             status_column(records, rows),
         )
         for row, record in records.items():

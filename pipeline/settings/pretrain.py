@@ -24,7 +24,7 @@ class PretrainSettings(TrainingSettings):
     """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3)."""
 
     groups: ClassVar[Groups] = {
-        "What to train on": ("cache", "teacher", "limit"),
+        "What to train on": ("cache", "teacher", "split", "scenes", "sequences", "init", "limit"),
         "Network": (
             "recipe", "student", "voxel_size", "ptv3_form", "patch", "head", "head_layers",
             "head_hidden",
@@ -48,6 +48,16 @@ class PretrainSettings(TrainingSettings):
     teacher: Names | None = None
     """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
     the student learns from all of them at once, through a head for each."""
+    split: str | None = None
+    """Frames of a split of the dataset, or all; default: train where the cache knows splits, else
+    all."""
+    scenes: Names | None = None
+    """Frames of these scenes, with commas; they win over the split."""
+    sequences: Names | None = None
+    """Frames of these drives, as of SemanticKITTI; they win over the split."""
+    init: Path | None = None
+    """Finished run to start from: its student, and its heads where they fit. Optimiser and schedule
+    begin anew."""
     student: StudentName = "minkunet34"
     """LiDAR network."""
     ptv3_form: PTv3Form | None = None

@@ -18,7 +18,7 @@ class TrainingSettings(JobSettings):
             "batch_size", "lr", "block_lr", "weight_decay", "schedule", "warmup", "clip_norm",
         ),
         "Run": (
-            "out", "seed", "device", "precision", "workers", "accumulate", "recompute",
+            "out", "new", "seed", "device", "precision", "workers", "accumulate", "recompute",
             "save_every",
         ),
     }  # fmt: skip
@@ -55,4 +55,7 @@ class TrainingSettings(JobSettings):
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None
-    """Run folder; default: runs/JOB-STUDENT-TIME. A run that was stopped goes on there."""
+    """Run folder, where a run that was stopped goes on; default: that of the newest unfinished run
+    of the same settings and data under runs/, else runs/JOB-STUDENT-TIME."""
+    new: bool = False
+    """Begin another run even where one of the same settings is unfinished."""

@@ -108,6 +108,7 @@ class PairedFrames(Dataset[PairedFrame]):
 
     Args:
         caches: one store, opened with each teacher.
+        ids: frames to use; None: all.
         limit: first frames only.
         view: `one-camera` keeps the points that one random camera sees, drawn among those that see
             any.
@@ -124,16 +125,16 @@ class PairedFrames(Dataset[PairedFrame]):
     def __init__(
         self,
         caches: Sequence[FeatureCache],
+        ids: Sequence[str] | None = None,
         limit: int | None = None,
         view: CameraChoice = "all",
         pairs: int | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
         further_ids = [set(cache.ids) for cache in self.caches[1:]]
-        common = [name for name in self.caches[0].ids if all(name in ids for ids in further_ids)]
-        self.missing = [
-            name for name in self.caches[0].ids if any(name not in ids for ids in further_ids)
-        ]
+        part = self.caches[0].ids if ids is None else ids
+        common = [name for name in part if all(name in known for known in further_ids)]
+        self.missing = [name for name in part if any(name not in known for known in further_ids)]
         if not common:
             teachers = ", ".join(cache.teacher.id for cache in self.caches)
             raise CleverError(

@@ -2,7 +2,7 @@
 measure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -178,10 +178,16 @@ def make_cache(tmp_path: Path) -> Callable[..., Path]:
         name: str = "toy.zarr",
         second: bool = False,
         lacking: tuple[int, ...] = (),
+        splits: tuple[str, ...] = ("",) * 5,
+        scenes: tuple[str, ...] = (),
     ) -> Path:
         rng = np.random.default_rng(3)
         store = Store.open_or_create(tmp_path / name, PointSettings("toy", ("left", "right")))
         made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
+        made = [
+            (replace(frame, split=split, scene=(scenes or (frame.scene,) * 5)[number]), pairs)
+            for number, ((frame, pairs), split) in enumerate(zip(made, splits, strict=True))
+        ]
         store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
         info = store.add_teacher(
             "toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"}

@@ -204,7 +204,7 @@ def test_a_recipe_decides_what_is_left_open(
 
     def decided(**told: Any) -> tuple[tuple[object, ...], ClassMean]:
         given = settings(tmp_path, mode=mode, recipe=recipe, **{"epochs": None} | told)
-        written = FinetunePlan.of(given, start, "all", tmp_path).record(given)
+        written = FinetunePlan.of(given, start, "all").record(given)
         names = ("epochs", "batch_norm", "augment", "mix3d", "loss", "lr")
         assert written.mean is not None
         return tuple(getattr(written, name) for name in names), written.mean

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from clever.cache import FeatureCache
 from clever.cache.sampling import sample_tokens
+from clever.cache.store.layout import row_texts
 from clever.errors import CleverError
 from clever.pipeline.pretrain import build_step, pretrain
 from clever.pipeline.settings.pretrain import PretrainSettings
@@ -26,6 +27,7 @@ from clever.pipeline.steps.distillation import DistillationStep
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.augment import Augmentation
 from clever.student.draws import Draws
+from clever.student.registry import build_student
 
 WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
 
@@ -433,10 +435,55 @@ def test_a_grown_cache_is_not_mixed_into_a_run(
     monkeypatch.setattr(DistillationStep, "forward", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain(settings)
-    ids = [f"other-{number}" for number in range(5)]
-    monkeypatch.setattr("clever.cache.store.layout.row_texts", lambda _: ids)
+
+    def renamed(rows: np.ndarray) -> list[str]:
+        return [f"other {text}" if text else "" for text in row_texts(rows)]
+
+    monkeypatch.setattr("clever.cache.store.layout.row_texts", renamed)
     with pytest.raises(CleverError, match="read other frames than now"):
         pretrain(settings)
+
+
+def test_a_store_that_moved_is_the_same(
+    make_cache: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = make_cache()
+    first = pretrain(toy_settings(cache, tmp_path / "run"))
+    cache.rename(tmp_path / "moved.zarr")
+    assert pretrain(toy_settings(tmp_path / "moved.zarr", tmp_path / "run")) == first
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_the_train_split_is_used_where_the_cache_knows_splits(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    cache = make_cache(splits=("train", "val", "train", "val", ""))
+    result = pretrain(toy_settings(cache, tmp_path / "run", epochs=1))
+    assert (result.frames, result.part) == (2, "split train, 2 of 5 frames")
+    assert ", split train, 2 of 5 frames, " in str(result)
+    meta = json.loads((tmp_path / "run/student.json").read_text())["meta"]
+    assert (meta["dataset"], meta["scenes"]) == ("toy", ["scene-0", "scene-1"])
+
+
+def test_a_finished_run_is_a_start(
+    make_cache: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = make_cache()
+    pretrain(toy_settings(cache, tmp_path / "a"))
+    changes = {"init": tmp_path / "a", "lr": 1e-12, "weight_decay": 0, "epochs": 1}
+    pretrain(toy_settings(cache, tmp_path / "b", **changes))
+    assert "student, occupancy, head of toy-3x5" in capsys.readouterr().err
+    trained = {name for name, _ in build_student("minkunet-tiny", 0.5).named_parameters()}
+    for name in WEIGHTS:
+        before, after = (load_file(tmp_path / run / name) for run in "ab")
+        for key in trained if name == WEIGHTS[0] else before:
+            torch.testing.assert_close(after[key], before[key], rtol=1e-6, atol=1e-8)
+    pretrain(toy_settings(cache, tmp_path / "c", **changes | {"head_hidden": 8}))
+    assert "student, occupancy; new: head of toy-3x5" in capsys.readouterr().err
+    with pytest.raises(CleverError, match=r"holds a minkunet-tiny with voxels of 0\.5 m, not a"):
+        pretrain(toy_settings(cache, tmp_path / "d", **changes | {"voxel_size": 0.4}))
+    with pytest.raises(CleverError, match=r"run in .* read other initial weights than now"):
+        pretrain(toy_settings(cache, tmp_path / "b", **changes | {"init": tmp_path / "c"}))
 
 
 def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(

@@ -11,40 +11,93 @@ import torch
 
 from clever.cli.main import main
 from clever.errors import CleverError
-from clever.pipeline.runs import RESULT_FILE, Run
+from clever.pipeline.runs import INPUTS_FILE, RESULT_FILE, RUNS, Run, run_folder
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.team import Team
 
 ALONE = Team(0, 1, torch.device("cpu"))
+INPUTS = {"frames": "abc"}
 
 
 def test_a_second_training_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     settings = PretrainSettings(cache=tmp_path / "a.zarr")
-    with Run.training(tmp_path / "run", settings, ALONE) as run:
+    with Run.training(tmp_path / "run", settings, ALONE, INPUTS) as run:
         assert run.folder == tmp_path / "run"
         with (
             pytest.raises(CleverError, match=f"run is being written by process {os.getpid()} on "),
-            Run.training(tmp_path / "run", settings, ALONE),
+            Run.training(tmp_path / "run", settings, ALONE, INPUTS),
         ):
             pass
-        with Run.training(tmp_path / "other", settings, ALONE):
+        with Run.training(tmp_path / "other", settings, ALONE, INPUTS):
             pass
-    with pytest.raises(ZeroDivisionError), Run.training(tmp_path / "run", settings, ALONE):
+    with pytest.raises(ZeroDivisionError), Run.training(tmp_path / "run", settings, ALONE, INPUTS):
         raise ZeroDivisionError
-    with Run.training(tmp_path / "run", settings, ALONE):
+    with Run.training(tmp_path / "run", settings, ALONE, INPUTS):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
 
 
 def test_a_finished_run_is_only_looked_at(tmp_path: Path) -> None:
     settings = PretrainSettings(cache=tmp_path / "a.zarr")
-    with Run.training(tmp_path / "run", settings, ALONE) as run:
+    with Run.training(tmp_path / "run", settings, ALONE, INPUTS) as run:
         (run.folder / RESULT_FILE).write_text("{}")
     with (
-        Run.training(tmp_path / "run", settings, ALONE),
-        Run.training(tmp_path / "run", settings, ALONE),
+        Run.training(tmp_path / "run", settings, ALONE, INPUTS),
+        Run.training(tmp_path / "run", settings, ALONE, INPUTS),
     ):
         assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_is_known_by_what_it_reads_not_by_a_path(tmp_path: Path) -> None:
+    places = frozenset({"cache"})
+    settings = PretrainSettings(cache=tmp_path / "a.zarr")
+    with Run.training(tmp_path / "run", settings, ALONE, INPUTS, places) as run:
+        (run.folder / RESULT_FILE).write_text("{}")
+    moved = PretrainSettings(cache=tmp_path / "b.zarr")
+    with Run.training(tmp_path / "run", moved, ALONE, INPUTS, places):
+        pass
+    with (
+        pytest.raises(CleverError, match="run read other frames than now; choose another `out`"),
+        Run.training(tmp_path / "run", settings, ALONE, {"frames": "abd"}, places),
+    ):
+        pass
+    (tmp_path / "run" / INPUTS_FILE).write_text("{")
+    with (
+        pytest.raises(CleverError, match=r"inputs\.json is damaged .*run and start again"),
+        Run.training(tmp_path / "run", settings, ALONE, INPUTS, places),
+    ):
+        pass
+
+
+def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = frozenset({"cache"})
+
+    def begin(name: str, inputs: dict[str, str], **changes: object) -> Path:
+        settings = PretrainSettings(cache=tmp_path / name).decided(**changes)
+        with Run.training(RUNS / name, settings, ALONE, inputs, places) as run:
+            return run.folder
+
+    older, newer = begin("pretrain-a-1", INPUTS), begin("pretrain-a-2", INPUTS)
+    begin("pretrain-a-3", INPUTS, lr=0.5)
+    begin("pretrain-a-4", {"frames": "abd"})
+    (begin("pretrain-a-5", INPUTS) / RESULT_FILE).write_text("{}")
+    (begin("pretrain-a-6", INPUTS) / "settings.yaml").write_text("future: 1\n")
+    begin("pretrain-b-7", INPUTS)
+    asked = PretrainSettings(cache=tmp_path / "moved")
+    assert run_folder("pretrain-a", asked, INPUTS, places, new=False) == newer
+    assert capsys.readouterr().err == (
+        f"{newer} is unfinished and goes on; `new=yes` begins another run\n"
+    )
+    fresh = run_folder("pretrain-a", asked, INPUTS, places, new=True)
+    assert not fresh.exists()
+    assert (fresh.parent, fresh.name[:11]) == (RUNS, "pretrain-a-")
+    (newer / RESULT_FILE).write_text("{}")
+    assert run_folder("pretrain-a", asked, INPUTS, places, new=False) == older
+    (older / RESULT_FILE).write_text("{}")
+    assert not run_folder("pretrain-a", asked, INPUTS, places, new=False).exists()
 
 
 @pytest.mark.slow
