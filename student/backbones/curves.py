@@ -74,7 +74,7 @@ def _hilbert_axes(axes: list[Tensor], bits: int) -> list[Tensor]:
     # ... and here down the levels, whose last axis holds the sum of its own: the bits of `gray`
     # below a set one are turned over.
     gray = torch.zeros_like(third)
-    for bit in range(DEPTH - 1, 0, -1):
+    for bit in range(bits - 1, 0, -1):
         gray = torch.where(third >> bit & 1 == 1, gray ^ ((1 << bit) - 1), gray)
     return [first ^ gray, second ^ gray, third ^ gray]
 
