@@ -226,7 +226,9 @@ def _metavar(annotation: Any) -> str:
     if origin is Annotated:
         return _metavar(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        parts = (part for part in get_args(annotation) if part is not type(None))
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        if parts == [str, Path]:
+            return "PATH|URL"
         return "|".join(dict.fromkeys(map(_metavar, parts)))
     if origin is tuple:
         return "HxW" if get_args(annotation) == (int, int) else "A,B,..."

@@ -1,5 +1,6 @@
 """The `clever` command."""
 
+import errno
 import os
 import sys
 
@@ -24,11 +25,17 @@ def main() -> None:
     # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        sys.exit(build_app(_asked_verb())(prog_name="clever", standalone_mode=False))
+        code = build_app(_asked_verb())(prog_name="clever", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except TyperException as error:
         sys.exit(_explain(error))
     except typer.Abort:
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        sys.exit(_explain_output(error))
 
 
 def build_app(asked: str) -> typer.Typer:
@@ -93,6 +100,16 @@ def _explain(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
     where = f"; see {context.command_path} --help" if context else ""
     print(f"error: {' '.join(message.split()).rstrip('.')}{where}", file=sys.stderr)
+    return MISUSED
+
+
+def _explain_output(error: OSError) -> int:
+    """Say that what was to be printed is cut off, unless its reader went away; the part that is
+    still held back goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return 1
+    print(f"error: cannot print everything: {error.strerror}", file=sys.stderr)
     return MISUSED
 
 

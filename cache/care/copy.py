@@ -70,6 +70,7 @@ class Copy:
     """
 
     def __init__(self, source: Path, target: Path, selection: Selection) -> None:
+        self.store = Store(source, allow_schema1=True)
         if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
             raise CleverError(
                 f"{target} lies in {source} itself; choose another place for the copy"
@@ -80,7 +81,6 @@ class Copy:
             )
         self.target = target
         self.codec: Codec | None = selection.codec
-        self.store = Store(source, allow_schema1=True)
         self._layers = [
             _Source(self.store, layer)
             for layer in (self.store.points, *_choose_teachers(self.store, selection.teachers))

@@ -1,12 +1,13 @@
 """Dropping a teacher layer from a store."""
 
+import glob
 import shutil
 from pathlib import Path
 
 from ...files import fsync_folder
 from ..store.contents import Contents
 from ..store.layers import choose_layer, place
-from ..store.lock import writer_lock
+from ..store.lock import beside, writer_lock
 
 
 def drop_teacher(path: Path, layer: str) -> int:
@@ -29,8 +30,9 @@ def drop_teacher(path: Path, layer: str) -> int:
         layers = sorted(folder.name for folder in (path / "teachers").iterdir() if folder.is_dir())
         folder = path / place(choose_layer(layers, layer, str(path), exact=True)).group
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        folder.rename(path.with_name(f".{path.name}.dropped-{layer}"))
+        folder.rename(beside(path, f"dropped-{layer}"))
         fsync_folder(folder.parent)
-        for remnant in path.parent.glob(f".{path.name}.dropped-*"):
+        mark = beside(path, "dropped-")
+        for remnant in mark.parent.glob(f"{glob.escape(mark.name)}*"):
             shutil.rmtree(remnant)
         return size

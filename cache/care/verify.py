@@ -47,6 +47,8 @@ class Verification:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.is_file():
+            raise CleverError(f"{path} is a file; give the folder of a feature cache")
         self.path = path
         self._names = {
             file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()

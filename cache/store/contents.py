@@ -30,6 +30,8 @@ def read_attributes(folder: Path) -> dict[str, Any]:
     path = folder / "zarr.json"
     try:
         return json.loads(path.read_bytes())["attributes"]
+    except NotADirectoryError as error:
+        raise CleverError(f"{folder} is a file; give the folder of a feature cache") from error
     except FileNotFoundError as error:
         raise CleverError(
             f"no feature cache at {folder}; make one with clever cache-teacher"

@@ -25,7 +25,7 @@ def writer_lock(store: Path, setting: str = "cache") -> Iterator[None]:
     Raises:
         CleverError: another process writes to this folder; the message names it.
     """
-    path = store.with_name(f".{store.name}.lock")
+    path = beside(store, "lock")
     handle = _acquire(path, store, setting)
     try:
         about = {
@@ -46,7 +46,7 @@ def refuse_writer(store: Path) -> None:
     """Raise CleverError when a process writes to this store right now; leaves no trace beside
     it."""
     try:
-        handle = os.open(store.with_name(f".{store.name}.lock"), os.O_RDONLY)
+        handle = os.open(beside(store, "lock"), os.O_RDONLY)
     except OSError:
         return
     try:
@@ -57,6 +57,18 @@ def refuse_writer(store: Path) -> None:
         ) from None
     finally:
         os.close(handle)
+
+
+def beside(store: Path, ending: str) -> Path:
+    """The file or folder ``.NAME.ENDING`` beside a store of that name, however its path is spelt.
+
+    Raises:
+        CleverError: `store` is the root of the file system, beside which nothing can be.
+    """
+    folder = store.resolve()
+    if not folder.name:
+        raise CleverError(f"{store} is the root of the file system; give a folder in it")
+    return folder.with_name(f".{folder.name}.{ending}")
 
 
 def _acquire(path: Path, store: Path, setting: str) -> int:

@@ -1,6 +1,7 @@
 """The reader's side of a store: frames as tensors, read straight from the shard files or,
 elsewhere, through zarr."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ class FeatureCache(Dataset[CachedFrame]):
     def __init__(self, path: str | Path, teacher: str | None = None) -> None:
         self.path = str(path)
         self._local = None if "://" in self.path else Path(path)
+        self._remote: tuple[int, dict[str, Any]] = (0, {})
         root = self._open()
         attributes = dict(root.attrs)
         check_schema(attributes.get("format"), attributes.get("schema"), self.path)
@@ -166,13 +168,38 @@ class FeatureCache(Dataset[CachedFrame]):
         )
 
     def _open(self) -> zarr.Group:
+        if self._local is not None and self._local.is_file():
+            raise CleverError(f"{self.path} is a file; give the folder of a feature cache")
         try:
             return zarr.open_group(self.path, mode="r")
-        except (FileNotFoundError, ValueError, KeyError, OSError, ImportError) as error:
+        except ImportError as error:
             raise CleverError(
-                f"no feature cache at {self.path} ({type(error).__name__}); make one with `clever "
-                "cache-teacher`"
+                f"{self.path}: {' '.join(str(error).split())} (pip install "
+                "'clever-distiller[remote]' for s3://)"
             ) from error
+        except FileNotFoundError as error:
+            raise CleverError(
+                f"no feature cache at {self.path}; make one with `clever cache-teacher`"
+            ) from error
+        except Exception as error:  # a remote file system raises whatever its library does
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> CleverError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return CleverError(f"{self.path} cannot be read ({reason}); check the place and its access")
+
+    def _remote_array(self, path: str) -> Any:
+        """An array of a store elsewhere, opened once a process."""
+        process, arrays = self._remote
+        if process != os.getpid():
+            arrays = {}
+            self._remote = os.getpid(), arrays
+        if path not in arrays:
+            arrays[path] = self._open()[path]
+        return arrays[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_remote": (0, {})}
 
     def _tables(
         self, root: zarr.Group, group: Any, rows: int
@@ -201,7 +228,12 @@ class FeatureCache(Dataset[CachedFrame]):
     def _read_row(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
         """The first `count` entries of a row."""
         if self._local is None:
-            values = self._open()[array.path][row, :count]  # type: ignore[index]
+            try:
+                values = self._remote_array(array.path)[row, :count]
+            except CleverError:
+                raise
+            except Exception as error:  # a remote file system raises whatever its library does
+                raise self._unreadable(error) from error
             return np.ascontiguousarray(values, array.dtype)
         data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
         for column in range(-(-count // array.capacity)):

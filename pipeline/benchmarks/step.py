@@ -57,7 +57,7 @@ def benchmark_step(settings: BenchmarkStepSettings) -> list[StudentSpeed]:
     return speeds
 
 
-def _store(settings: BenchmarkStepSettings, folder: Path) -> Path:
+def _store(settings: BenchmarkStepSettings, folder: Path) -> str | Path:
     if settings.cache is not None:
         return settings.cache
     frames = RandomSweeps(
@@ -86,7 +86,7 @@ def _teachers(settings: BenchmarkStepSettings, device: torch.device) -> dict[str
 def _measured(
     settings: BenchmarkStepSettings,
     student: str,
-    store: Path,
+    store: str | Path,
     teachers: dict[str, Teacher],
     device: torch.device,
 ) -> StudentSpeed:
@@ -182,7 +182,7 @@ def _profile(sides: Sides, batch: DistillationBatch) -> StepProfile:
 
 
 def _memory(
-    settings: BenchmarkStepSettings, student: str, store: Path, device: torch.device
+    settings: BenchmarkStepSettings, student: str, store: str | Path, device: torch.device
 ) -> list[Memory]:
     """Peak memory of every side, each in a process of its own, which starts with nothing."""
     ways: list[tuple[Side, bool]] = [

@@ -56,6 +56,10 @@ class JobSettings(BaseModel):
         written = _read_yaml(config) if config else {}
         flags = {name: value for name, value in overrides.items() if value is not None}
         given = {**written, **flags}
+        for name, value in given.items():
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                source = f"`{name}`" if name in flags else f"{name} in {config}"
+                raise CleverError(f"{source} is empty; give a value or leave it out")
         try:
             return cls.model_validate({**cls.defaults(given), **given})
         except ValidationError as error:

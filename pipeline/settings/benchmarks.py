@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from .base import JobSettings
 from .cache_teacher import CacheTeacherSettings
 from .dataset import WholeDatasetSettings
-from .fields import Codecs, Count, Device, ImageSize, Names
+from .fields import Codecs, Count, Device, ImageSize, Names, StoreFolder, StorePlace
 from .pretrain import PretrainSettings
 
 
@@ -44,7 +44,7 @@ WorkerCounts = Annotated[
 class BenchmarkReadSettings(JobSettings):
     """Settings of `clever benchmark read`."""
 
-    cache: Path | None = None
+    cache: StoreFolder | None = None
     """Store to read; default: one of random ViT-like features in the temporary folder."""
     teacher: str | None = None
     """With --cache: id of the teacher layer, or its beginning."""
@@ -76,9 +76,9 @@ class BenchmarkStepSettings(JobSettings):
     """Settings of `clever benchmark step`; what is not here is as `clever pretrain` has it by
     default."""
 
-    cache: Path | None = None
-    """Store to train from; default: one of random features over generated sweeps, as large as those
-    of nuScenes."""
+    cache: StorePlace | None = None
+    """Store to train from, a folder or a URL; default: one of random features over generated
+    sweeps, as large as those of nuScenes."""
     teacher: str | None = None
     """With --cache: layer of the store, or the beginning of its name."""
     frames: Count = 16
@@ -128,7 +128,9 @@ class BenchmarkStepSettings(JobSettings):
     out: Path = Path("benchmark-step.json")
     """JSON file with every round."""
 
-    def job(self, store: Path, student: str, device: str, recompute: bool) -> PretrainSettings:
+    def job(
+        self, store: str | Path, student: str, device: str, recompute: bool
+    ) -> PretrainSettings:
         """The training run whose steps are measured."""
         own = ("voxel_size", "precision", "workers", "seed")
         flags = {name: getattr(self, name) for name in own} | {

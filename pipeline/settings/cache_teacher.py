@@ -8,7 +8,7 @@ from pydantic import Field
 from ...cache.choices import Codec, Occlusion, TokenKind
 from .base import Groups
 from .dataset import DatasetSettings
-from .fields import Device, ImageSize
+from .fields import Device, ImageSize, StoreFolder
 
 
 class CacheTeacherSettings(DatasetSettings):
@@ -49,7 +49,7 @@ class CacheTeacherSettings(DatasetSettings):
     sampled features)."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N frames only."""
-    cache: Path | None = None
+    cache: StoreFolder | None = None
     """Folder of the store; default: caches/DATASET.zarr."""
     batch_images: Annotated[int, Field(ge=1)] | None = None
     """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""

@@ -8,13 +8,13 @@ from pydantic import ConfigDict, Field
 from ...cache.choices import Codec
 from .base import JobSettings
 from .dataset import DatasetName, WholePart
-from .fields import Device, Names
+from .fields import Device, Names, StoreFolder
 
 
 class SourceSettings(WholePart):
     """A store and the dataset that it was made from."""
 
-    path: Path
+    path: StoreFolder
     """Folder of the store."""
     dataset: DatasetName | None = None
     """Kind of dataset; default: the one that the store names."""
@@ -54,7 +54,7 @@ class InfoSettings(JobSettings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    path: Path
+    path: StoreFolder
     """Folder of the store."""
     as_json: Annotated[bool, Field(alias="json")] = False
     """Print JSON instead of text."""
@@ -63,7 +63,7 @@ class InfoSettings(JobSettings):
 class DropSettings(JobSettings):
     """Settings of `clever cache drop-teacher`."""
 
-    path: Path
+    path: StoreFolder
     """Folder of the store."""
     teacher: str
     """Whole id of the layer."""
@@ -72,9 +72,9 @@ class DropSettings(JobSettings):
 class CopySettings(JobSettings):
     """Settings of `clever cache copy`."""
 
-    source: Path
+    source: StoreFolder
     """Folder of the store."""
-    target: Path
+    target: StoreFolder
     """Folder of the copy."""
     teacher: Names | None = None
     """Layer, or the beginning of its id; may repeat."""
@@ -89,7 +89,7 @@ class CopySettings(JobSettings):
 class ManifestSettings(JobSettings):
     """Settings of `clever cache export-manifest`."""
 
-    path: Path
+    path: StoreFolder
     """Folder of the store."""
     out: Path | None = None
     """File to write; default: print."""

@@ -1,5 +1,6 @@
 """Types of settings that several jobs share, and how they are written."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -43,6 +44,29 @@ ImageSize = Annotated[
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """Names (of scenes, sequences, teachers): a list of strings, or strings with commas."""
 
+
+def _store_place(value: object) -> object:
+    """A folder with ``~`` expanded, or a URL as it is."""
+    if value == "":
+        raise ValueError("should name a folder or a URL")
+    if isinstance(value, str) and "://" in value:
+        return value
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
+
+
+StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]
+"""Where a store that is read lies: a folder, or a URL that fsspec understands (``s3://...``)."""
+
+
+def _store_folder(value: object) -> object:
+    """A folder with ``~`` expanded; a URL would become a folder of that name."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("should be a folder: only training and `rankme` read a store by its URL")
+    return _store_place(value)
+
+
+StoreFolder = Annotated[Path, BeforeValidator(_store_folder)]
+"""Folder of a store that is written to, or read byte by byte."""
 
 Codecs = Annotated[tuple[Codec, ...], BeforeValidator(_names)]
 """Codecs: a list, or one string with commas."""

@@ -1,6 +1,5 @@
 """Settings of `clever pretrain`, and its recipes."""
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -15,7 +14,7 @@ from ...student.choices import (
 )
 from .base import Groups
 from .choices import CameraChoice
-from .fields import Count, Names
+from .fields import Count, Names, StorePlace
 from .recipes import read_recipe
 from .training import TrainingSettings
 
@@ -40,8 +39,8 @@ class PretrainSettings(TrainingSettings):
         "Run": ("rankme_every",),
     }  # fmt: skip
 
-    cache: Path
-    """Feature cache; the only thing that is read."""
+    cache: StorePlace
+    """Feature cache, a folder or a URL (s3://...); the only thing that is read."""
     recipe: Literal["clever", "scalr"] = "clever"
     """Where all other defaults come from: the paper's recipe, or ScaLR's. YAML files in the
     package."""

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from ...student.choices import PTv3Form, StudentName
 from .base import Groups, JobSettings
-from .fields import Device
+from .fields import Device, StorePlace
 
 ROWS = 25_600
 """Rows in the original (Garrido et al. 2023)."""
@@ -28,8 +28,8 @@ class RankmeSettings(JobSettings):
 
     checkpoint: Literal["none"] | Path
     """Run folder with a student; none: random weights."""
-    cache: Path
-    """Feature cache; only its point clouds are used."""
+    cache: StorePlace
+    """Feature cache, a folder or a URL (s3://...); only its point clouds are used."""
     teacher: str | None = None
     """Layer of the cache whose frames are used, or the beginning of its name; default: the only
     one."""

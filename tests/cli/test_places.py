@@ -1,0 +1,121 @@
+"""Places that cannot be what they are given as: no store, a file, the root, nothing, a full
+device."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clever.cache.store.lock import beside, refuse_writer, writer_lock
+from clever.cli.main import build_app
+from clever.errors import CleverError
+from clever.pipeline.settings.pretrain import PretrainSettings
+
+COMMANDS = (
+    "cache info PLACE",
+    "cache verify PLACE",
+    "cache repair PLACE",
+    "cache export-manifest PLACE",
+    "cache copy PLACE target.zarr",
+    "cache drop-teacher PLACE vits14",
+    "pretrain --cache PLACE",
+    "rankme --cache PLACE --checkpoint none",
+)
+
+
+def error(command: str, place: str) -> str:
+    """The one line that a command ends in."""
+    words = [place if word == "PLACE" else word for word in command.split()]
+    result = CliRunner().invoke(build_app(words[0]), words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_store(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for place in (".", "folder", "nowhere"):
+        assert error(command, place).startswith(f"error: no feature cache at {place}"), place
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_is_no_store(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("text")
+    assert error(command, str(file)) == (
+        f"error: {file} is a file; give the folder of a feature cache"
+    )
+    assert file.read_text() == "text"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "cache-teacher --cache PLACE --data-root /"])
+def test_the_root_is_no_store(command: str) -> None:
+    assert error(command, "/").startswith(
+        ("error: no feature cache at /", "error: / is the root of the file system; give a folder")
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pretrain --cache PLACE",
+        "pretrain --cache x --teacher PLACE",
+        "pretrain --cache x --out PLACE",
+        "cache-teacher --sequences PLACE",
+        "cache-teacher --data-root PLACE",
+        "evaluate --checkpoint PLACE",
+    ],
+)
+def test_an_empty_value_is_none(command: str) -> None:
+    flag = command.split()[-2]
+    assert error(command, "") == f"error: {flag} is empty; give a value or leave it out"
+
+
+def test_an_empty_position(tmp_path: Path) -> None:
+    assert error("cache info PLACE", "").startswith("error: PATH is empty")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text('cache: ""')
+    with pytest.raises(CleverError, match=rf"cache in {settings} is empty; give a value"):
+        PretrainSettings.resolve(settings, {})
+
+
+def test_any_spelling_of_a_store_has_one_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "run.zarr"
+    store.mkdir()
+    monkeypatch.chdir(store)
+    assert beside(Path(), "lock") == beside(store, "lock") == tmp_path / ".run.zarr.lock"
+    with writer_lock(Path()), pytest.raises(CleverError, match="is being written by process"):
+        refuse_writer(Path("../run.zarr"))
+    refuse_writer(Path())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["cache", "info", "--help"]])
+def test_a_full_device(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "clever", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr == "error: cannot print everything: No space left on device\n"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_a_reader_that_went_away(words: list[str]) -> None:
+    end, start = os.pipe()
+    os.close(end)
+    result = subprocess.run(
+        [sys.executable, "-m", "clever", *words], stdout=start, stderr=subprocess.PIPE, text=True
+    )
+    os.close(start)
+    assert (result.returncode, result.stderr) == (1, "")
