@@ -1,5 +1,6 @@
 """Settings of `clever pretrain`, and its recipes."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
