@@ -6,29 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..errors import CleverError
 from ..files import atomic_write
 from .ablation_table import UNTRAINED, AblateResult, RunFigures
 from .finetune import FinetuneResult, finetune
 from .pretrain import PretrainResult, pretrain
-from .runs import notice
+from .runs import UNRECORDED, notice
 from .settings.ablate import AblateSettings
+from .settings.base import SETTINGS_FILE, JobSettings, save_settings
 from .settings.finetune import FinetuneSettings
 from .settings.pretrain import PretrainSettings
 
 TABLE = "table.md"
 RESULTS = "table.json"
+SHARED = "shared"
+"""Folder of the settings that all runs of a table share."""
 
 
 def ablate(settings: AblateSettings) -> AblateResult:
     """Pre-train every combination with every seed, probe each, and write the table after every run.
 
+    The table of a folder grows: rows of an earlier call with the same shared settings stay in it.
+
     Raises:
-        CleverError: an unknown setting or value; what `pretrain` and `finetune` raise.
+        CleverError: an unknown setting or value; a folder whose table has other shared settings;
+            what `pretrain` and `finetune` raise.
     """
     rows = combinations(settings.vary)
     for row in rows:  # so that a wrong value shows before hours of training
         _pretraining(settings, row, settings.seeds[0])
+    _share(settings)
     result = AblateResult(protocol=[], runs=[])
     for seed in settings.seeds:
         if settings.probe:
@@ -45,9 +54,52 @@ def ablate(settings: AblateSettings) -> AblateResult:
             )
             result.runs.append(_run_figures(name_of(row), seed, run, probe))
             result.protocol = _protocol(run, probe)
-            atomic_write(settings.out / RESULTS, result.model_dump_json(indent=1))
-            atomic_write(settings.out / TABLE, f"{result}\n")
-    return result
+            table = result.grown(_read_table(settings.out / RESULTS))
+            atomic_write(settings.out / RESULTS, table.model_dump_json(indent=1))
+            atomic_write(settings.out / TABLE, f"{table}\n")
+    return _read_table(settings.out / RESULTS) or result
+
+
+def _share(settings: AblateSettings) -> None:
+    """Write down the settings that all runs of the folder share, or compare them.
+
+    Raises:
+        CleverError: the runs there share others.
+    """
+    shared: list[tuple[str, JobSettings]] = [
+        ("pretrain", PretrainSettings.resolve(settings.pretrain, {}))
+    ]
+    if settings.probe:
+        shared.append(("probe", FinetuneSettings.resolve(settings.probe, {})))
+    for name, own in shared:
+        folder = settings.out / SHARED / name
+        if not (folder / SETTINGS_FILE).exists():
+            save_settings(own, folder)
+            continue
+        earlier = type(own).resolve(folder / SETTINGS_FILE, {})
+        differing = own.differences(earlier, UNRECORDED | {"seed"})
+        if differing:
+            raise CleverError(
+                f"{settings.out} holds a table whose runs share other settings of {name} "
+                f"({', '.join(differing)}); choose another `out`"
+            )
+
+
+def _read_table(path: Path) -> AblateResult | None:
+    """The table of a folder, or None.
+
+    Raises:
+        CleverError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return AblateResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise CleverError(
+            f"{path} is damaged ({type(error).__name__}); remove it, and the same command makes it "
+            "again from its runs"
+        ) from error
 
 
 def combinations(vary: Sequence[str]) -> list[dict[str, str]]:

@@ -49,6 +49,14 @@ class AblateResult(BaseModel):
     protocol: list[str]
     runs: list[RunFigures]
 
+    def grown(self, earlier: "AblateResult | None") -> "AblateResult":
+        """These runs after those of an earlier table; of two runs of one row and seed this one
+        stays, in the place of the other."""
+        if earlier is None:
+            return self
+        runs = {(run.row, run.seed): run for run in (*earlier.runs, *self.runs)}
+        return AblateResult(protocol=self.protocol, runs=list(runs.values()))
+
     def table(self) -> str:
         """Mean ± standard deviation over the seeds of each row, as Markdown."""
         header = ["", "runs", *COLUMNS]

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from ..errors import CleverError
 from ..files import atomic_write
-from ..student.checkpoint import WEIGHTS, load_student, read_meta
+from ..student.checkpoint import WEIGHTS, load_student, read_meta, weights_digest
 from ..student.points import PointBatch
 from ..student.student import Student
 from .datasets.bare_files import PointCloud, read_cloud, suffix
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
+from .settings.base import SETTINGS_FILE
 from .settings.features import FeaturesSettings
+from .sources import Source, Sources
 from .steps.labelled import BadFrame
 
 FEATURES = "features"
@@ -67,9 +69,9 @@ class FeaturesSummary:
 def features(settings: FeaturesSettings) -> FeaturesSummary:
     """Write a feature for every point of every file.
 
-    A folder holds the outputs of one set of settings. There an output that is newer than its points
-    and the weights is kept, so that the same command goes on where it was stopped; a file that
-    cannot be used is reported and left out. A single output must not exist.
+    A folder holds the outputs of one set of settings. There an output whose file and weights have
+    not changed stays, so that the same command goes on where it was stopped; a file that cannot be
+    used is reported and left out. A single output must not exist.
 
     Raises:
         CleverError: no files, no checkpoint, an output that exists or belongs to other settings,
@@ -78,16 +80,19 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
     targets = _targets(settings)
     student = load_student(settings.checkpoint).to(choose_device(settings.device))
     described = read_meta(settings.checkpoint / WEIGHTS)
-    if settings.out not in targets.values():
-        Run.open(settings.out, settings, also_ignore=frozenset({"points"}))
+    weights = weights_digest(settings.checkpoint)
+    sources = None if settings.out in targets.values() else _open_folder(settings)
     summary = FeaturesSummary([], [], [])
     with Track("features", len(targets), "files") as track:
         for source, out in targets.items():
             try:
-                if _up_to_date(out, source, settings.checkpoint / WEIGHTS):
+                if sources is not None and sources.current(out, source, weights):
                     summary.kept.append(source)
                 else:
+                    read_from = Source.of(source, weights)
                     summary.written.append(_write(student, described, source, out, settings))
+                    if sources is not None:
+                        sources.note(out, read_from)
             except CleverError as error:
                 if len(targets) == 1:
                     raise
@@ -156,11 +161,19 @@ def _targets(settings: FeaturesSettings) -> dict[Path, Path]:
     return {path: settings.out / name for path, name in names.items()}
 
 
-def _up_to_date(out: Path, *made_of: Path) -> bool:
-    """Whether `out` is there and newer than all that it is made of."""
-    return out.exists() and all(
-        path.exists() and path.stat().st_mtime < out.stat().st_mtime for path in made_of
-    )
+def _open_folder(settings: FeaturesSettings) -> Sources:
+    """The folder of the outputs; settings under which nothing was written there do not bind.
+
+    Raises:
+        CleverError: it holds something else, or outputs of other settings.
+    """
+    sources = Sources(settings.out)
+    written = settings.out / SETTINGS_FILE
+    if written.exists() and list(settings.out.iterdir()) == [written]:
+        FeaturesSettings.resolve(written, {})  # or it is no folder of ours
+        written.unlink()
+    Run.open(settings.out, settings, also_ignore=frozenset({"points"}))
+    return sources
 
 
 def _write(

@@ -102,6 +102,26 @@ def test_runs_are_made_once_and_seeds_may_be_shared_out(
     assert AblateResult.model_validate_json((tmp_path / "out/table.json").read_text()) == result
 
 
+def test_a_table_grows_by_another_setting_and_refuses_other_shared_ones(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    cache = make_cache()
+    (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache))
+    given = {"pretrain": tmp_path / "shared.yaml", "out": tmp_path / "out", "seeds": "0"}
+    first = ablate(AblateSettings.resolve(None, {**given, "vary": ["head=linear"]}))
+    both = ablate(AblateSettings.resolve(None, {**given, "vary": ["pairs=3"]}))
+    assert [run.row for run in both.runs] == ["head=linear", "pairs=3"]
+    assert both.runs[0] == first.runs[0]
+    assert (tmp_path / "out/table.md").read_text() == f"{both}\n"
+    (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache) + "mix3d: 0.25\n")
+    with pytest.raises(CleverError, match=r"share other settings of pretrain \(mix3d: .* -> 0.25"):
+        ablate(AblateSettings.resolve(None, {**given, "vary": ["head=mlp"]}))
+    (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache))
+    (tmp_path / "out/table.json").write_text("{")
+    with pytest.raises(CleverError, match=r"table\.json is damaged \(ValidationError\); remove"):
+        ablate(AblateSettings.resolve(None, {**given, "vary": ["head=linear"]}))
+
+
 def test_a_wrong_value_shows_before_anything_is_trained(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:

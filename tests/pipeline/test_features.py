@@ -168,7 +168,9 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     out = tmp_path / "out"
     given = {"checkpoint": run, "out": out, "output_format": "npy"}
     assert len(features(settings(points=paths[:2], **given)).written) == 2
-    assert sorted(path.name for path in out.iterdir()) == ["a.npy", "b.npy", "settings.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.npy", "b.npy", "settings.yaml", "sources.jsonl",
+    ]  # fmt: skip
     again = features(settings(points=paths, **given))
     assert ([each.source for each in again.written], again.kept) == (paths[2:], paths[:2])
     assert "2 outputs were up to date" in str(again)
@@ -176,8 +178,20 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     points.tofile(paths[0])
     assert [each.source for each in features(settings(points=paths, **given)).written] == paths[:1]
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, points))
-    newest = max(path.stat().st_mtime for path in out.iterdir())
-    os.utime(run / "student.safetensors", (newest + 1, newest + 1))
+    older = scan(paths[0])[::-1].copy()  # as many bytes, and older than the output
+    older.tofile(paths[0])
+    os.utime(paths[0], (1e9, 1e9))
+    assert [each.source for each in features(settings(points=paths, **given)).written] == paths[:1]
+    np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, older))
+    os.utime(paths[1])  # touched, not changed
+    os.utime(run / "student.safetensors")
+    assert features(settings(points=paths, **given)).kept == paths
+    (out / "c.npy").unlink()
+    assert [each.source for each in features(settings(points=paths, **given)).written] == paths[2:]
+    with (out / "sources.jsonl").open("a") as file:
+        file.write('{"output": "a.npy", "pa')  # a run that was killed
+    assert features(settings(points=paths, **given)).kept == paths
+    save_student(run, build_student("minkunet-tiny", 0.5), {})  # other weights
     assert len(features(settings(points=paths, **given)).written) == 3
     with pytest.raises(
         CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another `out`"
@@ -185,6 +199,22 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
         features(settings(points=paths, **given, dtype="float16"))
     with pytest.raises(CleverError, match=r"run exists and holds no run; choose another `out`"):
         features(settings(points=paths, checkpoint=run, out=run))
+
+
+def test_a_first_run_that_failed_for_all_files_does_not_bar_the_corrected_one(
+    run: Path, write_kitti_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path, out = write_kitti_scan("a.bin"), tmp_path / "out"
+    with pytest.raises(CleverError, match=r"a\.bin"):
+        features(settings(points=[path], checkpoint=run, out=out, input_format="nuscenes"))
+    assert len(features(settings(points=[path], checkpoint=run, out=out)).written) == 1
+    trained = run / "settings.yaml"
+    trained.write_text("cache: a.zarr\n")
+    (run / "student.json").unlink()
+    before = sorted(path.name for path in run.iterdir())
+    with pytest.raises(CleverError):
+        features(settings(points=[path], checkpoint=run, out=run))
+    assert sorted(path.name for path in run.iterdir()) == before
 
 
 def test_outputs_that_would_collide_or_contradict(

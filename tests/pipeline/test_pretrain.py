@@ -26,6 +26,7 @@ from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.augment import Augmentation
+from clever.student.backbones.sparse import DownConv, SubmanifoldConv, UpConv
 from clever.student.draws import Draws
 from clever.student.registry import build_student
 
@@ -607,8 +608,12 @@ def test_a_step_waits_for_the_device_where_the_number_of_voxels_is_needed(
 ) -> None:
     """Twice while voxelising (extents and number of voxels), once for the voxels that cameras see;
     nowhere later."""
+    pytest.importorskip("spconv.pytorch", exc_type=ImportError)
     cache = FeatureCache(make_cache())
     step = build_step(toy_settings(tmp_path, tmp_path), [cache])
+    for module in step.modules():
+        if isinstance(module, SubmanifoldConv | DownConv | UpConv):
+            module.by_spconv = True  # as on a GPU
     batch = DistillationBatch.collate(
         [PairedFrames([cache])[number, number] for number in range(4)]
     )

@@ -1,0 +1,90 @@
+"""What the outputs of a folder were made of, so that a changed source is noticed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import CleverError
+from ..files import atomic_write
+
+SOURCES_FILE = "sources.jsonl"
+"""In the folder of the outputs: a JSON object a line, the last one of an output counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as it was when an output was made of it.
+
+    Attributes:
+        path: as it was given.
+        bytes: size.
+        time: of its last change, nanoseconds.
+        sha256: of its content.
+        weights: digest of the weights that the output was made with.
+    """
+
+    path: str
+    bytes: int
+    time: int
+    sha256: str
+    weights: str
+
+    @classmethod
+    def of(cls, path: Path, weights: str) -> "Source":
+        """The file as it is.
+
+        Raises:
+            CleverError: it cannot be read.
+        """
+        try:
+            content, status = path.read_bytes(), path.stat()
+        except OSError as error:
+            raise CleverError(f"cannot read {path}: {error.strerror}") from error
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(str(path), status.st_size, status.st_mtime_ns, digest, weights)
+
+    def still(self, path: Path, weights: str) -> bool:
+        """Whether `path` and the weights are what they were: by size and time, or by content where
+        the time alone differs."""
+        if self.weights != weights or not path.is_file():
+            return False
+        status = path.stat()
+        if status.st_size != self.bytes:
+            return False
+        return status.st_mtime_ns == self.time or Source.of(path, weights).sha256 == self.sha256
+
+
+class Sources:
+    """The sources of a folder's outputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / SOURCES_FILE
+        self._by_output: dict[str, Source] = {}
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        *lines, torn = text.split("\n")
+        if torn:  # the last line of a run that was killed
+            atomic_write(self.path, "".join(f"{line}\n" for line in lines))
+        for line in lines:
+            try:
+                record = json.loads(line)
+                output = record.pop("output")
+                self._by_output[output] = Source(**record)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise CleverError(
+                    f"{self.path} is damaged ({error}); remove it, and all outputs are made again"
+                ) from error
+
+    def __len__(self) -> int:
+        return len(self._by_output)
+
+    def current(self, output: Path, source: Path, weights: str) -> bool:
+        """Whether `output` is there and what it was made of has not changed."""
+        record = self._by_output.get(output.name)
+        return record is not None and output.exists() and record.still(source, weights)
+
+    def note(self, output: Path, source: Source) -> None:
+        """Add what an output was made of."""
+        self._by_output[output.name] = source
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"output": output.name, **asdict(source)}) + "\n")
