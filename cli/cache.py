@@ -168,6 +168,7 @@ def _text(summary: "StoreSummary") -> str:
         f"{layer.shards} shards",
         f"  points    {summary.points:,} ({summary.points // frames:,} a frame)",
         f"  pairs     {summary.pairs:,} ({summary.pairs // frames:,} a frame); {rule}",
+        *_intensity(summary),
         f"  bytes     {_bytes(layer.bytes)} for points and pairs ({_bytes(layer.bytes // frames)} "
         "a frame)",
     ]
@@ -180,6 +181,21 @@ def _text(summary: "StoreSummary") -> str:
             for record in records
         ]
     return "\n".join(lines)
+
+
+def _intensity(summary: "StoreSummary") -> list[str]:
+    """Scale and statistics of the stored intensities, and what is doubtful about them."""
+    intensity, scale = summary.intensity, summary.base.intensity_scale
+    if intensity is None:
+        return []
+    stored = f"stored value / {scale:g}" if scale else "of full intensity"
+    line = (
+        f"  intensity mean {intensity.mean:.4g}, standard deviation {intensity.std:.4g}, from "
+        f"{intensity.lowest:.3g} to {intensity.highest:.3g} ({stored})"
+    )
+    if summary.dark:
+        line += f"; doubtful scale: {summary.dark} frames have no bright point"
+    return [line]
 
 
 def _teacher(teacher: "TeacherSummary") -> list[str]:

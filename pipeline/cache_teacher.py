@@ -1,5 +1,6 @@
 """Stage one: run the teacher once over every camera frame and store what the student will need."""
 
+import os
 import sys
 import time
 import uuid
@@ -19,6 +20,7 @@ from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teacher
 from ..errors import CleverError
 from .datasets import LidarDataset, open_dataset
+from .datasets.intensity import dark_sweeps
 from .device import choose_device, cores, slow_bfloat16
 from .progress import Track
 from .runs import notice
@@ -89,6 +91,10 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
     if settings.workers is not None and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     request, key = teacher_request(settings), frame_choice(settings)
+    if not os.access(settings.store.parent, os.W_OK) and (
+        summary := _complete_already(settings, request, key)
+    ):
+        return summary
     with writer_lock(settings.store):
         store = existing_store(settings.store)
         rows = recall_rows(store, key) if store and base_agrees(settings, store) else None
@@ -96,7 +102,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             return summary
         dataset = open_dataset(settings, settings.dataset)
         ids, scenes = requested_frames(settings, dataset)
-        base = base_settings(settings, dataset)
+        base = base_settings(settings, dataset, store)
         if store:
             store.take_up(base)
         if store and set(ids) <= set(store.ids):
@@ -107,6 +113,8 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         device = teacher_device(settings)
         if line := slow_bfloat16(settings.precision, device.type):
             notice(line)
+        if doubtful := dark_sweeps(dataset, range(len(ids))):
+            notice(doubtful)
         teacher = load_teacher(teacher_settings(settings), device)
         store = store or Store.open_or_create(settings.store, base)
         store.extend(ids, scenes)
@@ -116,17 +124,44 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         return _fill(settings, store, info, dataset, teacher, rows)
 
 
-def _nothing_to_do(
-    settings: CacheTeacherSettings, store: Store, request: TeacherRequest, rows: list[int]
+def _complete_already(
+    settings: CacheTeacherSettings, request: TeacherRequest, key: str | None
 ) -> CacheSummary | None:
-    """The result of the run if the store holds everything already."""
+    """The result of the run if a store in a place that cannot be written to holds everything
+    already; nothing is written."""
+    store = existing_store(settings.store)
+    if store is None or not base_agrees(settings, store):
+        return None
+    rows = recall_rows(store, key)
+    if rows is None:
+        dataset = open_dataset(settings, settings.dataset)
+        ids, _ = requested_frames(settings, dataset)
+        if store.base != base_settings(settings, dataset, store) or not set(ids) <= set(store.ids):
+            return None
+        rows = store.rows_of(ids)
+    return _nothing_to_do(settings, store, request, rows, tidy=False)
+
+
+def _nothing_to_do(
+    settings: CacheTeacherSettings,
+    store: Store,
+    request: TeacherRequest,
+    rows: list[int],
+    tidy: bool = True,
+) -> CacheSummary | None:
+    """The result of the run if the store holds everything already.
+
+    Args:
+        tidy: bring views up to date and remove what an interrupted write left.
+    """
     info = find_layer(store, request)
     if info is None or any(
         store.pending_shards(layer, rows) for layer in (store.points.id, info.id)
     ):
         return None
-    store.drop_parts()
-    store.finalise()
+    if tidy:
+        store.drop_parts()
+        store.finalise()
     summary = _summarise(settings, store, info, rows)
     return (
         None

@@ -13,6 +13,7 @@ from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
+from .datasets.intensity import dark_sweeps
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
@@ -160,6 +161,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
     mean = settings.mean or class_mean(dataset)
     run = Run.open(out, settings.decided(dataset=name, version=version, mean=mean, out=out))
+    if doubtful := dark_sweeps(dataset, indices):
+        notice(doubtful)
     device = choose_device(settings.device)
     part = "sequences" if settings.sequences else settings.split
     result = measure_segmenter(segmenter, training, dataset, indices, part, device, mean)

@@ -12,12 +12,14 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
+from ..cache.store.point_statistics import is_dark
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS, load_student, read_meta, weights_digest
 from ..student.points import PointBatch
 from ..student.student import Student
 from .datasets.bare_files import PointCloud, read_cloud, suffix
+from .datasets.intensity import dark_words
 from .device import choose_device
 from .progress import Track
 from .runs import Run, notice
@@ -28,9 +30,6 @@ from .steps.labelled import BadFrame
 
 FEATURES = "features"
 """Name of the array in a safetensors file."""
-DARK = 0.1
-"""Where the brightest point is below this share of full intensity, the user is asked to look at the
-scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +209,8 @@ def _scaling(cloud: PointCloud, points: NDArray[np.float32], scale: float | None
             f"{cloud.path}: {lost} of {len(points)} points are not finite (no return); their "
             "features are NaN"
         )
-    if 0 < high < DARK:
-        notice(
-            f"{cloud.path}: the brightest point has {high:.3g} of full intensity; if the file's "
-            "full intensity is not "
-            f"{full:g}, give it with `intensity_scale`"
-        )
+    if is_dark(float(high)):
+        notice(dark_words(f"{cloud.path}:", float(high), full, "intensity_scale"))
     return f"{cloud.layout}, intensity / {full:g} = {np.nanmin(points[:, 3]):.3g} to {high:.3g}"
 
 

@@ -2,17 +2,25 @@
 on others."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import CleverError
 from ..student.augment import Augmentation
 from ..student.checkpoint import WEIGHTS, weights_digest
 from ..student.choices import SegmentationLoss
+from ..student.extents import extent_fault
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import Segmenter, Training, load_segmenter
+from ..student.student import Student
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
+from .datasets.intensity import dark_sweeps
 from .device import choose_device
 from .evaluate import SegmentationResult, seen_scenes
 from .published import published
@@ -38,7 +46,7 @@ from .training.log import Losses, first_and_last, read_log
 from .training.loop import fit
 from .training.seeds import seeded
 from .training.state import TrainingProgress
-from .training.stepping import check_step
+from .training.stepping import check_step, frames_at_once
 from .validation import SELECTED, Validation
 
 PLACES = frozenset({"data_root", "checkpoint"})
@@ -143,7 +151,10 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             team.others_leave()
             notice(f"{run.folder} is finished already; nothing to do")
             return finished
-        indices, bad = _usable_frames(train, chosen)
+        for part, frames in ((train, chosen), (val, held_out)):
+            if doubtful := dark_sweeps(part, frames):
+                notice(doubtful)
+        indices, bad = _usable_frames(train, chosen, _extent_check(settings, student, team))
         training = _describe(settings, plan, train, indices, len(chosen))
         with seeded(settings.seed, "classifier"):
             classifier = LinearProbe(
@@ -179,13 +190,24 @@ def _warn_of_seen(training: Training, val: LidarDataset, held_out: list[int], te
         )
 
 
-def _usable_frames(dataset: LidarDataset, indices: list[int]) -> tuple[list[int], list[BadFrame]]:
+def _extent_check(
+    settings: FinetuneSettings, student: Student, team: Team
+) -> Callable[[NDArray[np.float32]], str]:
+    """Says of a frame's bounds why it cannot be trained on; a frozen student takes small ones."""
+    alone = settings.mode == "full" and frames_at_once(settings, team) == 1
+    halvings = student.backbone.halvings if alone else None
+    return partial(extent_fault, voxel_size=student.voxel_size, halvings=halvings)
+
+
+def _usable_frames(
+    dataset: LidarDataset, indices: list[int], fault: Callable[[NDArray[np.float32]], str]
+) -> tuple[list[int], list[BadFrame]]:
     """Training frames that can be read, and those that are reported and left out.
 
     Raises:
         CleverError: none can be read.
     """
-    good, bad = usable(dataset, indices, "check labels")
+    good, bad = usable(dataset, indices, "check labels", fault)
     for frame in bad:
         notice(f"skipped frame {frame.id}: {frame.reason}")
     if not good:

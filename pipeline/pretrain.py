@@ -2,10 +2,16 @@
 teacher."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 from torch import nn
 from torch.utils.data import Subset
 
@@ -20,10 +26,12 @@ from ..student.checkpoint import (
     save_student,
     weights_digest,
 )
+from ..student.extents import extent_fault
 from ..student.heads import ProjectionHead
 from ..student.losses.occupancy import OccupancyHead
 from ..student.queries import ALSO, PAPER, OccupancyTask
 from ..student.registry import build_student
+from ..student.student import Student
 from .device import choose_device
 from .rankme import Ranks, student_ranks
 from .runs import Run, RunResult, notice, now, run_folder, versions
@@ -37,7 +45,7 @@ from .training.log import Losses, Scalars, first_and_last, read_log
 from .training.loop import fit
 from .training.seeds import seeded
 from .training.state import TrainingProgress
-from .training.stepping import check_step
+from .training.stepping import check_step, frames_at_once
 
 PLACES = frozenset({"cache", "init"})
 """Settings that say where a run reads, not what."""
@@ -59,6 +67,8 @@ class PretrainResult(RunResult):
     """Frames none of whose points is seen by a camera."""
     missing: list[str]
     """Frames that only some of several teachers have; they are left out."""
+    unfit: dict[str, str] = Field(default_factory=dict)
+    """Frames that the student cannot be trained on, left out, and why."""
     epochs: int
     steps: int
     losses: Losses
@@ -115,7 +125,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     form = step.student.ptv3_form
     teachers = tuple(cache.teacher.id for cache in caches)
     part = cached_part(caches[0], settings.split, settings.scenes or (), settings.sequences or ())
-    frames = PairedFrames(caches, part.ids, settings.limit, settings.view, settings.pairs)
+    fault = _extent_check(settings, step.student, team)
+    frames = PairedFrames(caches, part.ids, settings.limit, settings.view, settings.pairs, fault)
     inputs = _inputs(settings, frames)
     record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form)
     name = f"pretrain-{settings.student}"
@@ -150,6 +161,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             frames=len(frames),
             unpaired=unpaired,
             missing=frames.missing,
+            unfit=frames.unfit,
             epochs=settings.epochs,
             steps=progress.step,
             losses=first_and_last(read_log(run.folder)),
@@ -316,6 +328,14 @@ def _ranks(
     return student_ranks(step.student, used, team.device, seed=settings.seed)
 
 
+def _extent_check(
+    settings: PretrainSettings, student: Student, team: Team
+) -> Callable[[NDArray[np.float32]], str]:
+    """Says of a frame's bounds why the student cannot be trained on it; empty where it can."""
+    halvings = student.backbone.halvings if frames_at_once(settings, team) == 1 else None
+    return partial(extent_fault, voxel_size=student.voxel_size, halvings=halvings)
+
+
 def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
     """Ids of frames without pairs, reported; they still serve the occupancy task.
 
@@ -331,6 +351,10 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
             "check the dataset's calibration and make the cache again"
         )
     if team.first:
+        for name, reason in islice(frames.unfit.items(), 10):
+            notice(f"left out frame {name}: {reason}")
+        if len(frames.unfit) > 10:
+            notice(f"left out {len(frames.unfit) - 10} more such frames")
         for names, what in (
             (unpaired, "have no point that a camera sees"),
             (frames.missing, "lack a teacher"),

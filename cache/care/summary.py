@@ -8,7 +8,16 @@ from ... import __version__
 from ..fidelity import Fidelity
 from ..store.contents import Contents
 from ..store.layers import Layer
-from ..store.models import SCHEMA, Commit, FrameRecord, PointSettings, TeacherInfo, as_json
+from ..store.models import (
+    SCHEMA,
+    Commit,
+    FrameRecord,
+    IntensityStatistics,
+    PointSettings,
+    TeacherInfo,
+    as_json,
+)
+from ..store.point_statistics import is_dark, total_intensity
 from ..store.records import total_fidelity
 
 
@@ -46,6 +55,9 @@ class StoreSummary:
         base: dataset, cameras, visibility rule.
         frames: rows that hold a frame or are meant to.
         points, pairs: totals over the stored frames.
+        intensity: over the points of all stored frames; None where the records do not say.
+        dark: stored frames whose brightest point is below `point_statistics.DARK` of full
+            intensity.
         failures: (frame id, reason, time) of every skipped frame, by layer.
     """
 
@@ -55,6 +67,8 @@ class StoreSummary:
     scenes: int
     points: int
     pairs: int
+    intensity: IntensityStatistics | None
+    dark: int
     base_layer: LayerSummary
     teachers: list[TeacherSummary]
     failures: dict[str, list[FrameRecord]]
@@ -92,6 +106,7 @@ class StoreSummary:
             "scenes": self.scenes,
             "points": self.points,
             "pairs": self.pairs,
+            "intensity": self.intensity and {**as_json(self.intensity), "dark_frames": self.dark},
             "base_layer": asdict(self.base_layer),
             "teachers": teachers,
             "failures": failures,
@@ -120,6 +135,8 @@ def summarise(path: Path) -> StoreSummary:
         len(scenes),
         sum(record.points for record in stored_records),
         sum(record.pairs for record in stored_records),
+        total_intensity(stored_records),
+        sum(is_dark(record.intensity.highest) for record in stored_records if record.intensity),
         _layer(path, store.points, commits[store.points.id], frames),
         [
             TeacherSummary(

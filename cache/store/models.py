@@ -40,6 +40,8 @@ class PointSettings:
         min_depth_m: least depth of a pair along the optical axis, metres.
         margin_px: a pair lies this far inside its image, pixels.
         occlusion: see `projection.visible_pairs`.
+        intensity_scale: full intensity in the dataset's files, which stored intensities are shares
+            of; None where the dataset does not say.
     """
 
     dataset: str
@@ -47,6 +49,7 @@ class PointSettings:
     min_depth_m: float = 1.0
     margin_px: float = 1.0
     occlusion: Occlusion = "none"
+    intensity_scale: float | None = None
 
 
 class Fingerprint(BaseModel):
@@ -215,6 +218,21 @@ and crc32c of every view, by path inside the store."""
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class IntensityStatistics:
+    """Of the stored intensities of a frame's points, shares of full intensity.
+
+    Attributes:
+        mean, std: mean and standard deviation.
+        lowest, highest: extremes.
+    """
+
+    mean: float
+    std: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class FrameRecord:
     """What one row of a shard holds.
 
@@ -230,6 +248,9 @@ class FrameRecord:
         offsets: CSR offsets of the pairs over the cameras (points layer), else empty.
         image_size: (width, height) a camera (points layer), else empty.
         split: the dataset's split of the frame; empty where it is unknown.
+        bounds: lowest x, y, z, then highest x, y, z of the points in metres (points layer), else
+            empty.
+        intensity: statistics of the points' intensities (points layer), else None.
     """
 
     row: int
@@ -243,6 +264,8 @@ class FrameRecord:
     offsets: tuple[int, ...] = ()
     image_size: tuple[tuple[int, int], ...] = ()
     split: str = ""
+    bounds: tuple[float, ...] = ()
+    intensity: IntensityStatistics | None = None
 
     @property
     def pairs(self) -> int:

@@ -21,6 +21,7 @@ from .layers import POINTS_ID, TeacherLayer, choose_layer, place
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .local import read_row
 from .models import PointSettings, TeacherInfo, from_json
+from .point_statistics import bounds_of
 from .records import committed_shards, read_commit, records_by_row
 from .seals import check_schema
 from .tables import FrameTable, status_column
@@ -133,6 +134,15 @@ class FeatureCache(Dataset[CachedFrame]):
     def pair_count(self, index: int) -> int:
         """Number of pairs of a frame, without reading them."""
         return int(self._table.pairs[self._rows[index], -1])
+
+    def bounds(self, index: int) -> NDArray[np.float32]:
+        """(2, 3) lowest and highest x, y, z of a frame's points in metres; read from the points
+        where the store does not say."""
+        row = int(self._rows[index])
+        bounds = self._table.bounds[row]
+        if np.isfinite(bounds).all():
+            return bounds
+        return bounds_of(self._read_row(POINTS, row, int(self._table.points[row])))
 
     def tokens(self, index: int) -> Tensor:
         """(M, h, w, C) int8 or float16 tokens of a frame as stored, without the rest of it.

@@ -3,6 +3,7 @@ arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
@@ -22,6 +23,7 @@ COLUMNS = {
     "image_size": ("frame", "camera", "axis"),
     "split": ("frame", "byte"),
     "status": ("frame",),
+    "bounds": ("frame", "bound", "xyz"),
 }
 """Dimensions of every column."""
 
@@ -38,6 +40,8 @@ class FrameTable:
         image_size: (R, M, 2) uint16, width and height in pixels.
         split: (R, B) uint8, UTF-8 padded with zeros: the dataset's split of a frame, see
             `layout.row_texts`; empty where it is unknown or the frame is not stored.
+        bounds: (R, 2, 3) float32, lowest and highest x, y, z of the points in metres; NaN where the
+            record does not say.
         status: (R,) uint8: `layout.OK`, `layout.FAILED` or `layout.PENDING`.
     """
 
@@ -48,6 +52,7 @@ class FrameTable:
     image_size: NDArray[np.uint16]
     split: NDArray[np.uint8]
     status: NDArray[np.uint8]
+    bounds: NDArray[np.float32]
 
     @classmethod
     def from_records(
@@ -64,18 +69,27 @@ class FrameTable:
                 [records[row].split if row in records else "" for row in range(rows)], "split"
             ),
             status_column(records, rows),
+            _unknown_bounds(rows),
         )
         for row, record in records.items():
             if not record.reason:
                 table.timestamp[row], table.points[row] = record.timestamp, record.points
                 table.pose[row] = np.reshape(record.pose, (4, 4))
                 table.pairs[row], table.image_size[row] = record.offsets, record.image_size
+                if record.bounds:
+                    table.bounds[row] = np.reshape(record.bounds, (2, 3))
         return table
 
     @classmethod
     def read(cls, frames: zarr.Group) -> "FrameTable":
-        """Read the table of a local or remote store."""
-        return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore
+        """Read the table of a local or remote store; one of an older version may lack bounds."""
+        columns: dict[str, NDArray[Any]] = {
+            name: np.asarray(frames[name][...])  # type: ignore[index]
+            for name in COLUMNS
+            if name in frames or name != "bounds"
+        }
+        columns.setdefault("bounds", _unknown_bounds(len(columns["status"])))
+        return cls(**columns)
 
     def files(self) -> dict[str, bytes]:
         """Files of every column by their path inside the store."""
@@ -84,6 +98,10 @@ class FrameTable:
             for name, dims in COLUMNS.items()
         ]
         return {path: data for column in columns for path, data in column.items()}
+
+
+def _unknown_bounds(rows: int) -> NDArray[np.float32]:
+    return np.full((rows, 2, 3), np.nan, np.float32)
 
 
 def status_column(records: Mapping[int, FrameRecord], rows: int) -> NDArray[np.uint8]:

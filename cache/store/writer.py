@@ -14,6 +14,7 @@ from ..projection import Correspondences
 from .layers import Layer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
 from .models import Commit, FrameRecord, TeacherInfo
+from .point_statistics import bounds_of, intensity_of
 from .records import write_commit
 from .shards import ShardWriter
 from .store import Store
@@ -121,6 +122,8 @@ class PointShard(LayerShard):
                 offsets=tuple(offsets),
                 image_size=tuple((width, height) for width, height in size.tolist()),
                 split=frame.split,
+                bounds=tuple(bounds_of(frame.points).ravel().tolist()),
+                intensity=intensity_of(frame.points),
             )
         )
 

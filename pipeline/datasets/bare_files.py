@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from ..settings.choices import InputFormat
+from .sweep_checks import other_encoding, reach_fault
 
 SUFFIXES: dict[str, InputFormat] = {
     ".pcd.bin": "nuscenes",
@@ -39,8 +40,6 @@ CONVENTIONS = {"uint8": 255.0, "uint16": 65535.0}
 """Full intensity of the types that leave no doubt about it, in PCD and PLY files; floats come in
 every range."""
 NO_VIEWPOINT = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-FARTHEST = 2**14
-"""Metres; beyond, float32 is coarser than a millimetre."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,10 @@ class PointCloud:
             )
         points = np.full((len(valid), 4), np.nan, np.float32)
         placed = self.xyz[valid] - np.array(origin)
-        if np.abs(placed).max() >= FARTHEST:
+        if fault := reach_fault(placed):
             raise CleverError(
-                f"{self.path} has coordinates up to {np.abs(placed).max():.0f} m, but a student "
-                "takes metres around "
-                "the sensor; give the sensor's position in the file's frame with `origin=X,Y,Z`"
+                f"{self.path} {fault}; remove these points, convert the file, or give the sensor's "
+                "position in the file's frame with `origin=X,Y,Z`"
             )
         points[valid, :3] = placed
         full = self.full if intensity_scale is None else intensity_scale
@@ -100,6 +98,11 @@ class PointCloud:
         return points
 
     def _scaled(self, stored: NDArray[Any], full: float | None) -> NDArray[np.float32]:
+        if lost := np.isnan(stored.astype(np.float64)).sum():
+            raise CleverError(
+                f"{self.path}, read as {self.layout}, has {lost} of {len(stored)} points with a "
+                "position but a NaN intensity; correct them or remove these points"
+            )
         low, high = stored.min(), stored.max()
         if full is None:
             raise CleverError(
@@ -109,7 +112,7 @@ class PointCloud:
                 "`intensity_scale`, such as 255"
             )
         scaled = stored.astype(np.float32) / np.float32(full)
-        if not (scaled.min() >= 0 and scaled.max() <= 1):  # NaN fails too
+        if scaled.min() < 0 or scaled.max() > 1:
             raise CleverError(
                 f"{self.path}, read as {self.layout}, has intensities from {low:g} to {high:g}, "
                 f"expected 0 to {full:g};"
@@ -177,6 +180,11 @@ def _read_flat(path: Path, layout: str, columns: int, full: float) -> PointCloud
             "name its `input_format`"
         )
     rows = np.frombuffer(data, "<f4").reshape(-1, columns)
+    doubtful = not np.isfinite(rows[:, :4]).all() or bool(reach_fault(rows[:, :3]))
+    if doubtful and (encoding := other_encoding(data, columns, full)):
+        raise CleverError(
+            f"{path} is {encoding}, not little-endian float32 as {layout}; convert the file"
+        )
     return PointCloud(path, layout, rows[:, :3], rows[:, 3], full)
 
 

@@ -4,19 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...cache.store.point_statistics import is_dark
 from ...errors import CleverError, FrameError
 from .base import LidarDataset
 
-DARK = 0.1
-"""Where the brightest point is below this share of full intensity, the user is asked to look at the
-scale."""
 SAMPLE = 16
 """Sweeps of a dataset that are looked at before a job begins."""
-
-
-def is_dark(brightest: float) -> bool:
-    """Whether the brightest point of a sweep, intensity in [0, 1], makes its scale doubtful."""
-    return 0 < brightest < DARK
 
 
 def scale_option(value: str | float) -> float:
@@ -69,6 +62,6 @@ def dark_words(where: str, brightest: float, scale: float | None, setting: str) 
     option = "`dataset_option=intensity_scale=VALUE`"
     remedy = option if setting == "dataset_option" else f"`{setting}`"
     return (
-        f"{where} the brightest point has {brightest:.3g} of full intensity; if the files' full "
+        f"{where} the brightest point has {brightest:.3g} of full intensity; if the file's full "
         f"intensity is not {scale:g}, give it with {remedy}"
     )

@@ -10,6 +10,7 @@ from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.choices import ClassMean
 from .base import IGNORE
+from .intensity import scale_option
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
 from .sweep_files import count_points, label_table, read_labels, read_sweep
@@ -77,6 +78,7 @@ class NuScenesDataset:
             see `find_version`.
         split: ``train``, ``val``, ``test`` or ``all`` (every scene of the version, by name).
         cameras: channels to read, in this order; None: the six of nuScenes.
+        intensity_scale: full intensity in the sweeps, a positive number.
 
     Raises:
         CleverError: a table missing or damaged as a whole; unknown split or camera; no scene of the
@@ -94,8 +96,10 @@ class NuScenesDataset:
         version: str | None = None,
         split: str = "train",
         cameras: Sequence[str] | None = None,
+        intensity_scale: str | float = 255.0,
     ) -> None:
         self._root = Path(root)
+        self.intensity_scale = scale_option(intensity_scale)
         self.cameras = tuple(cameras or CAMERAS)
         folder = _table_folder(self._root, version or find_version(self._root))
         tables = NuScenesTables(folder, self.cameras)
@@ -122,7 +126,7 @@ class NuScenesDataset:
         )
 
     def points(self, index: int) -> NDArray[np.float32]:
-        return read_sweep(self.frame_ids[index], self._sweep(index), _COLUMNS, 255.0)
+        return read_sweep(self.frame_ids[index], self._sweep(index), _COLUMNS, self.intensity_scale)
 
     def has_labels(self, index: int) -> bool:
         return bool(self._labels_fault) or self._keyframes[index].labels is not None

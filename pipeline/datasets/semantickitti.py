@@ -10,6 +10,7 @@ from ...cache.frame import Camera, Frame
 from ...errors import CleverError
 from ..settings.choices import ClassMean
 from .base import IGNORE
+from .intensity import scale_option
 from .kitti_layout import (
     Drive,
     frame_numbers,
@@ -83,6 +84,7 @@ class SemanticKittiDataset:
         root: dataset folder.
         sequences: sequence folders, or their numbers ("8" finds "08"); they win over `split`.
         split: ``train``, ``val``, ``test`` or ``all`` (every sequence folder there is).
+        intensity_scale: full intensity in the sweeps, a positive number.
 
     Raises:
         CleverError: unknown split, a sequence that is not there or holds no sweeps.
@@ -94,8 +96,13 @@ class SemanticKittiDataset:
     class_mean: ClassMean = "all"
 
     def __init__(
-        self, root: Path | str, sequences: Sequence[str] | None = None, split: str = "train"
+        self,
+        root: Path | str,
+        sequences: Sequence[str] | None = None,
+        split: str = "train",
+        intensity_scale: str | float = 1.0,
     ) -> None:
+        self.intensity_scale = scale_option(intensity_scale)
         folders = sequence_folders(Path(root))
         names = _sequence_names(list(folders), sequences, split, Path(root))
         self._drives = {name: Drive.open(folders[name]) for name in names}
@@ -129,7 +136,9 @@ class SemanticKittiDataset:
 
     def points(self, index: int) -> NDArray[np.float32]:
         drive, number = self._locate(index)
-        return read_sweep(self.frame_ids[index], drive.sweep(number), _COLUMNS, 1.0)
+        return read_sweep(
+            self.frame_ids[index], drive.sweep(number), _COLUMNS, self.intensity_scale
+        )
 
     def has_labels(self, index: int) -> bool:
         drive, number = self._locate(index)

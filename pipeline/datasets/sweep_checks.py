@@ -1,5 +1,5 @@
 """What every cloud must be, wherever it comes from: one rule for stage one, for training from
-labels and for bare files, so that what one takes, all take."""
+labels and for bare files. A bare file alone may be small, since nothing is trained on it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +17,43 @@ ENCODINGS = {"big-endian float32": ">f4", "float64": "<f8", "big-endian float64"
 def sweep_fault(xyz: NDArray[np.floating]) -> str:
     """Why finite positions (N, 3), in metres around the sensor, are of no use; empty where they
     are."""
+    return reach_fault(xyz) or size_fault(xyz)
+
+
+def size_fault(xyz: NDArray[np.floating]) -> str:
+    """Why positions (N, 3) are too few or too close together for a sweep; empty where they are
+    not."""
     if not len(xyz):
         return "holds no points"
-    reach = np.abs(xyz).max(1)
-    if reach.max() >= FARTHEST:
-        return _far(reach)
     span = float(np.ptp(xyz, axis=0).max())
-    if span < SMALLEST:
-        points = "its only point spans" if len(xyz) == 1 else f"its {len(xyz)} points span"
-        return f"is too small: {points} {span:g} m, a sweep at least {SMALLEST:g} m"
-    return ""
+    if span >= SMALLEST:
+        return ""
+    points = "its only point spans" if len(xyz) == 1 else f"its {len(xyz)} points span"
+    return f"is too small: {points} {span:g} m, a sweep at least {SMALLEST:g} m"
 
 
-def _far(reach: NDArray[np.floating]) -> str:
-    """What is wrong with points of which some are `reach` (N,) metres away."""
+def reach_fault(xyz: NDArray[np.floating]) -> str:
+    """Why positions (N, 3) are not in metres around the sensor; empty where they may be."""
+    reach = np.abs(xyz).max(1, initial=0)
+    if not (reach >= FARTHEST).any():
+        return ""
     farthest = int(reach.argmax())
     middle = float(np.median(reach))
     if middle >= FARTHEST / 4:
         return (
-            f"has coordinates up to {reach.max():g} m and half of its points beyond {middle:g} m: "
+            f"has coordinates up to {_metres(reach.max())}, and half of its points lie beyond "
+            f"{_metres(middle)}: "
             "these are not metres around the sensor (millimetres, or a map's frame?)"
         )
     count = int((reach >= FARTHEST).sum())
     return (
         f"has {count} of {len(reach)} points more than {FARTHEST:g} m from the sensor, the "
-        f"farthest, point {farthest}, at {reach[farthest]:g} m"
+        f"farthest, point {farthest}, at {_metres(reach[farthest])}"
     )
+
+
+def _metres(value: float) -> str:
+    return f"{value:.0f} m" if value < 1e9 else f"{value:g} m"
 
 
 def other_encoding(data: bytes, columns: int, brightest: float) -> str:
@@ -56,7 +67,8 @@ def other_encoding(data: bytes, columns: int, brightest: float) -> str:
     for name, dtype in ENCODINGS.items():
         if len(data) % (np.dtype(dtype).itemsize * columns):
             continue
-        rows = np.frombuffer(data, dtype).reshape(-1, columns)[:, :4].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            rows = np.frombuffer(data, dtype).reshape(-1, columns)[:, :4].astype(np.float64)
         if not np.isfinite(rows).all():
             continue
         xyz, intensity = rows[:, :3], rows[:, 3]

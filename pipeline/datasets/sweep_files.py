@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FrameError
+from .sweep_checks import other_encoding, reach_fault, size_fault
 
 _UNKNOWN = -1
 
@@ -33,8 +34,8 @@ def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArra
         (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
 
     Raises:
-        FrameError: missing, empty, of the wrong length, not finite, or an intensity outside [0,
-            brightest].
+        FrameError: missing, empty, of the wrong length, not finite, an intensity outside [0,
+            brightest], or a cloud that `sweep_checks.sweep_fault` refuses.
     """
     data = _read(frame, path)
     if not data:
@@ -46,17 +47,37 @@ def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArra
             "the file",
         )
     points = np.frombuffer(data, "<f4").reshape(-1, columns)[:, :4].copy()
-    if not np.isfinite(points).all():
-        raise FrameError(frame, f"sweep {path} holds NaN or infinite values; restore the file")
+    if fault := _sweep_fault(points, brightest):
+        if encoding := other_encoding(data, columns, brightest):
+            fault = f"is {encoding}, not little-endian float32; convert the file"
+        raise FrameError(frame, f"sweep {path} {fault}")
     points[:, 3] /= brightest
-    dark, bright = points[:, 3].min(), points[:, 3].max()
-    if dark < 0 or bright > 1:
-        raise FrameError(
-            frame,
-            f"sweep {path} has intensities from {dark * brightest:g} to {bright * brightest:g}, "
-            f"expected 0 to {brightest:g}; convert the file",
-        )
     return points
+
+
+def _sweep_fault(points: NDArray[np.float32], brightest: float) -> str:
+    """What is wrong with points (N, 4) as they are stored, and what to do; empty where nothing
+    is."""
+    finite = np.isfinite(points)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(1))
+        column = ("x", "y", "z", "intensity")[int((~finite[bad[0]]).argmax())]
+        return (
+            f"holds NaN or infinite values: {len(bad)} of {len(points)} points, the first, point "
+            f"{bad[0]}, in its {column}; remove these points or restore the file"
+        )
+    if fault := reach_fault(points[:, :3]):
+        return f"{fault}; remove these points or convert the file"
+    if fault := size_fault(points[:, :3]):
+        return f"{fault}; leave the frame out"
+    dark, bright = points[:, 3].min(), points[:, 3].max()
+    if dark < 0 or bright > brightest:
+        return (
+            f"has intensities from {dark:g} to {bright:g}, expected 0 to {brightest:g}; convert "
+            "the file, or give the value of full intensity with "
+            "`dataset_option=intensity_scale=VALUE`"
+        )
+    return ""
 
 
 def count_points(frame: str, path: Path, columns: int) -> int:

@@ -15,6 +15,7 @@ from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
 from ...cache.store.store import Store
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset, positions
+from ..datasets.sweep_checks import sweep_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,5 @@ def _check(frame: Frame, cameras: Sequence[str]) -> None:
         )
     if not np.isfinite(frame.points).all():
         raise FrameError(frame.id, "its points hold NaN or infinite values; restore the sweep")
+    if fault := sweep_fault(frame.points[:, :3]):
+        raise FrameError(frame.id, f"its sweep {fault}; restore it or leave the frame out")

@@ -114,6 +114,8 @@ def frame_choice(settings: CacheTeacherSettings) -> str | None:
         settings.split,
         settings.sequences,
         settings.limit,
+        settings.cameras,
+        settings.dataset_option,
     )
 
 
@@ -137,10 +139,22 @@ def find_layer(store: Store, request: TeacherRequest) -> TeacherInfo | None:
     )
 
 
-def base_settings(settings: CacheTeacherSettings, dataset: LidarDataset) -> PointSettings:
-    """What decides points and pairs."""
+def base_settings(
+    settings: CacheTeacherSettings, dataset: LidarDataset, store: Store | None = None
+) -> PointSettings:
+    """What decides points and pairs.
+
+    Args:
+        store: to be gone on with; one that does not know its intensity scale goes on so.
+    """
+    unknown = store is not None and store.base.intensity_scale is None
     return PointSettings(
-        dataset.name, tuple(dataset.cameras), MIN_DEPTH, MARGIN, settings.occlusion
+        dataset.name,
+        tuple(dataset.cameras),
+        MIN_DEPTH,
+        MARGIN,
+        settings.occlusion,
+        None if unknown else getattr(dataset, "intensity_scale", None),
     )
 
 
@@ -157,6 +171,14 @@ def requested_frames(
 
 
 def base_agrees(settings: CacheTeacherSettings, store: Store) -> bool:
-    """Whether points and pairs of a store are what is asked for, whatever its cameras."""
-    base = PointSettings(settings.dataset, store.cameras, MIN_DEPTH, MARGIN, settings.occlusion)
+    """Whether points and pairs of a store are what is asked for, whatever its cameras and scale:
+    those belong to the dataset and its options."""
+    base = PointSettings(
+        settings.dataset,
+        store.cameras,
+        MIN_DEPTH,
+        MARGIN,
+        settings.occlusion,
+        store.base.intensity_scale,
+    )
     return store.base == base

@@ -26,6 +26,8 @@ def choice_key(
     split: str,
     sequences: tuple[str, ...] | None,
     limit: int | None,
+    cameras: tuple[str, ...] | None = None,
+    options: tuple[str, ...] | None = None,
 ) -> str | None:
     """Name of a choice of frames that changes whenever the tables do; None for a dataset that is
     quick to open."""
@@ -39,7 +41,7 @@ def choice_key(
         ]
     except (OSError, CleverError):
         return None
-    choice = [dataset, str(folder), split, sequences, limit, tables]
+    choice = [dataset, str(folder), split, sequences, limit, tables, cameras, options]
     return hashlib.sha256(json.dumps(choice).encode()).hexdigest()
 
 

@@ -1,10 +1,12 @@
 """Frames of a cache as a training step wants them: with the tokens of one or several teachers,
 whole or one camera."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -113,13 +115,15 @@ class PairedFrames(Dataset[PairedFrame]):
         view: `one-camera` keeps the points that one random camera sees, drawn among those that see
             any.
         pairs: at most this many pairs a camera view, drawn uniformly; None keeps all.
+        fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
 
     Attributes:
         ids: frame ids.
+        unfit: why frames are left out, by id.
         missing: frames of the first teacher that another one lacks.
 
     Raises:
-        CleverError: no frame is common to the teachers.
+        CleverError: no frame is common to the teachers, or none can be trained on.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class PairedFrames(Dataset[PairedFrame]):
         limit: int | None = None,
         view: CameraChoice = "all",
         pairs: int | None = None,
+        fault: Callable[[NDArray[np.float32]], str] | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
         further_ids = [set(cache.ids) for cache in self.caches[1:]]
@@ -141,7 +146,18 @@ class PairedFrames(Dataset[PairedFrame]):
                 f"{self.caches[0].path} has no frame with all of {teachers}; run cache-teacher "
                 "again"
             )
-        self.ids = common[:limit]
+        self.unfit: dict[str, str] = {}
+        if fault:
+            first = self.caches[0]
+            reasons = {name: fault(first.bounds(first.position(name))) for name in common[:limit]}
+            self.unfit = {name: reason for name, reason in reasons.items() if reason}
+        self.ids = [name for name in common[:limit] if name not in self.unfit]
+        if not self.ids:
+            name, reason = next(iter(self.unfit.items()))
+            raise CleverError(
+                f"none of {len(self.unfit)} frames of {self.caches[0].path} can be trained on; the "
+                f"first, {name}: {reason}"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

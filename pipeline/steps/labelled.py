@@ -1,16 +1,20 @@
 """Labelled frames: which of them a fraction takes, and how they come in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...cache.store.point_statistics import bounds_of
 from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
 from ..datasets import IGNORE, LidarDataset
+from ..datasets.sweep_checks import sweep_fault
 from ..progress import Track
 from ..settings.choices import FrameSampler
 from ..training.batches import Batch, FrameDraw
@@ -72,12 +76,12 @@ def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:
     Raises:
         CleverError: there is none.
     """
-    found = [index for index in range(len(dataset)) if dataset.has_labels(index)]
-    if not found:
+    indices = [index for index in range(len(dataset)) if dataset.has_labels(index)]
+    if not indices:
         raise CleverError(
             f"none of the {len(dataset)} frames of {dataset.name} {what} has labels; choose others"
         )
-    return found
+    return indices
 
 
 def choose_frames(
@@ -107,20 +111,34 @@ def choose_frames(
         )
     if sampler == "stride":
         return list(indices[::every])
-    kept = set(sorted({scenes[index] for index in indices})[::every])
-    return [index for index in indices if scenes[index] in kept]
+    nth_scenes = set(sorted({scenes[index] for index in indices})[::every])
+    return [index for index in indices if scenes[index] in nth_scenes]
 
 
 def usable(
-    dataset: LidarDataset, indices: Sequence[int], label: str
+    dataset: LidarDataset,
+    indices: Sequence[int],
+    label: str,
+    fault: Callable[[NDArray[np.float32]], str] | None = None,
 ) -> tuple[list[int], list[BadFrame]]:
-    """Split frames into those whose points and labels can be read and those that are reported."""
+    """Split frames into those whose points and labels can be trained on and those that are
+    reported.
+
+    Args:
+        label: of the progress bar.
+        fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
+    """
     good: list[int] = []
     bad: list[BadFrame] = []
     with Track(label, len(indices)) as track:
         for index in indices:
             try:
-                dataset.points(index)
+                points = dataset.points(index)
+                reason = sweep_fault(points[:, :3])
+                if fault and not reason:
+                    reason = fault(bounds_of(points))
+                if reason:
+                    raise FrameError(dataset.frame_ids[index], reason)
                 if (dataset.labels(index) == IGNORE).all():
                     raise FrameError(dataset.frame_ids[index], "no point has a training label")
                 good.append(index)

@@ -16,22 +16,20 @@ from ...student.segmenter import Segmenter
 from ...student.student import Student
 from ..datasets import IGNORE
 from ..training.job import TrainingStep
-from .labelled import (
-    LabelledBatch,
-)
+from .labelled import LabelledBatch
 
 FEATURE_BYTES = 4 * 2**30
-"""Features of a frozen student that a probe keeps in memory; those beyond are computed anew in
+"""Features of a frozen student that a probe holds in memory; those beyond are computed anew in
 every epoch."""
 
 
 class FeatureMemory:
-    """Features of a frozen student, one frame at a time, kept up to `limit` bytes; kept or not,
+    """Features of a frozen student, one frame at a time, held up to `limit` bytes; held or not,
     they are the same."""
 
     def __init__(self, student: Student, limit: int) -> None:
         self.student, self.left = student, limit
-        self._kept: dict[str, Tensor] = {}
+        self._stored: dict[str, Tensor] = {}
 
     def __call__(self, batch: LabelledBatch) -> Tensor:
         """Features (N, D) of a batch of unaugmented clouds."""
@@ -44,12 +42,12 @@ class FeatureMemory:
 
     @torch.no_grad()
     def _features(self, name: str, cloud: Tensor) -> Tensor:
-        if name in self._kept:
-            return self._kept[name].to(cloud.device)
+        if name in self._stored:
+            return self._stored[name].to(cloud.device)
         features = self.student(PointBatch.from_clouds([cloud]))
         if features.nbytes <= self.left:
             self.left -= features.nbytes
-            self._kept[name] = features.cpu()
+            self._stored[name] = features.cpu()
         return features
 
 

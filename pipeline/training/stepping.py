@@ -186,6 +186,11 @@ def _accelerator(precision: str, team: Team) -> "Accelerator":
     )
 
 
+def frames_at_once(settings: TrainingSettings, team: Team) -> int:
+    """Frames that go through the network together: a process's part of a step."""
+    return settings.batch_size // (settings.accumulate * team.size)
+
+
 def check_step(settings: TrainingSettings, team: Team, mix3d: float) -> None:
     """Whether a step can be computed here, and cut into parts of one size that keep mixed pairs
     together.

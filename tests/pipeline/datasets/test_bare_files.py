@@ -216,7 +216,7 @@ def test_a_viewpoint_is_said_not_to_be_applied(cloud: Cloud, tmp_path: Path) -> 
     [
         (1.5, None, r"from 0 to 1\.5, expected 0 to 1; give the value of full intensity"),
         (-0.1, None, r"from -0\.1 to 1, expected 0 to 1"),
-        (np.nan, None, r"from nan to nan, expected 0 to 1"),
+        (np.nan, None, r"has 1 of 300 points with a position but a NaN intensity"),
         (200.0, 100.0, r"from 0 to 200, expected 0 to 100"),
     ],
 )
@@ -230,6 +230,34 @@ def test_intensity_is_never_clipped(
     cloud[7, 3] = 0.25
     cloud.tofile(tmp_path / "a.bin")
     np.testing.assert_array_equal(read_cloud(tmp_path / "a.bin").points(4)[:, 3], cloud[:, 3] / 4)
+
+
+@pytest.mark.parametrize(("dtype", "encoding"), [(">f4", "big-endian float32"), ("<f8", "float64")])
+@pytest.mark.parametrize(("name", "columns"), [("a.bin", 4), ("a.pcd.bin", 5)])
+def test_other_numbers_than_little_endian_floats(
+    cloud: Cloud, tmp_path: Path, name: str, columns: int, dtype: str, encoding: str
+) -> None:
+    rows = np.hstack([cloud, np.zeros((len(cloud), columns - 4), np.float32)])
+    rows.astype(dtype).tofile(tmp_path / name)
+    with pytest.raises(CleverError, match=rf"{name} is {encoding}, not little-endian float32"):
+        read_cloud(tmp_path / name).points()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda cloud: cloud[:, :3].__imul__(1000), r"up to 59\d\d\d m, and half of its points"),
+        (lambda cloud: cloud[7].__setitem__(0, 9000), "1 of 300 points more than 1638.4 m"),
+        (lambda cloud: cloud[7].__setitem__(2, -1e30), "point 7, at 1e\\+30 m"),
+    ],
+)
+def test_points_that_are_not_around_the_sensor(
+    cloud: Cloud, tmp_path: Path, change: Callable[[Cloud], object], reason: str
+) -> None:
+    change(cloud)
+    cloud.tofile(tmp_path / "a.bin")
+    with pytest.raises(CleverError, match=rf"a\.bin has .*{reason}"):
+        read_cloud(tmp_path / "a.bin").points()
 
 
 def test_beams_without_return_keep_their_place(cloud: Cloud, tmp_path: Path) -> None:

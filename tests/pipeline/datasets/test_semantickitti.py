@@ -165,6 +165,22 @@ BAD_SWEEPS = {
     "has intensities from .* to 1.5, expected 0 to 1": lambda data: (
         data[:12] + np.float32(1.5).tobytes() + data[16:]
     ),
+    r"holds NaN or infinite values: 1 of 400 points, .* point 2, in its intensity": lambda data: (
+        data[:44] + np.float32(np.nan).tobytes() + data[48:]
+    ),
+    "is big-endian float32": lambda data: np.frombuffer(data, "<f4").astype(">f4").tobytes(),
+    "is float64": lambda data: np.frombuffer(data, "<f4").astype("<f8").tobytes(),
+    r"has coordinates up to \d{5} m, and half of its points lie beyond \d{5} m": lambda data: (
+        np.frombuffer(data, "<f4").reshape(-1, 4) * np.array([1000, 1000, 1000, 1], np.float32)
+    ).tobytes(),
+    r"has 1 of 400 points more than 1638.4 m .* point 0, at 1e\+30 m": lambda data: (
+        np.float32(1e30).tobytes() + data[4:]
+    ),
+    "has 1 of 400 points more than 1638.4 m .* point 0, at 9000 m": lambda data: (
+        np.float32(-9000).tobytes() + data[4:]
+    ),
+    "is too small: its only point spans 0 m, a sweep at least 1 m": lambda data: data[:16],
+    "is too small: its 2 points span 0 m": lambda data: 2 * data[:16],
     "has intensities from -0.5": lambda data: data[:12] + np.float32(-0.5).tobytes() + data[16:],
 }
 

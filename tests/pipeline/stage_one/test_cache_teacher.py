@@ -126,6 +126,69 @@ def test_the_store_remembers_splits(write_kitti: Writes, tmp_path: Path) -> None
     ]
 
 
+def test_intensity_scale_is_noticed_and_remembered(
+    write_nuscenes: Writes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, path = write_nuscenes({"scene-0061": 3}, labels=False), tmp_path / "store.zarr"
+    for file in (root / "samples/LIDAR_TOP").iterdir():
+        rows = np.fromfile(file, np.float32).reshape(-1, 5)
+        rows[:, 3] /= 255
+        rows.tofile(file)
+    fill(root, path)
+    assert (
+        "nuscenes: in 3 of 3 sweeps looked at the brightest point has 0.00392 of full intensity; "
+        "if the file's full intensity is not 255, give it with" in capsys.readouterr().err
+    )
+    summary = summarise(path)
+    assert (summary.base.intensity_scale, summary.dark) == (255, 3)
+    with pytest.raises(CleverError, match=r"intensity_scale: stored 255\.0, .* 1\.0"):
+        fill(root, path, dataset_option="intensity_scale=1")
+    fill(root, tmp_path / "right.zarr", dataset_option="intensity_scale=1")
+    assert "brightest" not in capsys.readouterr().err
+    summary = summarise(tmp_path / "right.zarr")
+    points = np.concatenate(
+        [frame.points.numpy() for frame in FeatureCache(tmp_path / "right.zarr")]
+    )
+    assert summary.intensity is not None
+    assert (summary.base.intensity_scale, summary.dark) == (1, 0)
+    assert summary.intensity.mean == pytest.approx(points[:, 3].mean(), rel=1e-6)
+    assert summary.intensity.std == pytest.approx(points[:, 3].std(), rel=1e-5)
+    with pytest.raises(CleverError, match="intensity_scale=bright` is no positive number"):
+        fill(root, tmp_path / "no.zarr", dataset_option="intensity_scale=bright")
+
+
+def test_a_complete_store_that_cannot_be_written_to_is_complete(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, path = write_kitti({"00": 2, "08": 1}), tmp_path / "place/store.zarr"
+    fill(root, path, split="train")
+    before = times(path)
+    monkeypatch.setattr(module.os, "access", lambda place, _: Path(place) != path.parent)
+    monkeypatch.setattr(module, "writer_lock", refuse)
+    summary = fill(root, path, split="train")
+    assert (summary.wanted, summary.written, times(path)) == (2, 0, before)
+    for more in ({"split": "all"}, {"codec": "fp16"}):
+        with pytest.raises(AssertionError, match="not have been needed"):
+            fill(root, path, **{"split": "train", **more})
+
+
+def test_a_frame_that_features_would_refuse_is_skipped(write_kitti: Writes, tmp_path: Path) -> None:
+    root = write_kitti({"00": 4})
+    for number, (place, value) in enumerate(((0, 1e30), (1, 9000.0))):
+        rows = np.fromfile(sweep(root, number), np.float32).reshape(-1, 4)
+        rows[3, place] = value
+        rows.tofile(sweep(root, number))
+    sweep(root, 2).write_bytes(sweep(root, 2).read_bytes()[:16])
+    summary = fill(root, tmp_path / "store.zarr")
+    assert [frame for frame, _ in summary.failed] == [f"00/00000{n}" for n in range(3)]
+    for (_, reason), words in zip(
+        summary.failed,
+        ("point 3, at 1e+30 m", "point 3, at 9000 m", "its only point spans 0 m"),
+        strict=True,
+    ):
+        assert words in reason
+
+
 def test_nothing_to_do_needs_no_teacher(
     write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

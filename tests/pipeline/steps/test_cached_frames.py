@@ -1,5 +1,6 @@
 """Frames of a cache as a step sees them: views, samples of pairs, several teachers."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,29 @@ def test_a_frame_is_the_cache_s(make_cache: MakeCache) -> None:
     assert torch.equal(frame.points, stored.points)
     assert torch.equal(frame.pair_view, stored.pair_camera)
     assert torch.equal(frame.teachers[0].tokens, stored.tokens)
+
+
+def test_frames_that_cannot_be_trained_on_are_left_out_by_name(
+    make_cache: MakeCache, tmp_path: Path
+) -> None:
+    path = make_cache()
+    cache = FeatureCache(path)
+    for number in range(5):
+        xyz = cache[number].points[:, :3]
+        assert cache.bounds(number).tolist() == [xyz.amin(0).tolist(), xyz.amax(0).tolist()]
+    highest = sorted(float(cache.bounds(number)[1, 0]) for number in range(5))
+    frames = PairedFrames(
+        [cache], limit=4, fault=lambda bounds: "too wide" if bounds[1, 0] == highest[-1] else ""
+    )
+    widest = next(n for n in range(5) if float(cache.bounds(n)[1, 0]) == highest[-1])
+    expected = [f"frame-{n}" for n in range(4) if n != widest]
+    assert frames.ids == expected
+    assert frames.unfit == ({f"frame-{widest}": "too wide"} if widest < 4 else {})
+    with pytest.raises(CleverError, match=r"none of 5 frames of .*, frame-0: too small"):
+        PairedFrames([cache], fault=lambda bounds: "too small")
+    shutil.rmtree(path / "frames/bounds")  # of an older version: the points tell
+    older = FeatureCache(path)
+    assert older.bounds(3).tolist() == cache.bounds(3).tolist()
 
 
 def test_one_camera_keeps_its_points_pairs_and_tokens(make_cache: MakeCache) -> None:
