@@ -56,16 +56,18 @@ def load_image(
             )  # converting copies
     except FileNotFoundError:
         raise CleverError(f"image {path}: no such file; restore it or skip its frame") from None
+    except IsADirectoryError:
+        raise CleverError(f"image {path}: is a folder; restore the file") from None
     except _DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CleverError(
             f"image {path}: cannot be decoded ({reason}); restore it from the dataset"
         ) from error
-    wanted = (height or pixels.shape[0], width or pixels.shape[1])
-    if pixels.shape[:2] != wanted:
+    expected = (height or pixels.shape[0], width or pixels.shape[1])
+    if pixels.shape[:2] != expected:
         raise CleverError(
             f"image {path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but its calibration is for "
-            f"{wanted[1]}x{wanted[0]}; use the images that the calibration belongs to"
+            f"{expected[1]}x{expected[0]}; use the images that the calibration belongs to"
         )
     return pixels
 

@@ -1,5 +1,6 @@
 """Settings of `clever features`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -10,9 +11,16 @@ from .choices import InputFormat
 from .fields import Device
 
 
-def _origin(value: object) -> object:
-    """Accept ``"1,2,3"``."""
-    return value.split(",") if isinstance(value, str) else value
+def _origin(value: object) -> list[float]:
+    """Accept ``"1,2,3"``; refuse what is not three numbers."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        numbers = [float(part) for part in parts] if isinstance(parts, list | tuple) else []
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError("should be three numbers X,Y,Z in metres, as in 0,0,1.8")
+    return numbers
 
 
 class FeaturesSettings(JobSettings):

@@ -194,3 +194,8 @@ def test_plain_bilinear_resize_reads_four_pixels(pixels: NDArray[np.uint8]) -> N
     assert (
         ours.int() - resize_image(pixels, (height, width), "bilinear-antialias").int()
     ).abs().max() > 20
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match=f"^image {tmp_path}: is a folder; restore the file$"):
+        load_image(tmp_path)

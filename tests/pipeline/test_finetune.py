@@ -173,6 +173,23 @@ def test_ignored_points_take_no_part_in_the_loss(
     torch.testing.assert_close(step(batch, {"frames": torch.tensor(6.0)})["loss"], expected / 2)
 
 
+@pytest.mark.parametrize("mode", ["probe", "full"])
+def test_a_scan_of_one_point_is_left_out_by_name(
+    datasets: dict[str, LidarDataset], tmp_path: Path, mode: str
+) -> None:
+    train: Any = datasets["train"]
+    for name, rows in ((TRAIN[0], 1), (TRAIN[1], 2)):
+        train.clouds[name] = train.clouds[name][1 : 1 + rows] * [0.1, 0.1, 0.1, 1]
+        train.truth[name] = train.truth[name][1 : 1 + rows]
+    train.clouds[TRAIN[2]][5, 1] = 40_000
+    result = finetune(settings(tmp_path / "run", mode=mode, epochs=1, batch_size=2))
+    reasons = {frame.id: frame.reason for frame in result.bad}
+    assert list(reasons) == list(TRAIN[:3])
+    assert "its only point spans 0 m" in reasons[TRAIN[0]]
+    assert "its 2 points span 0." in reasons[TRAIN[1]]
+    assert "point 5, at 40000 m" in reasons[TRAIN[2]]
+
+
 def test_the_folder_keeps_what_the_settings_left_open(
     datasets: dict[str, LidarDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

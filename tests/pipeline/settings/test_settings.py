@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clever.errors import CleverError
 from clever.pipeline.settings.base import JobSettings, save_settings
+from clever.pipeline.settings.features import FeaturesSettings
 from clever.pipeline.settings.fields import Names
 
 
@@ -99,3 +100,14 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_differences_name_both_values() -> None:
     old, new = Toy(cache=Path("a"), lr=0.1), Toy(cache=Path("b"), lr=0.2)
     assert new.differences(old, frozenset({"cache"})) == ["lr: 0.1 -> 0.2"]
+
+
+@pytest.mark.parametrize("origin", ["1,2", "1,2,3,4", "1,2,high", "", [1, 2], "1,2,inf", 7])
+def test_an_origin_is_three_numbers(origin: object) -> None:
+    given = {"checkpoint": "run", "out": "out"}
+    with pytest.raises(
+        CleverError, match=r"`origin` is .* should be three numbers X,Y,Z in metres"
+    ):
+        FeaturesSettings.resolve(None, {**given, "origin": origin})
+    read = FeaturesSettings.resolve(None, {**given, "origin": "1, -2.5,3"})
+    assert read.origin == (1, -2.5, 3)
