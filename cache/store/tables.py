@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ...errors import CleverError
 from . import layout
 from .models import FrameRecord
 from .zarr_files import array_files
@@ -82,14 +83,18 @@ class FrameTable:
 
     @classmethod
     def read(cls, frames: zarr.Group) -> "FrameTable":
-        """Read the table of a local or remote store; one of an older version may lack bounds."""
-        columns: dict[str, NDArray[Any]] = {
-            name: np.asarray(frames[name][...])  # type: ignore[index]
-            for name in COLUMNS
-            if name in frames or name != "bounds"
-        }
-        columns.setdefault("bounds", _unknown_bounds(len(columns["status"])))
-        return cls(**columns)
+        """Read the table of a local or remote store.
+
+        Raises:
+            CleverError: a column is missing.
+        """
+        gaps = [name for name in COLUMNS if name not in frames]
+        if gaps:
+            raise CleverError(
+                f"{frames.store_path} has no column {', '.join(gaps)}; run `clever cache repair`, "
+                "which writes it anew"
+            )
+        return cls(**{name: np.asarray(frames[name][...]) for name in COLUMNS})  # type: ignore
 
     def files(self) -> dict[str, bytes]:
         """Files of every column by their path inside the store."""

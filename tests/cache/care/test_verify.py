@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clever.cache import FeatureCache
 from clever.cache.care import verify
+from clever.cache.care.mend import mend
 from clever.cache.care.problems import Problem
 from clever.cache.care.verify import Verification
 from clever.cache.frame import Camera, Frame
@@ -409,6 +411,24 @@ def test_views_of_another_library_version(write_store: Writes) -> None:
     assert len(check(path)) == 3
     write_seal(path, seal_of("points", seal.content, seal.shards, views))
     assert check(path) == []
+
+
+def test_a_column_that_the_store_never_had(write_store: Writes) -> None:
+    """A store from before a column was added: read in one clear line, mended from its records."""
+    path = write_store([10] * 3).path
+    shutil.rmtree(path / "frames/split")
+    seal = read_seal(path, "points")
+    views = {name: (path / name).read_bytes() for name in seal.files if "/split/" not in name}
+    write_seal(path, seal_of("points", seal.content, seal.shards, views))
+    with pytest.raises(CleverError, match="frames has no column split; run `clever cache repair`"):
+        FeatureCache(path)
+    verification = Verification(path)
+    (problem,) = problems = [problem for part in verification for problem in part]
+    assert problem.file == "frames/split/zarr.json"
+    assert problem.what == "is no part of this store, which another version wrote"
+    mend(verification, problems)
+    assert check(path) == []
+    assert FeatureCache(path).splits == [""] * 3
 
 
 @pytest.mark.parametrize(
