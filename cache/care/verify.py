@@ -157,8 +157,9 @@ class Verification:
             fault = f"tables lack shards that were committed later ({shards}): a run was cut off"
             yield Problem(group, fault, "rewrite", layer.name)
         elif not layer.record_faults:
-            for metadata in sorted(current_views) if layer.files else ():
-                if metadata.endswith("zarr.json") and metadata not in layer.files:
+            own = layer.files or current_views
+            for metadata in sorted(current_views):
+                if metadata.endswith("zarr.json") and metadata not in own:
                     fault = "is no part of this store, which another version wrote"
                     yield Problem(metadata, fault, "rewrite", layer.name)
             yield from self._disagreements(layer.name, intact_views, current_views)

@@ -20,7 +20,9 @@ def is_dark(brightest: float) -> bool:
 
 
 def bounds_of(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(2, 3): lowest and highest x, y, z of points (N, 4), N > 0."""
+    """(2, 3): lowest and highest x, y, z of points (N, 4); NaN where there are none."""
+    if not len(points):
+        return np.full((2, 3), np.nan, np.float32)
     return np.stack([points[:, :3].min(0), points[:, :3].max(0)])
 
 

@@ -3,7 +3,6 @@ arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import zarr

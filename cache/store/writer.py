@@ -122,8 +122,8 @@ class PointShard(LayerShard):
                 offsets=tuple(offsets),
                 image_size=tuple((width, height) for width, height in size.tolist()),
                 split=frame.split,
-                bounds=tuple(bounds_of(frame.points).ravel().tolist()),
-                intensity=intensity_of(frame.points),
+                bounds=tuple(bounds_of(frame.points).ravel().tolist()) if len(frame.points) else (),
+                intensity=intensity_of(frame.points) if len(frame.points) else None,
             )
         )
 
