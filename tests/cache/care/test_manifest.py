@@ -26,6 +26,7 @@ def test_manifest(write_store: Writes) -> None:
         "min_depth_m": 1.0,
         "margin_px": 1.0,
         "occlusion": "none",
+        "intensity_scale": None,
     }
     assert header["frames"] == len(rows) == 21
     assert header["layers"][written.info.id]["sha256"] == written.info.fingerprint.sha256
