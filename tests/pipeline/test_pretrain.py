@@ -284,8 +284,9 @@ def test_a_loader_process_that_dies_is_one_line(
     # Its death is noticed by a signal, or first by the pipe to it.
     assert re.fullmatch(
         r"(DataLoader worker \(pid\(s\) \d+\) exited unexpectedly; if memory ran out use fewer "
-        r"`workers` or a smaller `batch_size`|loader processes cannot start or be heard \(.*\); use "
-        r"fewer `workers`); the same command with `out=.*/run` goes on from the last checkpoint",
+        r"`workers` or a smaller `batch_size`|loader processes cannot start or be heard \(.*\); "
+        r"use fewer `workers`); the same command with `out=.*/run` goes on from the last "
+        r"checkpoint",
         str(failure.value),
     )
     monkeypatch.setattr(DistillationStep, "forward", forward)
