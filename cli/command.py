@@ -2,6 +2,7 @@
 and help once."""
 
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -25,6 +26,8 @@ MISUSED = 2
 INTERRUPTED = 130
 WIDEST_METAVAR = 16
 """Columns of choices beside a flag; longer lists stand in its text."""
+_SHAPED = re.compile(r"([A-Z]+=[A-Z,.]+): (.+)")
+"""A description that begins with the form of its value, as in ``NAME=VALUE: a setting``."""
 RUN = "Run"
 """Group of what every command has."""
 
@@ -163,6 +166,8 @@ def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
     flag = "--" + (field.alias or name).replace("_", "-")
     text, default, metavar = _description(field), typed(field.default), _metavar(field.annotation)
     choices = _choices(field.annotation)
+    if shaped := _SHAPED.fullmatch(text):
+        metavar, text = shaped[1], shaped[2][0].upper() + shaped[2][1:]
     if choices and len(metavar) > WIDEST_METAVAR:
         text, metavar = f"{text} Choices: {', '.join(choices)}.", "NAME"
     text = f"{text} [default: {default}]" if default else text

@@ -87,7 +87,7 @@ class PretrainResult(RunResult):
         shared = f" x {self.processes}" if self.processes > 1 else ""
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
-            f"{self.frames} frames, "
+            f"{self.frames} used, "
             f"{self.epochs} epochs, "
             f"{self.steps} steps, recipe {self.recipe}, seed {self.seed}, {self.precision}, "
             f"{self.device}{shared}, "

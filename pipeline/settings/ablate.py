@@ -20,8 +20,8 @@ class AblateSettings(JobSettings):
     probe: Path | None = None
     """YAML file with those of `clever finetune` for the probe of each run; default: no probe."""
     vary: tuple[str, ...] = ()
-    """A setting of `clever pretrain` and its values, as in head=linear,mlp; given several times,
-    every combination."""
+    """NAME=VALUE,...: a setting of `clever pretrain` and its values, as in head=linear,mlp; given
+    several times, every combination."""
     seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = (0, 1, 2)
     """Seeds of each combination, with commas."""
     out: Path

@@ -104,7 +104,9 @@ def test_defaults_are_shown_as_they_are_typed() -> None:
     assert typed(Path("benchmark.json")) == "benchmark.json"
     assert typed(None) == typed(()) == ""
     assert "[default: 0,1,2]" in clever("ablate", "--help", COLUMNS="200").stdout
-    assert "[default: 224x448]" in clever("cache-teacher", "--help", COLUMNS="200").stdout
+    teacher_help = clever("cache-teacher", "--help", COLUMNS="200").stdout
+    assert "[default: 224x448]" in teacher_help
+    assert "--dataset-option NAME=VALUE" in " ".join(teacher_help.split())
 
 
 def test_version_overview_and_nothing_at_all() -> None:
