@@ -37,7 +37,7 @@ from .rankme import Ranks, student_ranks
 from .runs import Run, RunResult, notice, now, run_folder, versions
 from .settings.pretrain import PretrainSettings
 from .steps.cached_frames import DistillationBatch, PairedFrames
-from .steps.cached_part import cached_part
+from .steps.cached_part import CachedPart, cached_part
 from .steps.distillation import DistillationStep
 from .team import Team
 from .training.job import Job
@@ -146,35 +146,50 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 notice(words)
         progress, ranks = _train(settings, lr, step, frames, inputs, run, team)
         team.others_leave()
-        result = PretrainResult(
-            job="pretrain",
-            finished=now(),
-            seed=settings.seed,
-            seconds=progress.seconds,
-            versions=versions(),
-            student=settings.student,
-            dataset=caches[0].name,
-            teachers=[cache.teacher.description for cache in caches],
-            teacher_ids=[cache.teacher.id for cache in caches],
-            fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
-            part=part.words,
-            frames=len(frames),
-            unpaired=unpaired,
-            missing=frames.missing,
-            unfit=frames.unfit,
-            epochs=settings.epochs,
-            steps=progress.step,
-            losses=first_and_last(read_log(run.folder)),
-            best_epoch=progress.best_epoch,
-            ranks=ranks,
-            recipe=settings.recipe,
-            precision=settings.precision,
-            processes=team.size,
-            device=team.device.type,
-            out=run.folder,
-        )
+        result = _result(settings, part, frames, unpaired, progress, ranks, run, team)
         run.finish(result)
         return result
+
+
+def _result(
+    settings: PretrainSettings,
+    part: CachedPart,
+    frames: PairedFrames,
+    unpaired: list[str],
+    progress: TrainingProgress,
+    ranks: Ranks | None,
+    run: Run,
+    team: Team,
+) -> PretrainResult:
+    """What the run was."""
+    caches = frames.caches
+    return PretrainResult(
+        job="pretrain",
+        finished=now(),
+        seed=settings.seed,
+        seconds=progress.seconds,
+        versions=versions(),
+        student=settings.student,
+        dataset=caches[0].name,
+        teachers=[cache.teacher.description for cache in caches],
+        teacher_ids=[cache.teacher.id for cache in caches],
+        fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
+        part=part.words,
+        frames=len(frames),
+        unpaired=unpaired,
+        missing=frames.missing,
+        unfit=frames.unfit,
+        epochs=settings.epochs,
+        steps=progress.step,
+        losses=first_and_last(read_log(run.folder)),
+        best_epoch=progress.best_epoch,
+        ranks=ranks,
+        recipe=settings.recipe,
+        precision=settings.precision,
+        processes=team.size,
+        device=team.device.type,
+        out=run.folder,
+    )
 
 
 def _inputs(settings: PretrainSettings, frames: PairedFrames) -> dict[str, str]:
