@@ -25,7 +25,7 @@ class Diagnostics(io.TextIOBase):
         self, terminal: TextIO, wording: Callable[[str], str], quiet: bool, log: TextIO | None
     ) -> None:
         self.terminal, self.wording, self.quiet, self.log = terminal, wording, quiet, log
-        self._fresh = True
+        self._fresh = self._line_ended = True
 
     def isatty(self) -> bool:
         """Whether a live bar may be drawn."""
@@ -42,6 +42,7 @@ class Diagnostics(io.TextIOBase):
         shown = self.wording(text)
         if not self.quiet:
             self.terminal.write(shown)
+            self._line_ended = shown.endswith("\n")
         self._keep(shown)
         return len(text)
 
@@ -51,18 +52,27 @@ class Diagnostics(io.TextIOBase):
     def error(self, line: str) -> None:
         """A line that is always shown."""
         shown = self.wording(line)
-        print(shown, file=self.terminal, flush=True)
+        print("" if self._line_ended else "\n", shown, sep="", file=self.terminal, flush=True)
+        self._line_ended = True
         self._keep(f"{shown}\n")
 
     def _keep(self, text: str) -> None:
         if self.log is None:
             return
-        for part in text.splitlines(keepends=True):
-            if self._fresh:
-                self.log.write(time.strftime("%Y-%m-%d %H:%M:%S  "))
-            self.log.write(part)
-            self._fresh = part.endswith("\n")
-        self.log.flush()
+        try:
+            for part in text.splitlines(keepends=True):
+                if self._fresh:
+                    self.log.write(time.strftime("%Y-%m-%d %H:%M:%S  "))
+                self.log.write(part)
+                self._fresh = part.endswith("\n")
+            self.log.flush()
+        except OSError as error:
+            log, self.log = self.log, None
+            with contextlib.suppress(OSError):
+                log.close()  # which tries to write once more
+            raise CleverError(
+                f"cannot write {log.name}: {error.strerror}; choose another --log-file"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..pipeline.settings.base import JobSettings
 from ..pipeline.settings.rankme import RankmeSettings
+from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoResult
@@ -16,9 +17,9 @@ BAD_FRAMES = 3
 """Exit code of a run that finished but had to skip frames."""
 
 
-def plain(_: JobSettings, result: object) -> int:
-    """Print a result as it says itself."""
-    print(result)
+def plain(settings: JobSettings, result: object) -> int:
+    """Print a result as it says itself, settings named by their flags."""
+    print(with_flags(str(result), type(settings)))
     return 0
 
 
@@ -28,21 +29,21 @@ def print_rankme(settings: RankmeSettings, result: "RankmeResult") -> int:
     return 0
 
 
-def print_features(_: JobSettings, result: "FeaturesSummary") -> int:
+def print_features(settings: JobSettings, result: "FeaturesSummary") -> int:
     """Print what was written; bad files make another exit code."""
-    print(result)
+    plain(settings, result)
     return BAD_FRAMES if result.bad else 0
 
 
-def print_evaluation(_: JobSettings, result: "SegmentationResult") -> int:
+def print_evaluation(settings: JobSettings, result: "SegmentationResult") -> int:
     """Print figures; frames that could not be measured make another exit code."""
-    print(result)
+    plain(settings, result)
     return BAD_FRAMES if result.bad else 0
 
 
-def print_finetuning(_: JobSettings, result: "FinetuneResult") -> int:
+def print_finetuning(settings: JobSettings, result: "FinetuneResult") -> int:
     """Print figures; frames that could not be trained or measured on make another exit code."""
-    print(result)
+    plain(settings, result)
     return BAD_FRAMES if result.bad or result.evaluation.bad else 0
 
 

@@ -22,8 +22,7 @@ from .datasets.bare_files import PointCloud, read_cloud, suffix
 from .datasets.intensity import dark_words
 from .device import choose_device
 from .progress import Track
-from .runs import Run, notice
-from .settings.base import SETTINGS_FILE
+from .runs import Run, notice, warn_unfinished
 from .settings.features import FeaturesSettings
 from .sources import Source, Sources
 from .steps.labelled import BadFrame
@@ -77,6 +76,7 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
             two files that would get the same output, or no usable file.
     """
     targets = _targets(settings)
+    warn_unfinished(settings.checkpoint)
     student = load_student(settings.checkpoint).to(choose_device(settings.device))
     described = read_meta(settings.checkpoint / WEIGHTS)
     weights = weights_digest(settings.checkpoint)
@@ -161,16 +161,12 @@ def _targets(settings: FeaturesSettings) -> dict[Path, Path]:
 
 
 def _open_folder(settings: FeaturesSettings) -> Sources:
-    """The folder of the outputs; settings under which nothing was written there do not bind.
+    """The folder of the outputs.
 
     Raises:
         CleverError: it holds something else, or outputs of other settings.
     """
     sources = Sources(settings.out)
-    written = settings.out / SETTINGS_FILE
-    if written.exists() and list(settings.out.iterdir()) == [written]:
-        FeaturesSettings.resolve(written, {})  # or it is no folder of ours
-        written.unlink()
     Run.open(settings.out, settings, also_ignore=frozenset({"points"}))
     return sources
 

@@ -24,7 +24,7 @@ from .datasets.intensity import dark_sweeps
 from .device import choose_device
 from .evaluate import SegmentationResult, seen_scenes
 from .published import published
-from .runs import RESULT_FILE, Run, RunResult, newest_run, notice, now, run_folder, versions
+from .runs import Run, RunResult, newest_run, notice, now, run_folder, versions, warn_unfinished
 from .settings.choices import ClassMean
 from .settings.finetune import FinetuneSettings
 from .settings.recipes import FinetuneRecipe, finetune_recipe
@@ -312,8 +312,8 @@ def _start(settings: FinetuneSettings) -> StartingStudent:
     start = starting_student(
         checkpoint, settings.student, settings.voxel_size, settings.seed, settings.ptv3_form
     )
-    if checkpoint != "none" and not (checkpoint / RESULT_FILE).exists():
-        notice(f"{checkpoint} is not finished; its newest weights are used")
+    if checkpoint != "none":
+        warn_unfinished(checkpoint)
     return start
 
 

@@ -34,7 +34,7 @@ from ..student.registry import build_student
 from ..student.student import Student
 from .device import choose_device
 from .rankme import Ranks, student_ranks
-from .runs import Run, RunResult, notice, now, run_folder, versions
+from .runs import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
 from .settings.pretrain import PretrainSettings
 from .steps.cached_frames import DistillationBatch, PairedFrames
 from .steps.cached_part import CachedPart, cached_part
@@ -143,6 +143,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         if settings.init:
             words = start_from(settings.init, step)
             if team.first:
+                warn_unfinished(settings.init)
                 notice(words)
         progress, ranks = _train(settings, lr, step, frames, inputs, run, team)
         team.others_leave()

@@ -16,6 +16,7 @@ from ..student.rank import EPSILON, FeatureRank, feature_rank
 from ..student.student import Student
 from .device import choose_device
 from .progress import Track
+from .runs import warn_unfinished
 from .settings.rankme import FRAMES, ROWS, RankmeSettings
 from .starting_student import starting_student
 from .training.seeds import stream
@@ -99,6 +100,8 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     """
     device = choose_device(settings.device)
     cache = FeatureCache(settings.cache, settings.teacher)
+    if settings.checkpoint != "none":
+        warn_unfinished(settings.checkpoint)
     start = starting_student(
         settings.checkpoint,
         settings.student,

@@ -35,6 +35,8 @@ from .team import Team
 RUNS = Path("runs")
 RESULT_FILE = "result.json"
 INPUTS_FILE = "inputs.json"
+CLAIM = frozenset({SETTINGS_FILE, INPUTS_FILE})
+"""What a run writes before it has anything to keep: alone they bind nobody."""
 UNRECORDED = frozenset({"out", "new", "workers", "device", "save_every", "recompute"})
 """Settings that may differ when a run is taken up again: they say where and with what, not which
 result."""
@@ -167,7 +169,10 @@ class Run:
             differing = settings.differences(
                 type(settings).resolve(written, {}), UNRECORDED | also_ignore
             )
-            if differing:
+            if differing and {path.name for path in folder.iterdir()} <= CLAIM:
+                (folder / INPUTS_FILE).unlink(missing_ok=True)
+                save_settings(settings, folder)
+            elif differing:
                 raise CleverError(
                     f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
                     "another `out`"
@@ -253,6 +258,12 @@ def read_result(path: Path, kind: type[Result]) -> Result:
         raise CleverError(
             f"cannot read {path}: {type(error).__name__}; was it written by another version?"
         ) from error
+
+
+def warn_unfinished(folder: Path) -> None:
+    """Say that the weights in `folder` are those of a run that was not finished."""
+    if (folder / SETTINGS_FILE).exists() and not (folder / RESULT_FILE).exists():
+        notice(f"{folder} is not finished; its newest weights are used")
 
 
 def newest_run(job: str, root: Path = RUNS) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from .base import JobSettings
 
@@ -22,7 +22,7 @@ class AblateSettings(JobSettings):
     vary: tuple[str, ...] = ()
     """NAME=VALUE,...: a setting of `clever pretrain` and its values, as in head=linear,mlp; given
     several times, every combination."""
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers), Field(min_length=1)] = (0, 1, 2)
     """Seeds of each combination, with commas."""
     out: Path
     """Folder of the runs and the table. What is finished there is not done again."""

@@ -14,14 +14,22 @@ Device = Literal["auto", "cpu", "cuda"]
 def _names(value: object) -> object:
     """Accept ``"00,08"`` for a list; refuse numbers, because YAML reads 010 as 8 and 00 as 0."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return _parts(value)
     if isinstance(value, int) or (
         isinstance(value, list | tuple) and any(isinstance(item, int) for item in value)
     ):
         raise ValueError("put each name in quotes, as in ['00', '08']")
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return [part.strip() for item in value for part in item.split(",") if part.strip()]
+        return _parts(",".join(value)) if value else value
     return value
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between commas; something has to."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ValueError("names nothing; give a value or leave it out")
+    return parts
 
 
 def _image_size(value: object) -> object:
@@ -30,7 +38,10 @@ def _image_size(value: object) -> object:
         parts = value.lower().split("x")
         if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
             raise ValueError("should be HEIGHTxWIDTH in pixels, as in 224x448")
-        return tuple(int(part) for part in parts)
+        size = tuple(int(part) for part in parts)
+        if 0 in size:
+            raise ValueError("should be at least one pixel high and wide")
+        return size
     return value
 
 

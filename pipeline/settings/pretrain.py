@@ -56,7 +56,7 @@ class PretrainSettings(TrainingSettings):
     sequences: Names | None = None
     """Frames of these drives, as of SemanticKITTI; they win over the split."""
     init: Path | None = None
-    """Finished run to start from: its student, and its heads where they fit. Optimiser and schedule
+    """Run to start from: its student, and its heads where they fit. Optimiser and schedule
     begin anew."""
     student: StudentName = "minkunet34"
     """LiDAR network."""

@@ -1,8 +1,14 @@
 """Settings in messages become flags."""
 
+import io
+from contextlib import redirect_stderr
+from pathlib import Path
+
 import pytest
 
+from clever.cli.diagnostics import diagnostics
 from clever.cli.wording import with_flags
+from clever.errors import CleverError
 from clever.pipeline.settings.base import JobSettings
 
 
@@ -38,3 +44,14 @@ def test_a_field_is_named_by_its_alias() -> None:
     from clever.pipeline.settings.care import InfoSettings
 
     assert with_flags("`json` or `path`", InfoSettings, ("path",)) == "--json or PATH"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_file_on_a_full_disk_is_one_line_of_its_own() -> None:
+    terminal = io.StringIO()
+    with redirect_stderr(terminal), diagnostics(str, log_file=Path("/dev/full")) as stream:
+        with pytest.raises(CleverError, match="cannot write /dev/full: No space left on device"):
+            stream.write("3 of 4 frames")
+        stream.error("error: that")
+        stream.error("error: more")
+    assert terminal.getvalue() == "3 of 4 frames\nerror: that\nerror: more\n"

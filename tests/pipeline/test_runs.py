@@ -11,7 +11,7 @@ import torch
 
 from clever.cli.main import main
 from clever.errors import CleverError
-from clever.pipeline.runs import INPUTS_FILE, RESULT_FILE, RUNS, Run, run_folder
+from clever.pipeline.runs import INPUTS_FILE, RESULT_FILE, RUNS, Run, run_folder, warn_unfinished
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.team import Team
 
@@ -67,6 +67,30 @@ def test_a_run_is_known_by_what_it_reads_not_by_a_path(tmp_path: Path) -> None:
         Run.training(tmp_path / "run", settings, ALONE, INPUTS, places),
     ):
         pass
+
+
+def test_a_folder_with_nothing_but_settings_binds_nobody(tmp_path: Path) -> None:
+    """Such as one whose evaluation failed for every frame."""
+    mistyped, right = (PretrainSettings(cache=tmp_path / "a", seed=seed) for seed in (0, 1))
+    with Run.training(tmp_path / "run", mistyped, ALONE, INPUTS):
+        pass
+    with Run.training(tmp_path / "run", right, ALONE, {"frames": "other"}) as run:
+        (run.folder / "log.jsonl").touch()
+    assert PretrainSettings.resolve(tmp_path / "run/settings.yaml", {}).seed == 1
+    with pytest.raises(CleverError, match=r"other settings \(seed: 1 -> 0\)"):
+        Run.open(tmp_path / "run", mistyped)
+
+
+def test_weights_of_an_unfinished_run_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warn_unfinished(tmp_path)  # no run at all
+    (tmp_path / "settings.yaml").touch()
+    warn_unfinished(tmp_path)
+    (tmp_path / RESULT_FILE).touch()
+    warn_unfinished(tmp_path)
+    told = f"{tmp_path} is not finished; its newest weights are used\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(

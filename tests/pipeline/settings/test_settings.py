@@ -57,6 +57,14 @@ def test_names_take_commas_and_refuse_numbers(tmp_path: Path) -> None:
         ),
         ({"cache": "x", "lr": float("nan")}, "`lr` is nan: should be a finite number"),
         ({}, "`cache` is required"),
+        (
+            {"cache": "x", "sequences": ","},
+            "`sequences` is ',': names nothing; give a value or leave it out",
+        ),
+        (
+            {"cache": "x", "sequences": [" ", ","]},
+            "`sequences` is [' ', ',']: names nothing; give a value or leave it out",
+        ),
     ],
 )
 def test_a_bad_flag_is_one_line_with_the_allowed_values(
@@ -102,7 +110,7 @@ def test_differences_name_both_values() -> None:
     assert new.differences(old, frozenset({"cache"})) == ["lr: 0.1 -> 0.2"]
 
 
-@pytest.mark.parametrize("origin", ["1,2", "1,2,3,4", "1,2,high", "", [1, 2], "1,2,inf", 7])
+@pytest.mark.parametrize("origin", ["1,2", "1,2,3,4", "1,2,high", [1, 2], "1,2,inf", 7])
 def test_an_origin_is_three_numbers(origin: object) -> None:
     given = {"checkpoint": "run", "out": "out"}
     with pytest.raises(
