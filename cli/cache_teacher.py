@@ -46,8 +46,8 @@ def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | 
 
 def print_summary(summary: "CacheSummary") -> None:
     """Print what a run did, one fact a line, skipped frames with their reasons."""
-    if not summary.written:
-        print(f"nothing to do: {summary.path} is complete for these {summary.wanted} frames")
+    if not summary.attempted:
+        print(f"nothing to do: {summary.path} is complete for these {summary.requested} frames")
     else:
         rate = summary.images / max(summary.seconds, 1e-9)
         work = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s"
@@ -62,7 +62,7 @@ def print_summary(summary: "CacheSummary") -> None:
         )
     if summary.failed:
         print(
-            f"{len(summary.failed)} of {summary.wanted} frames skipped; repair them and add "
+            f"{len(summary.failed)} of {summary.requested} frames skipped; repair them and add "
             "--retry-failed"
         )
     for warning in warnings(summary):
@@ -74,7 +74,7 @@ def warnings(summary: "CacheSummary") -> list[str]:
     found = []
     if summary.unseen:
         found.append(
-            f"{summary.unseen} of {summary.wanted} frames have no point that a camera sees: "
+            f"{summary.unseen} of {summary.requested} frames have no point that a camera sees: "
             "stored, no pairs"
         )
     fidelity, codec = summary.fidelity, summary.teacher.codec

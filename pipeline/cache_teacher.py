@@ -55,20 +55,22 @@ class CacheSummary:
     Attributes:
         path: folder of the store.
         teacher: the layer that was filled.
-        wanted: frames asked for.
-        written: frames that went through the teacher in this run.
+        requested: frames asked for.
+        attempted: frames that this run worked on.
+        written: those of them that it stored.
         failed: (frame id, reason) of the frames asked for that the store had to skip, of this run
             or an earlier one.
         unseen: stored frames of those asked for of which no camera sees a point; they have no
             pairs.
         fidelity: how close the layer's stored features are to the float32 originals.
         seconds: wall time of this run, calibration included, loading the teacher not.
-        images: images that went through the teacher.
+        images: images whose features this run stored.
     """
 
     path: Path
     teacher: TeacherInfo
-    wanted: int
+    requested: int
+    attempted: int
     written: int
     failed: list[tuple[str, str]]
     unseen: int
@@ -179,7 +181,8 @@ def _summarise(
         (record.id, record.reason) for record in store.failures(info.id) if record.row in asked
     ]
     unseen = len(asked.intersection(store.rows_without_pairs()))
-    return CacheSummary(settings.store, info, len(rows), 0, failed, unseen, store.fidelity(info.id))
+    fidelity = store.fidelity(info.id)
+    return CacheSummary(settings.store, info, len(rows), 0, 0, failed, unseen, fidelity)
 
 
 def _fill(
@@ -216,13 +219,15 @@ def _fill(
         raise
     store.drop_parts()
     store.finalise()
-    images = len(store.cameras) * sum(len(store.shard_rows(shard)) for shard in grid)
+    failed_rows = {record.row for record in store.failures(info.id)}
+    grid_rows = {row for shard in grid for row in store.shard_rows(shard)}
     seconds = time.monotonic() - started
     return replace(
         _summarise(settings, store, info, rows),
-        written=len(pending),
+        attempted=len(pending),
+        written=len(set(pending) - failed_rows),
         seconds=seconds,
-        images=images,
+        images=len(store.cameras) * len(grid_rows - failed_rows),
     )
 
 

@@ -87,7 +87,7 @@ def test_what_is_stored_is_what_dataset_and_teacher_give(
     summary = fill(root, tmp_path / "store.zarr", codec=codec, tokens=tokens)
     dataset, cache = SemanticKittiDataset(root, split="all"), FeatureCache(tmp_path / "store.zarr")
     teacher = load_teacher(teacher_settings(wanted))
-    assert (summary.wanted, summary.written, summary.images, summary.failed, summary.unseen) == (
+    assert (summary.requested, summary.written, summary.images, summary.failed, summary.unseen) == (
         18,
         18,
         18,
@@ -166,7 +166,7 @@ def test_a_complete_store_that_cannot_be_written_to_is_complete(
     monkeypatch.setattr(module.os, "access", lambda place, _: Path(place) != path.parent)
     monkeypatch.setattr(module, "writer_lock", refuse)
     summary = fill(root, path, split="train")
-    assert (summary.wanted, summary.written, times(path)) == (2, 0, before)
+    assert (summary.requested, summary.written, times(path)) == (2, 0, before)
     for more in ({"split": "all"}, {"codec": "fp16"}):
         with pytest.raises(AssertionError, match="not have been needed"):
             fill(root, path, **{"split": "train", **more})
@@ -197,9 +197,9 @@ def test_nothing_to_do_needs_no_teacher(
     before = times(tmp_path / "store.zarr")
     monkeypatch.setattr(module, "load_teacher", refuse)
     again = fill(root, tmp_path / "store.zarr")
-    assert (again.written, again.images, again.wanted) == (0, 0, 20)
+    assert (again.written, again.images, again.requested) == (0, 0, 20)
     assert (again.teacher, again.fidelity) == (first.teacher, first.fidelity)
-    assert fill(root, tmp_path / "store.zarr", limit=5).wanted == 5
+    assert fill(root, tmp_path / "store.zarr", limit=5).requested == 5
     assert times(tmp_path / "store.zarr") == before
     for other in (
         {"codec": "fp16"},
@@ -218,8 +218,10 @@ def test_nothing_to_do_needs_no_nuscenes_tables(
     assert fill(root, tmp_path / "store.zarr", limit=2).written == 2
     whole = fill(root, tmp_path / "store.zarr")
     monkeypatch.setattr(module, "open_dataset", refuse)
-    assert fill(root, tmp_path / "store.zarr") == replace(whole, written=0, images=0, seconds=0.0)
-    assert fill(root, tmp_path / "store.zarr", limit=2).wanted == 2
+    assert fill(root, tmp_path / "store.zarr") == replace(
+        whole, attempted=0, written=0, images=0, seconds=0.0
+    )
+    assert fill(root, tmp_path / "store.zarr", limit=2).requested == 2
     with pytest.raises(AssertionError, match="not have been needed"):
         fill(root, tmp_path / "store.zarr", split="train")
     tables = root / "v1.0-mini" / "sample.json"
@@ -460,6 +462,9 @@ def test_features_that_are_not_finite_are_a_bad_frame(
     summary = fill(root, tmp_path / "store.zarr")
     assert [frame for frame, _ in summary.failed] == ["00/000005"]
     assert "NaN or infinity; try `precision=fp32`" in summary.failed[0][1]
+    assert (summary.requested, summary.attempted, summary.written, summary.images) == (
+        20, 20, 19, 19,
+    )  # fmt: skip
     with pytest.raises(FrameError, match="frame 00/000005: the teacher's features"):
         fill(root, tmp_path / "strict.zarr", strict=True)
 
