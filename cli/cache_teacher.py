@@ -71,17 +71,17 @@ def print_summary(summary: "CacheSummary") -> None:
 
 def warnings(summary: "CacheSummary") -> list[str]:
     """What is stored but may not be what the user wants."""
-    found = []
+    doubts = []
     if summary.unseen:
-        found.append(
+        doubts.append(
             f"{summary.unseen} of {summary.requested} frames have no point that a camera sees: "
             "stored, no pairs"
         )
     fidelity, codec = summary.fidelity, summary.teacher.codec
     if fidelity.tokens and fidelity.mean < FAITHFUL:
-        found.append(
+        doubts.append(
             f"features stored as {codec} have a mean cosine of {fidelity.mean:.5f} to their "
             "originals, "
             f"below {FAITHFUL}; take another --codec (fp16 is closest)"
         )
-    return found
+    return doubts

@@ -43,8 +43,8 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
 
     def command(**flags: Any) -> None:
         config, quiet, log_file = (flags.pop(name) for name in ("config", "quiet", "log_file"))
-        given = {name: None if value == [] else value for name, value in flags.items()}
-        raise typer.Exit(_run(verb, settings, config, given, quiet, log_file))
+        values = {name: None if value == [] else value for name, value in flags.items()}
+        raise typer.Exit(_run(verb, settings, config, values, quiet, log_file))
 
     groups = settings.flag_groups()
     order = [name for names in groups.values() for name in names]
@@ -106,8 +106,8 @@ def _run(
             except CleverError as error:
                 stream.error(one_line(error))
             except KeyboardInterrupt as error:
-                kept = "stopped; what was finished is kept: the same command goes on"
-                stream.error(str(error) or kept)
+                line = "stopped; what was finished is kept: the same command goes on"
+                stream.error(str(error) or line)
                 return INTERRUPTED
     except CleverError as error:  # the log file itself
         print(one_line(error), file=sys.stderr)

@@ -121,7 +121,9 @@ def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
             raise CleverError(f"`vary={text}`: {name} is given elsewhere already")
         names.append(name)
         values.append(parts)
-    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+    return [
+        dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)
+    ]
 
 
 def name_of(row: dict[str, str]) -> str:
@@ -141,19 +143,19 @@ def _probe(
     checkpoint: Path | None,
     training: PretrainSettings,
 ) -> FinetuneResult:
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "seed": seed,
         "out": settings.out / "probes" / f"{_folder(row)}-seed{seed}",
     }
     if checkpoint:
-        given["checkpoint"] = checkpoint
+        values["checkpoint"] = checkpoint
     else:
-        given |= {
+        values |= {
             "checkpoint": "none",
             "student": training.student,
             "voxel_size": training.voxel_size,
         }
-    return finetune(FinetuneSettings.resolve(settings.probe, given))
+    return finetune(FinetuneSettings.resolve(settings.probe, values))
 
 
 def _folder(name: str) -> str:

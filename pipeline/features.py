@@ -53,13 +53,13 @@ class FeaturesSummary:
     could not use."""
 
     written: list[Written]
-    kept: list[Path]
+    current: list[Path]
     bad: list[BadFrame]
 
     def __str__(self) -> str:
         lines = [str(written) for written in self.written]
-        if self.kept:
-            lines.append(f"{len(self.kept)} outputs were up to date")
+        if self.current:
+            lines.append(f"{len(self.current)} outputs were up to date")
         lines += [f"skipped {bad.reason}" for bad in self.bad]
         return "\n".join(lines)
 
@@ -86,7 +86,7 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
         for source, out in targets.items():
             try:
                 if sources is not None and sources.current(out, source, weights):
-                    summary.kept.append(source)
+                    summary.current.append(source)
                 else:
                     read_from = Source.of(source, weights)
                     summary.written.append(_write(student, described, source, out, settings))
@@ -114,16 +114,16 @@ def point_features(student: Student, points: NDArray[np.float32]) -> NDArray[np.
     valid = np.isfinite(points).all(1)
     device = next(student.parameters()).device
     with torch.inference_mode():
-        found = (
+        finite_rows = (
             student(PointBatch.from_clouds([torch.from_numpy(points[valid])]).to(device))
             .float()
             .cpu()
             .numpy()
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(finite_rows).all():
         raise CleverError("the student's features are not finite; its weights are of no use")
     rows = np.full((len(points), student.out_channels), np.nan, np.float32)
-    rows[valid] = found
+    rows[valid] = finite_rows
     return rows
 
 

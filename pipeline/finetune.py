@@ -141,8 +141,8 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     plan = FinetunePlan.of(settings, start, class_mean(val))
     check_step(settings, team, plan.recipe.mix3d if plan.recipe.augment else 0)
     held_out = labelled_indices(val, settings.val_split)
-    chosen = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    inputs, record = _inputs(plan, train, chosen), plan.record(settings)
+    sample = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
+    inputs, record = _inputs(plan, train, sample), plan.record(settings)
     name = f"finetune-{settings.mode}-{student.name}"
     out = team.agree(settings.out or run_folder(name, record, inputs, PLACES, settings.new))
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
@@ -151,11 +151,11 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             team.others_leave()
             notice(f"{run.folder} is finished already; nothing to do")
             return finished
-        for part, frames in ((train, chosen), (val, held_out)):
+        for part, frames in ((train, sample), (val, held_out)):
             if doubtful := dark_sweeps(part, frames):
                 notice(doubtful)
-        indices, bad = _usable_frames(train, chosen, _extent_check(settings, student, team))
-        training = _describe(settings, plan, train, indices, len(chosen))
+        indices, bad = _usable_frames(train, sample, _extent_check(settings, student, team))
+        training = _describe(settings, plan, train, indices, len(sample))
         with seeded(settings.seed, "classifier"):
             classifier = LinearProbe(
                 student.out_channels, len(train.class_names), plan.recipe.batch_norm
@@ -317,9 +317,9 @@ def _start(settings: FinetuneSettings) -> StartingStudent:
     return start
 
 
-def _inputs(plan: FinetunePlan, dataset: LidarDataset, chosen: list[int]) -> dict[str, str]:
+def _inputs(plan: FinetunePlan, dataset: LidarDataset, sample: list[int]) -> dict[str, str]:
     """Digests of what a run reads."""
-    ids = "\n".join(dataset.frame_ids[index] for index in chosen)
+    ids = "\n".join(dataset.frame_ids[index] for index in sample)
     checkpoint = plan.start.checkpoint
     return {
         "training frames": hashlib.sha256(ids.encode()).hexdigest(),

@@ -57,9 +57,10 @@ class ImportedWeights(BaseModel):
 
     def __str__(self) -> str:
         form = f" ({self.ptv3_form})" if self.ptv3_form else ""
-        left = f", left out: {', '.join(self.left_out)}" if self.left_out else ""
+        omission = f", left out: {', '.join(self.left_out)}" if self.left_out else ""
         return (
-            f"{self.network} of Pointcept -> {self.student}{form}: {self.tensors} tensors{left}\n"
+            f"{self.network} of Pointcept -> {self.student}{form}: {self.tensors} tensors"
+            f"{omission}\n"
             "input: x, y, z in metres and intensity in [0, 1] (Pointcept's coord and strength), "
             f"voxels of {self.voxel_size:g} m, which the file does not say\n"
             f"{self.out}"

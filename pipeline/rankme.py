@@ -191,7 +191,7 @@ def _sample(
     track: Track | None,
 ) -> tuple[Tensor, int]:
     """Features (rows, D) float32 on the CPU, and the number of frames that they are of."""
-    chosen = (
+    positions = (
         torch.randperm(len(cache), generator=stream(seed, "rankme frames"))[:frames]
         .sort()
         .values.tolist()
@@ -199,9 +199,9 @@ def _sample(
     parts: list[Tensor] = []
     missing = rows
     with _measuring(student, device):
-        for number, index in enumerate(chosen):
+        for number, index in enumerate(positions):
             frame = cache[index]
-            share = -(-missing // (len(chosen) - number))
+            share = -(-missing // (len(positions) - number))
             order = torch.randperm(
                 len(frame.points), generator=stream(seed, "rankme points", frame.id)
             )

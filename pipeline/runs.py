@@ -66,13 +66,13 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    found = {"clever": __version__, "python": platform.python_version()}
+    packages = {"clever": __version__, "python": platform.python_version()}
     for package in ("torch", "numpy", "spconv-cu120", "spconv-cu126"):
         try:
-            found[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def notice(text: str) -> None:

@@ -160,7 +160,7 @@ def read_cloud(
 
 def suffix(path: Path) -> str:
     """The ending of `path` that is in `SUFFIXES`, or its last one."""
-    return next((known for known in SUFFIXES if path.name.lower().endswith(known)), path.suffix)
+    return next((ending for ending in SUFFIXES if path.name.lower().endswith(ending)), path.suffix)
 
 
 def _read_kitti(path: Path, _: str | None) -> PointCloud:
@@ -190,15 +190,15 @@ def _read_flat(path: Path, layout: str, columns: int, full: float) -> PointCloud
 
 def _read_pcd(path: Path, field: str | None) -> PointCloud:
     pypcd4 = _library("pypcd4", path)
-    found = _parse(path, lambda: pypcd4.PointCloud.from_path(path))
-    rows = np.atleast_1d(found.pc_data)
-    if len(rows) != found.metadata.points:
+    cloud = _parse(path, lambda: pypcd4.PointCloud.from_path(path))
+    rows = np.atleast_1d(cloud.pc_data)
+    if len(rows) != cloud.metadata.points:
         raise CleverError(
-            f"{path} holds {len(rows)} points, its header says {found.metadata.points}; restore "
+            f"{path} holds {len(rows)} points, its header says {cloud.metadata.points}; restore "
             "the file"
         )
-    moved = "" if found.metadata.viewpoint == NO_VIEWPOINT else ", VIEWPOINT not applied"
-    layout = f"PCD ({found.metadata.data.value}{moved})"
+    moved = "" if cloud.metadata.viewpoint == NO_VIEWPOINT else ", VIEWPOINT not applied"
+    layout = f"PCD ({cloud.metadata.data.value}{moved})"
     return _from_fields(path, layout, rows, rows.dtype.names or (), field)
 
 
@@ -239,22 +239,22 @@ _READERS: dict[str, Callable[[Path, str | None], PointCloud]] = {
 
 def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | None) -> PointCloud:
     """A cloud from named columns, as PCD and PLY have."""
-    known = ", ".join(names)
+    listed_names = ", ".join(names)
     if not {"x", "y", "z"} <= set(names):
-        raise CleverError(f"{path} has the fields {known}; x, y and z are needed")
+        raise CleverError(f"{path} has the fields {listed_names}; x, y and z are needed")
     xyz = np.stack([np.asarray(rows[axis]) for axis in "xyz"], 1)
     if field == NO_FIELD:
         return PointCloud(path, layout, xyz, np.zeros(len(xyz), np.float32), 1.0)
-    chosen = field or next((name for name in INTENSITY_FIELDS if name in names), None)
-    if chosen not in names:
+    name = field or next((name for name in INTENSITY_FIELDS if name in names), None)
+    if name not in names:
         raise CleverError(
-            f"{path} has {'no field ' + chosen if chosen else 'no intensity'} among its fields "
-            f"{known}; name one with "
+            f"{path} has {'no field ' + name if name else 'no intensity'} among its fields "
+            f"{listed_names}; name one with "
             f"`intensity_field`, or leave intensity out with `intensity_field={NO_FIELD}`"
         )
-    intensity = np.asarray(rows[chosen])
+    intensity = np.asarray(rows[name])
     return PointCloud(
-        path, f"{layout}, field {chosen}", xyz, intensity, CONVENTIONS.get(intensity.dtype.name)
+        path, f"{layout}, field {name}", xyz, intensity, CONVENTIONS.get(intensity.dtype.name)
     )
 
 
@@ -270,7 +270,7 @@ def _library(name: str, path: Path) -> ModuleType:
 
 def _parse(path: Path, read: Callable[[], Any], *errors: type[Exception]) -> Any:
     """What `read` returns; whatever a library raises for a damaged file becomes one line."""
-    known = (
+    read_errors = (
         *errors,
         OSError,
         ValueError,
@@ -283,7 +283,7 @@ def _parse(path: Path, read: Callable[[], Any], *errors: type[Exception]) -> Any
     )
     try:
         return read()
-    except known as error:
+    except read_errors as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CleverError(
             f"cannot read {path}: {reason}; restore the file or name its `input_format`"

@@ -55,13 +55,13 @@ class JobSettings(BaseModel):
         """
         written = _read_yaml(config) if config else {}
         flags = {name: value for name, value in overrides.items() if value is not None}
-        given = {**written, **flags}
-        for name, value in given.items():
+        values = {**written, **flags}
+        for name, value in values.items():
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 source = f"`{name}`" if name in flags else f"{name} in {config}"
                 raise CleverError(f"{source} is empty; give a value or leave it out")
         try:
-            return cls.model_validate({**cls.defaults(given), **given})
+            return cls.model_validate({**cls.defaults(values), **values})
         except ValidationError as error:
             problems = [
                 _explain(cls, detail, config, flags) for detail in error.errors(include_url=False)
@@ -69,7 +69,7 @@ class JobSettings(BaseModel):
             raise CleverError("; ".join(problems)) from None
 
     @classmethod
-    def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Values that take the place of the class's defaults where others are given."""
         return {}
 

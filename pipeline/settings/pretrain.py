@@ -114,6 +114,6 @@ class PretrainSettings(TrainingSettings):
     """First N frames only."""
 
     @classmethod
-    def defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The recipe's values."""
-        return read_recipe(str(given.get("recipe", "clever")))
+        return read_recipe(str(values.get("recipe", "clever")))

@@ -138,8 +138,14 @@ class PairedFrames(Dataset[PairedFrame]):
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
         further_ids = [set(cache.ids) for cache in self.caches[1:]]
         part = self.caches[0].ids if ids is None else ids
-        common = [name for name in part if all(name in known for known in further_ids)]
-        self.missing = [name for name in part if any(name not in known for known in further_ids)]
+        common = [
+            name for name in part if all(name in ids_of_teacher for ids_of_teacher in further_ids)
+        ]
+        self.missing = [
+            name
+            for name in part
+            if any(name not in ids_of_teacher for ids_of_teacher in further_ids)
+        ]
         if not common:
             teachers = ", ".join(cache.teacher.id for cache in self.caches)
             raise CleverError(

@@ -19,12 +19,12 @@ def make_optimizer(
 ) -> Optimizer:
     """AdamW over everything trainable; the `slow` parameters peak at `slow_lr`."""
     apart = {id(parameter) for parameter in slow}
-    rest = [
+    others = [
         parameter
         for parameter in module.parameters()
         if parameter.requires_grad and id(parameter) not in apart
     ]
-    groups: list[dict[str, object]] = [{"params": rest, "lr": lr}]
+    groups: list[dict[str, object]] = [{"params": others, "lr": lr}]
     if slow:
         groups.append({"params": list(slow), "lr": slow_lr})
     # The fused form never asks the device anything; on a CPU the default is as fast and its bits

@@ -93,11 +93,11 @@ class TrainingState:
         moments: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
-            part, rest = name.split(".", 1)
+            part, key = name.split(".", 1)
             if part == "model":
-                weights[rest] = tensor
+                weights[key] = tensor
             else:
-                index, moment = rest.split(".")
+                index, moment = key.split(".")
                 moments.setdefault(int(index), {})[moment] = tensor
         self.module.load_state_dict(weights)
         self.optimizer.load_state_dict({"state": moments, "param_groups": metadata["groups"]})

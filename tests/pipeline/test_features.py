@@ -172,7 +172,7 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
         "a.npy", "b.npy", "settings.yaml", "sources.jsonl",
     ]  # fmt: skip
     again = features(settings(points=paths, **given))
-    assert ([each.source for each in again.written], again.kept) == (paths[2:], paths[:2])
+    assert ([each.source for each in again.written], again.current) == (paths[2:], paths[:2])
     assert "2 outputs were up to date" in str(again)
     points = scan(paths[0])[::-1].copy()
     points.tofile(paths[0])
@@ -185,12 +185,12 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, older))
     os.utime(paths[1])  # touched, not changed
     os.utime(run / "student.safetensors")
-    assert features(settings(points=paths, **given)).kept == paths
+    assert features(settings(points=paths, **given)).current == paths
     (out / "c.npy").unlink()
     assert [each.source for each in features(settings(points=paths, **given)).written] == paths[2:]
     with (out / "sources.jsonl").open("a") as file:
         file.write('{"output": "a.npy", "pa')  # a run that was killed
-    assert features(settings(points=paths, **given)).kept == paths
+    assert features(settings(points=paths, **given)).current == paths
     save_student(run, build_student("minkunet-tiny", 0.5), {})  # other weights
     assert len(features(settings(points=paths, **given)).written) == 3
     with pytest.raises(
