@@ -72,7 +72,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path: Path, pixels: NDArray
 def test_missing_no_image_and_deep_files(tmp_path: Path) -> None:
     with pytest.raises(CleverError, match=r"gone\.jpg: no such file"):
         load_image(tmp_path / "gone.jpg")
-    with pytest.raises(CleverError, match="cannot be decoded"):
+    with pytest.raises(CleverError, match="is a folder; restore the file"):
         load_image(tmp_path)
     (tmp_path / "text.jpg").write_text("not an image")
     with pytest.raises(CleverError, match=r"text\.jpg: cannot be decoded"):
