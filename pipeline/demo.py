@@ -103,18 +103,23 @@ def demo(settings: DemoSettings) -> DemoResult:
     page = out / "index.html"
     seconds = time.monotonic() - started
     result = DemoResult(page, pretraining, distilled, random, cosine, seconds)
+    _write_page(settings, result)
+    return result
+
+
+def _write_page(settings: DemoSettings, result: DemoResult) -> None:
+    pretraining = result.pretraining
     text = demo_page(
         teacher=pretraining.teachers[0],
         student=f"{settings.student}, {settings.voxel_size} m voxels",
         training=f"{pretraining.epochs} epochs on {pretraining.frames} keyframes",
         scores={
-            "distilled": distilled.evaluation.miou,
-            "random weights": random.evaluation.miou,
+            "distilled": result.distilled.evaluation.miou,
+            "random weights": result.random.evaluation.miou,
         },
-        protocol=distilled.evaluation.protocol,
+        protocol=result.distilled.evaluation.protocol,
     )
-    atomic_write(page, text)
-    return result
+    atomic_write(result.page, text)
 
 
 def _probe(
