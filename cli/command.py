@@ -171,6 +171,7 @@ def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
     if choices and len(metavar) > WIDEST_METAVAR:
         text, metavar = f"{text} Choices: {', '.join(choices)}.", "NAME"
     text = f"{text} [default: {default}]" if default else text
+    text = f"{text} [required]" if field.is_required() else text
     common: dict[str, Any] = {"help": text, "show_default": False, "rich_help_panel": group}
     if field.annotation in (bool, bool | None):
         option = typer.Option(f"{flag}/--no-{flag[2:]}", metavar="", **common)

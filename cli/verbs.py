@@ -165,7 +165,7 @@ VERBS: dict[str, Verb | Group] = {
         """Distil a teacher's cached features into a LiDAR student.
 
         Opens the cache and nothing else: no images, no dataset, no teacher. Stopped at any time,
-        the same command with the same --out goes on as if it had never stopped. On several GPUs:
+        the same command goes on as if it had never stopped. On several GPUs:
         torchrun --nproc-per-node N --no-python clever pretrain ... gives what one GPU gives, with
         the same --batch-size.""",
         "pipeline.settings.pretrain:PretrainSettings",

@@ -106,6 +106,10 @@ def test_defaults_are_shown_as_they_are_typed() -> None:
     assert "[default: 0,1,2]" in clever("ablate", "--help", COLUMNS="200").stdout
     teacher_help = clever("cache-teacher", "--help", COLUMNS="200").stdout
     assert "[default: 224x448]" in teacher_help
+    assert "only thing that is read. [required]" in " ".join(
+        clever("pretrain", "--help", COLUMNS="200").stdout.split()
+    )
+    assert "[required]" not in teacher_help
     assert "--dataset-option NAME=VALUE" in " ".join(teacher_help.split())
 
 
