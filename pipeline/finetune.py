@@ -144,7 +144,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     sample = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
     inputs, record = _inputs(plan, train, sample), plan.record(settings)
     name = f"finetune-{settings.mode}-{student.name}"
-    out = team.agree(settings.out or run_folder(name, record, inputs, PLACES, settings.new))
+    out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(FinetuneResult)
         if finished:

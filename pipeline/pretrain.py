@@ -130,7 +130,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     inputs = _inputs(settings, frames)
     record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form)
     name = f"pretrain-{settings.student}"
-    out = team.agree(settings.out or run_folder(name, record, inputs, PLACES, settings.new))
+    out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(PretrainResult)
         if finished:
@@ -340,8 +340,8 @@ def _ranks(
 ) -> Ranks:
     """RankMe and matrix rank of the student as it is, on whole training frames."""
     first = frames.caches[0]
-    used = Subset(first, [first.position(name) for name in frames.ids])
-    return student_ranks(step.student, used, team.device, seed=settings.seed)
+    sample = Subset(first, [first.position(name) for name in frames.ids])
+    return student_ranks(step.student, sample, team.device, seed=settings.seed)
 
 
 def _extent_check(

@@ -168,12 +168,12 @@ def student_ranks(
     Raises:
         CleverError: a frame's points or features cannot be used; it is named.
     """
-    features, used = _sample(student, cache, device, rows, frames, seed, track)
+    features, sampled_frames = _sample(student, cache, device, rows, frames, seed, track)
     plain, centred = (feature_rank(features, centred, tolerance) for centred in (False, True))
     return Ranks(
         rows=features.shape[0],
         channels=features.shape[1],
-        frames=used,
+        frames=sampled_frames,
         seed=seed,
         tolerance=plain.tolerance,
         uncentred=plain,

@@ -112,13 +112,17 @@ def run_folder(
     inputs: Mapping[str, str],
     places: frozenset[str],
     new: bool,
+    team: Team,
 ) -> Path:
     """Where a run goes that was not told: on in `unfinished_run`, unless `new`, else to
-    `default_folder`."""
-    unfinished = None if new else unfinished_run(name, settings, inputs, places)
-    if unfinished:
-        notice(f"{unfinished} is unfinished and goes on; `new=yes` begins another run")
-    return unfinished or default_folder(name)
+    `default_folder`. Of several processes the first one looks, says it and decides for all."""
+    folder = default_folder(name)
+    if team.first and not new:
+        unfinished = unfinished_run(name, settings, inputs, places)
+        if unfinished:
+            notice(f"{unfinished} is unfinished and goes on; `new=yes` begins another run")
+        folder = unfinished or folder
+    return team.agree(folder)
 
 
 def _read_inputs(folder: Path) -> dict[str, str] | None:

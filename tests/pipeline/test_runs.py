@@ -111,17 +111,23 @@ def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
     (begin("pretrain-a-6", INPUTS) / "settings.yaml").write_text("future: 1\n")
     begin("pretrain-b-7", INPUTS)
     asked = PretrainSettings(cache=tmp_path / "moved")
-    assert run_folder("pretrain-a", asked, INPUTS, places, new=False) == newer
+    assert run_folder("pretrain-a", asked, INPUTS, places, False, ALONE) == newer
     assert capsys.readouterr().err == (
         f"{newer} is unfinished and goes on; `new=yes` begins another run\n"
     )
-    fresh = run_folder("pretrain-a", asked, INPUTS, places, new=True)
+    monkeypatch.setattr(Team, "agree", lambda team, value: "the first one's")
+    second = Team(1, 2, torch.device("cpu"))
+    assert run_folder("pretrain-a", asked, INPUTS, places, False, second) == "the first one's"
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    fresh = run_folder("pretrain-a", asked, INPUTS, places, True, ALONE)
     assert not fresh.exists()
     assert (fresh.parent, fresh.name[:11]) == (RUNS, "pretrain-a-")
     (newer / RESULT_FILE).write_text("{}")
-    assert run_folder("pretrain-a", asked, INPUTS, places, new=False) == older
+    assert run_folder("pretrain-a", asked, INPUTS, places, False, ALONE) == older
     (older / RESULT_FILE).write_text("{}")
-    assert not run_folder("pretrain-a", asked, INPUTS, places, new=False).exists()
+    assert not run_folder("pretrain-a", asked, INPUTS, places, False, ALONE).exists()
 
 
 @pytest.mark.slow
