@@ -46,15 +46,12 @@ def _send_result(
     sender.send(work(*arguments))
 
 
-def resident_memory(device: torch.device) -> int:
-    """Bytes in use now: of this process, or what torch has given out on a GPU."""
-    return torch.cuda.memory_allocated() if device.type == "cuda" else _status("VmRSS")
-
-
 def peak_memory(device: torch.device) -> int:
-    """Bytes in use at most since the start or the last `reset_peak`, counted as `resident_memory`
-    does."""
-    return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM")
+    """Bytes in use at most since the start or the last `reset_peak`: resident memory of this
+    process, or what torch has given out on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 def reset_peak(device: torch.device) -> None:
@@ -67,6 +64,16 @@ def reset_peak(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _status(name: str) -> int:
-    """Bytes of ``VmRSS``, resident now, or ``VmHWM``, at most so far."""
-    return 1024 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
+def rise_of_peak(work: Callable[[], object], device: torch.device) -> int:
+    """Bytes by which `work()` raises the peak of memory above that of what is in use before it.
+
+    Nothing where `work` makes do with memory that the process freed earlier and still holds. Where
+    the kernel does not let the peak be reset, only what exceeds the process's earlier peak counts.
+    """
+    reset_peak(device)
+    # The same mark before and after: resident memory may be told by some pages more than the mark
+    # that is read next. The mark itself never falls, but is read without the pages that other cores
+    # have yet to report: a later reading below an earlier one means that nothing was added.
+    before = peak_memory(device)
+    work()
+    return max(0, peak_memory(device) - before)

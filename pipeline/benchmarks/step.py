@@ -16,7 +16,7 @@ from ..settings.benchmarks import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
 from .durations import Duration, Stopwatch
-from .own_process import in_own_process, peak_memory, reset_peak, resident_memory
+from .own_process import in_own_process, rise_of_peak
 from .random_frames import RandomSweeps
 from .random_store import write_random_store
 from .report import machine, write_report
@@ -217,8 +217,9 @@ def peak_of_pass(job: PretrainSettings, side: Side) -> int:
         with sides.by_hand():
             batch = sides.batch(0)
             run = sides.of(side, batch, None if side == "full" else sides.prepare(batch))
-            before = resident_memory(device)
-            reset_peak(device)
-            for _ in range(PASSES):
-                run()
-            return peak_memory(device) - before
+
+            def passes() -> None:
+                for _ in range(PASSES):
+                    run()
+
+            return rise_of_peak(passes, device)
