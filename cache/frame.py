@@ -8,8 +8,22 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError
 from .calibration_checks import camera_place_fault, intrinsics_fault, rigid_fault
+from .lens import Lens
 
 _REMEDY = "correct the dataset's calibration or poses, or leave the frame out"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedPoints:
+    """Which points a dataset itself has projected into a camera, and where.
+
+    Attributes:
+        point: (K,) integers, index into `Frame.points`, ascending.
+        uv: (K, 2) float64, continuous pixels; pixel centres lie at integer coordinates.
+    """
+
+    point: NDArray[np.intp]
+    uv: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,10 @@ class Camera:
         camera_from_lidar: (4, 4) float64, rigid; maps LiDAR-frame points (metres, at the LiDAR's
             timestamp) to the camera frame (x right, y down, z forward) at the camera's timestamp,
             ego motion compensated.
+        lens: distortion of an image that is not rectified; None for a pinhole image.
+        projected: the dataset's own projection, where it knows more than a camera model does, such
+            as the time at which a rolling shutter saw each point; pairs then come from it, and the
+            model serves depth and the rest.
     """
 
     name: str
@@ -32,6 +50,8 @@ class Camera:
     height: int
     intrinsics: NDArray[np.float64]
     camera_from_lidar: NDArray[np.float64]
+    lens: Lens | None = None
+    projected: ProjectedPoints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +71,9 @@ class Frame:
             where it has none. It does not depend on the split that was asked for.
 
     Raises:
-        FrameError: a camera's intrinsics or extrinsics are impossible, its principal point lies
-            outside the middle half of its image, or the pose is not rigid; the reason names the
-            camera.
+        FrameError: a camera's intrinsics, lens or extrinsics are impossible, its principal point
+            lies outside the middle half of its image, its projected points are none of the frame's,
+            or the pose is not rigid; the reason names the camera.
     """
 
     id: str
@@ -67,6 +87,8 @@ class Frame:
     def __post_init__(self) -> None:
         for camera in self.cameras:
             fault = intrinsics_fault(camera.intrinsics, camera.width, camera.height)
+            fault = fault or (camera.lens.fault() if camera.lens else "")
+            fault = fault or projected_fault(camera.projected, len(self.points))
             if fault := fault or camera_place_fault(camera.camera_from_lidar):
                 raise FrameError(self.id, f"camera {camera.name}: {fault}; {_REMEDY}")
         if fault := rigid_fault(self.global_from_lidar):
@@ -77,3 +99,17 @@ class Frame:
         """(M, 2) width and height of every camera's image in pixels."""
         sizes = [(camera.width, camera.height) for camera in self.cameras]
         return np.array(sizes, np.int64).reshape(-1, 2)
+
+
+def projected_fault(projected: ProjectedPoints | None, points: int) -> str:
+    """Why a dataset's own projection cannot be of a frame with so many points; empty where it
+    can."""
+    if projected is None:
+        return ""
+    if projected.uv.shape != (len(projected.point), 2) or not np.isfinite(projected.uv).all():
+        return "its projected points have not one finite pixel each"
+    if (np.diff(projected.point) <= 0).any():
+        return "its projected points are not in ascending order"
+    if len(projected.point) and not 0 <= projected.point[0] <= projected.point[-1] < points:
+        return f"its projected points are not among the frame's {points}"
+    return ""

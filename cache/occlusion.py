@@ -35,7 +35,7 @@ def hidden_points(
     are found (`clever benchmark occlusion`); what the LiDAR did not hit at all cannot be found.
 
     Args:
-        uv: (K, 2) pixels inside the image.
+        uv: (K, 2) pixels as an ideal pinhole camera, without its lens, sees them.
         depth: (K,) metres along the optical axis.
         camera: its `camera_from_lidar` tells where the LiDAR is.
 
