@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 LensModel = Literal["radial-tangential", "fisheye"]
 _COUNTS: dict[LensModel, tuple[int, ...]] = {"radial-tangential": (4, 5, 8), "fisheye": (4,)}
 _ASIDE = 1e-12
-"""Directions closer to the axis than this have no angle around it; the fisheye leaves them there."""
+"""Directions closer to the axis than this have no angle around it."""
 
 
 @dataclass(frozen=True, slots=True)
