@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CleverError
+from ..files import atomic_write
 from ..student.augment import Augmentation
 from ..student.checkpoint import WEIGHTS, weights_digest
 from ..student.choices import SegmentationLoss
@@ -32,12 +33,18 @@ from .starting_student import StartingStudent, starting_student
 from .steps.labelled import (
     BadFrame,
     LabelledFrames,
-    choose_frames,
     collate_labelled,
     describe,
     labelled_indices,
     scenes_of,
     usable,
+)
+from .steps.samplers import (
+    TRAIN_FRAMES,
+    FrameSample,
+    LabelledPart,
+    listed_frames,
+    sample_frames,
 )
 from .steps.segmentation import SegmentationStep
 from .team import Team
@@ -49,7 +56,7 @@ from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 from .validation import SELECTED, Validation
 
-PLACES = frozenset({"data_root", "checkpoint"})
+PLACES = frozenset({"data_root", "checkpoint", "frames_file"})
 """Settings that say where a run reads, not what."""
 
 
@@ -131,8 +138,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         CleverError: no checkpoint, no labelled frames, frames in both parts, another run at
             ``out``, losses that are not finite.
     """
-    if settings.keep == "best" and not settings.val_every:
-        raise CleverError("`keep=best` needs measurements: give `val_every`")
+    _check(settings)
     team = Team.join(choose_device(settings.device))
     start = _start(settings)
     student = start.student
@@ -142,7 +148,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     check_step(settings, team, plan.recipe.mix3d if plan.recipe.augment else 0)
     held_out = labelled_indices(val, settings.val_split)
     sample = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
-    inputs, record = _inputs(plan, train, sample), plan.record(settings)
+    inputs, record = _inputs(plan, train, sample.indices), plan.record(settings)
     name = f"finetune-{settings.mode}-{student.name}"
     out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
@@ -151,11 +157,11 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             team.others_leave()
             notice(f"{run.folder} is finished already; nothing to do")
             return finished
-        for part, frames in ((train, sample), (val, held_out)):
+        for part, frames in ((train, sample.indices), (val, held_out)):
             if doubtful := dark_sweeps(part, frames):
                 notice(doubtful)
-        indices, bad = _usable_frames(train, sample, _extent_check(settings, student, team))
-        training = _describe(settings, plan, train, indices, len(sample))
+        indices, bad = _usable_frames(train, sample.indices, _extent_check(settings, student, team))
+        training = _describe(settings, plan, train, indices, sample)
         with seeded(settings.seed, "classifier"):
             classifier = LinearProbe(
                 student.out_channels, len(train.class_names), plan.recipe.batch_norm
@@ -172,11 +178,24 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             run.folder,
             settings.keep == "best",
         )
+        if team.first:
+            ids = (train.frame_ids[index] for index in sample.indices)
+            atomic_write(run.folder / TRAIN_FRAMES, "".join(f"{name}\n" for name in ids))
         progress = _train(settings, plan, validation, train, indices, inputs, run, team)
         team.others_leave()
         result = _result(settings, plan, validation, progress, bad)
         run.finish(result)
         return result
+
+
+def _check(settings: FinetuneSettings) -> None:
+    """Refuse settings that contradict each other."""
+    if settings.keep == "best" and not settings.val_every:
+        raise CleverError("`keep=best` needs measurements: give `val_every`")
+    defaults = FinetuneSettings.model_fields
+    for name in ("fraction", "sampler"):
+        if settings.frames_file and getattr(settings, name) != defaults[name].default:
+            raise CleverError(f"`frames_file` names the training frames; leave `{name}` out")
 
 
 def _warn_of_seen(training: Training, val: LidarDataset, held_out: list[int], team: Team) -> None:
@@ -226,7 +245,7 @@ def _result(
 ) -> FinetuneResult:
     """Measure the weights that stay, and say what the run was."""
     training, evaluation = _kept(settings, validation)
-    alike = settings.recipe == "paper"
+    alike = settings.recipe == "paper" and not settings.frames_file
     figures = published(settings.dataset, settings.mode, settings.fraction) if alike else {}
     return FinetuneResult(
         job="finetune",
@@ -329,11 +348,12 @@ def _inputs(plan: FinetunePlan, dataset: LidarDataset, sample: list[int]) -> dic
 
 def _training_frames(
     settings: FinetuneSettings, dataset: LidarDataset, held_out: set[str]
-) -> list[int]:
+) -> FrameSample:
     """Frames to train on.
 
     Raises:
-        CleverError: none is labelled, or one is also measured on.
+        CleverError: none is labelled, one is also measured on, or see `listed_frames` and
+            `sample_frames`.
     """
     labelled = labelled_indices(dataset, settings.train_split)
     shared = [index for index in labelled if dataset.frame_ids[index] in held_out]
@@ -343,9 +363,14 @@ def _training_frames(
             f"{dataset.frame_ids[shared[0]]}; choose other `train_sequences` or `val_sequences` "
             "(or splits)"
         )
-    return choose_frames(
-        labelled, dataset.scenes, settings.fraction, settings.sampler, settings.seed
-    )
+    if settings.frames_file:
+        indices = listed_frames(settings.frames_file, dataset, labelled, settings.train_split)
+        rule = f"frames of {settings.frames_file.name}"
+    else:
+        part = LabelledPart(labelled, dataset.scenes)
+        indices = sample_frames(part, settings.fraction, settings.sampler, settings.seed)
+        rule = f"{100 * settings.fraction:g} % by {settings.sampler}"
+    return FrameSample(indices, f"{rule} ({len(indices)} of {len(labelled)} labelled)")
 
 
 def _describe(
@@ -353,9 +378,10 @@ def _describe(
     plan: FinetunePlan,
     dataset: LidarDataset,
     indices: list[int],
-    expected: int,
+    sample: FrameSample,
 ) -> Training:
-    """The run in words, for the protocol line; `expected` training frames were to be used."""
+    """The run in words, for the protocol line; of the sample the frames at `indices` can be
+    used."""
     student, recipe = plan.start.student, plan.recipe
     mixed = f"augmentation, Mix3D {recipe.mix3d:g}"
     augmentation = mixed if recipe.augment else "no augmentation"
@@ -367,13 +393,12 @@ def _describe(
         batch_norm=recipe.batch_norm,
         head="linear probe" if settings.mode == "probe" else "full fine-tuning",
         initialisation=plan.start.origin,
-        frames=describe(dataset, indices, settings.train_split, expected),
+        frames=describe(dataset, indices, settings.train_split, len(sample.indices)),
         scenes=tuple(scenes_of(dataset, indices)),
         pretraining=plan.start.dataset,
         pretraining_scenes=plan.start.scenes,
         details=(
-            f"{student.name} at {student.voxel_size:g} m, {100 * settings.fraction:g} % "
-            f"{settings.sampler}, "
+            f"{student.name} at {student.voxel_size:g} m, {sample.rule}, "
             f"recipe {settings.recipe}, {recipe.epochs} epochs, batch {settings.batch_size}, "
             f"lr {plan.lr:g}, {layer}, {plan.loss}, {augmentation}, seed {settings.seed}"
         ),

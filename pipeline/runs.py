@@ -5,6 +5,7 @@ not at all.
 
     settings.yaml       resolved settings
     inputs.json         digests of what the run reads: it is known by them, not by paths
+    train_frames.txt    ids of the frames that a fine-tuning run was to train on
     log.jsonl           one JSON object a step
     tensorboard/        the same numbers
     state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run

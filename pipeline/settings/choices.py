@@ -11,8 +11,8 @@ ClassMean = Literal["present", "all"]
 counts 0."""
 
 
-FrameSampler = Literal["uniform", "scenes", "stride"]
-"""How a fraction of the labelled frames is chosen: see `choose_frames`."""
+FrameSampler = Literal["frames", "scenes", "every-nth", "every-nth-scene"]
+"""How a fraction of the labelled frames is taken: see `steps.samplers.SAMPLERS`."""
 
 
 Schedule = Literal["onecycle", "cosine"]

@@ -20,7 +20,7 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     groups: ClassVar[Groups] = {
         "What to train on": (
             "dataset", "data_root", "version", "train_split", "train_sequences", "val_split",
-            "val_sequences", "cameras", "dataset_option", "fraction", "sampler",
+            "val_sequences", "cameras", "dataset_option", "fraction", "sampler", "frames_file",
         ),
         "Network": (
             "checkpoint", "mode", "recipe", "student", "voxel_size", "ptv3_form",
@@ -59,9 +59,13 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     in the package."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the labelled training frames."""
-    sampler: FrameSampler = "uniform"
-    """How they are chosen: drawn uniformly (the paper), every n-th scene (SLidR, ALSO) or every
-    n-th frame."""
+    sampler: FrameSampler = "frames"
+    """How they are taken: frames drawn by the seed (the paper), whole scenes drawn by it, every
+    n-th frame of the list by scene and time (OLIVINE; ScaLR and SLidR on SemanticKITTI), or every
+    n-th scene (SLidR and ALSO on nuScenes)."""
+    frames_file: Path | None = None
+    """Text file with the ids of the training frames, one a line, instead of a fraction; every run
+    writes its own as train_frames.txt."""
     epochs: Count | None = None
     """Passes over the training frames; default: the recipe's: 50 for a probe (ScaLR 20), 100 for
     full fine-tuning (the paper, A3)."""

@@ -1,4 +1,5 @@
-"""Labelled frames: which of them a fraction takes, and how they come in batches."""
+"""Labelled frames: which of them can be used, how they come in batches, and how they are
+described."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,7 @@ from ...student.points import PointBatch
 from ..datasets import IGNORE, LidarDataset
 from ..datasets.sweep_checks import sweep_fault
 from ..progress import Track
-from ..settings.choices import FrameSampler
 from ..training.batches import Batch, FrameDraw
-from ..training.seeds import stream
 
 
 class BadFrame(BaseModel):
@@ -82,37 +81,6 @@ def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:
             f"none of the {len(dataset)} frames of {dataset.name} {what} has labels; choose others"
         )
     return indices
-
-
-def choose_frames(
-    indices: Sequence[int], scenes: Sequence[str], fraction: float, sampler: FrameSampler, seed: int
-) -> list[int]:
-    """The labelled frames that a run may see, in ascending order.
-
-    ``uniform`` draws frames without replacement (the paper, A4); a smaller fraction of one seed is
-    part of a larger. ``scenes`` keeps all frames of every n-th scene and ``stride`` every n-th
-    frame, n = 1 / fraction, as SLidR and ALSO do on nuScenes and SemanticKITTI; they take no seed.
-    At least one frame is chosen.
-
-    Args:
-        indices: labelled frames.
-        scenes: scene of every frame of the dataset.
-
-    Raises:
-        CleverError: 1 / `fraction` is no whole number where it has to be.
-    """
-    if sampler == "uniform":
-        order = torch.randperm(len(indices), generator=stream(seed, "fraction")).tolist()
-        return sorted(indices[number] for number in order[: max(1, round(fraction * len(indices)))])
-    every = round(1 / fraction)
-    if abs(every * fraction - 1) > 1e-6:
-        raise CleverError(
-            f"`sampler={sampler}` takes every n-th: `fraction` must be 1/n, not {fraction}"
-        )
-    if sampler == "stride":
-        return list(indices[::every])
-    nth_scenes = set(sorted({scenes[index] for index in indices})[::every])
-    return [index for index in indices if scenes[index] in nth_scenes]
 
 
 def usable(

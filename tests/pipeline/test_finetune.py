@@ -23,7 +23,7 @@ from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.recipes import finetune_recipe
 from clever.pipeline.starting_student import starting_student
 from clever.pipeline.steps import segmentation
-from clever.pipeline.steps.labelled import LabelledFrames, choose_frames, collate_labelled
+from clever.pipeline.steps.labelled import LabelledFrames, collate_labelled
 from clever.pipeline.steps.segmentation import SegmentationStep
 from clever.pipeline.training.seeds import seeded
 from clever.student.checkpoint import save_student
@@ -90,7 +90,7 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
     assert result.evaluation.protocol == (
         "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at "
-        "0.5 m, 100 % uniform, "
+        "0.5 m, 100 % by frames (6 of 6 labelled), "
         "recipe scalr, 20 epochs, batch 4, lr 0.05, batch norm + linear, ce+lovasz, "
         "no augmentation, seed 0, random initialisation, no TTA, all points, "
         "mean over the classes that occur in labels or predictions"
@@ -322,6 +322,37 @@ def test_bad_training_frames_are_named_and_left_out(
     assert "(3 of 5 scans)" in result.training.frames
 
 
+def test_another_run_takes_the_frames_of_a_run(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    """The ids lie beside the run; with them another one trains on the same frames in the same
+    order."""
+    third = finetune(settings(tmp_path / "third", fraction=1 / 3, seed=3))
+    ids = (tmp_path / "third/train_frames.txt").read_text()
+    assert ids == "".join(f"{name}\n" for name in (TRAIN[1], TRAIN[4]))
+    (tmp_path / "ids.txt").write_text("\n".join(reversed(ids.splitlines())) + "\n\n")
+    given = {"frames_file": tmp_path / "ids.txt", "seed": 3}
+    listed = finetune(settings(tmp_path / "listed", **given))
+    assert losses(tmp_path / "listed") == losses(tmp_path / "third")
+    assert (tmp_path / "listed/train_frames.txt").read_text() == ids
+    assert "(2 scans) -> " in listed.evaluation.protocol
+    assert ", frames of ids.txt (2 of 6 labelled), " in listed.evaluation.protocol
+    assert ", 33.3333 % by frames (2 of 6 labelled), " in third.evaluation.protocol
+    (tmp_path / "ids.txt").write_text(f"{TRAIN[0]}\n")
+    with pytest.raises(CleverError, match="read other training frames than now"):
+        finetune(settings(tmp_path / "listed", **given))
+    (tmp_path / "ids.txt").write_text(f"{TRAIN[0]}\n{VAL[0]}\n09/000000\n")
+    with pytest.raises(
+        CleverError,
+        match=rf"2 of the 3 frames of .*ids\.txt are not among the 6 labelled frames of "
+        rf"semantickitti train, e\.g\. {VAL[0]}; choose",
+    ):
+        finetune(settings(tmp_path / "other", **given))
+    for told in ({"fraction": 0.1}, {"sampler": "scenes"}):
+        with pytest.raises(CleverError, match=f"leave `{next(iter(told))}` out"):
+            finetune(settings(tmp_path / "other", **given, **told))
+
+
 def test_training_frames_are_not_measured_on(
     make_labelled: MakeLabelled, datasets: dict[str, LidarDataset], tmp_path: Path
 ) -> None:
@@ -334,29 +365,6 @@ def test_training_frames_are_not_measured_on(
     datasets["val"] = make_labelled(VAL, unlabelled=VAL)
     with pytest.raises(CleverError, match="none of the 2 frames of semantickitti val has labels"):
         finetune(settings(tmp_path / "run"))
-
-
-SCENES = [f"scene-{number // 7:02}" for number in range(140)]
-
-
-def test_a_uniform_fraction_is_drawn_by_seed_and_nested() -> None:
-    labelled = list(range(0, 140, 2))
-    tenth, half = (choose_frames(labelled, SCENES, share, "uniform", 3) for share in (0.1, 0.5))
-    assert (len(tenth), len(half)) == (7, 35)
-    assert set(tenth) < set(half) < set(labelled)
-    assert tenth == sorted(tenth) == choose_frames(labelled, SCENES, 0.1, "uniform", 3)
-    assert tenth != choose_frames(labelled, SCENES, 0.1, "uniform", 4)
-    assert choose_frames(labelled, SCENES, 1.0, "uniform", 3) == labelled
-    assert len(choose_frames(labelled, SCENES, 0.001, "uniform", 3)) == 1
-
-
-def test_every_nth_scene_or_frame() -> None:
-    everything = list(range(140))
-    by_scene = choose_frames(everything, SCENES, 0.1, "scenes", 0)
-    assert by_scene == [*range(7), *range(70, 77)]
-    assert choose_frames(everything, SCENES, 0.05, "stride", 0) == list(range(0, 140, 20))
-    with pytest.raises(CleverError, match=r"`fraction` must be 1/n, not 0\.3"):
-        choose_frames(everything, SCENES, 0.3, "scenes", 0)
 
 
 def test_the_newest_finished_pretraining_is_found(tmp_path: Path) -> None:
