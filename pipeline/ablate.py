@@ -76,7 +76,7 @@ def _share(settings: AblateSettings) -> None:
         if not (folder / SETTINGS_FILE).exists():
             save_settings(own, folder)
             continue
-        earlier = type(own).resolve(folder / SETTINGS_FILE, {})
+        earlier = type(own).recorded(folder / SETTINGS_FILE)
         differing = own.differences(earlier, UNRECORDED | {"seed"})
         if differing:
             raise CleverError(

@@ -35,10 +35,13 @@ from ..student.student import Student
 from .device import choose_device
 from .rankme import Ranks, student_ranks
 from .runs import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
+from .settings.base import SETTINGS_FILE
+from .settings.choices import PointChoice
 from .settings.pretrain import PretrainSettings
 from .steps.cached_frames import DistillationBatch, PairedFrames
 from .steps.cached_part import CachedPart, cached_part
 from .steps.distillation import DistillationStep
+from .steps.voxel_points import VoxelPoints
 from .team import Team
 from .training.job import Job
 from .training.log import Losses, Scalars, first_and_last, read_log
@@ -74,6 +77,8 @@ class PretrainResult(RunResult):
     losses: Losses
     best_epoch: int
     """Pass with the lowest mean loss; its weights are in ``best/``."""
+    points: PointChoice = "all"
+    """Which points had pairs and queries."""
     ranks: Ranks | None
     """Of the last weights."""
     recipe: str
@@ -89,7 +94,8 @@ class PretrainResult(RunResult):
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, "
             f"{self.epochs} epochs, "
-            f"{self.steps} steps, recipe {self.recipe}, seed {self.seed}, {self.precision}, "
+            f"{self.steps} steps, recipe {self.recipe}, points {self.points}, seed {self.seed}, "
+            f"{self.precision}, "
             f"{self.device}{shared}, "
             f"{self.seconds / 60:.1f} min",
             str(self.losses),
@@ -126,9 +132,18 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     teachers = tuple(cache.teacher.id for cache in caches)
     part = cached_part(caches[0], settings.split, settings.scenes or (), settings.sequences or ())
     fault = _extent_check(settings, step.student, team)
-    frames = PairedFrames(caches, part.ids, settings.limit, settings.view, settings.pairs, fault)
+    points = _points(settings)
+    frames = PairedFrames(
+        caches,
+        part.ids,
+        limit=settings.limit,
+        view=settings.view,
+        thinning=point_thinning(points, step),
+        pairs=settings.pairs,
+        fault=fault,
+    )
     inputs = _inputs(settings, frames)
-    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form)
+    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form, points=points)
     name = f"pretrain-{settings.student}"
     out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
@@ -184,6 +199,7 @@ def _result(
         steps=progress.step,
         losses=first_and_last(read_log(run.folder)),
         best_epoch=progress.best_epoch,
+        points="voxel" if frames.thinning else "all",
         ranks=ranks,
         recipe=settings.recipe,
         precision=settings.precision,
@@ -191,6 +207,21 @@ def _result(
         device=team.device.type,
         out=run.folder,
     )
+
+
+def _points(settings: PretrainSettings) -> PointChoice:
+    """Which points take part: where the user left it open those of the run that goes on, or one a
+    voxel."""
+    written = settings.out and settings.out / SETTINGS_FILE
+    recorded = PretrainSettings.recorded(written).points if written and written.exists() else None
+    return settings.points or recorded or "voxel"
+
+
+def point_thinning(points: PointChoice, step: DistillationStep) -> VoxelPoints | None:
+    """What leaves points of a frame out before a step; None where all take part."""
+    if points == "all":
+        return None
+    return VoxelPoints(step.student.voxel_size, step.augmentation)
 
 
 def _inputs(settings: PretrainSettings, frames: PairedFrames) -> dict[str, str]:

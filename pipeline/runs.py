@@ -99,7 +99,7 @@ def unfinished_run(
         if (folder / RESULT_FILE).exists() or _read_inputs(folder) != inputs:
             continue
         try:
-            own = type(settings).resolve(written, {})
+            own = type(settings).recorded(written)
         except CleverError:  # of another version
             continue
         if not settings.differences(own, UNRECORDED | places):
@@ -172,7 +172,7 @@ class Run:
         written = folder / SETTINGS_FILE
         if written.exists():
             differing = settings.differences(
-                type(settings).resolve(written, {}), UNRECORDED | also_ignore
+                type(settings).recorded(written), UNRECORDED | also_ignore
             )
             if differing and {path.name for path in folder.iterdir()} <= CLAIM:
                 (folder / INPUTS_FILE).unlink(missing_ok=True)

@@ -29,18 +29,23 @@ class Draws:
     Args:
         points: the batch, on any device.
         keys: a number below 2**63 for every scene, from seed, epoch and frame, say (see `key`).
+        number: (N,) int64, of every point in its scene: of a part of a cloud the places in the
+            whole, so that its points draw what they draw there; None: 0, 1, 2, ...
     """
 
-    def __init__(self, points: PointBatch, keys: Sequence[int]) -> None:
+    def __init__(
+        self, points: PointBatch, keys: Sequence[int], number: Tensor | None = None
+    ) -> None:
         if len(keys) != points.size:
             raise ValueError(f"{len(keys)} keys for a batch of {points.size} scenes")
         self.keys = tuple(keys)
         self.scenes = torch.tensor(self.keys, dtype=torch.int64)
         device = points.xyz.device
-        counts = torch.tensor(points.counts, dtype=torch.int64)
+        if number is None:
+            counts = torch.tensor(points.counts, dtype=torch.int64)
+            scene_start = (counts.cumsum(0) - counts).to(device, non_blocking=True)
+            number = torch.arange(len(points), device=device) - scene_start[points.scene]
         # Every point's stream: SplitMix64 from its scene's key, at the point's own number there.
-        scene_start = (counts.cumsum(0) - counts).to(device, non_blocking=True)
-        number = torch.arange(len(points), device=device) - scene_start[points.scene]
         stream = self.scenes.to(device, non_blocking=True)[points.scene]
         self.points = _hash(stream + _int64(_ODD) * (1 + number))
 

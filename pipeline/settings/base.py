@@ -26,6 +26,9 @@ class JobSettings(BaseModel):
 
     groups: ClassVar[Groups] = {}
     """Fields by the heading under which the command's help shows them, in its order."""
+    older: ClassVar[dict[str, Any]] = {}
+    """What was done before there was a choice: values of fields that older recorded settings
+    lack."""
 
     @classmethod
     def flag_groups(cls) -> Groups:
@@ -69,6 +72,15 @@ class JobSettings(BaseModel):
             raise CleverError("; ".join(problems)) from None
 
     @classmethod
+    def recorded(cls, path: Path) -> Self:
+        """Settings that `save_settings` wrote, now or before some of the fields were there; raises
+        as `resolve`."""
+        written = _read_yaml(path)
+        return cls.resolve(
+            path, {name: value for name, value in cls.older.items() if name not in written}
+        )
+
+    @classmethod
     def defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Values that take the place of the class's defaults where others are given."""
         return {}
@@ -89,7 +101,7 @@ class JobSettings(BaseModel):
 
 
 def save_settings(settings: JobSettings, folder: Path) -> None:
-    """Write `settings` to ``settings.yaml`` in `folder`; `JobSettings.resolve` reads it back."""
+    """Write `settings` to ``settings.yaml`` in `folder`; `JobSettings.recorded` reads it back."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     atomic_write(folder / SETTINGS_FILE, text)
 

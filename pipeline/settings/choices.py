@@ -6,6 +6,10 @@ CameraChoice = Literal["all", "one-camera"]
 """The whole sweep and all cameras, or what one random camera sees of it (ScaLR)."""
 
 
+PointChoice = Literal["voxel", "all"]
+"""One point of each voxel, drawn anew each time, or all of them."""
+
+
 ClassMean = Literal["present", "all"]
 """Mean IoU over the classes that occur in labels or predictions, or over all, where an absent class
 counts 0."""

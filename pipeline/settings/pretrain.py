@@ -14,7 +14,7 @@ from ...student.choices import (
     Weighting,
 )
 from .base import Groups
-from .choices import CameraChoice
+from .choices import CameraChoice, PointChoice
 from .fields import Count, Names, StorePlace
 from .recipes import read_recipe
 from .training import TrainingSettings
@@ -30,7 +30,8 @@ class PretrainSettings(TrainingSettings):
             "head_hidden",
         ),
         "Distillation": (
-            "loss", "weighting", "view", "pairs", "align_corners", "augmentation", "mix3d",
+            "loss", "weighting", "view", "points", "pairs", "align_corners", "augmentation",
+            "mix3d",
         ),
         "Occupancy": (
             "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
@@ -79,6 +80,10 @@ class PretrainSettings(TrainingSettings):
     (ScaLR)."""
     view: CameraChoice = "all"
     """The whole sweep and all cameras, or one random camera and the points that it sees (ScaLR)."""
+    points: PointChoice | None = None
+    """Which points have pairs and occupancy queries: one of each voxel, drawn anew each time
+    (Pointcept, the paper's framework, ScaLR and ALSO), or all, so that near surfaces, with most
+    points a voxel, weigh more; default: that of the run that goes on in `out`, else voxel."""
     pairs: Count | None = None
     """At most so many pairs a camera view, drawn anew each time; default: all."""
     occupancy: Literal["paper", "also"] = "paper"
@@ -112,6 +117,8 @@ class PretrainSettings(TrainingSettings):
     """Passes between measurements of RankMe and matrix rank; there is one in the end. 0: none."""
     limit: Count | None = None
     """First N frames only."""
+
+    older: ClassVar[dict[str, Any]] = {"points": "all"}
 
     @classmethod
     def defaults(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class PairedFrame:
         id: frame id.
         key: what its random draws depend on.
         points: (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
+        number: (N,) int64, ascending: places of the points in the cloud that they are a part of.
         pair_point: (K,) int64, index into `points`.
         pair_view: (K,) int64, ascending.
         pair_uv: (K, 2) float32, normalised pixels.
@@ -50,6 +51,7 @@ class PairedFrame:
     id: str
     key: int
     points: Tensor
+    number: Tensor
     pair_point: Tensor
     pair_view: Tensor
     pair_uv: Tensor
@@ -63,6 +65,7 @@ class DistillationBatch(Batch):
 
     Attributes:
         points: (N,) points of all frames, each in its own LiDAR frame.
+        number: (N,) int64, of every point in its frame, see `PairedFrame`.
         pair_point: (K,) int64, index into `points`.
         pair_view: (K,) int64, index into the views, ascending.
         pair_uv: (K, 2) float32, normalised pixels.
@@ -72,6 +75,7 @@ class DistillationBatch(Batch):
     """
 
     points: PointBatch
+    number: Tensor
     pair_point: Tensor
     pair_view: Tensor
     pair_uv: Tensor
@@ -93,6 +97,7 @@ class DistillationBatch(Batch):
             ids=[frame.id for frame in frames],
             keys=[frame.key for frame in frames],
             points=PointBatch.from_clouds([frame.points for frame in frames]),
+            number=torch.cat([frame.number for frame in frames]),
             pair_point=torch.cat(pair_point),
             pair_view=view,
             pair_uv=torch.cat([frame.pair_uv for frame in frames]),
@@ -114,6 +119,7 @@ class PairedFrames(Dataset[PairedFrame]):
         limit: first frames only.
         view: `one-camera` keeps the points that one random camera sees, drawn among those that see
             any.
+        thinning: leaves points out, with their pairs, of what `view` left; None keeps all.
         pairs: at most this many pairs a camera view, drawn uniformly; None keeps all.
         fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
 
@@ -132,10 +138,12 @@ class PairedFrames(Dataset[PairedFrame]):
         ids: Sequence[str] | None = None,
         limit: int | None = None,
         view: CameraChoice = "all",
+        thinning: Callable[[PairedFrame], PairedFrame] | None = None,
         pairs: int | None = None,
         fault: Callable[[NDArray[np.float32]], str] | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
+        self.thinning = thinning
         further_ids = [set(cache.ids) for cache in self.caches[1:]]
         part = self.caches[0].ids if ids is None else ids
         common = [
@@ -186,6 +194,7 @@ class PairedFrames(Dataset[PairedFrame]):
             frame.id,
             draw_key,
             frame.points,
+            torch.arange(len(frame.points)),
             frame.pair_point,
             frame.pair_camera,
             frame.pair_uv,
@@ -194,6 +203,8 @@ class PairedFrames(Dataset[PairedFrame]):
         )
         if self.view == "one-camera":
             paired_frame = one_camera(paired_frame)
+        if self.thinning is not None:
+            paired_frame = self.thinning(paired_frame)
         return paired_frame if self.pairs is None else sample_pairs(paired_frame, self.pairs)
 
 
@@ -210,6 +221,7 @@ def one_camera(frame: PairedFrame) -> PairedFrame:
     return replace(
         frame,
         points=frame.points[frame.pair_point[pairs]],
+        number=torch.arange(count),
         pair_point=torch.arange(count),
         pair_view=torch.zeros(count, dtype=torch.int64),
         pair_uv=frame.pair_uv[pairs],

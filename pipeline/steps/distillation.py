@@ -112,7 +112,7 @@ class DistillationStep(TrainingStep):
     @torch.no_grad()
     def prepare(self, batch: DistillationBatch) -> Prepared:
         """Draw, augment, mix, voxelise and gather, on the batch's device."""
-        draws = Draws(batch.points, batch.keys)
+        draws = Draws(batch.points, batch.keys, batch.number)
         with record_function("augment"):
             points, queries = self.clouds(batch.points, draws)
             mixed = mix3d(points, draws, self.mix3d)

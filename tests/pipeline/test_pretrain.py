@@ -421,6 +421,32 @@ def test_another_run_at_out_is_an_error_with_the_differing_fields(
         pretrain(toy_settings(cache, tmp_path / "full"))
 
 
+def test_a_run_from_before_points_were_chosen_goes_on_with_all(
+    make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache()
+    assert pretrain(toy_settings(cache, tmp_path / "all", points="all")).points == "all"
+    assert pretrain(toy_settings(cache, tmp_path / "voxel")).points == "voxel"
+    assert records(tmp_path / "all")[0]["loss"] != records(tmp_path / "voxel")[0]["loss"]
+    forward, steps = DistillationStep.forward, iter(range(2))
+
+    def stop_at_third(step: DistillationStep, *given: Any) -> Any:
+        if next(steps, None) is None:
+            raise Killed
+        return forward(step, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationStep, "forward", stop_at_third)
+        with pytest.raises(Killed):
+            pretrain(toy_settings(cache, tmp_path / "old", points="all", save_every=1))
+    written = tmp_path / "old/settings.yaml"
+    written.write_text(written.read_text().replace("points: all\n", ""))
+    with pytest.raises(CleverError, match=r"other settings \(points: all -> voxel\); choose"):
+        pretrain(toy_settings(cache, tmp_path / "old", points="voxel"))
+    assert pretrain(toy_settings(cache, tmp_path / "old")).points == "all"
+    assert bits(tmp_path / "old") == bits(tmp_path / "all")
+
+
 def test_a_grown_cache_is_not_mixed_into_a_run(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,21 @@ def test_hash_is_the_reference_generator():
     assert [value % 2**64 for value in _hash(torch.tensor(states)).tolist()] == expected
 
 
+def test_part_of_a_cloud_draws_what_it_draws_in_the_whole(make_batch: Make):
+    whole, part = make_batch(60, 0, 40), make_batch(3, 0, 2)
+    number = torch.tensor([0, 31, 59, 7, 39])
+    draws, of_part = Draws(whole, [5, 6, 7]), Draws(part, [5, 6, 7], number)
+    row = number + torch.tensor([0, 0, 0, 60, 60])
+    assert torch.equal(of_part.for_points("a", 2), draws.for_points("a", 2)[row])
+    assert torch.equal(of_part.normal("a", 3), draws.normal("a", 3)[row])
+    assert torch.equal(of_part.for_scenes("a", 2), draws.for_scenes("a", 2))
+    order = draws.order("a")
+    assert row[of_part.order("a")].tolist() == [n for n in order.tolist() if n in row]
+    assert torch.equal(
+        Draws(part, [5, 6, 7], torch.tensor([0, 1, 2, 0, 1])).points, Draws(part, [5, 6, 7]).points
+    )
+
+
 def test_keys_are_the_same_everywhere():
     assert key("run", 0, 17, "frame") == 771635740499457098
     assert key("run", 0, 17, "frame") != key("run", 0, 1, "7frame")
