@@ -2,6 +2,7 @@
 class."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from ..errors import CleverError, FrameError
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
+from ..student.tta import mean_probabilities
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.intensity import dark_sweeps
@@ -97,7 +99,7 @@ def measure(
     labels.
 
     Args:
-        predict: logits (N, K) of a cloud, in evaluation mode.
+        predict: logits (N, K) of a cloud, or their softmax, in evaluation mode.
         protocol: what is printed with the result, from the indices of the frames that were
             measured.
         mean: over which classes.
@@ -152,7 +154,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     name = settings.dataset or training.dataset
     version = settings.version or (training.version if name == training.dataset else None)
     dataset = open_dataset(settings.decided(version=version), name)
-    out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{_where(settings)}"
+    where = f"evaluate-{dataset.name}-{_where(settings)}{'-tta' if settings.tta else ''}"
+    out = settings.out or settings.checkpoint / where
     if tuple(dataset.class_names) != training.class_names:
         raise CleverError(
             f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of "
@@ -165,7 +168,9 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
         notice(doubtful)
     device = choose_device(settings.device)
     part = "sequences" if settings.sequences else settings.split
-    result = measure_segmenter(segmenter, training, dataset, indices, part, device, mean)
+    result = measure_segmenter(
+        segmenter, training, dataset, indices, part, device, mean, settings.tta
+    )
     run.write_result(result)
     return result
 
@@ -178,9 +183,10 @@ def measure_segmenter(
     split: str,
     device: torch.device,
     mean: ClassMean,
+    tta: bool = False,
 ) -> SegmentationResult:
     """`measure` a segmenter under its own protocol, which says how many of the frames were measured
-    and where scenes of its training are among them."""
+    and where scenes of its training are among them; with `tta` its mean over ten passes."""
 
     def protocol(measured: Sequence[int]) -> str:
         words = describe(dataset, measured, split, len(indices))
@@ -188,9 +194,11 @@ def measure_segmenter(
             f", {len(shared)} of its scenes seen in {what}"
             for what, shared in seen_scenes(training, dataset, measured).items()
         ]
-        return training.protocol(f"{words[:-1]}{''.join(notes)})", RULES[mean])
+        return training.protocol(f"{words[:-1]}{''.join(notes)})", RULES[mean], tta)
 
-    return measure(segmenter.to(device).eval(), dataset, indices, device, protocol, mean)
+    network = segmenter.to(device).eval()
+    predict = partial(mean_probabilities, network) if tta else network
+    return measure(predict, dataset, indices, device, protocol, mean)
 
 
 def seen_scenes(

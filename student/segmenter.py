@@ -11,6 +11,7 @@ from .checkpoint import load_module, load_student, read_meta, save_module, save_
 from .points import PointBatch
 from .segmentation import LinearProbe
 from .student import Student
+from .tta import tta_words
 
 CLASSIFIER_FILE = "classifier.safetensors"
 
@@ -49,13 +50,17 @@ class Training(BaseModel):
         """The same with something to add to the details."""
         return Training.model_validate({**dict(self), "details": f"{self.details}, {note}"})
 
-    def protocol(self, test_frames: str, mean: str) -> str:
-        """One line to print with a result; `test_frames` names the frames measured on, and `mean`
-        over which classes the mean is taken."""
+    def protocol(self, test_frames: str, mean: str, tta: bool = False) -> str:
+        """One line to print with a result.
+
+        Args:
+            test_frames: names the frames measured on.
+            mean: over which classes the mean is taken.
+            tta: whether the prediction is the mean over `tta.COPIES`.
+        """
         return (
             f"{self.head}, {self.dataset} {self.frames} -> {test_frames}, {self.details}, "
-            f"{self.initialisation}, "
-            f"no TTA, all points, {mean}"
+            f"{self.initialisation}, {tta_words(tta)}, all points, {mean}"
         )
 
 

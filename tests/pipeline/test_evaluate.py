@@ -23,7 +23,8 @@ from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
-from clever.student.segmenter import Segmenter, Training
+from clever.student.segmenter import Segmenter, Training, load_segmenter
+from clever.student.tta import tta_words
 
 CPU = torch.device("cpu")
 NAMES = ("00/000000", "00/000001", "00/000002", "01/000000")
@@ -180,6 +181,33 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder
     assert evaluate(settings) == result
     assert f"mIoU {100 * result.miou:.2f} %" in str(result)
+
+
+def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(
+    checkpoint: Path, kitti_root: Path
+) -> None:
+    given = {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"}
+    plain = evaluate(EvaluateSettings.resolve(None, given))
+    result = evaluate(EvaluateSettings.resolve(None, {**given, "tta": True}))
+    assert (checkpoint / "evaluate-semantickitti-val-tta/result.json").is_file()
+    assert ", TTA (mean softmax of 10 passes: scale 0.9, " in result.protocol
+    assert result.protocol.replace(tta_words(True), "no TTA") == plain.protocol
+    segmenter, _ = load_segmenter(checkpoint)
+    dataset = SemanticKittiDataset(kitti_root, split="val")
+    expected = torch.zeros(19, 19, dtype=torch.int64)
+    for index in range(len(dataset)):
+        cloud = torch.from_numpy(dataset.points(index))
+        total = torch.zeros(len(cloud), 19)
+        with torch.inference_mode():
+            for sign in (1, -1):
+                for scale in (0.9, 0.95, 1.0, 1.05, 1.1):
+                    copy = cloud * torch.tensor([sign * scale, sign * scale, scale, 1])
+                    total += segmenter(PointBatch.from_clouds([copy])).softmax(1)
+        labels = torch.from_numpy(dataset.labels(index)).long()
+        for label, guess in zip(labels.tolist(), total.argmax(1).tolist(), strict=True):
+            if label != IGNORE:
+                expected[label, guess] += 1
+    assert result.confusion == expected.tolist() != plain.confusion
 
 
 def test_scenes_of_the_training_are_told(checkpoint: Path, kitti_root: Path) -> None:
