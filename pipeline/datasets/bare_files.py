@@ -3,7 +3,7 @@ of an extra."""
 
 import importlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -164,28 +164,71 @@ def suffix(path: Path) -> str:
 
 
 def _read_kitti(path: Path, _: str | None) -> PointCloud:
-    return _read_flat(path, "KITTI .bin (4 x float32)", 4, 1.0)
+    return read_flat(path, "KITTI .bin (4 x float32)", ("x", "y", "z", "intensity"), full=1.0)
 
 
 def _read_nuscenes(path: Path, _: str | None) -> PointCloud:
-    return _read_flat(path, "nuScenes .pcd.bin (5 x float32)", 5, 255.0)
+    columns = ("x", "y", "z", "intensity", "ring")
+    return read_flat(path, "nuScenes .pcd.bin (5 x float32)", columns, full=255.0)
 
 
-def _read_flat(path: Path, layout: str, columns: int, full: float) -> PointCloud:
+def read_flat(
+    path: Path,
+    layout: str,
+    columns: Sequence[str],
+    dtype: str = "<f4",
+    field: str = "intensity",
+    full: float | None = None,
+) -> PointCloud:
+    """A flat file of one row a point.
+
+    Args:
+        layout: what it is, in words.
+        columns: names of the numbers of a row; ``x``, ``y`` and ``z`` are among them.
+        dtype: numpy's name of all numbers.
+        field: the column of the intensity; ``none`` leaves it out (zeros).
+        full: value of full intensity.
+
+    Raises:
+        CleverError: another length, or float32 of another byte order or width.
+    """
     data = path.read_bytes()
-    if len(data) % (4 * columns):
+    width = np.dtype(dtype).itemsize * len(columns)
+    if len(data) % width:
         raise CleverError(
-            f"{path} has {len(data)} bytes, no multiple of {4 * columns} a point as {layout} has; "
+            f"{path} has {len(data)} bytes, no multiple of {width} a point as {layout} has; "
             "restore the file or "
             "name its `input_format`"
         )
-    rows = np.frombuffer(data, "<f4").reshape(-1, columns)
-    doubtful = not np.isfinite(rows[:, :4]).all() or bool(reach_fault(rows[:, :3]))
-    if doubtful and (encoding := other_encoding(data, columns, full)):
+    rows = np.frombuffer(data, dtype).reshape(-1, len(columns))
+    cloud = from_columns(path, layout, rows, columns, field, full)
+    xyzi = np.column_stack([cloud.xyz, cloud.intensity])
+    doubtful = not np.isfinite(xyzi).all() or bool(reach_fault(cloud.xyz))
+    if (
+        doubtful
+        and dtype == "<f4"
+        and tuple(columns[:4]) == ("x", "y", "z", field)
+        and (encoding := other_encoding(data, len(columns), full or np.inf))
+    ):
         raise CleverError(
             f"{path} is {encoding}, not little-endian float32 as {layout}; convert the file"
         )
-    return PointCloud(path, layout, rows[:, :3], rows[:, 3], full)
+    return cloud
+
+
+def from_columns(
+    path: Path,
+    layout: str,
+    rows: NDArray[Any],
+    columns: Sequence[str],
+    field: str,
+    full: float | None,
+) -> PointCloud:
+    """A cloud from an array (N, C) whose columns have the names `columns`; see `read_flat`."""
+    xyz = rows[:, [columns.index(axis) for axis in "xyz"]]
+    if field == NO_FIELD:
+        return PointCloud(path, layout, xyz, np.zeros(len(xyz), np.float32), 1.0)
+    return PointCloud(path, layout, xyz, rows[:, columns.index(field)], full)
 
 
 def _read_pcd(path: Path, field: str | None) -> PointCloud:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ...cache.calibration_checks import intrinsics_fault, rigid_fault
 from ...errors import CleverError, FrameError
+from .text_rows import decoded, number_row, square, text_lines
 
 PROJECTIONS = ("P2", "P_rect_02")
 """Names of the 3x4 projection of rectified camera 2; the first that is there."""
@@ -68,7 +69,7 @@ class Drive:
         if self.poses is None:
             return None
         path = self.folder / "poses.txt"
-        pose = _square(_row(frame, self.poses, path, number, 12).reshape(3, 4))
+        pose = square(_row(frame, self.poses, path, number, 12).reshape(3, 4))
         if fault := rigid_fault(pose):
             raise FrameError(
                 frame, f"{path} line {int(number) + 1} {fault}; correct it or remove the file"
@@ -135,13 +136,13 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
     try:
         projection = _entry(entries, _first(entries, PROJECTIONS, "projection of camera 2"), 3, 4)
         if RECTIFIED in entries:
-            camera0_from_lidar = _square(_entry(entries, RECTIFIED, 3, 4))
+            camera0_from_lidar = square(_entry(entries, RECTIFIED, 3, 4))
         else:
             name = _first(entries, (*UNRECTIFIED, RECTIFIED), "place of the LiDAR in camera 0")
             rotation = _first(entries, RECTIFICATIONS, f"rectification that {name} needs")
             rectified = np.eye(4)
             rectified[:3, :3] = _entry(entries, rotation, 3, 3)
-            camera0_from_lidar = rectified @ _square(_entry(entries, name, 3, 4))
+            camera0_from_lidar = rectified @ square(_entry(entries, name, 3, 4))
         if fault := rigid_fault(camera0_from_lidar):
             raise ValueError(f"its transform from the LiDAR {fault}")
     except ValueError as error:
@@ -214,16 +215,9 @@ def _lines(path: Path) -> tuple[str, ...] | None:
     if not path.exists():
         return None
     try:
-        return tuple(_text(path.read_bytes()).splitlines())
+        return text_lines(path)
     except OSError as error:
         raise CleverError(f"cannot read {path}: {error.strerror}; restore or remove it") from error
-
-
-def _text(data: bytes) -> str:
-    """Text with or without a byte-order mark; bytes that are no UTF-8 stay as marks of error."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    return data.decode("utf-8-sig", "replace")
 
 
 def _row(
@@ -236,31 +230,17 @@ def _row(
             frame, f"{path} has {len(lines)} lines, none for this frame; restore or remove it"
         )
     try:
-        return _numbers(lines[position], columns)
+        return number_row(lines[position], columns)
     except ValueError as error:
         raise FrameError(
             frame, f"{path} line {position + 1} {error}; restore or remove the file"
         ) from error
 
 
-def _numbers(text: str, count: int) -> NDArray[np.float64]:
-    """`count` finite numbers; raises ValueError with what is there instead."""
-    words = text.split()
-    if len(words) != count:
-        raise ValueError(f"has {len(words)} numbers, not {count}")
-    try:
-        values = np.array(words, np.float64)
-    except ValueError:
-        raise ValueError("holds what is no number") from None
-    if not np.isfinite(values).all():
-        raise ValueError("holds NaN or infinity")
-    return values
-
-
 def _entries(data: bytes) -> dict[str, list[str]]:
     """What follows every name at the beginning of a line; comments after ``#`` are left out."""
     entries: dict[str, list[str]] = {}
-    for line in _text(data).splitlines():
+    for line in decoded(data).splitlines():
         content = line.partition("#")[0].strip()
         name, colon, values = content.partition(":")
         if not colon:
@@ -284,11 +264,6 @@ def _entry(
     if len(set(map(str.strip, entries[name]))) > 1:
         raise ValueError(f"it has several {name}")
     try:
-        return _numbers(entries[name][0], rows * columns).reshape(rows, columns)
+        return number_row(entries[name][0], rows * columns).reshape(rows, columns)
     except ValueError as error:
         raise ValueError(f"its {name} {error}") from None
-
-
-def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, 4) to (4, 4)."""
-    return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])

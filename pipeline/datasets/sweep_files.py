@@ -121,10 +121,24 @@ def read_labels(
             f"{path} holds {len(data) / size:g} labels but the sweep has {points} points; restore "
             "the pair",
         )
-    raw = np.frombuffer(data, dtype).astype(np.int64) & 0xFFFF
-    labels = table[raw]
+    return training_labels(frame, path, np.frombuffer(data, dtype), table)
+
+
+def training_labels(
+    frame: str, path: Path, raw: NDArray[np.integer], table: NDArray[np.int16]
+) -> NDArray[np.uint8]:
+    """Raw label ids (N,), whose lower 16 bits name the class, mapped through `table`.
+
+    Returns:
+        (N,) uint8 training labels.
+
+    Raises:
+        FrameError: an id that `table` does not know.
+    """
+    ids = raw.astype(np.int64) & 0xFFFF
+    labels = table[ids]
     if (labels == _UNKNOWN).any():
-        unknown = sorted({int(value) for value in raw[labels == _UNKNOWN]})
+        unknown = sorted({int(value) for value in ids[labels == _UNKNOWN]})
         raise FrameError(
             frame, f"{path} holds unknown label ids {unknown[:8]}; it is of another label set"
         )

@@ -1,0 +1,37 @@
+"""Small text files beside recordings: a row of numbers a line."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def text_lines(path: Path) -> tuple[str, ...]:
+    """Lines of a file; raises OSError where it cannot be read."""
+    return tuple(decoded(path.read_bytes()).splitlines())
+
+
+def decoded(data: bytes) -> str:
+    """Text with or without a byte-order mark; bytes that are no UTF-8 stay as marks of error."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
+
+
+def number_row(text: str, count: int) -> NDArray[np.float64]:
+    """`count` finite numbers; raises ValueError with what is there instead."""
+    words = text.split()
+    if len(words) != count:
+        raise ValueError(f"has {len(words)} numbers, not {count}")
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        raise ValueError("holds what is no number") from None
+    if not np.isfinite(values).all():
+        raise ValueError("holds NaN or infinity")
+    return values
+
+
+def square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 4) to (4, 4)."""
+    return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
