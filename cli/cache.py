@@ -115,8 +115,8 @@ def _print_verification(summary: "VerifySummary") -> None:
     for problem in summary.problems:
         print(problem)
     rate = summary.bytes / max(summary.seconds, 1e-9)
-    read = f"{_bytes(summary.bytes)} in {summary.seconds:.1f} s ({_bytes(int(rate))}/s)"
-    print(f"{summary.path}: {_count(summary.problems)}; {read}")
+    work = f"{_bytes(summary.bytes)} in {summary.seconds:.1f} s ({_bytes(int(rate))}/s)"
+    print(f"{summary.path}: {_count(summary.problems)}; {work}")
     if summary.compared:
         print(f"{len(summary.compared)} frames compared with the dataset")
     for reason in summary.skipped:

@@ -25,7 +25,7 @@ def main() -> None:
     # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = build_app(_asked_verb())(prog_name="clever", standalone_mode=False)
+        code = build_app(_first_word())(prog_name="clever", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code)
     except TyperException as error:
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(_explain_output(error))
 
 
-def build_app(asked: str) -> typer.Typer:
+def build_app(verb_name: str) -> typer.Typer:
     """The whole command, of which `asked` alone can run: only its settings are imported."""
     app = typer.Typer(
         help="Distil a frozen image teacher into a LiDAR student from an offline feature cache.",
@@ -52,18 +52,18 @@ def build_app(asked: str) -> typer.Typer:
     for name, verb in VERBS.items():
         if isinstance(verb, Group):
             group = typer.Typer(help=verb.help, no_args_is_help=True, rich_markup_mode=None)
-            for part, command in verb.verbs.items() if name == asked else ():
+            for part, command in verb.verbs.items() if name == verb_name else ():
                 add_command(group, part, command)
             app.add_typer(group, name=name)
-        elif name == asked:
+        elif name == verb_name:
             add_command(app, name, verb)
         else:
             app.command(name, short_help=overview(verb))(_placeholder)
     return app
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(flag: bool) -> None:
+    if flag:
         print(f"clever {__version__}")
         raise typer.Exit
 
@@ -81,7 +81,7 @@ def _options(
     """What belongs to no command; `version` prints itself."""
 
 
-def _asked_verb() -> str:
+def _first_word() -> str:
     """The command that the line begins with, typed or to be completed."""
     if COMPLETION in os.environ:
         line = next((os.environ[name] for name in WORDS if name in os.environ), "")

@@ -110,8 +110,8 @@ def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
     """
     names, values = [], []
     for text in vary:
-        name, equals, listed = text.partition("=")
-        parts = [part.strip() for part in listed.split(",") if part.strip()]
+        name, equals, value_list = text.partition("=")
+        parts = [part.strip() for part in value_list.split(",") if part.strip()]
         name = name.strip().replace("-", "_")
         if not equals or not name or not parts:
             raise CleverError(

@@ -176,11 +176,11 @@ def _summarise(
     settings: CacheTeacherSettings, store: Store, info: TeacherInfo, rows: list[int]
 ) -> CacheSummary:
     """What the store holds of the rows asked for."""
-    asked = set(rows)
+    row_set = set(rows)
     failed = [
-        (record.id, record.reason) for record in store.failures(info.id) if record.row in asked
+        (record.id, record.reason) for record in store.failures(info.id) if record.row in row_set
     ]
-    unseen = len(asked.intersection(store.rows_without_pairs()))
+    unseen = len(row_set.intersection(store.rows_without_pairs()))
     fidelity = store.fidelity(info.id)
     return CacheSummary(settings.store, info, len(rows), 0, 0, failed, unseen, fidelity)
 
@@ -209,7 +209,7 @@ def _fill(
                 ) as track:
                     executor.calibrate(sample, track.advance)
             with Track(
-                f"caching {info.id}", len(rows), done=max(0, len(rows) - len(pending))
+                f"caching {info.id}", len(rows), start=max(0, len(rows) - len(pending))
             ) as track:
                 executor.run(points, grid, track.advance)
     except BaseException:

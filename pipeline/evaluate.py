@@ -191,8 +191,8 @@ def measure_segmenter(
     def protocol(measured: Sequence[int]) -> str:
         words = describe(dataset, measured, split, len(indices))
         notes = [
-            f", {len(shared)} of its scenes seen in {what}"
-            for what, shared in seen_scenes(training, dataset, measured).items()
+            f", {len(shared)} of its scenes seen in {stage}"
+            for stage, shared in common_scenes(training, dataset, measured).items()
         ]
         return training.protocol(f"{words[:-1]}{''.join(notes)})", RULES[mean], tta)
 
@@ -201,7 +201,7 @@ def measure_segmenter(
     return measure(predict, dataset, indices, device, protocol, mean)
 
 
-def seen_scenes(
+def common_scenes(
     training: Training, dataset: LidarDataset, indices: Sequence[int]
 ) -> dict[str, set[str]]:
     """Scenes of some frames that the segmenter has seen before, in ``training`` (with labels) or
@@ -213,7 +213,7 @@ def seen_scenes(
         if dataset.name == training.pretraining
         else set(),
     }
-    return {what: shared for what, shared in parts.items() if shared}
+    return {stage: shared for stage, shared in parts.items() if shared}
 
 
 def _predictions(

@@ -32,7 +32,7 @@ FEATURES = "features"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class FeatureFile:
     """One output: features (points, channels), row i for point i of the file."""
 
     source: Path
@@ -52,12 +52,12 @@ class FeaturesSummary:
     """What `clever features` did: outputs written, inputs whose output was there already, inputs it
     could not use."""
 
-    written: list[Written]
+    files: list[FeatureFile]
     current: list[Path]
     bad: list[BadFrame]
 
     def __str__(self) -> str:
-        lines = [str(written) for written in self.written]
+        lines = [str(file) for file in self.files]
         if self.current:
             lines.append(f"{len(self.current)} outputs were up to date")
         lines += [f"skipped {bad.reason}" for bad in self.bad]
@@ -89,7 +89,7 @@ def features(settings: FeaturesSettings) -> FeaturesSummary:
                     summary.current.append(source)
                 else:
                     read_from = Source.of(source, weights)
-                    summary.written.append(_write(student, described, source, out, settings))
+                    summary.files.append(_write(student, described, source, out, settings))
                     if sources is not None:
                         sources.note(out, read_from)
             except CleverError as error:
@@ -173,7 +173,7 @@ def _open_folder(settings: FeaturesSettings) -> Sources:
 
 def _write(
     student: Student, described: dict[str, Any], source: Path, out: Path, settings: FeaturesSettings
-) -> Written:
+) -> FeatureFile:
     cloud = read_cloud(source, settings.input_format, settings.intensity_field)
     points = cloud.points(settings.intensity_scale, settings.origin or (0.0, 0.0, 0.0))
     intensity = _scaling(cloud, points, settings.intensity_scale)
@@ -192,17 +192,17 @@ def _write(
         "student": described,
     }
     atomic_write(out, _encode(rows, out, meta))
-    return Written(source, out, len(points), student.out_channels, intensity)
+    return FeatureFile(source, out, len(points), student.out_channels, intensity)
 
 
 def _scaling(cloud: PointCloud, points: NDArray[np.float32], scale: float | None) -> str:
     """How the file was read, in words, with the user's attention drawn to what looks odd."""
     full = cloud.full if scale is None else scale
     high = np.nanmax(points[:, 3])
-    lost = int(np.isnan(points[:, 3]).sum())
-    if lost:
+    nan_count = int(np.isnan(points[:, 3]).sum())
+    if nan_count:
         notice(
-            f"{cloud.path}: {lost} of {len(points)} points are not finite (no return); their "
+            f"{cloud.path}: {nan_count} of {len(points)} points are not finite (no return); their "
             "features are NaN"
         )
     if is_dark(float(high)):

@@ -23,7 +23,7 @@ from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.intensity import dark_sweeps
 from .device import choose_device
-from .evaluate import SegmentationResult, seen_scenes
+from .evaluate import SegmentationResult, common_scenes
 from .published import published
 from .runs import Run, RunResult, newest_run, notice, now, run_folder, versions, warn_unfinished
 from .settings.choices import ClassMean
@@ -106,9 +106,9 @@ class FinetunePlan:
     ) -> "FinetunePlan":
         """What the settings say, else the recipe, else what suits the student and the dataset."""
         named = finetune_recipe(settings.recipe, settings.mode)
-        told = {name: getattr(settings, name) for name in FinetuneRecipe.model_fields}
+        own_values = {name: getattr(settings, name) for name in FinetuneRecipe.model_fields}
         recipe = FinetuneRecipe(
-            **dict(named) | {name: value for name, value in told.items() if value is not None}
+            **dict(named) | {name: value for name, value in own_values.items() if value is not None}
         )
         backbone = start.student.backbone
         return cls(
@@ -166,7 +166,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             classifier = LinearProbe(
                 student.out_channels, len(train.class_names), plan.recipe.batch_norm
             )
-        _warn_of_seen(training, val, held_out, team)
+        _warn_of_common_scenes(training, val, held_out, team)
         validation = Validation(
             Segmenter(student, classifier),
             training,
@@ -198,14 +198,16 @@ def _check(settings: FinetuneSettings) -> None:
             raise CleverError(f"`frames_file` names the training frames; leave `{name}` out")
 
 
-def _warn_of_seen(training: Training, val: LidarDataset, held_out: list[int], team: Team) -> None:
+def _warn_of_common_scenes(
+    training: Training, val: LidarDataset, held_out: list[int], team: Team
+) -> None:
     """Say that the student has seen scenes in pre-training that it will be measured on."""
-    seen = seen_scenes(training, val, held_out).get("pre-training")
-    if seen and team.first:
+    scenes = common_scenes(training, val, held_out).get("pre-training")
+    if scenes and team.first:
         notice(
-            f"warning: {len(seen)} of the {len(scenes_of(val, held_out))} scenes to measure on "
-            f"were seen in pre-training, e.g. {min(seen)}; a fair figure needs a student that was "
-            "pre-trained on others"
+            f"warning: {len(scenes)} of the {len(scenes_of(val, held_out))} scenes to measure on "
+            f"were seen in pre-training, e.g. {min(scenes)}; a fair figure needs a student that "
+            "was pre-trained on others"
         )
 
 
@@ -244,7 +246,7 @@ def _result(
     bad: list[BadFrame],
 ) -> FinetuneResult:
     """Measure the weights that stay, and say what the run was."""
-    training, evaluation = _kept(settings, validation)
+    training, evaluation = _final_weights(settings, validation)
     alike = settings.recipe == "paper" and not settings.frames_file
     figures = published(settings.dataset, settings.mode, settings.fraction) if alike else {}
     return FinetuneResult(
@@ -304,7 +306,7 @@ def _train(
     return fit(job, settings, run, team)
 
 
-def _kept(
+def _final_weights(
     settings: FinetuneSettings, validation: Validation
 ) -> tuple[Training, SegmentationResult]:
     """The weights that stay in the run's folder, described and measured: the last ones, or those

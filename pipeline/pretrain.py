@@ -255,9 +255,9 @@ def start_from(folder: Path, step: DistillationStep) -> str:
     parts: dict[str, nn.Module] = {"occupancy": step.occupancy} if step.occupancy else {}
     parts |= {f"head of {name}": head for name, head in zip(step.teachers, step.heads, strict=True)}
     fresh = [name for name, module in parts.items() if not _filled(folder, name, module)]
-    taken = ["student", *(name for name in parts if name not in fresh)]
+    part_names = ["student", *(name for name in parts if name not in fresh)]
     anew = f"; new: {', '.join(fresh)}" if fresh else ""
-    return f"starts from {folder}: {', '.join(taken)}{anew}; optimiser and schedule begin anew"
+    return f"starts from {folder}: {', '.join(part_names)}{anew}; optimiser and schedule begin anew"
 
 
 def _filled(folder: Path, name: str, module: nn.Module) -> bool:
@@ -402,13 +402,13 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
             notice(f"left out frame {name}: {reason}")
         if len(frames.unfit) > 10:
             notice(f"left out {len(frames.unfit) - 10} more such frames")
-        for names, what in (
+        for names, fault in (
             (unpaired, "have no point that a camera sees"),
             (frames.missing, "lack a teacher"),
         ):
             if names:
                 shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-                notice(f"{len(names)} of {count} frames {what}: {shown}")
+                notice(f"{len(names)} of {count} frames {fault}: {shown}")
     return unpaired
 
 

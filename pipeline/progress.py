@@ -28,15 +28,15 @@ class Track:
         label: what is being done.
         total: units of work.
         unit: name of a unit in the plural, for the rate ("frames", "steps").
-        done: units that an earlier run finished; they do not count in the rate.
+        start: units that an earlier run finished; they do not count in the rate.
         every: seconds between lines where there is no terminal.
     """
 
     def __init__(
-        self, label: str, total: int, unit: str = "frames", done: int = 0, every: float = 10.0
+        self, label: str, total: int, unit: str = "frames", start: int = 0, every: float = 10.0
     ) -> None:
         self.label, self.total, self.unit, self.every = label, total, unit, every
-        self.done = self._first = done
+        self.count = self._first = start
         self._started = self._printed = time.monotonic()
         self._note = ""
         self._live: Live | None = None
@@ -53,16 +53,16 @@ class Track:
     ) -> None:
         if self._live:
             self._live.stop()
-        elif kind is None and self.done > self._first:
+        elif kind is None and self.count > self._first:
             self._print()
 
     def rate(self) -> float:
         """Units a second since the start of this run."""
-        return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+        return (self.count - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more units are done; `note` is a short state such as the current loss."""
-        self.done += count
+        self.count += count
         self._note = note or self._note
         if self._live is None and time.monotonic() - self._printed >= self.every:
             self._print()
@@ -74,7 +74,8 @@ class Track:
     def line(self, width: int) -> str:
         """The state in at most `width` columns; the bar and the note give way first, the label
         next, count, rate and time left never."""
-        figures = f"{self.done}/{self.total} {self.unit} {self.rate():.2f}/s {self._left()} left"
+        count = f"{self.count}/{self.total} {self.unit}"
+        figures = f"{count} {self.rate():.2f}/s {self._time_left()} left"
         space = width - len(figures) - 1
         label = self.label if len(self.label) <= space else f"{self.label[: max(0, space - 1)]}…"
         space -= len(label) + 1
@@ -89,20 +90,20 @@ class Track:
         return " ".join(part for part in parts if part)
 
     def _bar(self, columns: int) -> str:
-        filled = round(columns * min(1.0, self.done / max(self.total, 1)))
+        filled = round(columns * min(1.0, self.count / max(self.total, 1)))
         return "━" * filled + "─" * (columns - filled)
 
-    def _left(self) -> str:
-        if self.done == self._first:
+    def _time_left(self) -> str:
+        if self.count == self._first:
             return "-:--"
-        return _duration((self.total - self.done) / max(self.rate(), 1e-9))
+        return _duration((self.total - self.count) / max(self.rate(), 1e-9))
 
     def _print(self) -> None:
         self._printed = time.monotonic()
         note = f"  {self._note}" if self._note else ""
         print(
-            f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate():.2f}/s, "
-            f"{_duration(self._printed - self._started)} gone, {self._left()} left{note}",
+            f"{self.label}: {self.count}/{self.total} {self.unit}, {self.rate():.2f}/s, "
+            f"{_duration(self._printed - self._started)} gone, {self._time_left()} left{note}",
             file=sys.stderr,
             flush=True,
         )

@@ -94,12 +94,12 @@ def unfinished_run(
     Args:
         settings, inputs, places: as for `Run.training`.
     """
-    for written in sorted(RUNS.glob(f"{name}-*/{SETTINGS_FILE}"), reverse=True):
-        folder = written.parent
+    for settings_file in sorted(RUNS.glob(f"{name}-*/{SETTINGS_FILE}"), reverse=True):
+        folder = settings_file.parent
         if (folder / RESULT_FILE).exists() or _read_inputs(folder) != inputs:
             continue
         try:
-            own = type(settings).recorded(written)
+            own = type(settings).recorded(settings_file)
         except CleverError:  # of another version
             continue
         if not settings.differences(own, UNRECORDED | places):
@@ -169,10 +169,10 @@ class Run:
         if team and not team.first:
             team.wait()
             return cls(folder)
-        written = folder / SETTINGS_FILE
-        if written.exists():
+        settings_file = folder / SETTINGS_FILE
+        if settings_file.exists():
             differing = settings.differences(
-                type(settings).recorded(written), UNRECORDED | also_ignore
+                type(settings).recorded(settings_file), UNRECORDED | also_ignore
             )
             if differing and {path.name for path in folder.iterdir()} <= CLAIM:
                 (folder / INPUTS_FILE).unlink(missing_ok=True)

@@ -170,13 +170,13 @@ def _compare(reader: FrameReader, record: FrameRecord) -> list[Problem]:
     return [
         Problem(
             array.key(shard, 0),
-            f"{what} differ from the dataset's; the cache was made from other data or by another "
+            f"{label} differ from the dataset's; the cache was made from other data or by another "
             "version",
             "none",
             layer.id,
             shard,
             (record.id,),
         )
-        for array, (what, same) in facts.items()
+        for array, (label, same) in facts.items()
         if not same
     ]

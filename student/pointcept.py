@@ -122,14 +122,14 @@ def _fitting(
     Raises:
         CleverError: there is none; it says what is missing or too much for the nearest.
     """
-    there = {name.rpartition(".")[0] for name in backbone}
-    distance = {name: len(there ^ set(modules.values())) for name, modules in tables.items()}
+    module_names = {name.rpartition(".")[0] for name in backbone}
+    distance = {name: len(module_names ^ set(modules.values())) for name, modules in tables.items()}
     nearest: tuple[int, str] | None = None
     for candidate in (name for name in tables if distance[name] == min(distance.values())):
         modules = tables[candidate]
         student = build_student(candidate, voxel_size)
         own = student.backbone.state_dict()
-        names = {name: _name_there(name, modules) for name in own}
+        names = {name: _pointcept_name(name, modules) for name in own}
         missing = set(names.values()) - backbone.keys()
         over = backbone.keys() - set(names.values())
         other = {
@@ -141,7 +141,7 @@ def _fitting(
         if not (missing or over or other):
             return student, names
         parts = ((missing, "missing"), (over, "left over"), (other, "of another shape"))
-        words = [f"{len(part)} {what} ({_shown(part)})" for part, what in parts if part]
+        words = [f"{len(part)} {fault} ({_shown(part)})" for part, fault in parts if part]
         count = len(missing) + len(over) + len(other)
         if nearest is None or count < nearest[0]:
             nearest = count, f"{candidate} it is nearest to: {', '.join(words)}"
@@ -154,7 +154,7 @@ def _shown(names: Mapping[str, Tensor] | set[str] | list[str]) -> str:
     return ", ".join(sorted(names)[:SHOWN]) + more
 
 
-def _name_there(name: str, modules: Names) -> str:
+def _pointcept_name(name: str, modules: Names) -> str:
     """Pointcept's name of a tensor here."""
     module, _, tensor = name.rpartition(".")
     return f"{modules[module]}.{'bias' if tensor == 'shift' else tensor}"
@@ -184,17 +184,17 @@ def _spunet(architecture: minkunet.Architecture) -> Names:
     names = {"stem.conv": "conv_input.0", "stem.norm": "conv_input.1"}
     last = len(architecture.encoder) - 1
     sides = (("down", "encoder", "enc"), ("up", "decoder", "dec"))
-    for (step, side, side_there), stages in zip(
+    for (step, side, pointcept_side), stages in zip(
         sides, (architecture.encoder, architecture.decoder), strict=True
     ):
         for stage, (_, depth) in enumerate(stages):
-            there = stage if step == "down" else last - stage
-            names[f"{step}.{stage}.conv"] = f"{step}.{there}.0"
-            names[f"{step}.{stage}.norm"] = f"{step}.{there}.1"
+            pointcept_stage = stage if step == "down" else last - stage
+            names[f"{step}.{stage}.conv"] = f"{step}.{pointcept_stage}.0"
+            names[f"{step}.{stage}.norm"] = f"{step}.{pointcept_stage}.1"
             for block in range(depth):
                 names |= _under(
                     f"{side}.{stage}.{block}.",
-                    f"{side_there}.{there}.block{block}.",
+                    f"{pointcept_side}.{pointcept_stage}.block{block}.",
                     {
                         "first.conv": "conv1",
                         "first.norm": "bn1",
@@ -213,26 +213,26 @@ def _ptv3(architecture: ptv3.Architecture) -> Names:
     names = {"stem_conv": "embedding.stem.conv", "stem.0": "embedding.stem.norm"}
     last = len(architecture.decoder) - 1
     for stage, (_, depth, _) in enumerate(architecture.encoder):
-        there = f"enc.enc{stage}"
+        prefix = f"enc.enc{stage}"
         if stage:
-            names[f"down.{stage - 1}.projection"] = f"{there}.down.proj"
-            names[f"down.{stage - 1}.activate.0"] = f"{there}.down.norm.0"
+            names[f"down.{stage - 1}.projection"] = f"{prefix}.down.proj"
+            names[f"down.{stage - 1}.activate.0"] = f"{prefix}.down.norm.0"
         for block in range(depth):
-            names |= _ptv3_block(f"encoder.{stage}.{block}.", f"{there}.block{block}.")
+            names |= _ptv3_block(f"encoder.{stage}.{block}.", f"{prefix}.block{block}.")
     for stage, (_, depth, _) in enumerate(architecture.decoder):
-        there = f"dec.dec{last - stage}"
+        prefix = f"dec.dec{last - stage}"
         for layer in (0, 1):
-            names[f"up.{stage}.below.{layer}"] = f"{there}.up.proj.{layer}"
-            names[f"up.{stage}.skip.{layer}"] = f"{there}.up.proj_skip.{layer}"
+            names[f"up.{stage}.below.{layer}"] = f"{prefix}.up.proj.{layer}"
+            names[f"up.{stage}.skip.{layer}"] = f"{prefix}.up.proj_skip.{layer}"
         for block in range(depth):
-            names |= _ptv3_block(f"decoder.{stage}.{block}.", f"{there}.block{block}.")
+            names |= _ptv3_block(f"decoder.{stage}.{block}.", f"{prefix}.block{block}.")
     return names
 
 
-def _ptv3_block(here: str, there: str) -> Names:
+def _ptv3_block(prefix: str, pointcept_prefix: str) -> Names:
     return _under(
-        here,
-        there,
+        prefix,
+        pointcept_prefix,
         {
             "position_conv": "cpe.0",
             "position.0": "cpe.1",
@@ -247,8 +247,8 @@ def _ptv3_block(here: str, there: str) -> Names:
     )
 
 
-def _under(here: str, there: str, names: Names) -> Names:
-    return {here + name: there + name_there for name, name_there in names.items()}
+def _under(prefix: str, pointcept_prefix: str, names: Names) -> Names:
+    return {prefix + name: pointcept_prefix + other for name, other in names.items()}
 
 
 _SPUNETS = {name: _spunet(table) for name, table in minkunet.ARCHITECTURES.items()}

@@ -110,7 +110,9 @@ class PointLayer(Layer):
     def checksum_name(self, array: BlockArray) -> str:
         """Key of an array in `FrameRecord.checksums`."""
         names = {POINTS: "points", PAIR_POINT: "pair_point", PAIR_UV: "pair_uv"}
-        return next(name for known_array, name in names.items() if known_array.path == array.path)
+        return next(
+            name for checked_array, name in names.items() if checked_array.path == array.path
+        )
 
     def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
         """Points or pairs of a frame."""

@@ -93,8 +93,10 @@ def benchmark_occlusion(settings: BenchmarkOcclusionSettings) -> dict[str, Occlu
                 sweep = recorded_sweep(recipe, scene, keyframe)
                 points, labels = sweep.points[:, :3].astype(np.float64), sweep.labels
                 for model in CAMERAS:
-                    seen_points, truth, detection = compare(recipe, scene, keyframe, model, points)
-                    point_labels = labels[seen_points]
+                    visible_points, truth, detection = compare(
+                        recipe, scene, keyframe, model, points
+                    )
+                    point_labels = labels[visible_points]
                     for label in np.unique(point_labels).tolist():
                         same = point_labels == label
                         by_class[label] += OcclusionCounts.of(truth[same], detection[same])
@@ -125,14 +127,14 @@ def compare(
     """
     camera = recorded_camera(recipe, scene, keyframe, model)
     uv, depth = project(points, camera)
-    seen_points = np.flatnonzero(in_view(uv, depth, camera, 1.0, 1.0))
-    uv, depth = uv[seen_points], depth[seen_points]
+    visible_points = np.flatnonzero(in_view(uv, depth, camera, 1.0, 1.0))
+    uv, depth = uv[visible_points], depth[visible_points]
     surface = maximum_filter(
         ground_truth(recipe, f"scene-{scene:04}", keyframe, model.channel).depth, 3
     )
     column, row = np.rint(uv).astype(np.intp).T
     truth = surface[row, column] < depth - np.maximum(TRUTH_ABSOLUTE, TRUTH_RELATIVE * depth)
-    return seen_points, truth, hidden_points(uv, depth, camera)
+    return visible_points, truth, hidden_points(uv, depth, camera)
 
 
 def occlusion_table(counts: dict[str, OcclusionCounts]) -> str:

@@ -236,7 +236,7 @@ def _cold(
     cache just before."""
     rng = np.random.default_rng(settings.seed)
     rates: list[list[float]] = [[] for _ in readers]
-    read: list[list[float]] = [[] for _ in readers]
+    disk_shares: list[list[float]] = [[] for _ in readers]
     for _ in range(settings.rounds):
         order = rng.permutation(frames)[: -(-frames // 4)].tolist()
         for number, source in enumerate(readers):
@@ -248,9 +248,11 @@ def _cold(
             for index in order:
                 reader.tokens(index)
             rates[number].append(len(order) / (time.perf_counter() - started))
-            read[number].append((_bytes_from_disk() - before) / (len(order) * source.frame_bytes))
+            disk_shares[number].append(
+                (_bytes_from_disk() - before) / (len(order) * source.frame_bytes)
+            )
             track.advance()
-    columns = zip(readers, rates, read, strict=True)
+    columns = zip(readers, rates, disk_shares, strict=True)
     return [
         ReadSpeed(source, "tokens", "cold", 0, rate, rates[0], share)
         for source, rate, share in columns

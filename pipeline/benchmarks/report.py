@@ -31,9 +31,9 @@ def ratios(values: Sequence[float], base: Sequence[float]) -> Json:
     return spread([value / other for value, other in zip(values, base, strict=True)])
 
 
-def verdict(met: bool) -> str:
+def verdict(success: bool) -> str:
     """Whether a goal is reached, in a word."""
-    return "met" if met else "missed"
+    return "met" if success else "missed"
 
 
 def machine(packages: Iterable[str] = ()) -> Json:

@@ -197,8 +197,8 @@ def _goal(
     lines = []
     for speed in speeds:
         result = value(speed)
-        met = result <= goal if goal >= 1 else result < goal
-        lines.append(f"goal {text}: {verdict(met)}, {result:{form}} ({speed.student})")
+        success = result <= goal if goal >= 1 else result < goal
+        lines.append(f"goal {text}: {verdict(success)}, {result:{form}} ({speed.student})")
     return "\n".join(lines)
 
 

@@ -66,7 +66,7 @@ class Sides:
         )
         self.fit = Fit(job, settings, Run(folder), Team(0, 1, device))
         self.device = device
-        self.done = 0
+        self.step_number = 0
         self._log: TrainingLog | None = None
         self._track = Track(job.label, steps, every=math.inf)
         self._generator = torch.Generator(device).manual_seed(settings.seed)
@@ -138,9 +138,9 @@ class Sides:
     def train_on(self, batch: DistillationBatch) -> StepReport:
         """One step of the training loop; its numbers are still to be read."""
         started = time.monotonic()
-        report = self.fit.train_on([batch], self.done)
+        report = self.fit.train_on([batch], self.step_number)
         report.seconds = time.monotonic() - started
-        self.done += 1
+        self.step_number += 1
         return report
 
     def read(self, report: StepReport) -> None:
@@ -155,7 +155,9 @@ class Sides:
         """
         self.fit.run_all()
         records = [
-            record for record in read_log(self.fit.run.folder) if record["step"] > self.done + 1
+            record
+            for record in read_log(self.fit.run.folder)
+            if record["step"] > self.step_number + 1
         ]
         return [float(record["data_wait"]) for record in records]
 

@@ -98,10 +98,10 @@ class PointCloud:
         return points
 
     def _scaled(self, stored: NDArray[Any], full: float | None) -> NDArray[np.float32]:
-        if lost := np.isnan(stored.astype(np.float64)).sum():
+        if nan_count := np.isnan(stored.astype(np.float64)).sum():
             raise CleverError(
-                f"{self.path}, read as {self.layout}, has {lost} of {len(stored)} points with a "
-                "position but a NaN intensity; correct them or remove these points"
+                f"{self.path}, read as {self.layout}, has {nan_count} of {len(stored)} points with "
+                "a position but a NaN intensity; correct them or remove these points"
             )
         low, high = stored.min(), stored.max()
         if full is None:
@@ -311,8 +311,8 @@ def _library(name: str, path: Path) -> ModuleType:
         ) from error
 
 
-def _parse(path: Path, read: Callable[[], Any], *errors: type[Exception]) -> Any:
-    """What `read` returns; whatever a library raises for a damaged file becomes one line."""
+def _parse(path: Path, reader: Callable[[], Any], *errors: type[Exception]) -> Any:
+    """What `reader` returns; whatever a library raises for a damaged file becomes one line."""
     read_errors = (
         *errors,
         OSError,
@@ -325,7 +325,7 @@ def _parse(path: Path, read: Callable[[], Any], *errors: type[Exception]) -> Any
         struct.error,
     )
     try:
-        return read()
+        return reader()
     except read_errors as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CleverError(

@@ -207,8 +207,8 @@ def image_size(frame: str, path: Path) -> tuple[int, int]:
             frame, f"no image {path}; restore it, or leave this sequence out"
         ) from error
     except OSError as error:
-        what = "it is a folder" if path.is_dir() else "it is damaged or no picture"
-        raise FrameError(frame, f"cannot read image {path}: {what}; restore the file") from error
+        fault = "it is a folder" if path.is_dir() else "it is damaged or no picture"
+        raise FrameError(frame, f"cannot read image {path}: {fault}; restore the file") from error
 
 
 def _lines(path: Path) -> tuple[str, ...] | None:
@@ -249,12 +249,12 @@ def _entries(data: bytes) -> dict[str, list[str]]:
     return entries
 
 
-def _first(entries: dict[str, list[str]], names: Sequence[str], what: str) -> str:
+def _first(entries: dict[str, list[str]], names: Sequence[str], meaning: str) -> str:
     """The first of `names` that is there; raises ValueError where none is."""
     for name in names:
         if name in entries:
             return name
-    raise ValueError(f"it has no {' or '.join(sorted(names))}, the {what}")
+    raise ValueError(f"it has no {' or '.join(sorted(names))}, the {meaning}")
 
 
 def _entry(

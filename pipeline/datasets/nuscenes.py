@@ -151,8 +151,8 @@ class NuScenesDataset:
     def _camera(self, keyframe: Keyframe, m: int) -> Camera:
         image = self._root / keyframe.images[m]
         if not image.is_file():
-            what = "is a folder" if image.is_dir() else "is not there"
-            raise FrameError(keyframe.token, f"no image {image}: it {what}; restore it")
+            fault = "is a folder" if image.is_dir() else "is not there"
+            raise FrameError(keyframe.token, f"no image {image}: it {fault}; restore it")
         return Camera(
             self.cameras[m],
             image,

@@ -21,9 +21,9 @@ def find_version(root: Path) -> str:
     if "v1.0-trainval" in present:
         return "v1.0-trainval"
     if len(present) != 1:
-        held = ", ".join(present) or "no v1.0-* folder with tables"
+        contents = ", ".join(present) or "no v1.0-* folder with tables"
         raise CleverError(
-            f"{root} holds {held}; "
+            f"{root} holds {contents}; "
             + ("choose one with `version`" if present else "pass `data_root`")
         )
     return present[0]
@@ -55,10 +55,10 @@ def scene_splits(folder: Path, scenes: Sequence[str], split: str) -> dict[str, s
         )
     present = [name for name in splits[split] if name in scenes]
     if not present:
-        held = ", ".join(scenes[:10])
-        held += f" and {len(scenes) - 10} more" if len(scenes) > 10 else ""
+        scene_list = ", ".join(scenes[:10])
+        scene_list += f" and {len(scenes) - 10} more" if len(scenes) > 10 else ""
         raise CleverError(
-            f"{folder} has no scene of split {split!r}: it holds {held}; choose `split=all`"
+            f"{folder} has no scene of split {split!r}: it holds {scene_list}; choose `split=all`"
         )
     return dict.fromkeys(present, split)
 

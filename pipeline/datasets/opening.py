@@ -25,12 +25,12 @@ def open_dataset(settings: DatasetPart, name: str) -> LidarDataset:
         CleverError: as `build_dataset`.
     """
     understood = _keywords(dataset_class(name))
-    asked = {
+    parameters = {
         word: getattr(settings, word)
         for word in SHARED
         if word in understood or getattr(settings, word) != settings.default_of(word)
     }
-    return build_dataset(name, settings.data_root, options=settings.options, **asked)
+    return build_dataset(name, settings.data_root, options=settings.options, **parameters)
 
 
 def takes(name: str, choice: str) -> bool:
@@ -67,8 +67,8 @@ def build_dataset(
     if root is None or not Path(root).is_dir():
         missing = "no dataset folder given"
         if root is not None:
-            what = "is a file" if Path(root).is_file() else "does not exist"
-            missing = f"dataset folder {root} {what}"
+            fault = "is a file" if Path(root).is_file() else "does not exist"
+            missing = f"dataset folder {root} {fault}"
         raise CleverError(f"{missing}; pass `data_root` or set CLEVER_DATA_ROOT")
     choices = {
         "version": version,
@@ -102,13 +102,13 @@ def _refuse_unknown(
             plural = word if word.endswith("s") else f"{word}s"
             raise CleverError(f"{name} has no {plural}; leave `{word}` out{instead}")
     own = {word: keyword for word, keyword in keywords.items() if word not in SHARED}
-    there = f"it has {', '.join(own)}" if own else "it has none"
+    option_list = f"it has {', '.join(own)}" if own else "it has none"
     for option in options:
         if option not in own:
-            raise CleverError(f"{name} has no dataset option {option}; {there}")
+            raise CleverError(f"{name} has no dataset option {option}; {option_list}")
     for word, keyword in own.items():
         if keyword.default is keyword.empty and word not in options:
-            raise CleverError(f"{name} needs `dataset_option={word}=VALUE`; {there}")
+            raise CleverError(f"{name} needs `dataset_option={word}=VALUE`; {option_list}")
 
 
 def _check(dataset: LidarDataset) -> None:

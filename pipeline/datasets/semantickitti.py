@@ -169,18 +169,18 @@ def _sequence_names(
         CleverError: a sequence that is not there, or that several folders may be; an unknown split,
             or one without a folder.
     """
-    held = f"{root} holds sequences {', '.join(folders)}"
+    contents = f"{root} holds sequences {', '.join(folders)}"
     if sequences:
         places = {name: same_number(name, folders) for name in sequences}
         if missing := [name for name, candidates in places.items() if not candidates]:
             raise CleverError(
-                f"no sequence {', '.join(missing)}: {held}; choose among them with `sequences`"
+                f"no sequence {', '.join(missing)}: {contents}; choose among them with `sequences`"
             )
         for name, candidates in places.items():
             if len(candidates) > 1:
                 raise CleverError(
-                    f"sequence {name} may be {' or '.join(candidates)}: {held}; write it as its "
-                    "folder is called"
+                    f"sequence {name} may be {' or '.join(candidates)}: {contents}; write it as "
+                    "its folder is called"
                 )
         return list(
             dict.fromkeys(folder for candidates in places.values() for folder in candidates)
@@ -193,7 +193,7 @@ def _sequence_names(
     names = [folder for name in SPLITS[split] for folder in _of_number(name, folders)]
     if not names:
         raise CleverError(
-            f"no sequence of split {split!r}: {held}; choose with `sequences` or `split=all`"
+            f"no sequence of split {split!r}: {contents}; choose with `sequences` or `split=all`"
         )
     return names
 

@@ -56,9 +56,9 @@ class JobSettings(BaseModel):
             CleverError: unreadable file, unknown field or value out of range, naming where it came
                 from.
         """
-        written = _read_yaml(config) if config else {}
+        file_values = _read_yaml(config) if config else {}
         flags = {name: value for name, value in overrides.items() if value is not None}
-        values = {**written, **flags}
+        values = {**file_values, **flags}
         for name, value in values.items():
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 source = f"`{name}`" if name in flags else f"{name} in {config}"

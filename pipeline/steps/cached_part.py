@@ -50,17 +50,17 @@ def cached_part(
             frame for frame, scene in zip(cache.ids, cache.scenes, strict=True) if scene in names
         ]
         kind = "scenes" if scenes else "sequences"
-        return CachedPart(ids, f"{kind} {_listed(names)}, {len(ids)} of {len(cache)} frames")
+        return CachedPart(ids, f"{kind} {_name_list(names)}, {len(ids)} of {len(cache)} frames")
     split = split or (DEFAULT_SPLIT if any(cache.splits) else "all")
     if split == "all":
         return CachedPart(list(cache.ids), f"all {len(cache)} frames")
     ids = [frame for frame, own in zip(cache.ids, cache.splits, strict=True) if own == split]
     if not ids:
         counts = Counter(own or "unknown" for own in cache.splits)
-        held = ", ".join(f"{own} {count}" for own, count in sorted(counts.items()))
+        split_counts = ", ".join(f"{own} {count}" for own, count in sorted(counts.items()))
         raise CleverError(
-            f"{cache.path} has no frame of split {split!r} (frames by split: {held}); choose "
-            "another `split`, or `split=all`"
+            f"{cache.path} has no frame of split {split!r} (frames by split: {split_counts}); "
+            "choose another `split`, or `split=all`"
         )
     return CachedPart(ids, f"split {split}, {len(ids)} of {len(cache)} frames")
 
@@ -73,9 +73,9 @@ def _scene(cache: FeatureCache, name: str, numbers: bool = False) -> str:
     for scene in scenes if numbers and name.isdecimal() else ():
         if scene.isdecimal() and int(scene) == int(name):
             return scene
-    raise CleverError(f"{cache.path} has no scene {name!r}; it holds {_listed(list(scenes))}")
+    raise CleverError(f"{cache.path} has no scene {name!r}; it holds {_name_list(list(scenes))}")
 
 
-def _listed(names: Sequence[str]) -> str:
+def _name_list(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return " ".join(names[:LISTED]) + more

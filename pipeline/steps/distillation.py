@@ -37,8 +37,8 @@ class Prepared:
         points, queries: augmented; scenes as loaded.
         mixed: the same points after Mix3D.
         voxels: of `mixed`.
-        seen: (S,) int64, the voxels that cameras see.
-        slot: (K,) int64, the place of every pair's voxel in `seen`.
+        visible_voxels: (S,) int64, the voxels that cameras see.
+        slot: (K,) int64, the place of every pair's voxel in `visible_voxels`.
         weight: (K,) float32, of every pair; those of a batch add up to its number of views, or of
             pairs.
         targets: the teachers' features (K, C) float32 of every pair.
@@ -49,7 +49,7 @@ class Prepared:
     queries: Queries | None
     mixed: PointBatch
     voxels: Voxels
-    seen: Tensor
+    visible_voxels: Tensor
     slot: Tensor
     weight: Tensor
     targets: tuple[Tensor, ...]
@@ -121,7 +121,7 @@ class DistillationStep(TrainingStep):
             # The points of a voxel share one feature, so the heads need run only once for each that
             # a camera sees. How many those are must be known to the host; asking now, before the
             # network, keeps nothing waiting.
-            seen, slot = voxels.inverse.index_select(0, batch.pair_point).unique(
+            visible_voxels, slot = voxels.inverse.index_select(0, batch.pair_point).unique(
                 return_inverse=True
             )
         with record_function("gather"):
@@ -129,7 +129,9 @@ class DistillationStep(TrainingStep):
                 slot.device, non_blocking=True
             )
             targets = tuple(self._targets(batch, grid) for grid in batch.teachers)
-        return Prepared(draws, points, queries, mixed, voxels, seen, slot, weight, targets)
+        return Prepared(
+            draws, points, queries, mixed, voxels, visible_voxels, slot, weight, targets
+        )
 
     def losses(self, prepared: Prepared, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the networks; see `forward`."""
@@ -138,7 +140,7 @@ class DistillationStep(TrainingStep):
             features = self.student.encode(prepared.mixed, voxels, prepared.draws)
         with record_function("heads"):
             losses = self._distillation(
-                prepared, features.index_select(0, prepared.seen), totals["distillation"]
+                prepared, features.index_select(0, prepared.visible_voxels), totals["distillation"]
             )
         total = losses["distillation"]
         if self.occupancy is not None and prepared.queries is not None:

@@ -28,7 +28,7 @@ class FeatureMemory:
     they are the same."""
 
     def __init__(self, student: Student, limit: int) -> None:
-        self.student, self.left = student, limit
+        self.student, self.room = student, limit
         self._stored: dict[str, Tensor] = {}
 
     def __call__(self, batch: LabelledBatch) -> Tensor:
@@ -45,8 +45,8 @@ class FeatureMemory:
         if name in self._stored:
             return self._stored[name].to(cloud.device)
         features = self.student(PointBatch.from_clouds([cloud]))
-        if features.nbytes <= self.left:
-            self.left -= features.nbytes
+        if features.nbytes <= self.room:
+            self.room -= features.nbytes
             self._stored[name] = features.cpu()
         return features
 

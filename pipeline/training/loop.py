@@ -77,8 +77,10 @@ class Fit:
     def run_all(self) -> TrainingProgress:
         """Train to the end, or until the user stops the run."""
         total = self.order.steps * self.settings.batch_size
-        done = self.progress.step * self.settings.batch_size
-        track = Track(self.job.label, total, "frames", done=done) if self.team.first else None
+        frame_count = self.progress.step * self.settings.batch_size
+        track = (
+            Track(self.job.label, total, "frames", start=frame_count) if self.team.first else None
+        )
         log = TrainingLog(self.run.folder, self.progress.step) if self.team.first else None
         with track or nullcontext(), log or nullcontext(), self.stop.listening():
             self._steps(track, log)
@@ -122,9 +124,11 @@ class Fit:
     def _pauses_after(self, number: int) -> bool:
         """Whether step `number` is followed by a checkpoint, by the end of a pass or by the end of
         the run."""
-        done = number + 1
+        step_count = number + 1
         return (
-            done % self.save_every == 0 or done == self.order.steps or self.order.ends_epoch(number)
+            step_count % self.save_every == 0
+            or step_count == self.order.steps
+            or self.order.ends_epoch(number)
         )
 
     def train_on(self, parts: list[Batch], number: int) -> StepReport:
@@ -187,8 +191,8 @@ class Fit:
     def _pause(self, number: int, log: TrainingLog | None) -> None:
         """Between two steps, with everything read: end a pass, measure, save."""
         progress, folder = self.progress, self.run.folder
-        done = number + 1 == self.order.steps
-        if self.order.ends_epoch(number) or done:
+        last = number + 1 == self.order.steps
+        if self.order.ends_epoch(number) or last:
             epoch = self.order.epoch(number) + 1
             loss = progress.epoch_loss / progress.epoch_steps
             progress.epoch_loss, progress.epoch_steps = 0.0, 0
@@ -197,9 +201,9 @@ class Fit:
                 if log:
                     self.job.export(folder / "best")
             every = self.job.measure_every
-            if log and self.job.measure and every and (done or epoch % every == 0):
+            if log and self.job.measure and every and (last or epoch % every == 0):
                 log.write({"step": progress.step, "epoch": epoch, **self.job.measure()})
-        if log and (done or self.stop.agreed or progress.step % self.save_every == 0):
+        if log and (last or self.stop.agreed or progress.step % self.save_every == 0):
             self.job.export(folder)
             self.stepper.state.save(progress)
         self._checkpoint = progress.step

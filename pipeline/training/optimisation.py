@@ -56,7 +56,7 @@ def make_schedule(optimizer: Optimizer, kind: Schedule, steps: int, warmup: floa
     def factor(step: int) -> float:
         if step < last_rise:
             return step / last_rise
-        done = (step - last_rise) / (steps - last_rise)
-        return COSINE_END + (1 - COSINE_END) * (1 + math.cos(math.pi * done)) / 2
+        fraction = (step - last_rise) / (steps - last_rise)
+        return COSINE_END + (1 - COSINE_END) * (1 + math.cos(math.pi * fraction)) / 2
 
     return LambdaLR(optimizer, factor)

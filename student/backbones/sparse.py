@@ -152,8 +152,8 @@ class DownConv(_SparseConv):
 
     def _map(self, x: SparseTensor) -> KernelMap:
         if self.key not in x.maps:
-            there = halving_map(x.indices, x.spatial_shape, x.scenes, self.kernel)
-            x.maps[self.key] = there, there.transposed(x.indices, x.spatial_shape)
+            halving = halving_map(x.indices, x.spatial_shape, x.scenes, self.kernel)
+            x.maps[self.key] = halving, halving.transposed(x.indices, x.spatial_shape)
         return x.maps[self.key][0]
 
     def _new_layer(self, **options: int) -> Any:

@@ -80,7 +80,7 @@ def test_rows_are_the_students_features_of_the_points(
     summary = features(settings(points=[path], checkpoint=run, out=tmp_path / "a.safetensors"))
     wanted = expected(student, scan(path))
     np.testing.assert_array_equal(contents(tmp_path / "a.safetensors"), wanted)
-    assert (summary.written[0].points, summary.written[0].channels) == (250, 64)
+    assert (summary.files[0].points, summary.files[0].channels) == (250, 64)
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         meta = json.loads(file.metadata()["clever"])
     assert meta["student"]["meta"]["origin"] == "drawn at random"
@@ -167,32 +167,32 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     paths = [write_kitti_scan(name) for name in ("a.bin", "b.bin", "c.bin")]
     out = tmp_path / "out"
     given = {"checkpoint": run, "out": out, "output_format": "npy"}
-    assert len(features(settings(points=paths[:2], **given)).written) == 2
+    assert len(features(settings(points=paths[:2], **given)).files) == 2
     assert sorted(path.name for path in out.iterdir()) == [
         "a.npy", "b.npy", "settings.yaml", "sources.jsonl",
     ]  # fmt: skip
     again = features(settings(points=paths, **given))
-    assert ([each.source for each in again.written], again.current) == (paths[2:], paths[:2])
+    assert ([each.source for each in again.files], again.current) == (paths[2:], paths[:2])
     assert "2 outputs were up to date" in str(again)
     points = scan(paths[0])[::-1].copy()
     points.tofile(paths[0])
-    assert [each.source for each in features(settings(points=paths, **given)).written] == paths[:1]
+    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[:1]
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, points))
     older = scan(paths[0])[::-1].copy()  # as many bytes, and older than the output
     older.tofile(paths[0])
     os.utime(paths[0], (1e9, 1e9))
-    assert [each.source for each in features(settings(points=paths, **given)).written] == paths[:1]
+    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[:1]
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, older))
     os.utime(paths[1])  # touched, not changed
     os.utime(run / "student.safetensors")
     assert features(settings(points=paths, **given)).current == paths
     (out / "c.npy").unlink()
-    assert [each.source for each in features(settings(points=paths, **given)).written] == paths[2:]
+    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[2:]
     with (out / "sources.jsonl").open("a") as file:
         file.write('{"output": "a.npy", "pa')  # a run that was killed
     assert features(settings(points=paths, **given)).current == paths
     save_student(run, build_student("minkunet-tiny", 0.5), {})  # other weights
-    assert len(features(settings(points=paths, **given)).written) == 3
+    assert len(features(settings(points=paths, **given)).files) == 3
     with pytest.raises(
         CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another `out`"
     ):
@@ -207,7 +207,7 @@ def test_a_first_run_that_failed_for_all_files_does_not_bar_the_corrected_one(
     path, out = write_kitti_scan("a.bin"), tmp_path / "out"
     with pytest.raises(CleverError, match=r"a\.bin"):
         features(settings(points=[path], checkpoint=run, out=out, input_format="nuscenes"))
-    assert len(features(settings(points=[path], checkpoint=run, out=out)).written) == 1
+    assert len(features(settings(points=[path], checkpoint=run, out=out)).files) == 1
     trained = run / "settings.yaml"
     trained.write_text("cache: a.zarr\n")
     (run / "student.json").unlink()

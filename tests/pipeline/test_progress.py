@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 200])
 @pytest.mark.parametrize("label", ["pretrain", "caching efficientnet_lite0-224x448-313a"])
 def test_figures_stay_at_every_width(clock: list[float], width: int, label: str) -> None:
-    track = Track(label, 28130, done=30)
+    track = Track(label, 28130, start=30)
     clock[0] += 100
     track.advance(200, NOTE)
     screen = Console(file=io.StringIO(), width=width)
@@ -60,7 +60,7 @@ def test_without_a_note_the_bar_has_its_width(clock: list[float]) -> None:
 def test_lines_where_there_is_no_terminal(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Track("pretrain", 10, "steps", done=2, every=5) as track:
+    with Track("pretrain", 10, "steps", start=2, every=5) as track:
         clock[0] += 4
         track.advance(2)
         assert capsys.readouterr().err == ""

@@ -312,16 +312,16 @@ def test_occlusion_is_measured_on_the_drives_as_recorded(
         own = recorded_camera(recipe, 1, 1, model)
         np.testing.assert_allclose(own.camera_from_lidar, camera.camera_from_lidar, atol=1e-6)
         np.testing.assert_allclose(own.intrinsics, camera.intrinsics)
-        seen_points, truth, detection = compare(recipe, 1, 1, model, points)
+        visible_points, truth, detection = compare(recipe, 1, 1, model, points)
         pairs = visible_pairs(frame)
         number = dataset.cameras.index(model.channel)
         first, last = pairs.offsets[number : number + 2]
-        np.testing.assert_array_equal(pairs.point[first:last], seen_points)
+        np.testing.assert_array_equal(pairs.point[first:last], visible_points)
         # What is hidden even with the tolerance of the neighbouring pixels lies behind what its own
         # pixel shows.
         surface = truth_at(recipe, 1, 1, model, np.rint(pairs.uv[first:last])).depth
         depth = (
-            points[seen_points] @ own.camera_from_lidar[:3, :3].T + own.camera_from_lidar[:3, 3]
+            points[visible_points] @ own.camera_from_lidar[:3, :3].T + own.camera_from_lidar[:3, 3]
         )[:, 2]
         assert (surface[truth] < depth[truth] - 0.4).all()
         assert detection.shape == truth.shape
