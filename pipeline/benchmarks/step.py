@@ -3,15 +3,18 @@ memory and its parts."""
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ...cache.teacher import Teacher, TeacherSettings, load_teacher
 from ...errors import CleverError
 from ...student.registry import STUDENTS
-from ..device import choose_device
+from ..device import choose_device, slow_bfloat16
 from ..progress import Track
+from ..runs import notice
 from ..settings.benchmarks import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
@@ -21,11 +24,12 @@ from .random_frames import RandomSweeps
 from .random_store import write_random_store
 from .report import machine, write_report
 from .step_parts import StepProfile, profile_step
-from .step_report import Memory, Round, StudentSpeed
+from .step_report import AS_IT_IS, Memory, Round, StudentSpeed, WholeStep
 from .step_sides import SIDES, Side, Sides, StepReport
 
 PACKAGES = ("accelerate", "spconv-cu120", "spconv-cu126", "timm")
 """Packages whose versions matter."""
+T = TypeVar("T")
 PASSES = 2
 """Of a side whose memory is measured: from the second on the optimiser's state is there too."""
 
@@ -40,12 +44,13 @@ def benchmark_step(settings: BenchmarkStepSettings) -> list[StudentSpeed]:
     device = choose_device(settings.device)
     if unknown := [name for name in settings.students if name not in STUDENTS]:
         raise CleverError(f"unknown student {', '.join(unknown)}; known: {', '.join(STUDENTS)}")
+    others = _others(settings, device.type)
     teachers = _teachers(settings, device)
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         store = _store(settings, Path(name))
         speeds: list[StudentSpeed] = []
         for student in settings.students:
-            speeds.append(_measured(settings, student, store, teachers, device))
+            speeds.append(_measured(settings, student, store, teachers, others, device))
             results = {
                 "threads": torch.get_num_threads(),
                 "students": [speed.to_json() for speed in speeds],
@@ -65,6 +70,32 @@ def _store(settings: BenchmarkStepSettings, folder: Path) -> str | Path:
     )
     write_random_store(folder / "store.zarr", frames, settings.frames, ("int8",))
     return folder / "store.zarr"
+
+
+def _others(settings: BenchmarkStepSettings, device: str) -> dict[str, dict[str, str]]:
+    """Changes of settings by their words, but for those that change nothing and those that are slow
+    here, which is said.
+
+    Raises:
+        CleverError: no such setting or value.
+    """
+    others: dict[str, dict[str, str]] = {}
+    for words in () if settings.against == ("none",) else settings.against:
+        name, separator, value = words.partition("=")
+        if not separator:
+            raise CleverError(f"`against`: {words} is not of the form name=value")
+        try:
+            plain, changed = (
+                settings.job("store", settings.students[0], device, settings.recompute, changes)
+                for changes in ({}, {name: value})
+            )
+        except CleverError as error:
+            raise CleverError(f"`against`, {words}: {error}") from error
+        if line := slow_bfloat16(changed.precision, device):
+            notice(f"{words} is left out: {line}")
+        elif changed.differences(plain):
+            others[words] = {name: value}
+    return others
 
 
 def _teachers(settings: BenchmarkStepSettings, device: torch.device) -> dict[str, Teacher]:
@@ -88,6 +119,7 @@ def _measured(
     student: str,
     store: str | Path,
     teachers: dict[str, Teacher],
+    others: dict[str, dict[str, str]],
     device: torch.device,
 ) -> StudentSpeed:
     """Everything about one student."""
@@ -96,20 +128,32 @@ def _measured(
     # On a GPU the first step under the profiler pays for its start.
     profiled = settings.profiled + (1 if settings.profiled and device.type == "cuda" else 0)
     job = settings.job(store, student, device.type, settings.recompute)
+    # The same for all runs: the order of frames depends on it.
+    steps = rounds * count + profiled + 1 + settings.loader_steps
     with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
-        sides = Sides(
-            job, device, Path(name), rounds * count + profiled + 1 + settings.loader_steps
-        )
-        with (
-            sides.by_hand(),
-            Track(student, rounds * (len(SIDES) + len(teachers)), "measurements") as track,
-        ):
+        # First the others: the precision of the run that was made last holds for parts of a step.
+        further = {
+            words: Sides(
+                settings.job(store, student, device.type, settings.recompute, changes),
+                device,
+                Path(name) / f"other-{number}",
+                steps,
+            )
+            for number, (words, changes) in enumerate(others.items())
+        }
+        sides = Sides(job, device, Path(name) / "run", steps)
+        size = len(SIDES) + len(further) + len(teachers)
+        with ExitStack() as logs, Track(student, rounds * size, "measurements") as track:
+            for each in (sides, *further.values()):
+                logs.enter_context(each.by_hand())
             measurements = [
-                _round(sides, number, count, teachers, track) for number in range(rounds)
+                _round(sides, further, number, count, teachers, track) for number in range(rounds)
             ]
             batch = sides.batch(rounds)
             profiles = [_profile(sides, batch) for _ in range(profiled)]
         waits = sides.loop()
+        for each in further.values():
+            each.fit.stepper.release()
     return StudentSpeed(
         student=student,
         device=device.type,
@@ -124,16 +168,27 @@ def _measured(
 
 
 def _round(
-    sides: Sides, number: int, count: int, teachers: dict[str, Teacher], track: Track
+    sides: Sides,
+    others: dict[str, Sides],
+    number: int,
+    count: int,
+    teachers: dict[str, Teacher],
+    track: Track,
 ) -> Round:
-    """Every side once over the same batch, another one first each time, then the teachers on as
-    many images."""
-    batch = sides.batch(number)
+    """Every side once over the same batch and whole steps with other settings over batches of the
+    same draws, another one first each time, then the teachers on as many images."""
+    loaded = {
+        words: _loaded(each, number) for words, each in _turned({AS_IT_IS: sides} | others, number)
+    }
+    batch = loaded[AS_IT_IS][0]
     prepared = sides.prepare(batch)
-    passes: dict[Side, Duration] = {}
-    for place in range(len(SIDES)):
-        side = SIDES[(number + place) % len(SIDES)]
-        passes[side] = _duration(sides.of(side, batch, prepared, count), sides.device) / count
+    runs = {side: sides.of(side, batch, prepared, count) for side in SIDES}
+    runs |= {
+        words: each.of("full", loaded[words][0], None, count) for words, each in others.items()
+    }
+    passes: dict[str, Duration] = {}
+    for name, run in _turned(runs, number):
+        passes[name] = _duration(run, sides.device) / count
         track.advance()
     features: dict[str, Duration] = {}
     for name, teacher in teachers.items():
@@ -146,7 +201,30 @@ def _round(
         len(prepared.slot),
         len(batch.view_pairs),
     )
-    return Round(*sizes, passes, features)
+    whole = {
+        words: WholeStep(
+            len(loaded[words][0].points),
+            sum(loaded[words][0].view_pairs),
+            loaded[words][1],
+            passes["full" if words == AS_IT_IS else words],
+        )
+        for words in ((AS_IT_IS, *others) if others else ())
+    }
+    return Round(*sizes, {side: passes[side] for side in SIDES}, features, whole)
+
+
+def _turned(values: dict[str, T], number: int) -> list[tuple[str, T]]:
+    """The items, from that of `number` on and around."""
+    items = list(values.items())
+    first = number % len(items)
+    return items[first:] + items[:first]
+
+
+def _loaded(sides: Sides, number: int) -> tuple[DistillationBatch, Duration]:
+    """A batch, and how long it took to load."""
+    with Stopwatch() as stopwatch:
+        batch = sides.batch(number)
+    return batch, stopwatch.duration
 
 
 def _duration(run: Callable[[], object], device: torch.device) -> Duration:

@@ -1,7 +1,7 @@
 """What `clever benchmark step` measured, as ratios inside a round, Markdown and JSON."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
 
 from ..tables import markdown_table
@@ -11,6 +11,8 @@ from .step_parts import ALL_PARTS, StepProfile
 from .step_sides import SIDES, Side
 
 SPEED_GOAL, WAIT_GOAL = 1.05, 0.01
+GOALS = {("minkunet34", "cpu", "fp32", "precision=bf16"): 2.5}
+"""How many times as fast a whole step shall be, by student, device, precision and other setting."""
 EXPLAINED = """\
 full: a step of `clever pretrain`: batch to the device, augmentation, Mix3D, voxels, targets from
 stored tokens, backbone, projection head, occupancy queries and decoder, losses, backward, gradient
@@ -19,6 +21,24 @@ network: forward and backward of backbone, head and decoder with their losses; v
 queries made before.
 bare: forward and backward of the backbone alone on the same voxels: full / bare also counts head
 and occupancy."""
+AS_IT_IS = "as above"
+"""Name of the step without another setting among whole steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeStep:
+    """A step with one setting changed, or with none, over frames of the same draws.
+
+    Attributes:
+        points, pairs: of the batch.
+        loading: of the batch from the store, in this process.
+        step: as ``full``.
+    """
+
+    points: int
+    pairs: int
+    loading: Duration
+    step: Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +49,8 @@ class Round:
         points, voxels, pairs, images: of the batch.
         sides: a pass of each.
         teachers: features of the batch's images, by teacher.
+        whole: the full step, and those with another setting by its name and value; none where
+            there are no others.
     """
 
     points: int
@@ -37,6 +59,7 @@ class Round:
     images: int
     sides: dict[Side, Duration]
     teachers: dict[str, Duration]
+    whole: dict[str, WholeStep] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +109,20 @@ class StudentSpeed:
             for each, step in zip(self.rounds, full, strict=True)
         ]
         return ratios(both, full)
+
+    def times_as_fast(self, setting: str, cores: bool = False) -> Json:
+        """Seconds of the full step over those of a step with another `setting`, round by round."""
+        name = "core_seconds" if cores else "seconds"
+        full, other = (
+            [getattr(each.whole[which].step, name) for each in self.rounds]
+            for which in (AS_IT_IS, setting)
+        )
+        return ratios(full, other)
+
+    @property
+    def settings(self) -> list[str]:
+        """The step as it is, and other settings with which whole steps were timed."""
+        return list(self.rounds[0].whole)
 
     @property
     def teachers(self) -> list[str]:
@@ -138,6 +175,19 @@ class StudentSpeed:
             "data_wait": {"mean": self.waiting, "steps": self.waits},
             "memory": [asdict(memory) for memory in self.memory],
             "teachers": teachers,
+            "whole": {
+                setting: {
+                    "points": [each.whole[setting].points for each in self.rounds],
+                    "pairs": [each.whole[setting].pairs for each in self.rounds],
+                    "loading": spread(
+                        [each.whole[setting].loading.seconds for each in self.rounds]
+                    ),
+                    "seconds": spread([each.whole[setting].step.seconds for each in self.rounds]),
+                    "times_as_fast": self.times_as_fast(setting),
+                    "core_times_as_fast": self.times_as_fast(setting, cores=True),
+                }
+                for setting in self.settings
+            },
         }
 
 
@@ -163,6 +213,8 @@ def step_tables(speeds: Sequence[StudentSpeed]) -> str:
             SPEED_GOAL,
         ),
     ]
+    if first.settings:
+        sections += [_whole_table(speeds), *_whole_goals(speeds)]
     if first.profiles:
         sections += [_parts_table(speeds), _waits(speeds)]
     sections.append(
@@ -226,6 +278,43 @@ def _sides_table(speeds: Sequence[StudentSpeed]) -> str:
             ]
         )
     return markdown_table(header, rows)
+
+
+def _whole_table(speeds: Sequence[StudentSpeed]) -> str:
+    header = ["whole step", "student", "points", "pairs", "batch loaded in, ms", "full, ms"]
+    header += ["times as fast", "by core-seconds"]
+    rows = []
+    for speed in speeds:
+        for setting in speed.settings:
+            steps = [each.whole[setting] for each in speed.rounds]
+            rows.append(
+                [
+                    setting,
+                    speed.student,
+                    f"{median(step.points for step in steps):,.0f}",
+                    f"{median(step.pairs for step in steps):,.0f}",
+                    _spread(spread([1000 * step.loading.seconds for step in steps]), ".0f"),
+                    _spread(spread([1000 * step.step.seconds for step in steps]), ".0f"),
+                    _spread(speed.times_as_fast(setting), ".2f"),
+                    _spread(speed.times_as_fast(setting, cores=True), ".2f"),
+                ]
+            )
+    return markdown_table(header, rows)
+
+
+def _whole_goals(speeds: Sequence[StudentSpeed]) -> list[str]:
+    """A line a goal of `GOALS` that was measured."""
+    lines = []
+    for speed in speeds:
+        for setting in speed.settings:
+            goal = GOALS.get((speed.student, speed.device, speed.precision, setting))
+            if goal is not None:
+                ratio = speed.times_as_fast(setting)["median"]
+                lines.append(
+                    f"goal whole step with {setting} >= {goal:g} times as fast: "
+                    f"{verdict(ratio >= goal)}, {ratio:.2f} ({speed.student})"
+                )
+    return lines
 
 
 def _parts_table(speeds: Sequence[StudentSpeed]) -> str:

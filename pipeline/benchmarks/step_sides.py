@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...student.backbones.base import Backbone
-from ..pretrain import build_step, open_teachers
+from ..pretrain import build_step, open_teachers, point_thinning
 from ..progress import Track
 from ..runs import Run
 from ..settings.pretrain import PretrainSettings
@@ -52,7 +52,10 @@ class Sides:
     ) -> None:
         caches = open_teachers(settings)
         step = build_step(settings, caches)
-        frames = _RepeatedFrames(PairedFrames(caches), steps * settings.batch_size)
+        thinning = point_thinning(settings.points or "voxel", step)
+        frames = _RepeatedFrames(
+            PairedFrames(caches, thinning=thinning), steps * settings.batch_size
+        )
         job = Job(
             label=f"{settings.student}, loop",
             epochs=1,
@@ -64,6 +67,7 @@ class Sides:
             inputs={},
             export=lambda _: None,
         )
+        folder.mkdir(exist_ok=True)
         self.fit = Fit(job, settings, Run(folder), Team(0, 1, device))
         self.device = device
         self.step_number = 0

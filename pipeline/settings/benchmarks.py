@@ -1,5 +1,6 @@
 """Settings of `clever benchmark`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,6 +102,9 @@ class BenchmarkStepSettings(JobSettings):
     """Mixed precision of the step and of the teachers in it."""
     recompute: bool = False
     """Activation checkpointing in what is timed; memory is measured with and without."""
+    against: Names = ("points=all", "precision=bf16")
+    """Other settings of `clever pretrain`, each by itself, with which whole steps are timed in the
+    same rounds; none: leave them out."""
     teachers: Names = ("vits14", "vitb14", "vitl14")
     """Image networks, untrained, that are timed as if they ran in the loop; none: leave them
     out."""
@@ -129,9 +133,14 @@ class BenchmarkStepSettings(JobSettings):
     """JSON file with every round."""
 
     def job(
-        self, store: str | Path, student: str, device: str, recompute: bool
+        self,
+        store: str | Path,
+        student: str,
+        device: str,
+        recompute: bool,
+        changes: Mapping[str, str] | None = None,
     ) -> PretrainSettings:
-        """The training run whose steps are measured."""
+        """The training run whose steps are measured, with `changes` of its settings."""
         own = ("voxel_size", "precision", "workers", "seed")
         flags = {name: getattr(self, name) for name in own} | {
             "cache": store,
@@ -144,7 +153,7 @@ class BenchmarkStepSettings(JobSettings):
             "device": device,
             "recompute": recompute,
         }
-        return PretrainSettings.resolve(None, flags)
+        return PretrainSettings.resolve(None, {**flags, **(changes or {})})
 
     def repeats(self, device: str) -> int:
         """Steps in one measurement."""

@@ -2,7 +2,9 @@
 timing is tested."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from clever.pipeline.benchmarks.durations import Duration
 from clever.pipeline.benchmarks.own_process import in_own_process
 from clever.pipeline.benchmarks.random_frames import RandomSweeps
 from clever.pipeline.benchmarks.random_store import write_random_store
-from clever.pipeline.benchmarks.step import benchmark_step, peak_of_pass
+from clever.pipeline.benchmarks.step import _others, benchmark_step, peak_of_pass
 from clever.pipeline.benchmarks.step_parts import (
     ALL_PARTS,
     STEP,
@@ -29,7 +31,14 @@ from clever.pipeline.benchmarks.step_parts import (
     analyse,
     profile_step,
 )
-from clever.pipeline.benchmarks.step_report import Memory, Round, StudentSpeed, step_tables
+from clever.pipeline.benchmarks.step_report import (
+    AS_IT_IS,
+    Memory,
+    Round,
+    StudentSpeed,
+    WholeStep,
+    step_tables,
+)
 from clever.pipeline.benchmarks.step_sides import Sides
 from clever.pipeline.drives import LidarModel
 from clever.pipeline.settings.benchmarks import BenchmarkStepSettings
@@ -104,6 +113,35 @@ def test_the_network_has_the_loss_of_the_step(
             loss = sides.step.losses(sides.prepare(batch), totals)["loss"].item()
         sides.of("full", batch, None)()
     assert read_log(sides.fit.run.folder)[0]["loss"] == pytest.approx(loss, rel=1e-6)
+
+
+def test_steps_with_other_settings_are_those_of_runs_of_their_own(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Made in one process before the run beside which they are timed, precisions mixed."""
+    cache = make_cache()
+    changes: dict[str, dict[str, Any]] = {"all": {"points": "all"}, "half": {"precision": "bf16"}}
+    together = {
+        name: Sides(toy(cache, **change), CPU, tmp_path / f"beside-{name}", 3)
+        for name, change in {**changes, "plain": {}}.items()
+    }
+    alone = {
+        name: Sides(toy(cache, **change), CPU, tmp_path / name, 3)
+        for name, change in changes.items()
+    }
+    logs = {}
+    for sides in (*together.values(), *alone.values()):
+        with sides.by_hand():
+            sides.of("full", sides.batch(1), None)()
+        logs[sides.fit.run.folder.name] = read_log(sides.fit.run.folder)[0]
+    losses = {name: log["loss"] for name, log in logs.items()}
+    assert losses["beside-all"] == losses["all"] != losses["beside-plain"]
+    assert losses["beside-half"] == losses["half"] != losses["beside-plain"]
+    assert losses["half"] == pytest.approx(losses["beside-plain"], rel=0.02)
+    frames = [together[name].batch(1) for name in ("plain", "all")]
+    assert frames[0].ids == frames[1].ids
+    assert frames[0].keys == frames[1].keys
+    assert sum(frames[0].view_pairs) < sum(frames[1].view_pairs)
 
 
 def test_backward_passes_are_whole_and_leave_nothing(make_sides: Callable[..., Sides]) -> None:
@@ -254,6 +292,10 @@ def speed(
                 "bare": Duration(1.0, 1.5),
             },
             {"big": Duration(8.0, 8.0)},
+            {
+                AS_IT_IS: WholeStep(9, 7, Duration(0.5, 0.5), Duration(seconds, 3.0)),
+                "precision=bf16": WholeStep(12, 8, Duration(0.25, 0.5), Duration(2.0, 1.5)),
+            },
         )
         for number, seconds in enumerate(full, 1)
     ]
@@ -271,6 +313,8 @@ def test_ratios_are_of_the_same_round() -> None:
     assert slow.ratio("full", "network")["rounds"] == [1, 2, 4]
     assert slow.ratio("full", "bare", cores=True)["rounds"] == [2, 2, 2]
     assert slow.in_the_loop("big")["rounds"] == [5, 3, 2]
+    assert slow.times_as_fast("precision=bf16")["rounds"] == [1, 2, 4]
+    assert slow.times_as_fast("precision=bf16", cores=True)["rounds"] == [2, 2, 2]
     assert slow.waiting == pytest.approx(0.03)
     report = json.loads(json.dumps(slow.to_json()))
     assert report["full_over_bare"]["median"] == 4
@@ -283,6 +327,13 @@ def test_ratios_are_of_the_same_round() -> None:
         "images": [12] * 3,
     }
     assert report["teachers"]["big"]["in_the_loop"]["median"] == 3
+    other = report["whole"]["precision=bf16"]
+    assert (other["points"], other["pairs"], other["loading"]["median"]) == (
+        [12] * 3,
+        [8] * 3,
+        0.25,
+    )
+    assert (other["seconds"]["median"], other["times_as_fast"]["median"]) == (2, 2)
     assert report["memory"][1] == {"side": "full", "recompute": True, "peak": 2_000_000}
     assert report["data_wait"]["steps"] == [0.02, 0.04]
 
@@ -313,6 +364,13 @@ def test_tables_and_goals() -> None:
         "1000 [1000-1000]",
     ]
     assert rows["a"][6:] == ["4.000 [3.000-6.000]", "2.000 [1.500-3.000]", "2.000 / 1.500"]
+    assert rows[AS_IT_IS][:4] == ["b", "9", "7", "500 [500-500]"]
+    assert rows["precision=bf16"][:3] == ["b", "12", "8"]
+    assert rows["precision=bf16"][5:] == ["0.53 [0.53-0.53]", "2.00 [2.00-2.00]"]
+    assert "goal whole step" not in text
+    named = step_tables([replace(slow, student="minkunet34")])
+    line = "goal whole step with precision=bf16 >= 2.5 times as fast: missed, 2.00 (minkunet34)"
+    assert line in named.splitlines()
     assert rows["backward"] == ["70.0% (700.0 ms)"] * 2
     assert rows["full"] == ["3,000"] * 2
     assert rows["full, recompute"] == ["2"] * 2
@@ -362,6 +420,15 @@ def test_command(tmp_path: Path) -> None:
     together = [(a + b) / b for a, b in zip(teacher["seconds"]["rounds"], full, strict=True)]
     assert teacher["in_the_loop"]["rounds"] == pytest.approx(together)
     assert len(student["data_wait"]["steps"]) == 2
+    whole = student["whole"]
+    assert list(whole) == ["as above", "points=all", "precision=bf16"]
+    assert whole["as above"]["seconds"]["rounds"] == full
+    assert whole["as above"]["points"] == student["batches"]["points"]
+    assert whole["precision=bf16"]["pairs"] == whole["as above"]["pairs"]
+    for few, all_pairs in zip(
+        whole["as above"]["pairs"], whole["points=all"]["pairs"], strict=True
+    ):
+        assert few < all_pairs
     for name in (
         "| minkunet-tiny |",
         "| backward ",
@@ -378,6 +445,7 @@ def test_a_given_store_and_no_teachers(make_cache: Callable[..., Path], tmp_path
         "teacher": "other",
         "students": "minkunet-tiny",
         "teachers": "none",
+        "against": "none",
     }
     flags |= {
         "voxel_size": 0.5,
@@ -400,6 +468,7 @@ def test_a_given_store_and_no_teachers(make_cache: Callable[..., Path], tmp_path
     text = step_tables([student])
     assert "in_the_loop" not in text
     assert "part of the step" not in text
+    assert "whole step" not in text
 
 
 def test_an_unknown_student_is_told_first(tmp_path: Path) -> None:
@@ -408,6 +477,36 @@ def test_an_unknown_student_is_told_first(tmp_path: Path) -> None:
     )
     with pytest.raises(CleverError, match="unknown student nobody; known: minkunet34"):
         benchmark_step(settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("points", "`against`: points is not of the form name=value"),
+        ("points=some", "`against`, points=some: `points` is 'some': should be 'voxel' or 'all'"),
+        ("pionts=all", "unknown setting `pionts`: did you mean points"),
+    ],
+)
+def test_another_setting_that_does_not_exist_is_told_first(
+    tmp_path: Path, words: str, message: str
+) -> None:
+    settings = BenchmarkStepSettings(against=(words,), out=tmp_path / "step.json")
+    with pytest.raises(CleverError, match=re.escape(message)):
+        benchmark_step(settings)
+
+
+def test_settings_that_change_nothing_or_are_slow_here_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = BenchmarkStepSettings(out=tmp_path / "step.json", precision="bf16")
+    assert _others(settings, "cuda") == {"points=all": {"points": "all"}}
+    info = tmp_path / "cpuinfo"
+    info.write_text("flags : fpu avx2\n")
+    monkeypatch.setattr("clever.pipeline.device.CPU_INFO", info)
+    plain = BenchmarkStepSettings(out=tmp_path / "step.json")
+    assert list(_others(plain, "cpu")) == ["points=all"]
+    assert capsys.readouterr().err.startswith("precision=bf16 is left out: ")
+    assert list(_others(plain, "cuda")) == ["points=all", "precision=bf16"]
 
 
 @pytest.mark.parametrize("side", ["full", "bare"])
