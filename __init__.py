@@ -19,7 +19,7 @@ Parts of it::
     frame = clever.FeatureCache("run.zarr")[0]  # points, pairs and tokens as tensors
     student = clever.load_student("runs/first")  # an nn.Module in evaluation mode
     features = student(clever.PointBatch.from_clouds([frame.points]))  # (N, student.out_channels)
-    segmenter, training = clever.load_segmenter(probe.out)  # logits of every point
+    labels, confidence = clever.load_segmenter(probe.out)(points)  # (N, 4) points, [0, 1] last
 
 Every job takes its settings (a pydantic model; the field names are the flags' names with
 underscores) and returns a result that prints as the command does. What a user can mend is a

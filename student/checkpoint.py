@@ -77,13 +77,13 @@ def load_student(folder: Path | str) -> Student:
     return student.eval()
 
 
-def weights_digest(folder: Path | str) -> str:
-    """SHA-256 of the weights of the student in `folder`, as its file says.
+def weights_digest(folder: Path | str, file: str = WEIGHTS) -> str:
+    """SHA-256 of the weights in a file of `folder`, the student's by default, as it says itself.
 
     Raises:
         CleverError: as `load_module`.
     """
-    return _read(Path(folder) / WEIGHTS, weights=False)[0]["sha256"]
+    return _read(Path(folder) / file, weights=False)[0]["sha256"]
 
 
 def save_module(path: Path | str, module: nn.Module, meta: dict[str, Any]) -> None:
