@@ -44,8 +44,9 @@ def dark_sweeps(dataset: LidarDataset, indices: Sequence[int]) -> str:
     if not dark:
         return ""
     scale = getattr(dataset, "intensity_scale", None)
+    setting = getattr(dataset, "intensity_setting", "dataset_option")
     sweeps = f"{len(dark)} of {len(brightest)} sweeps looked at"
-    return dark_words(f"{dataset.name}: in {sweeps}", max(dark), scale, "dataset_option")
+    return dark_words(f"{dataset.name}: in {sweeps}", max(dark), scale, setting)
 
 
 def dark_words(where: str, brightest: float, scale: float | None, setting: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DATASETS = {
     "nuscenes": "clever.pipeline.datasets.nuscenes:NuScenesDataset",
+    "folder": "clever.pipeline.datasets.folder:FolderDataset",
     "semantickitti": "clever.pipeline.datasets.semantickitti:SemanticKittiDataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
