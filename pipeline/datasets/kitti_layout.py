@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...cache.calibration_checks import intrinsics_fault, rigid_fault
+from ...cache.frame import Camera
 from ...errors import CleverError, FrameError
+from .sweep_files import sweep_names
 from .text_rows import decoded, number_row, square, text_lines
 
 PROJECTIONS = ("P2", "P_rect_02")
@@ -154,6 +156,22 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
     return KittiCalibration(path, projection, camera0_from_lidar)
 
 
+def camera_2(frame: str, calibration: Path, image: Path) -> tuple[Camera, NDArray[np.float64]]:
+    """Camera 2 as ``image_2``, and rectified camera 0 <- LiDAR (4, 4).
+
+    Args:
+        frame: id of the frame, for errors.
+
+    Raises:
+        FrameError: as `read_calibration`, `image_size` and `KittiCalibration.camera2`.
+    """
+    content = read_calibration(frame, calibration)
+    width, height = image_size(frame, image)
+    intrinsics, camera_from_lidar = content.camera2(frame, image, width, height)
+    camera = Camera("image_2", image, width, height, intrinsics, camera_from_lidar)
+    return camera, content.camera0_from_lidar
+
+
 def sequence_folders(root: Path) -> dict[str, Path]:
     """Sequence folders under `root` or ``root/sequences`` by name, in order of name.
 
@@ -169,32 +187,20 @@ def sequence_folders(root: Path) -> dict[str, Path]:
     return folders
 
 
-def same_number(name: str, names: Sequence[str]) -> list[str]:
-    """`name` itself where it is among `names`, else those that are the same number, as ``8`` and
-    ``08`` are."""
-    if name in names or not name.isdecimal():
-        return [name] if name in names else []
-    return [other for other in names if other.isdecimal() and int(other) == int(name)]
-
-
 def frame_numbers(folder: Path) -> list[str]:
     """Names of the sweeps of a sequence without their ending, in order of number, padded or not.
 
     Raises:
         CleverError: no sweep, or a name that is no number.
     """
-    numbers = [path.stem for path in (folder / "velodyne").glob("*.bin")]
-    if not numbers:
-        raise CleverError(
-            f"{folder / 'velodyne'} holds no .bin file; restore it or leave the sequence out"
-        )
-    for number in sorted(numbers):
-        if not number.isdecimal():
+    names = sweep_names(folder / "velodyne")
+    for name in names:
+        if not name.isdecimal():
             raise CleverError(
-                f"{folder / 'velodyne' / number}.bin: the name is no frame number; rename or "
-                "remove it"
+                f"{folder / 'velodyne' / name}.bin: the name is no frame number; rename or remove "
+                "it"
             )
-    return sorted(numbers, key=lambda number: (int(number), number))
+    return names
 
 
 def image_size(frame: str, path: Path) -> tuple[int, int]:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.choices import ClassMean
-from .base import IGNORE
 from .intensity import scale_option
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
-from .sweep_files import count_points, label_table, read_labels, read_sweep
+from .sweep_files import class_table, count_points, read_labels, read_sweep
 
 CAMERAS = (
     "CAM_FRONT_LEFT",
@@ -42,10 +41,7 @@ _RAW_IDS = {
     "vegetation": (30,),
 }
 CLASSES = tuple(_RAW_IDS)
-_TABLE = label_table(
-    dict.fromkeys(range(32), IGNORE)
-    | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
-)
+_TABLE = class_table(_RAW_IDS.values(), ignored=range(32))
 _COLUMNS = 5
 
 

@@ -18,6 +18,8 @@ DATASETS = {
     "nuscenes": "clever.pipeline.datasets.nuscenes:NuScenesDataset",
     "folder": "clever.pipeline.datasets.folder:FolderDataset",
     "semantickitti": "clever.pipeline.datasets.semantickitti:SemanticKittiDataset",
+    "scribblekitti": "clever.pipeline.datasets.scribblekitti:ScribbleKittiDataset",
+    "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
 ENTRY_POINTS = "clever.datasets"

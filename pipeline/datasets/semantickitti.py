@@ -4,22 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...cache.frame import Camera, Frame
-from ...errors import CleverError
-from ..settings.choices import ClassMean
-from .base import IGNORE
+from ...cache.frame import Frame
 from .intensity import scale_option
-from .kitti_layout import (
-    Drive,
-    frame_numbers,
-    image_size,
-    read_calibration,
-    same_number,
-    sequence_folders,
-)
-from .sweep_files import count_points, label_table, read_labels, read_sweep
+from .kitti_layout import Drive, camera_2, frame_numbers, sequence_folders
+from .semantickitti_classes import CLASSES, TABLE
+from .sequences import choose_sequences, split_of
+from .sweep_dataset import SweepDataset
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
@@ -28,38 +19,8 @@ SPLITS = {
 }
 """Sequences of the benchmark's splits; those of ``test`` have no published labels."""
 
-_RAW_IDS = {
-    "car": (10, 252),
-    "bicycle": (11,),
-    "motorcycle": (15,),
-    "truck": (18, 258),
-    "other-vehicle": (13, 16, 20, 256, 257, 259),
-    "person": (30, 254),
-    "bicyclist": (31, 253),
-    "motorcyclist": (32, 255),
-    "road": (40, 60),
-    "parking": (44,),
-    "sidewalk": (48,),
-    "other-ground": (49,),
-    "building": (50,),
-    "fence": (51,),
-    "vegetation": (70,),
-    "trunk": (71,),
-    "terrain": (72,),
-    "pole": (80,),
-    "traffic-sign": (81,),
-}
-"""Raw ids of each class; moving objects (252-259) join their class, lane markings (60) the road."""
-CLASSES = tuple(_RAW_IDS)
-_UNLABELLED = (0, 1, 52, 99)
-_TABLE = label_table(
-    dict.fromkeys(_UNLABELLED, IGNORE)
-    | {raw: label for label, ids in enumerate(_RAW_IDS.values()) for raw in ids}
-)
-_COLUMNS = 4
 
-
-class SemanticKittiDataset:
+class SemanticKittiDataset(SweepDataset):
     """Sequences of colour camera 2 and a Velodyne HDL-64 in the KITTI odometry layout.
 
     Format, under ``root`` or ``root/sequences``, one folder a sequence, any number as its name:
@@ -76,9 +37,9 @@ class SemanticKittiDataset:
       identity.
 
     Classes: the 19 of the benchmark (`CLASSES`); moving and static objects share a class;
-        unlabelled, outlier,
-    other-structure and other-object are ignored. Splits: train 00-07, 09, 10; val 08; test 11-21
-    (without labels); other sequences belong to none.
+    unlabelled, outlier, other-structure and other-object are ignored. Splits: train 00-07, 09, 10
+    (19,130 scans); val 08 (4,071); test 11-21 (20,351, without labels); other sequences belong to
+    none. Licence: CC BY-NC-SA 3.0 (KITTI's images and scans) and CC BY-NC-SA 4.0 (labels) [R].
 
     Args:
         root: dataset folder.
@@ -93,7 +54,7 @@ class SemanticKittiDataset:
     name: str = "semantickitti"
     cameras: tuple[str, ...] = ("image_2",)
     class_names: tuple[str, ...] = CLASSES
-    class_mean: ClassMean = "all"
+    table = TABLE
 
     def __init__(
         self,
@@ -104,23 +65,19 @@ class SemanticKittiDataset:
     ) -> None:
         self.intensity_scale = scale_option(intensity_scale)
         folders = sequence_folders(Path(root))
-        names = _sequence_names(list(folders), sequences, split, Path(root))
-        self._drives = {name: Drive.open(folders[name]) for name in names}
+        names = choose_sequences(self.name, list(folders), sequences, split, SPLITS, Path(root))
+        self.drives = {name: Drive.open(folders[name]) for name in names}
         self.frame_ids: Sequence[str] = [
             f"{name}/{number}" for name in names for number in frame_numbers(folders[name])
         ]
         self.scenes: Sequence[str] = [frame_id.split("/")[0] for frame_id in self.frame_ids]
 
-    def __len__(self) -> int:
-        return len(self.frame_ids)
-
     def frame(self, index: int) -> Frame:
         frame_id = self.frame_ids[index]
         drive, number = self._locate(index)
-        calibration = read_calibration(frame_id, drive.folder / "calib.txt")
-        image = drive.image(number)
-        width, height = image_size(frame_id, image)
-        intrinsics, camera_from_lidar = calibration.camera2(frame_id, image, width, height)
+        camera, camera0_from_lidar = camera_2(
+            frame_id, drive.folder / "calib.txt", drive.image(number)
+        )
         world_from_camera0 = drive.world_from_camera0(frame_id, number)
         return Frame(
             id=frame_id,
@@ -129,75 +86,22 @@ class SemanticKittiDataset:
             points=self.points(index),
             global_from_lidar=np.eye(4)
             if world_from_camera0 is None
-            else world_from_camera0 @ calibration.camera0_from_lidar,
-            cameras=(Camera(self.cameras[0], image, width, height, intrinsics, camera_from_lidar),),
-            split=_split_of(self.scenes[index]),
+            else world_from_camera0 @ camera0_from_lidar,
+            cameras=(camera,),
+            split=self.split_of(index),
         )
 
-    def points(self, index: int) -> NDArray[np.float32]:
+    def sweep(self, index: int) -> Path:
         drive, number = self._locate(index)
-        return read_sweep(
-            self.frame_ids[index], drive.sweep(number), _COLUMNS, self.intensity_scale
-        )
+        return drive.sweep(number)
 
-    def has_labels(self, index: int) -> bool:
+    def label_file(self, index: int) -> Path:
         drive, number = self._locate(index)
-        return drive.labels(number).exists()
+        return drive.labels(number)
 
-    def labels(self, index: int) -> NDArray[np.uint8]:
-        frame_id = self.frame_ids[index]
-        drive, number = self._locate(index)
-        count = count_points(frame_id, drive.sweep(number), _COLUMNS)
-        return read_labels(frame_id, drive.labels(number), "<u4", _TABLE, count)
+    def split_of(self, index: int) -> str:
+        return split_of(self.scenes[index], SPLITS)
 
     def _locate(self, index: int) -> tuple[Drive, str]:
         scene, number = self.frame_ids[index].split("/")
-        return self._drives[scene], number
-
-
-def _split_of(sequence: str) -> str:
-    """The benchmark's split of a sequence; empty where it is in none."""
-    return next((split for split, names in SPLITS.items() if same_number(sequence, names)), "")
-
-
-def _sequence_names(
-    folders: Sequence[str], sequences: Sequence[str] | None, split: str, root: Path
-) -> list[str]:
-    """Folders of the sequences asked for, each once; `sequences` win over `split`.
-
-    Raises:
-        CleverError: a sequence that is not there, or that several folders may be; an unknown split,
-            or one without a folder.
-    """
-    contents = f"{root} holds sequences {', '.join(folders)}"
-    if sequences:
-        places = {name: same_number(name, folders) for name in sequences}
-        if missing := [name for name, candidates in places.items() if not candidates]:
-            raise CleverError(
-                f"no sequence {', '.join(missing)}: {contents}; choose among them with `sequences`"
-            )
-        for name, candidates in places.items():
-            if len(candidates) > 1:
-                raise CleverError(
-                    f"sequence {name} may be {' or '.join(candidates)}: {contents}; write it as "
-                    "its folder is called"
-                )
-        return list(
-            dict.fromkeys(folder for candidates in places.values() for folder in candidates)
-        )
-    if split == "all":
-        return list(folders)
-    if split not in SPLITS:
-        choices = ", ".join(SPLITS)
-        raise CleverError(f"semantickitti has no split {split!r}; choose {choices} or all")
-    names = [folder for name in SPLITS[split] for folder in _of_number(name, folders)]
-    if not names:
-        raise CleverError(
-            f"no sequence of split {split!r}: {contents}; choose with `sequences` or `split=all`"
-        )
-    return names
-
-
-def _of_number(name: str, folders: Sequence[str]) -> list[str]:
-    """All folders that are a sequence of the benchmark, padded or not."""
-    return [folder for folder in folders if folder.isdecimal() and int(folder) == int(name)]
+        return self.drives[scene], number

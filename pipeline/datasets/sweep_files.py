@@ -1,13 +1,14 @@
 """Point and label files: flat little-endian arrays with one row a point, as nuScenes and KITTI both
 write them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FrameError
+from ...errors import CleverError, FrameError
+from .base import IGNORE
 from .sweep_checks import other_encoding, reach_fault, size_fault
 
 _UNKNOWN = -1
@@ -80,6 +81,19 @@ def _sweep_fault(points: NDArray[np.float32], brightest: float) -> str:
     return ""
 
 
+def sweep_names(folder: Path) -> list[str]:
+    """Names of the ``.bin`` files in `folder` without their ending: numbers first, in their order,
+    padded or not, then the others by name.
+
+    Raises:
+        CleverError: there is none.
+    """
+    names = [path.stem for path in folder.glob("*.bin")]
+    if not names:
+        raise CleverError(f"{folder} holds no .bin file; restore it or leave the sequence out")
+    return sorted(names, key=lambda name: (int(name) if name.isdecimal() else np.inf, name))
+
+
 def count_points(frame: str, path: Path, columns: int) -> int:
     """Number of points of a sweep by its file size; FrameError when it is missing."""
     try:
@@ -96,6 +110,13 @@ def label_table(training: Mapping[int, int]) -> NDArray[np.int16]:
     table = np.full(1 << 16, _UNKNOWN, np.int16)
     table[list(training.keys())] = list(training.values())
     return table
+
+
+def class_table(ids: Iterable[Iterable[int]], ignored: Iterable[int] = ()) -> NDArray[np.int16]:
+    """`label_table` from the raw ids of every class in the order of the classes, and those that
+    take no part."""
+    training = dict.fromkeys(ignored, IGNORE)
+    return label_table(training | {raw: label for label, group in enumerate(ids) for raw in group})
 
 
 def read_labels(

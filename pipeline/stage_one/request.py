@@ -161,7 +161,13 @@ def base_settings(
 def requested_frames(
     settings: CacheTeacherSettings, dataset: LidarDataset
 ) -> tuple[list[str], list[str]]:
-    """Ids and scenes of the frames asked for; raises CleverError when there are none."""
+    """Ids and scenes of the frames asked for; raises CleverError when there are none, or no
+    cameras."""
+    if not dataset.cameras:
+        raise CleverError(
+            f"{dataset.name} has no cameras, so a teacher has nothing to see; choose another "
+            "`dataset`, and use this one in training from labels"
+        )
     ids, scenes = list(dataset.frame_ids[: settings.limit]), list(dataset.scenes[: settings.limit])
     if not ids:
         raise CleverError(

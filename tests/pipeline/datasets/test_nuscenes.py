@@ -18,6 +18,7 @@ import pytest
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.registry import DATASETS
 
 MINI = "v1.0-mini"
 FIRST = "scene-0061-0"
@@ -500,9 +501,9 @@ def test_build_dataset(nuscenes_root: Path, kitti_root: Path) -> None:
     assert (kitti.name, list(kitti.frame_ids)) == ("semantickitti", ["08/000000", "08/000001"])
     with pytest.raises(
         CleverError,
-        match="dataset 'waymo': unknown dataset; choose nuscenes, semantickitti or name a class",
+        match=f"dataset 'mars': unknown dataset; choose {', '.join(DATASETS)} or name a class",
     ):
-        build_dataset("waymo", nuscenes_root)
+        build_dataset("mars", nuscenes_root)
     with pytest.raises(CleverError, match="nuscenes has no sequences"):
         build_dataset("nuscenes", nuscenes_root, sequences=["40"])
     for root in (None, nuscenes_root / "absent"):

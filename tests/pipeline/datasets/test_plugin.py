@@ -143,7 +143,7 @@ def test_a_plugged_dataset_from_cache_to_verification(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("tony", "--dataset is 'tony': unknown dataset; choose nuscenes, semantickitti, tiny or"),
+        ("tony", f"--dataset is 'tony': unknown dataset; choose {', '.join(DATASETS)}, tiny or"),
         ("absent.module:Tiny", "cannot import absent.module: No module named 'absent'"),
         ("tiny_set:Tony", "module 'tiny_set' has no attribute 'Tony'"),
         ("tiny_set:np", "tiny_set:np is no dataset class"),
