@@ -18,6 +18,8 @@ DATASETS = {
     "nuscenes": "clever.pipeline.datasets.nuscenes:NuScenesDataset",
     "folder": "clever.pipeline.datasets.folder:FolderDataset",
     "semantickitti": "clever.pipeline.datasets.semantickitti:SemanticKittiDataset",
+    "kitti": "clever.pipeline.datasets.kitti:KittiDataset",
+    "daps3d": "clever.pipeline.datasets.daps3d:Daps3dDataset",
     "scribblekitti": "clever.pipeline.datasets.scribblekitti:ScribbleKittiDataset",
     "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",
 }

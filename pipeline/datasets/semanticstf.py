@@ -10,6 +10,7 @@ from .semantickitti_classes import CLASSES
 from .sequences import check_split
 from .sweep_dataset import SweepDataset
 from .sweep_files import class_table, sweep_names
+from .text_rows import listed_lines
 
 SPLITS = ("train", "val", "test")
 WEATHERS = ("dense_fog", "light_fog", "snow", "rain")
@@ -118,17 +119,10 @@ def _weathers(path: Path) -> dict[str, str]:
     Raises:
         CleverError: there is no list, or a line is not ``NAME,WEATHER``.
     """
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError as error:
-        raise CleverError(
-            f"cannot read the weather list {path}: {error.strerror}; restore it or leave `weather` "
-            "out"
-        ) from error
     weathers: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        name, _, weather = line.strip().partition(",")
-        if line.strip() and weather not in WEATHERS:
+    for number, line in listed_lines(path, "restore it or leave `weather` out").items():
+        name, _, weather = line.partition(",")
+        if weather not in WEATHERS:
             raise CleverError(
                 f"{path} line {number} is not NAME,WEATHER with one of {', '.join(WEATHERS)}; "
                 "restore the file"

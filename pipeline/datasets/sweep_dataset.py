@@ -26,6 +26,7 @@ class SweepDataset:
         table: (65536,) int16 raw id to training label, see `label_table`; None for a dataset
             without point labels.
         intensity_scale: the files' value of full intensity.
+        bounded: whether intensities end at `intensity_scale`, see `read_sweep`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SweepDataset:
     class_mean: ClassMean = "all"
     columns: ClassVar[int] = 4
     table: NDArray[np.int16] | None = None
+    bounded: bool = True
 
     frame_ids: Sequence[str]
     scenes: Sequence[str]
@@ -67,9 +69,8 @@ class SweepDataset:
         )
 
     def points(self, index: int) -> NDArray[np.float32]:
-        return read_sweep(
-            self.frame_ids[index], self.sweep(index), self.columns, self.intensity_scale
-        )
+        frame_id, path = self.frame_ids[index], self.sweep(index)
+        return read_sweep(frame_id, path, self.columns, self.intensity_scale, bounded=self.bounded)
 
     def has_labels(self, index: int) -> bool:
         path = self.label_file(index)

@@ -23,13 +23,17 @@ def _read(frame: str, path: Path) -> bytes:
         ) from error
 
 
-def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArray[np.float32]:
+def read_sweep(
+    frame: str, path: Path, columns: int, brightest: float, *, bounded: bool = True
+) -> NDArray[np.float32]:
     """Read a sweep of float32 rows that begin with x, y, z, intensity; further columns are dropped.
 
     Args:
         frame: id of the frame, for errors.
         columns: floats a point in the file.
         brightest: the file's value of full intensity.
+        bounded: False for sensors whose intensities have no upper end: they become tanh(value /
+            brightest), which keeps small ones as they are, and large ones apart and below 1.
 
     Returns:
         (N, 4) float32: x, y, z in metres in the LiDAR frame, intensity in [0, 1].
@@ -48,11 +52,14 @@ def read_sweep(frame: str, path: Path, columns: int, brightest: float) -> NDArra
             "the file",
         )
     points = np.frombuffer(data, "<f4").reshape(-1, columns)[:, :4].copy()
-    if fault := _sweep_fault(points, brightest):
-        if encoding := other_encoding(data, columns, brightest):
+    limit = brightest if bounded else np.inf
+    if fault := _sweep_fault(points, limit):
+        if encoding := other_encoding(data, columns, limit):
             fault = f"is {encoding}, not little-endian float32; convert the file"
         raise FrameError(frame, f"sweep {path} {fault}")
     points[:, 3] /= brightest
+    if not bounded:
+        points[:, 3] = np.tanh(points[:, 3])
     return points
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import CleverError
+
 
 def text_lines(path: Path) -> tuple[str, ...]:
     """Lines of a file; raises OSError where it cannot be read."""
@@ -16,6 +18,22 @@ def decoded(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     return data.decode("utf-8-sig", "replace")
+
+
+def listed_lines(path: Path, remedy: str) -> dict[int, str]:
+    """Lines of a list that are not blank, stripped, by their number from 1.
+
+    Args:
+        remedy: what to do where there is no list.
+
+    Raises:
+        CleverError: the file cannot be read.
+    """
+    try:
+        lines = text_lines(path)
+    except OSError as error:
+        raise CleverError(f"cannot read the list {path}: {error.strerror}; {remedy}") from error
+    return {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
 
 
 def number_row(text: str, count: int) -> NDArray[np.float64]:

@@ -93,7 +93,7 @@ def test_a_sweep_of_four_columns_loses_its_frame(root: Path) -> None:
     [
         ({"split": "half"}, "semanticstf has no split 'half'; choose train, val, test or all"),
         ({"weather": "fog"}, f"no weather 'fog'; choose {', '.join(WEATHERS)}"),
-        ({"weather": "snow"}, r"cannot read the weather list .*train/train\.txt: No such file"),
+        ({"weather": "snow"}, r"cannot read the list .*train/train\.txt: No such file"),
         ({"split": "val", "weather": "dense_fog"}, r"no scan of val with the weather dense_fog"),
     ],
 )
