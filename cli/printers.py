@@ -1,6 +1,6 @@
 """What commands print, and their exit codes."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.base import JobSettings
 from ..pipeline.settings.rankme import RankmeSettings
@@ -9,8 +9,8 @@ from .wording import with_flags
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoResult
     from ..pipeline.evaluate import SegmentationResult
-    from ..pipeline.features import FeaturesSummary
     from ..pipeline.finetune import FinetuneResult
+    from ..pipeline.outputs import Outputs
     from ..pipeline.rankme import RankmeResult
 
 BAD_FRAMES = 3
@@ -29,7 +29,7 @@ def print_rankme(settings: RankmeSettings, result: "RankmeResult") -> int:
     return 0
 
 
-def print_features(settings: JobSettings, result: "FeaturesSummary") -> int:
+def print_features(settings: JobSettings, result: "Outputs[Any, Any]") -> int:
     """Print what was written; bad files make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad else 0
