@@ -157,6 +157,38 @@ def test_bfloat16_autocast_rounds_products_and_sums_once(voxels: tuple[Tensor, T
     assert first < 2**-8
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_two_threads_give_the_same_bits_every_time(half: bool):
+    """Rows are added up by voxel and by group. One thread's sums are made in another order: close,
+    not equal."""
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.cartesian_prod(torch.arange(2), *(torch.arange(12),) * 3).int()
+    coords = grid[torch.randperm(len(grid), generator=generator)[:1500]]
+    features = torch.randn(1500, 40, generator=generator)
+    layers = [
+        SubmanifoldConv(40, 128, 3, "k"),
+        SubmanifoldConv(128, 128, 3, "k"),
+        DownConv(128, 40, 2, "s"),
+        UpConv(40, 32, 2, "s"),
+    ]
+    weights = [layer.weight for layer in layers]
+
+    def run(threads: int) -> list[Tensor]:
+        torch.set_num_threads(threads)
+        x = sparse_tensor(features, coords, (12, 12, 12), 2, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            for layer in layers:
+                x = layer(x)
+        gradients = torch.autograd.grad(x.features.float().square().sum(), weights)
+        return [x.features.detach().float(), *gradients]
+
+    single, first, *others = (run(threads) for threads in (1, 2, 2, 2))
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    for a, b in zip(single, first, strict=True):
+        assert (a - b).norm() < (1e-2 if half else 1e-5) * a.norm()
+
+
 def test_bfloat16_gives_the_same_bits_twice(voxels: tuple[Tensor, Tensor]):
     features, coords = voxels
     conv = SubmanifoldConv(3, 40, 3, "k")
