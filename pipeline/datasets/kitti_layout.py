@@ -12,7 +12,7 @@ from ...cache.calibration_checks import intrinsics_fault, rigid_fault
 from ...cache.frame import Camera
 from ...errors import CleverError, FrameError
 from .sweep_files import sweep_names
-from .text_rows import decoded, number_row, square, text_lines
+from .text_rows import named_matrix, named_rows, number_row, square, text_lines
 
 PROJECTIONS = ("P2", "P_rect_02")
 """Names of the 3x4 projection of rectified camera 2; the first that is there."""
@@ -44,7 +44,7 @@ class Drive:
     @classmethod
     def open(cls, folder: Path) -> "Drive":
         """Read the tables of a sequence; their lines are looked at frame by frame."""
-        return cls(folder, _lines(folder / "times.txt"), _lines(folder / "poses.txt"))
+        return cls(folder, table_lines(folder / "times.txt"), table_lines(folder / "poses.txt"))
 
     def sweep(self, number: str) -> Path:
         """File of a sweep."""
@@ -70,13 +70,7 @@ class Drive:
         no pose."""
         if self.poses is None:
             return None
-        path = self.folder / "poses.txt"
-        pose = square(_row(frame, self.poses, path, number, 12).reshape(3, 4))
-        if fault := rigid_fault(pose):
-            raise FrameError(
-                frame, f"{path} line {int(number) + 1} {fault}; correct it or remove the file"
-            )
-        return pose
+        return pose_of(frame, self.poses, self.folder / "poses.txt", number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +124,23 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
             or a LiDAR that is not placed by a rotation and a translation.
     """
     try:
-        entries = _entries(path.read_bytes())
+        entries = named_rows(path.read_bytes())
     except OSError as error:
         raise FrameError(
             frame, f"cannot read calibration {path}: {error.strerror}; restore the file"
         ) from error
     try:
-        projection = _entry(entries, _first(entries, PROJECTIONS, "projection of camera 2"), 3, 4)
+        projection = named_matrix(
+            entries, _first(entries, PROJECTIONS, "projection of camera 2"), 3, 4
+        )
         if RECTIFIED in entries:
-            camera0_from_lidar = square(_entry(entries, RECTIFIED, 3, 4))
+            camera0_from_lidar = square(named_matrix(entries, RECTIFIED, 3, 4))
         else:
             name = _first(entries, (*UNRECTIFIED, RECTIFIED), "place of the LiDAR in camera 0")
             rotation = _first(entries, RECTIFICATIONS, f"rectification that {name} needs")
             rectified = np.eye(4)
-            rectified[:3, :3] = _entry(entries, rotation, 3, 3)
-            camera0_from_lidar = rectified @ square(_entry(entries, name, 3, 4))
+            rectified[:3, :3] = named_matrix(entries, rotation, 3, 3)
+            camera0_from_lidar = rectified @ square(named_matrix(entries, name, 3, 4))
         if fault := rigid_fault(camera0_from_lidar):
             raise ValueError(f"its transform from the LiDAR {fault}")
     except ValueError as error:
@@ -188,17 +184,16 @@ def sequence_folders(root: Path) -> dict[str, Path]:
 
 
 def frame_numbers(folder: Path) -> list[str]:
-    """Names of the sweeps of a sequence without their ending, in order of number, padded or not.
+    """Names of the sweeps in a folder without their ending, in order of number, padded or not.
 
     Raises:
         CleverError: no sweep, or a name that is no number.
     """
-    names = sweep_names(folder / "velodyne")
+    names = sweep_names(folder)
     for name in names:
         if not name.isdecimal():
             raise CleverError(
-                f"{folder / 'velodyne' / name}.bin: the name is no frame number; rename or remove "
-                "it"
+                f"{folder / name}.bin: the name is no frame number; rename or remove it"
             )
     return names
 
@@ -217,7 +212,19 @@ def image_size(frame: str, path: Path) -> tuple[int, int]:
         raise FrameError(frame, f"cannot read image {path}: {fault}; restore the file") from error
 
 
-def _lines(path: Path) -> tuple[str, ...] | None:
+def pose_of(frame: str, lines: Sequence[str], path: Path, number: str) -> NDArray[np.float64]:
+    """(4, 4) of the 3x4 pose in a frame's line of poses.txt; raises FrameError for a line that is
+    no pose."""
+    pose = square(_row(frame, lines, path, number, 12).reshape(3, 4))
+    if fault := rigid_fault(pose):
+        raise FrameError(
+            frame, f"{path} line {int(number) + 1} {fault}; correct it or remove the file"
+        )
+    return pose
+
+
+def table_lines(path: Path) -> tuple[str, ...] | None:
+    """Lines of a table; None where there is no file. Raises CleverError where it cannot be read."""
     if not path.exists():
         return None
     try:
@@ -243,33 +250,9 @@ def _row(
         ) from error
 
 
-def _entries(data: bytes) -> dict[str, list[str]]:
-    """What follows every name at the beginning of a line; comments after ``#`` are left out."""
-    entries: dict[str, list[str]] = {}
-    for line in decoded(data).splitlines():
-        content = line.partition("#")[0].strip()
-        name, colon, values = content.partition(":")
-        if not colon:
-            name, _, values = content.partition(" ")
-        entries.setdefault(name.strip(), []).append(values)
-    return entries
-
-
 def _first(entries: dict[str, list[str]], names: Sequence[str], meaning: str) -> str:
     """The first of `names` that is there; raises ValueError where none is."""
     for name in names:
         if name in entries:
             return name
     raise ValueError(f"it has no {' or '.join(sorted(names))}, the {meaning}")
-
-
-def _entry(
-    entries: dict[str, list[str]], name: str, rows: int, columns: int
-) -> NDArray[np.float64]:
-    """(rows, columns) of an entry; raises ValueError for one that is there twice or is none."""
-    if len(set(map(str.strip, entries[name]))) > 1:
-        raise ValueError(f"it has several {name}")
-    try:
-        return number_row(entries[name][0], rows * columns).reshape(rows, columns)
-    except ValueError as error:
-        raise ValueError(f"its {name} {error}") from None

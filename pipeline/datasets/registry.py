@@ -19,6 +19,8 @@ DATASETS = {
     "folder": "clever.pipeline.datasets.folder:FolderDataset",
     "semantickitti": "clever.pipeline.datasets.semantickitti:SemanticKittiDataset",
     "kitti": "clever.pipeline.datasets.kitti:KittiDataset",
+    "kitti360": "clever.pipeline.datasets.kitti360:Kitti360Dataset",
+    "rellis3d": "clever.pipeline.datasets.rellis3d:Rellis3dDataset",
     "daps3d": "clever.pipeline.datasets.daps3d:Daps3dDataset",
     "scribblekitti": "clever.pipeline.datasets.scribblekitti:ScribbleKittiDataset",
     "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",

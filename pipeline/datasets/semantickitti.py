@@ -68,7 +68,9 @@ class SemanticKittiDataset(SweepDataset):
         names = choose_sequences(self.name, list(folders), sequences, split, SPLITS, Path(root))
         self.drives = {name: Drive.open(folders[name]) for name in names}
         self.frame_ids: Sequence[str] = [
-            f"{name}/{number}" for name in names for number in frame_numbers(folders[name])
+            f"{name}/{number}"
+            for name in names
+            for number in frame_numbers(folders[name] / "velodyne")
         ]
         self.scenes: Sequence[str] = [frame_id.split("/")[0] for frame_id in self.frame_ids]
 

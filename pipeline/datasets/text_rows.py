@@ -50,6 +50,33 @@ def number_row(text: str, count: int) -> NDArray[np.float64]:
     return values
 
 
+def named_rows(data: bytes) -> dict[str, list[str]]:
+    """What follows every name at the beginning of a line; comments after ``#`` are left out."""
+    rows: dict[str, list[str]] = {}
+    for line in decoded(data).splitlines():
+        content = line.partition("#")[0].strip()
+        name, colon, values = content.partition(":")
+        if not colon:
+            name, _, values = content.partition(" ")
+        rows.setdefault(name.strip(), []).append(values)
+    return rows
+
+
+def named_matrix(
+    rows: dict[str, list[str]], name: str, height: int, width: int
+) -> NDArray[np.float64]:
+    """(height, width) of `named_rows`; raises ValueError for a name that is not there or is there
+    twice, or numbers that are none."""
+    if name not in rows:
+        raise ValueError(f"it has no {name}")
+    if len(set(map(str.strip, rows[name]))) > 1:
+        raise ValueError(f"it has several {name}")
+    try:
+        return number_row(rows[name][0], height * width).reshape(height, width)
+    except ValueError as error:
+        raise ValueError(f"its {name} {error}") from None
+
+
 def square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """(3, 4) to (4, 4)."""
     return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])

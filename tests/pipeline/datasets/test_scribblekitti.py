@@ -95,7 +95,6 @@ def test_semantickitti_without_scribbles_is_refused(root: Path) -> None:
         build_dataset("scribblekitti", root, split="half")
 
 
-@pytest.mark.slow
 def test_cache_and_probe(root: Path, tmp_path: Path) -> None:
     cache = tiny_cache("scribblekitti", root, tmp_path / "x.zarr", split="train")
     assert list(cache.ids) == ["00/000000", "00/000001"]

@@ -131,7 +131,6 @@ def test_another_folder_is_one_line(tmp_path: Path) -> None:
         one_line(error)
 
 
-@pytest.mark.slow
 def test_a_probe_needs_no_cameras_and_a_teacher_does(root: Path, tmp_path: Path) -> None:
     result = tiny_probe("semanticstf", root, tmp_path / "run")
     assert (result.frames, result.mean) == (3, "present")
