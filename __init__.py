@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .pipeline.features import features
     from .pipeline.finetune import finetune
     from .pipeline.import_weights import import_weights
+    from .pipeline.predict import predict
     from .pipeline.pretrain import pretrain
     from .pipeline.rankme import rankme
     from .pipeline.repair import repair
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .pipeline.settings.finetune import FinetuneSettings
     from .pipeline.settings.import_weights import ImportWeightsSettings
     from .pipeline.settings.make_drives import MakeDrivesSettings
+    from .pipeline.settings.predict import PredictSettings
     from .pipeline.settings.pretrain import PretrainSettings
     from .pipeline.settings.rankme import RankmeSettings
     from .pipeline.verify import verify
@@ -81,6 +83,7 @@ __all__ = [
     "ImportWeightsSettings",
     "MakeDrivesSettings",
     "PointBatch",
+    "PredictSettings",
     "PretrainSettings",
     "RankmeSettings",
     "RepairSettings",
@@ -95,6 +98,7 @@ __all__ = [
     "load_segmenter",
     "load_student",
     "make_drives",
+    "predict",
     "pretrain",
     "rankme",
     "repair",
@@ -114,6 +118,7 @@ _HOMES = {
     "pipeline.features": ("features",),
     "pipeline.finetune": ("finetune",),
     "pipeline.import_weights": ("import_weights",),
+    "pipeline.predict": ("predict",),
     "pipeline.pretrain": ("pretrain",),
     "pipeline.rankme": ("rankme",),
     "pipeline.repair": ("repair",),
@@ -126,6 +131,7 @@ _HOMES = {
     "pipeline.settings.finetune": ("FinetuneSettings",),
     "pipeline.settings.import_weights": ("ImportWeightsSettings",),
     "pipeline.settings.make_drives": ("MakeDrivesSettings",),
+    "pipeline.settings.predict": ("PredictSettings",),
     "pipeline.settings.pretrain": ("PretrainSettings",),
     "pipeline.settings.rankme": ("RankmeSettings",),
     "pipeline.verify": ("verify",),

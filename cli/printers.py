@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.outputs import Outputs
+    from ..pipeline.predict import Predictions
     from ..pipeline.rankme import RankmeResult
 
 BAD_FRAMES = 3
@@ -33,6 +34,12 @@ def print_features(settings: JobSettings, result: "Outputs[Any, Any]") -> int:
     """Print what was written; bad files make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad else 0
+
+
+def print_predictions(settings: JobSettings, result: "Predictions") -> int:
+    """Print what was labelled; bad inputs make another exit code."""
+    plain(settings, result)
+    return BAD_FRAMES if result.outputs.bad else 0
 
 
 def print_evaluation(settings: JobSettings, result: "SegmentationResult") -> int:

@@ -198,6 +198,19 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.evaluate:evaluate",
         "cli.printers:print_evaluation",
     ),
+    "predict": Verb(
+        """Label every point of bare LiDAR files, or of a dataset's split, with a fine-tuned
+        student.
+
+        Writes .label, .npy or PLY with colours, each with the confidence, or --submission for a
+        benchmark. Files as clever features takes them; without any, the frames of --data-root.
+        Stopped at any time, the same command goes on. Exit code 3: finished, but some inputs were
+        bad and were skipped.""",
+        "pipeline.settings.predict:PredictSettings",
+        "pipeline.predict:predict",
+        "cli.printers:print_predictions",
+        ("points",),
+    ),
     "rankme": Verb(
         """Measure a student without labels: RankMe and matrix rank of its features.
 

@@ -5,6 +5,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import CleverError
 from ..files import atomic_write
 
@@ -17,7 +20,7 @@ class Source:
     """A file as it was when an output was made of it.
 
     Attributes:
-        path: as it was given.
+        path: as it was given; of a dataset's frame its id.
         bytes: size.
         time: of its last change, nanoseconds.
         sha256: of its content.
@@ -44,6 +47,12 @@ class Source:
         digest = hashlib.sha256(content).hexdigest()
         return cls(str(path), status.st_size, status.st_mtime_ns, digest, weights)
 
+    @classmethod
+    def of_points(cls, frame: str, points: NDArray[np.float32], weights: str) -> "Source":
+        """A frame of a dataset, by its points as they were read."""
+        digest = hashlib.sha256(np.ascontiguousarray(points).data).hexdigest()
+        return cls(frame, points.nbytes, 0, digest, weights)
+
     def still(self, path: Path, weights: str) -> bool:
         """Whether `path` and the weights are what they were: by size and time, or by content where
         the time alone differs."""
@@ -59,7 +68,7 @@ class Sources:
     """The sources of a folder's outputs."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / SOURCES_FILE
+        self.folder, self.path = folder, folder / SOURCES_FILE
         self._by_output: dict[str, Source] = {}
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         *lines, torn = text.split("\n")
@@ -80,11 +89,19 @@ class Sources:
 
     def current(self, output: Path, source: Path, weights: str) -> bool:
         """Whether `output` is there and what it was made of has not changed."""
-        record = self._by_output.get(output.name)
+        record = self._by_output.get(self._name(output))
         return record is not None and output.exists() and record.still(source, weights)
+
+    def holds(self, output: Path, source: Source) -> bool:
+        """Whether `output` is there and was made of just that."""
+        return self._by_output.get(self._name(output)) == source and output.exists()
 
     def note(self, output: Path, source: Source) -> None:
         """Add what an output was made of."""
-        self._by_output[output.name] = source
+        name = self._name(output)
+        self._by_output[name] = source
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"output": output.name, **asdict(source)}) + "\n")
+            file.write(json.dumps({"output": name, **asdict(source)}) + "\n")
+
+    def _name(self, output: Path) -> str:
+        return output.relative_to(self.folder).as_posix()

@@ -54,6 +54,15 @@ def class_mean(dataset: LidarDataset) -> ClassMean:
     return getattr(dataset, "class_mean", "present")
 
 
+def label_ids(
+    dataset: LidarDataset | type[LidarDataset], class_names: Sequence[str]
+) -> Sequence[int]:
+    """Id of every class in the label files that its benchmark reads, 0 being no class: the class
+    attribute `label_ids` of `dataset`, or 1 to K where it has none."""
+    ids = getattr(dataset, "label_ids", ())
+    return ids if len(ids) == len(class_names) else range(1, len(class_names) + 1)
+
+
 def positions(dataset: LidarDataset) -> dict[str, int]:
     """Position of every frame in `dataset` by its id."""
     return {frame: position for position, frame in enumerate(dataset.frame_ids)}

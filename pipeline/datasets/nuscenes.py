@@ -1,5 +1,6 @@
 """nuScenes, and generated drives, which share its schema."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..settings.choices import ClassMean
 from .intensity import scale_option
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
+from .submission import Submission
 from .sweep_files import class_table, count_points, read_labels, read_sweep
 
 CAMERAS = (
@@ -43,6 +45,12 @@ _RAW_IDS = {
 CLASSES = tuple(_RAW_IDS)
 _TABLE = class_table(_RAW_IDS.values(), ignored=range(32))
 _COLUMNS = 5
+SUBMISSION_INPUTS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
+"""What a submission.json has to say of a method's inputs."""
+SUBMISSION_NOTE = (
+    "submission.json says that the input is LiDAR alone (`use_external` is false); the challenge "
+    "may want to be told of a teacher that was trained on other images"
+)
 
 
 class NuScenesDataset:
@@ -100,6 +108,7 @@ class NuScenesDataset:
         folder = _table_folder(self._root, version or find_version(self._root))
         tables = NuScenesTables(folder, self.cameras)
         self._keyframes = tables.keyframes(scene_splits(folder, tables.scene_names(), split))
+        self._split_prefix = "mini_" if folder.name.endswith("mini") else ""
         self._labels_fault = tables.labels_fault
         self.frame_ids: Sequence[str] = [keyframe.token for keyframe in self._keyframes]
         self.scenes: Sequence[str] = [keyframe.scene for keyframe in self._keyframes]
@@ -137,6 +146,25 @@ class NuScenesDataset:
             )
         count = count_points(keyframe.token, sweep, _COLUMNS)
         return read_labels(keyframe.token, self._root / keyframe.labels, "u1", _TABLE, count)
+
+    def submission(self) -> Submission:
+        """As nuscenes-devkit takes it: ``lidarseg/SPLIT/TOKEN_lidarseg.bin``, uint8 1 to 16, and
+        ``SPLIT/submission.json``; of v1.0-mini the splits are called ``mini_train`` and
+        ``mini_val``.
+
+        Raises:
+            CleverError: a keyframe of no split, or without a record of its sweep.
+        """
+        files = []
+        for keyframe in self._keyframes:
+            if keyframe.sweep_fault or not keyframe.split:
+                reason = keyframe.sweep_fault or "its scene is in no official split"
+                raise CleverError(f"no submission: keyframe {keyframe.token}: {reason}")
+            split = f"{self._split_prefix}{keyframe.split}"
+            files.append(Path("lidarseg", split, f"{keyframe.sweep_token}_lidarseg.bin"))
+        meta = {"meta": dict.fromkeys(SUBMISSION_INPUTS, False) | {"use_lidar": True}}
+        extra = {Path(file.parts[1], "submission.json"): json.dumps(meta) for file in files}
+        return Submission(tuple(files), "u1", extra, SUBMISSION_NOTE)
 
     def _sweep(self, index: int) -> Path:
         keyframe = self._keyframes[index]

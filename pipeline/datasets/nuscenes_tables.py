@@ -30,6 +30,7 @@ class Keyframe:
         split: the split that the scene belongs to; empty for none.
         timestamp: of the sweep, microseconds.
         sweep, images: files.
+        sweep_token: of the sweep's record in sample_data.
         labels: file of point labels; None where there is none.
         sizes: width and height of every image in pixels.
         intrinsics: (M, 3, 3) float64, pixels.
@@ -50,6 +51,7 @@ class Keyframe:
     intrinsics: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3, 3)))
     camera_from_lidar: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4, 4)))
     global_from_lidar: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    sweep_token: str = ""
     sweep_fault: str = ""
     fault: str = ""
 
@@ -226,7 +228,16 @@ class NuScenesTables:
                 cameras.append(self._global_from_sensor(image, channel))
         except (_RecordError, KeyError, TypeError, ValueError) as error:
             fault = self._fault(error, channel)
-            return Keyframe(token, scene, split, timestamp, sweep, labels=labels, fault=fault)
+            return Keyframe(
+                token,
+                scene,
+                split,
+                timestamp,
+                sweep,
+                labels=labels,
+                sweep_token=str(lidar["token"]),
+                fault=fault,
+            )
         count = len(self.cameras)
         return Keyframe(
             token,
@@ -240,6 +251,7 @@ class NuScenesTables:
             np.array(intrinsics).reshape(count, 3, 3),
             np.linalg.inv(np.reshape(cameras, (count, 4, 4))) @ global_from_lidar,
             global_from_lidar,
+            sweep_token=str(lidar["token"]),
         )
 
     def _fault(self, error: Exception, channel: str) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from ...cache.frame import Frame
 from .intensity import scale_option
 from .kitti_layout import Drive, camera_2, frame_numbers, sequence_folders
-from .semantickitti_classes import CLASSES, TABLE
+from .semantickitti_classes import CLASSES, LABEL_IDS, TABLE
 from .sequences import choose_sequences, split_of
+from .submission import Submission
 from .sweep_dataset import SweepDataset
 
 SPLITS = {
@@ -54,6 +55,7 @@ class SemanticKittiDataset(SweepDataset):
     name: str = "semantickitti"
     cameras: tuple[str, ...] = ("image_2",)
     class_names: tuple[str, ...] = CLASSES
+    label_ids: tuple[int, ...] = LABEL_IDS
     table = TABLE
 
     def __init__(
@@ -103,6 +105,17 @@ class SemanticKittiDataset(SweepDataset):
 
     def split_of(self, index: int) -> str:
         return split_of(self.scenes[index], SPLITS)
+
+    def submission(self) -> Submission:
+        """As semantic-kitti-api takes it: ``sequences/XX/predictions/NNNNNN.label``, raw ids."""
+        names = (frame_id.split("/") for frame_id in self.frame_ids)
+        return Submission(
+            tuple(
+                Path("sequences", scene.zfill(2), "predictions", f"{number}.label")
+                for scene, number in names
+            ),
+            "<u4",
+        )
 
     def _locate(self, index: int) -> tuple[Drive, str]:
         scene, number = self.frame_ids[index].split("/")

@@ -26,6 +26,8 @@ RAW_IDS = {
 }
 """Raw ids of each class; moving objects (252-259) join their class, lane markings (60) the road."""
 CLASSES = tuple(RAW_IDS)
+LABEL_IDS = (10, 11, 15, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 70, 71, 72, 80, 81)
+"""Raw id that stands for each class in predictions (semantic-kitti-api's ``learning_map_inv``)."""
 UNLABELLED = (0, 1, 52, 99)
 """Raw ids of unlabelled, outlier, other-structure and other-object."""
 TABLE = class_table(RAW_IDS.values(), UNLABELLED)

@@ -134,7 +134,7 @@ def test_version_overview_and_nothing_at_all() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("clever pre", {"pretrain"}),
+        ("clever pre", {"predict", "pretrain"}),
         ("clever pretrain --he", {"--head", "--head-layers", "--head-hidden", "--help"}),
         ("clever pretrain --head ml", {"mlp"}),
         ("clever cache dr", {"drop-teacher"}),

@@ -1,0 +1,321 @@
+"""Label point files, or the frames of a dataset, with a fine-tuned segmenter."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CleverError, FrameError
+from ..files import atomic_write
+from ..student.segmenter import NO_LABEL, TrainedSegmenter, load_segmenter, segmenter_digest
+from .datasets import LidarDataset, open_dataset
+from .datasets.base import label_ids, positions
+from .datasets.intensity import dark_sweeps
+from .datasets.registry import dataset_class
+from .datasets.submission import submission_of
+from .device import choose_device
+from .label_files import NO_ID, WRITERS, LabelledPoints, label_bytes
+from .outputs import Outputs, make_each, open_folder, output_of_each, read_file
+from .runs import notice, warn_unfinished
+from .settings.dataset import HeldOutPart
+from .settings.point_files import PointFiles
+from .settings.predict import PredictSettings
+from .sources import Source, Sources
+
+CLASSES_FILE = "classes.json"
+"""In a folder of labels: what its numbers mean."""
+FREE = frozenset({"points", "limit"})
+"""Settings that say which inputs: another run in the same folder may have others."""
+
+
+SUBMISSION = "submission"
+"""In the folder of a submission: what is handed in."""
+Write = Callable[[Path, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]], None]
+"""Writes points (N, 4), labels and confidence to a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """One output."""
+
+    source: str
+    out: Path
+    points: int
+    unlabelled: int
+    """Points without a prediction."""
+    words: str = ""
+    """What was read as what, and how intensity was scaled; empty for a dataset's frame."""
+
+    def __str__(self) -> str:
+        read = f"{self.points} points{self.words and f', {self.words}'}"
+        lost = f", {self.unlabelled} without a label" if self.unlabelled else ""
+        return f"{self.source}: {read} -> {self.out}{lost}"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What `clever predict` did.
+
+    Attributes:
+        protocol: what was trained, and how it predicts.
+        unit: what the inputs are, in the plural.
+        device: where the network ran.
+        outputs: what was written; `Outputs.seconds` reads, predicts and writes it.
+        notes: what a user has to know beside it.
+    """
+
+    protocol: str
+    unit: str
+    device: str
+    outputs: Outputs[Path, LabelFile] | Outputs[str, LabelFile]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Outputs a second, reading and writing included; NaN where none was written."""
+        files, seconds = len(self.outputs.files), self.outputs.seconds
+        return files / seconds if files and seconds else float("nan")
+
+    def __str__(self) -> str:
+        files = self.outputs.files
+        lines = [self.protocol, *(str(file) for file in files if file.words)]
+        if files:
+            points = sum(file.points for file in files)
+            lines.append(
+                f"{len(files)} {self.unit}, {points} points, {self.rate:.2f} {self.unit}/s on "
+                f"{self.device}, reading and writing included"
+            )
+        return "\n".join([*lines, *self.outputs.notes(), *self.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """A trained segmenter under the settings of a job.
+
+    Attributes:
+        ids: id of every class in ``.label`` files.
+        digest: of the weights.
+    """
+
+    trained: TrainedSegmenter
+    settings: PredictSettings
+    ids: Sequence[int]
+    digest: str
+
+    def labels(self, points: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Label and confidence of every point; raises as `TrainedSegmenter`."""
+        return self.trained(points, self.settings.tta)
+
+    def write(
+        self,
+        out: Path,
+        xyz: NDArray[Any],
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+    ) -> None:
+        """Write the output of a cloud in the format of its ending."""
+        names = self.trained.training.class_names
+        cloud = LabelledPoints(xyz, labels, confidence, names, self.ids)
+        WRITERS[out.suffix.lower().removeprefix(".")](out, cloud)
+
+    def open_folder(self) -> Sources:
+        """The folder of the outputs, with a file that says what their numbers mean; raises as
+        `outputs.open_folder`."""
+        settings, training = self.settings, self.trained.training
+        sources = open_folder(settings.out, settings, FREE)
+        by_id = (settings.output_format or next(iter(WRITERS))) == "label"
+        numbers = self.ids if by_id else range(len(training.class_names))
+        content = {
+            "protocol": training.line(settings.tta),
+            "classes": dict(zip(map(str, numbers), training.class_names, strict=True)),
+            "no prediction": NO_ID if by_id else NO_LABEL,
+        }
+        atomic_write(settings.out / CLASSES_FILE, json.dumps(content, indent=2) + "\n")
+        return sources
+
+    def summary(
+        self,
+        outputs: Outputs[Path, LabelFile] | Outputs[str, LabelFile],
+        unit: str,
+        notes: Sequence[str] = (),
+    ) -> Predictions:
+        """What is told of the outputs."""
+        device = next(self.trained.segmenter.parameters()).device.type
+        line = self.trained.training.line(self.settings.tta)
+        return Predictions(line, unit, device, outputs, list(notes))
+
+
+def predict(settings: PredictSettings) -> Predictions:
+    """Label every point of the files, or of the dataset's frames where none are given.
+
+    A folder holds the outputs of one set of settings. There an output whose points and weights have
+    not changed stays, so that the same command goes on where it was stopped; an input that cannot
+    be used is reported and left out.
+
+    Raises:
+        CleverError: settings that contradict each other, no checkpoint, an output that exists or
+            belongs to other settings, a dataset without a format of submissions, or no usable
+            input.
+    """
+    _check(settings)
+    warn_unfinished(settings.checkpoint)
+    segmenter, training = load_segmenter(settings.checkpoint)
+    device = choose_device(settings.device)
+    labeller = Labeller(
+        TrainedSegmenter(segmenter.to(device), training),
+        settings,
+        _ids(training.dataset, training.class_names),
+        segmenter_digest(settings.checkpoint),
+    )
+    return _label_files(labeller) if settings.points else _label_frames(labeller)
+
+
+def _check(settings: PredictSettings) -> None:
+    """Refuse settings that mean nothing beside the others."""
+    if settings.points:
+        others, told = HeldOutPart, "`points` names files"
+        own = {"dataset", "limit", "submission"}
+        free = {"data_root"}
+    else:
+        others, told, own, free = PointFiles, "a dataset's frames are labelled", set(), {"points"}
+        if settings.data_root is None:
+            raise CleverError(
+                "nothing to label: name files in `points`, or a dataset with `data_root`"
+            )
+        if settings.submission and settings.output_format:
+            raise CleverError("a submission has its own format; leave `output_format` out")
+    for name in (own | others.model_fields.keys()) - free:
+        if getattr(settings, name) != PredictSettings.model_fields[name].default:
+            raise CleverError(f"{told}; leave `{name}` out")
+
+
+def _ids(dataset: str, class_names: Sequence[str]) -> Sequence[int]:
+    """Ids in ``.label`` files of the classes of a training dataset; 1 to K where it is not
+    installed here."""
+    try:
+        return label_ids(dataset_class(dataset), class_names)
+    except CleverError:
+        return range(1, len(class_names) + 1)
+
+
+def _label_files(labeller: Labeller) -> Predictions:
+    """Label bare files."""
+    settings = labeller.settings
+    targets = output_of_each(settings.points, settings.out, tuple(WRITERS), settings.output_format)
+    sources = None if settings.out in targets.values() else labeller.open_folder()
+
+    def make(path: Path) -> LabelFile | None:
+        out = targets[path]
+        if sources is not None and sources.current(out, path, labeller.digest):
+            return None
+        read_from = Source.of(path, labeller.digest)
+        file = read_file(path, settings, "they get no label")
+        try:
+            labels, confidence = labeller.labels(file.points)
+        except CleverError as error:
+            raise CleverError(f"{path}: {error}") from error
+        labeller.write(out, file.cloud.xyz, labels, confidence)
+        if sources is not None:
+            sources.note(out, read_from)
+        return LabelFile(str(path), out, len(labels), int((labels == NO_LABEL).sum()), file.words)
+
+    return labeller.summary(make_each("predict", "files", list(targets), make), "files")
+
+
+def _label_frames(labeller: Labeller) -> Predictions:
+    """Label frames of a dataset."""
+    settings, training = labeller.settings, labeller.trained.training
+    name = settings.dataset or training.dataset
+    version = settings.version or (training.version if name == training.dataset else None)
+    dataset = open_dataset(settings.decided(version=version), name)
+    numbers = dict(list(positions(dataset).items())[: settings.limit])
+    if doubtful := dark_sweeps(dataset, list(numbers.values())):
+        notice(doubtful)
+    if settings.submission:
+        return _submit(labeller, dataset, numbers)
+    sources = labeller.open_folder()
+
+    def write(
+        out: Path,
+        points: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+    ) -> None:
+        labeller.write(out, points[:, :3], labels, confidence)
+
+    ending = settings.output_format or next(iter(WRITERS))
+    targets = {frame: settings.out / _file(frame, ending) for frame in numbers}
+    outputs = _label_each(labeller, dataset, numbers, targets, sources, write)
+    return labeller.summary(outputs, "frames")
+
+
+def _submit(labeller: Labeller, dataset: LidarDataset, numbers: Mapping[str, int]) -> Predictions:
+    """Label frames as the benchmark of their dataset wants it."""
+    training, settings = labeller.trained.training, labeller.settings
+    if tuple(dataset.class_names) != training.class_names:
+        raise CleverError(
+            f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of "
+            f"{dataset.name}; its benchmark cannot be handed these"
+        )
+    submission, ids = submission_of(dataset), label_ids(dataset, dataset.class_names)
+    sources, root = open_folder(settings.out, settings, FREE), settings.out / SUBMISSION
+    for path, text in submission.extra.items():
+        atomic_write(root / path, text)
+
+    def write(
+        out: Path,
+        _: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        __: NDArray[np.float32],
+    ) -> None:
+        atomic_write(out, label_bytes(labels, ids, submission.dtype))
+
+    targets = {frame: root / submission.files[number] for frame, number in numbers.items()}
+    outputs = _label_each(labeller, dataset, numbers, targets, sources, write)
+    lacking = sum(not (root / file).exists() for file in submission.files)
+    notes = [f"hand in the contents of {root}", *([submission.note] if submission.note else [])]
+    if lacking:
+        notes.append(f"{lacking} of {len(dataset)} frames are lacking; a benchmark refuses that")
+    return labeller.summary(outputs, "frames", notes)
+
+
+def _label_each(
+    labeller: Labeller,
+    dataset: LidarDataset,
+    numbers: Mapping[str, int],
+    targets: Mapping[str, Path],
+    sources: Sources,
+    write: Write,
+) -> Outputs[str, LabelFile]:
+    """Label the frames at `numbers`, positions by id, and write each to its target."""
+
+    def make(frame: str) -> LabelFile | None:
+        out, points = targets[frame], dataset.points(numbers[frame])
+        source = Source.of_points(frame, points, labeller.digest)
+        if sources.holds(out, source):
+            return None
+        try:
+            labels, confidence = labeller.labels(points)
+        except CleverError as error:
+            raise FrameError(frame, str(error)) from error
+        write(out, points, labels, confidence)
+        sources.note(out, source)
+        return LabelFile(frame, out, len(labels), int((labels == NO_LABEL).sum()))
+
+    return make_each("predict", "frames", list(numbers), make)
+
+
+def _file(frame: str, ending: str) -> PurePosixPath:
+    """Where the output of a frame lies in the folder of the outputs.
+
+    Raises:
+        CleverError: the id of the frame is no path below it.
+    """
+    path = PurePosixPath(f"{frame}.{ending}")
+    if path.is_absolute() or ".." in path.parts:
+        raise CleverError(f"the frame id {frame} cannot name a file; correct the dataset")
+    return path

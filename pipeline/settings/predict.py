@@ -1,0 +1,49 @@
+"""Settings of `clever predict`."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from .base import Groups
+from .dataset import DatasetName, HeldOutPart
+from .fields import Device
+from .point_files import PointFiles
+
+
+class PredictSettings(PointFiles, HeldOutPart):
+    """Settings of `clever predict`."""
+
+    groups: ClassVar[Groups] = {
+        "Network": ("checkpoint", "tta"),
+        "Input": (),
+        "Or a dataset": (
+            "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
+            "limit",
+        ),
+        "Output": ("out", "output_format", "submission"),
+        "Run": ("device",),
+    }  # fmt: skip
+
+    checkpoint: Path
+    """Folder of a fine-tuning run."""
+    tta: bool = False
+    """Test-time augmentation as in Pointcept: the mean of ten passes, five scales from 0.9 to 1.1,
+    as is and mirrored; ten times as slow."""
+    dataset: DatasetName | None = None
+    """Kind of dataset, where no files are given; default: the fine-tuning run's."""
+    version: str | None = None
+    """Release, for datasets that have several; default: the fine-tuning run's."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N frames only."""
+    out: Path
+    """FILE.label, FILE.npy or FILE.ply for one file; else a folder, one output for every input."""
+    output_format: Literal["label", "npy", "ply"] | None = None
+    """label: SemanticKITTI's uint32 ids, with FILE.confidence.npy; npy: label and confidence, one
+    record a point; ply: points with colour, label and confidence; default: the ending of --out,
+    else label."""
+    submission: bool = False
+    """Write a dataset's split as its benchmark wants it handed in: SemanticKITTI's
+    sequences/XX/predictions, or nuScenes' lidarseg folder with its submission.json."""
+    device: Device = "auto"
+    """Where the network runs."""

@@ -1,0 +1,334 @@
+"""`clever predict`: every point's label in every format, resumed, and as benchmarks want it."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from nuscenes import NuScenes
+from nuscenes.eval.lidarseg.evaluate import LidarSegEval
+from nuscenes.eval.lidarseg.validate_submission import validate_submission
+from plyfile import PlyData, PlyElement
+from typer.testing import CliRunner
+
+from clever.cli.main import build_app
+from clever.errors import CleverError
+from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
+from clever.pipeline.evaluate import evaluate
+from clever.pipeline.pictures.class_colours import class_colours
+from clever.pipeline.predict import predict
+from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.predict import PredictSettings
+from clever.student.registry import build_student
+from clever.student.segmentation import LinearProbe
+from clever.student.segmenter import Segmenter, Training, load_segmenter
+from clever.student.tta import tta_words
+
+KITTI_IDS = (10, 11, 15, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 70, 71, 72, 80, 81)
+"""Published raw ids of classes 1 to 19 (semantic-kitti-api, learning_map_inv)."""
+Cloud = NDArray[np.float32]
+
+
+def save_segmenter(folder: Path, dataset: Any, seed: int = 0) -> Path:
+    """An untrained segmenter whose labels vary."""
+    torch.manual_seed(seed)
+    student = build_student("minkunet-tiny", 0.5)
+    training = Training(
+        dataset=dataset.name,
+        version=None,
+        class_names=dataset.class_names,
+        batch_norm=False,
+        head="linear probe",
+        initialisation="random initialisation",
+        frames="train 00 (3 scans)",
+        scenes=("00",),
+        details="50 epochs",
+    )
+    probe = LinearProbe(student.out_channels, len(dataset.class_names))
+    with torch.no_grad():
+        probe.linear.weight *= 1000
+    Segmenter(student, probe).save(folder, training)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_segmenter(tmp_path / "run", SemanticKittiDataset)
+
+
+@pytest.fixture
+def write_scan(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a KITTI scan of 250 points, the name being its seed."""
+
+    def write(name: str) -> Path:
+        rng = np.random.default_rng(list(name.encode()))
+        path = tmp_path / name
+        rng.uniform([-8, -8, -2, 0], [8, 8, 1, 1], (250, 4)).astype("<f4").tofile(path)
+        return path
+
+    return write
+
+
+def scan(path: Path) -> Cloud:
+    return np.fromfile(path, "<f4").reshape(-1, 4)
+
+
+def settings(**given: object) -> PredictSettings:
+    return PredictSettings.resolve(None, {"device": "cpu", **given})
+
+
+def test_every_format_holds_what_the_segmenter_says(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = write_scan("a.bin")
+    labels, confidence = load_segmenter(checkpoint)(scan(path))
+    assert len(set(labels.tolist())) > 3  # or the test shows little
+    base = {"points": [path], "checkpoint": checkpoint}
+    for ending in ("label", "npy", "ply"):
+        predict(settings(**base, out=tmp_path / f"out.{ending}"))
+    ids = np.fromfile(tmp_path / "out.label", "<u4")
+    assert ids.tolist() == [KITTI_IDS[label] for label in labels]
+    np.testing.assert_array_equal(np.load(tmp_path / "out.confidence.npy"), confidence)
+    records = np.load(tmp_path / "out.npy")
+    np.testing.assert_array_equal(records["label"], labels)
+    np.testing.assert_array_equal(records["confidence"], confidence)
+    ply = PlyData.read(tmp_path / "out.ply")
+    vertex = ply["vertex"]
+    for axis, column in zip("xyz", scan(path).T, strict=False):
+        np.testing.assert_array_equal(vertex[axis], column)
+    np.testing.assert_array_equal(vertex["label"], labels)
+    np.testing.assert_array_equal(vertex["confidence"], confidence)
+    colours = np.stack([vertex[name] for name in ("red", "green", "blue")], 1)
+    expected = class_colours(SemanticKittiDataset.class_names)[labels]
+    np.testing.assert_array_equal(colours, expected)
+    assert "label 0 car" in ply.comments
+    with pytest.raises(CleverError, match=r"out\.ply exists; remove it or choose another `out`"):
+        predict(settings(**base, out=tmp_path / "out.ply"))
+
+
+def test_points_without_return_keep_their_row(checkpoint: Path, tmp_path: Path) -> None:
+    rows = np.zeros(6, [("x", "<f8"), ("y", "<f8"), ("z", "<f8"), ("intensity", "u1")])
+    place = np.array([500_000.0, 5_000_000.0, 100.0])
+    points = np.random.default_rng(0).uniform(-5, 5, (6, 3)).round(3)
+    rows["x"], rows["y"], rows["z"] = (points + place).T
+    rows["intensity"] = [0, 50, 100, 150, 200, 250]
+    rows["x"][2] = np.nan
+    source = tmp_path / "in.ply"
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(source))
+    base = {"points": [source], "checkpoint": checkpoint, "origin": "500000,5000000,100"}
+    summary = predict(settings(**base, out=tmp_path / "out.ply"))
+    assert "6 points, PLY (binary), field intensity, intensity / 255 = 0 to 0.98" in str(summary)
+    assert str(summary).count("out.ply, 1 without a label") == 1
+    vertex = PlyData.read(tmp_path / "out.ply")["vertex"]
+    np.testing.assert_array_equal(vertex["x"], rows["x"])  # in the file's frame and numbers
+    assert vertex["x"].dtype == np.float64
+    assert (vertex["label"][2], vertex["red"][2]) == (255, 127)
+    assert np.isnan(vertex["confidence"][2])
+    predict(settings(**base, out=tmp_path / "out.label"))
+    ids = np.fromfile(tmp_path / "out.label", "<u4")
+    assert ids[2] == 0
+    assert set(np.delete(ids, 2).tolist()) <= set(KITTI_IDS)
+
+
+def test_a_folder_goes_on_and_a_bad_file_costs_no_other(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    paths = [write_scan(name) for name in ("a.bin", "b.bin")]
+    bad = tmp_path / "bad.bin"
+    bad.write_bytes(b"12345")
+    given = {"checkpoint": checkpoint, "out": tmp_path / "out"}
+    first = predict(settings(points=[paths[0], bad], **given)).outputs
+    assert [file.source for file in first.files] == [str(paths[0])]
+    assert [entry.id for entry in first.bad] == [str(bad)]
+    again = predict(settings(points=paths, **given)).outputs
+    assert ([file.source for file in again.files], again.current) == ([str(paths[1])], paths[:1])
+    for path in paths:
+        labels, _ = load_segmenter(checkpoint)(scan(path))
+        ids = np.fromfile(tmp_path / f"out/{path.stem}.label", "<u4")
+        assert ids.tolist() == [KITTI_IDS[label] for label in labels]
+    classes = json.loads((tmp_path / "out/classes.json").read_text())
+    assert classes["classes"]["10"] == "car"
+    assert (list(map(int, classes["classes"])), classes["no prediction"]) == ([*KITTI_IDS], 0)
+    # Another classifier on the same student: all are made anew.
+    segmenter, training = load_segmenter(checkpoint)
+    with torch.no_grad():
+        segmenter.classifier.linear.bias[4] += 1000
+    segmenter.save(checkpoint, training, with_student=False)
+    assert len(predict(settings(points=paths, **given)).outputs.files) == 2
+    assert set(np.fromfile(tmp_path / "out/a.label", "<u4").tolist()) == {20}
+    with pytest.raises(CleverError, match=r"other settings \(tta: False -> True\)"):
+        predict(settings(points=paths, **given, tta=True))
+    with pytest.raises(CleverError, match=r"bad\.bin has 5 bytes"):
+        predict(settings(points=[bad], **given))
+
+
+def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path) -> None:
+    """The training dataset's validation part by default, every frame in its scene's folder."""
+    given = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
+    given |= {"output_format": "npy", "tta": True}
+    one = predict(settings(**given, limit=1)).outputs
+    both = predict(settings(**given))
+    assert ([file.source for file in one.files], both.outputs.current) == (
+        ["08/000000"], ["08/000000"]
+    )  # fmt: skip
+    dataset = SemanticKittiDataset(kitti_root, split="val")
+    for index, frame in enumerate(dataset.frame_ids):
+        labels, confidence = load_segmenter(checkpoint)(dataset.points(index), tta=True)
+        records = np.load(tmp_path / f"out/{frame}.npy")
+        np.testing.assert_array_equal(records["label"], labels)
+        np.testing.assert_array_equal(records["confidence"], confidence)
+    classes = json.loads((tmp_path / "out/classes.json").read_text())
+    assert (classes["classes"]["18"], classes["no prediction"]) == ("traffic-sign", 255)
+    assert str(both).startswith("linear probe, semantickitti train 00 (3 scans), 50 epochs, random")
+    assert f"{tta_words(True)}, all points\n1 frames, 400 points, " in str(both)
+    assert both.rate == pytest.approx(1 / both.outputs.seconds)
+    sweeps = [kitti_root / f"sequences/08/velodyne/00000{number}.bin" for number in (0, 1)]
+    scan(sweeps[0])[::-1].copy().tofile(sweeps[0])  # as many points in another order
+    sweeps[1].write_bytes(b"1")
+    changed = predict(settings(**given)).outputs
+    assert [file.source for file in changed.files] == ["08/000000"]
+    assert [entry.reason[:23] for entry in changed.bad] == ["frame 08/000001: sweep "]
+    labels, _ = load_segmenter(checkpoint)(scan(sweeps[0]), tta=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out/08/000000.npy")["label"], labels)
+
+
+def test_labels_of_a_dataset_that_is_not_installed(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    segmenter, training = load_segmenter(checkpoint)
+    other = training.model_copy(update={"dataset": "no_such_module:Dataset"})
+    segmenter.save(tmp_path / "other", other)
+    path = write_scan("a.bin")
+    base = {"points": [path], "checkpoint": tmp_path / "other"}
+    predict(settings(**base, out=tmp_path / "out.label"))
+    labels, _ = load_segmenter(checkpoint)(scan(path))
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "out.label", "<u4"), labels + 1)
+
+
+def test_a_submission_to_semantickitti_reads_back_as_labels(
+    checkpoint: Path, write_kitti: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_kitti({"8": 2}, labels=False)
+    given = {"checkpoint": checkpoint, "data_root": root, "out": tmp_path / "out"}
+    summary = predict(settings(**given, submission=True))
+    folder = tmp_path / "out/submission"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+        "sequences/08/predictions/000000.label", "sequences/08/predictions/000001.label"
+    ]  # fmt: skip
+    assert f"hand in the contents of {folder}" in str(summary)
+    (folder / "sequences/08/predictions").rename(root / "sequences/8/labels")
+    dataset = SemanticKittiDataset(root, split="val")
+    for index in range(2):
+        labels, _ = load_segmenter(checkpoint)(dataset.points(index))
+        np.testing.assert_array_equal(dataset.labels(index), labels)
+    assert predict(settings(**given, submission=True)).outputs.current == []
+
+
+def link_samples(path: Path) -> None:
+    """Name the next keyframe of every keyframe, as the devkit wants it."""
+    samples = json.loads(path.read_text())
+    for one, other in pairwise(samples):
+        if one["scene_token"] == other["scene_token"]:
+            one["next"] = other["token"]
+    path.write_text(json.dumps(samples))
+
+
+def test_the_devkit_takes_a_submission_to_nuscenes_and_finds_our_miou(
+    write_nuscenes: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_nuscenes({"scene-0103": 2, "scene-0916": 1})
+    link_samples(root / "v1.0-mini/sample.json")
+    run = save_segmenter(tmp_path / "run", NuScenesDataset)
+    given = {"checkpoint": run, "data_root": root, "device": "cpu"}
+    summary = predict(settings(**given, out=tmp_path / "out", submission=True))
+    assert "`use_external` is false" in str(summary)
+    folder = tmp_path / "out/submission"
+    devkit = NuScenes("v1.0-mini", str(root), verbose=False)
+    validate_submission(devkit, str(folder), "mini_val")
+    official = LidarSegEval(devkit, str(folder), "mini_val").evaluate()
+    ours = evaluate(EvaluateSettings.resolve(None, given))
+    assert official["miou"] == pytest.approx(ours.miou)
+    assert ours.miou > 0
+
+
+def test_an_incomplete_submission_says_so(
+    checkpoint: Path, kitti_root: Path, tmp_path: Path
+) -> None:
+    given = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
+    given |= {"submission": True}
+    assert "1 of 2 frames are lacking" in str(predict(settings(**given, limit=1)))
+    (kitti_root / "sequences/08/velodyne/000001.bin").write_bytes(b"1")
+    summary = predict(settings(**given))
+    assert "skipped frame 08/000001: sweep" in str(summary)
+    assert "1 of 2 frames are lacking" in str(summary)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"points": ["a.bin"], "split": "test"}, "`points` names files; leave `split` out"),
+        ({"points": ["a.bin"], "dataset": "nuscenes"}, "leave `dataset` out"),
+        ({"points": ["a.bin"], "submission": True}, "leave `submission` out"),
+        ({"data_root": "/data", "origin": "0,0,1"}, "frames are labelled; leave `origin` out"),
+        (
+            {"data_root": "/data", "submission": True, "output_format": "npy"},
+            "has its own format; leave `output_format` out",
+        ),
+        ({}, "name files in `points`, or a dataset with `data_root`"),
+    ],
+)
+def test_contradictions_are_one_line(
+    changes: dict[str, Any], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLEVER_DATA_ROOT", raising=False)
+    with pytest.raises(CleverError, match=complaint):
+        predict(settings(checkpoint=tmp_path / "none", out=tmp_path / "out", **changes))
+
+
+def test_other_classes_are_no_submission(
+    checkpoint: Path, nuscenes_root: Path, tmp_path: Path
+) -> None:
+    given = {"checkpoint": checkpoint, "data_root": nuscenes_root, "dataset": "nuscenes"}
+    with pytest.raises(CleverError, match="trained for the classes of semantickitti, not of"):
+        predict(settings(**given, out=tmp_path / "out", submission=True))
+    labels = predict(settings(**given, out=tmp_path / "other")).outputs.files
+    assert [file.out.name for file in labels] == ["scene-0103-0.label", "scene-0103-1.label"]
+
+
+def test_the_command(checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path) -> None:
+    app, good, bad = build_app("predict"), write_scan("good.bin"), tmp_path / "bad.bin"
+    bad.write_bytes(b"12345")
+    base = ["--checkpoint", str(checkpoint), "--device", "cpu", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["predict", str(good), str(bad), *base])
+    assert done.exit_code == 3
+    assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1" in done.stdout
+    assert "no TTA, all points\n" in done.stdout
+    assert "1 files, 250 points, " in done.stdout
+    assert " files/s on cpu, reading and writing included" in done.stdout
+    assert f"skipped {bad} has 5 bytes" in done.stdout
+    wrong = CliRunner().invoke(app, ["predict", str(good), *base, "--submission"])
+    assert (wrong.exit_code, wrong.stderr) == (
+        2, "error: POINTS names files; leave --submission out\n"
+    )  # fmt: skip
+
+
+def test_real_scans(checkpoint: Path, shared_data: Path, tmp_path: Path) -> None:
+    """Every point of a validation scan, as a file and as a frame of its dataset."""
+    root = shared_data / "semantickitti"
+    path = root / "sequences/08/velodyne/000000.bin"
+    predict(settings(points=[path], checkpoint=checkpoint, out=tmp_path / "files"))
+    given = {"checkpoint": checkpoint, "data_root": root, "limit": 1}
+    predict(settings(**given, out=tmp_path / "frames"))
+    points = build_dataset("semantickitti", root, sequences=["08"]).points(0)
+    labels, confidence = load_segmenter(checkpoint)(points)
+    for place in ("files/000000", "frames/08/000000"):
+        ids = np.fromfile(tmp_path / f"{place}.label", "<u4")
+        assert ids.tolist() == [KITTI_IDS[label] for label in labels]
+        np.testing.assert_array_equal(np.load(tmp_path / f"{place}.confidence.npy"), confidence)
