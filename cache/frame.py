@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,15 @@ from .calibration_checks import camera_place_fault, intrinsics_fault, rigid_faul
 from .lens import Lens
 
 _REMEDY = "correct the dataset's calibration or poses, or leave the frame out"
+
+
+class EmbeddedImage(Protocol):
+    """An image inside another file, such as a row of a table: a reference that can be pickled, so
+    that whoever decodes the image opens the file. `str` names the file and the place in it."""
+
+    def open(self) -> BinaryIO:
+        """The encoded image (JPEG, PNG, ...); raises CleverError where it cannot be read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Camera:
 
     Attributes:
         name: channel name, e.g. ``CAM_FRONT``; the same in every frame of a store.
-        image: path of the image file; it is decoded only where the teacher runs.
+        image: the image file, or an image inside one; it is decoded only where the teacher runs.
         width, height: image size in pixels.
         intrinsics: (3, 3) float64, pixels; pixel centres lie at integer coordinates.
         camera_from_lidar: (4, 4) float64, rigid; maps LiDAR-frame points (metres, at the LiDAR's
@@ -45,7 +55,7 @@ class Camera:
     """
 
     name: str
-    image: Path
+    image: Path | EmbeddedImage
     width: int
     height: int
     intrinsics: NDArray[np.float64]

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import CleverError
 from .choices import Resize
+from .frame import EmbeddedImage
 
 SHALLOW_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats whose bits a channel can be told before decoding: Pillow reads all others as 8 bits."""
@@ -22,6 +23,9 @@ DEEP_LAYOUT = re.compile(r";(9|1\d|2\d|3\d)")
 """A decoder's pixel layout of more than 8 bits a channel, as in ``RGB;16B``."""
 ORIENTATION, UPRIGHT = 0x0112, 1
 """EXIF tag of how a picture is to be turned, and its value for a picture stored upright."""
+
+ImageSource = Path | str | EmbeddedImage
+"""What an image is decoded from."""
 
 _DECODER_ERRORS = (
     OSError,
@@ -35,44 +39,47 @@ _DECODER_ERRORS = (
 
 
 def load_image(
-    path: Path | str, width: int | None = None, height: int | None = None
+    source: ImageSource, width: int | None = None, height: int | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an image file to (H, W, 3) uint8 RGB; grey values are repeated, an alpha channel is
+    """Decode an image to (H, W, 3) uint8 RGB; grey values are repeated, an alpha channel is
     dropped.
 
     Args:
         width, height: the size that the calibration was made for, in pixels; None accepts any.
 
     Raises:
-        CleverError: the file is missing, damaged or no image, has more than 8 bits a channel, is
+        CleverError: the image is missing, damaged or no image, has more than 8 bits a channel, is
             to be turned by its EXIF orientation, or has another size.
     """
     try:
-        with Image.open(path) as image:
-            _refuse_deep(image, path)
-            _refuse_turned(image, path)
+        place = source if isinstance(source, Path | str) else source.open()
+        with Image.open(place) as image:
+            _refuse_deep(image, source)
+            _refuse_turned(image, source)
             pixels = np.array(
                 image if image.mode == "RGB" else image.convert("RGB")
             )  # converting copies
     except FileNotFoundError:
-        raise CleverError(f"image {path}: no such file; restore it or skip its frame") from None
+        raise CleverError(f"image {source}: no such file; restore it or skip its frame") from None
     except IsADirectoryError:
-        raise CleverError(f"image {path}: is a folder; restore the file") from None
+        raise CleverError(f"image {source}: is a folder; restore the file") from None
     except _DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "cannot identify an image format"
         raise CleverError(
-            f"image {path}: cannot be decoded ({reason}); restore it from the dataset"
+            f"image {source}: cannot be decoded ({reason}); restore it from the dataset"
         ) from error
     expected = (height or pixels.shape[0], width or pixels.shape[1])
     if pixels.shape[:2] != expected:
         raise CleverError(
-            f"image {path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but its calibration is for "
-            f"{expected[1]}x{expected[0]}; use the images that the calibration belongs to"
+            f"image {source}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but its calibration is "
+            f"for {expected[1]}x{expected[0]}; use the images that the calibration belongs to"
         )
     return pixels
 
 
-def _refuse_deep(image: Image.Image, path: Path | str) -> None:
+def _refuse_deep(image: Image.Image, source: ImageSource) -> None:
     """Raise CleverError for more than 8 bits a channel.
 
     Pillow opens 16-bit colour as 8 bits without a word; the layout that it hands to its decoder
@@ -81,7 +88,7 @@ def _refuse_deep(image: Image.Image, path: Path | str) -> None:
     remedy = "convert it to 8 bits a channel (PNG or JPEG) first"
     if image.format not in SHALLOW_FORMATS:
         raise CleverError(
-            f"image {path}: {image.format} does not tell its bits a channel; {remedy}"
+            f"image {source}: {image.format} does not tell its bits a channel; {remedy}"
         )
     deep = image.mode.startswith(("I", "F"))
     for _, _, _, arguments in image.tile if isinstance(image, ImageFile.ImageFile) else ():
@@ -91,15 +98,15 @@ def _refuse_deep(image: Image.Image, path: Path | str) -> None:
         # Its one detail is the brightest value.
         deep |= image.format == "PPM" and any(isinstance(x, int) and x > 255 for x in details)
     if deep:
-        raise CleverError(f"image {path}: has more than 8 bits a channel; {remedy}")
+        raise CleverError(f"image {source}: has more than 8 bits a channel; {remedy}")
 
 
-def _refuse_turned(image: Image.Image, path: Path | str) -> None:
+def _refuse_turned(image: Image.Image, source: ImageSource) -> None:
     """Raise CleverError for a picture that viewers turn: its pixels are not the calibration's."""
     orientation = image.getexif().get(ORIENTATION, UPRIGHT)
     if orientation != UPRIGHT:
         raise CleverError(
-            f"image {path}: its EXIF orientation is {orientation}, so it may be stored turned; "
+            f"image {source}: its EXIF orientation is {orientation}, so it may be stored turned; "
             "turn the pixels to how the calibration sees them (jpegtran, exiftran) or remove the "
             "tag where they are so already (exiftool -Orientation= FILE)"
         )

@@ -24,6 +24,7 @@ DATASETS = {
     "daps3d": "clever.pipeline.datasets.daps3d:Daps3dDataset",
     "scribblekitti": "clever.pipeline.datasets.scribblekitti:ScribbleKittiDataset",
     "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",
+    "waymo": "clever.pipeline.datasets.waymo:WaymoDataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
 ENTRY_POINTS = "clever.datasets"

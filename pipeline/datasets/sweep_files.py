@@ -53,9 +53,26 @@ def read_sweep(
         )
     points = np.frombuffer(data, "<f4").reshape(-1, columns)[:, :4].copy()
     limit = brightest if bounded else np.inf
-    if fault := _sweep_fault(points, limit):
-        if encoding := other_encoding(data, columns, limit):
-            fault = f"is {encoding}, not little-endian float32; convert the file"
+    if _sweep_fault(points, limit) and (encoding := other_encoding(data, columns, limit)):
+        raise FrameError(
+            frame, f"sweep {path} is {encoding}, not little-endian float32; convert the file"
+        )
+    return scaled_sweep(frame, path, points, brightest, bounded)
+
+
+def scaled_sweep(
+    frame: str, path: Path, points: NDArray[np.float32], brightest: float, bounded: bool = True
+) -> NDArray[np.float32]:
+    """Points (N, 4) float32 as they are stored, checked, with intensity scaled to [0, 1] in place.
+
+    Args:
+        frame, path, brightest, bounded: see `read_sweep`.
+
+    Raises:
+        FrameError: not finite, an intensity below 0 or, where bounded, above `brightest`, or a
+            cloud that `sweep_checks.sweep_fault` refuses.
+    """
+    if fault := _sweep_fault(points, brightest if bounded else np.inf):
         raise FrameError(frame, f"sweep {path} {fault}")
     points[:, 3] /= brightest
     if not bounded:

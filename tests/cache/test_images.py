@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,34 @@ def test_truncated_jpeg(
         load_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """An image in memory, as one inside another file is."""
+
+    data: bytes
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+    def __str__(self) -> str:
+        return "images.table, row 3"
+
+
+def test_images_inside_other_files(pixels: NDArray[np.uint8]) -> None:
+    source = Embedded(jpeg(pixels))
+    np.testing.assert_array_equal(
+        load_image(source, 80, 45), np.asarray(Image.open(io.BytesIO(source.data)))
+    )
+    with pytest.raises(CleverError, match=r"^image images\.table, row 3: 80x45 pixels, but"):
+        load_image(source, 80, 46)
+    with pytest.raises(CleverError) as caught:
+        load_image(Embedded(b"no picture"))
+    assert str(caught.value) == (
+        "image images.table, row 3: cannot be decoded (cannot identify an image format); restore "
+        "it from the dataset"
+    )
 
 
 def test_damaged_files_never_raise_anything_else(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
