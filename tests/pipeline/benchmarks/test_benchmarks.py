@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
 from clever.cache.choices import Codec
 from clever.cache.codec import Calibration, decode
+from clever.cache.images import load_image
 from clever.cache.projection import visible_pairs
 from clever.cache.store.local import forget_shards
 from clever.cache.teacher import load_teacher
@@ -209,7 +209,7 @@ def test_generated_and_repeated_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame.points, dataset.points(0))
     assert (np.diff(visible_pairs(frame).offsets) > 1000).all()
     for camera in frame.cameras:
-        assert Image.open(camera.image).size == (camera.width, camera.height)
+        assert load_image(camera.image).shape == (camera.height, camera.width, 3)
         assert np.linalg.det(camera.camera_from_lidar) == pytest.approx(1)
 
 

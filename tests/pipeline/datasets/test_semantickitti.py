@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clever.cache.images import load_image
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import IGNORE
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
@@ -453,8 +454,8 @@ def test_real_drive_and_real_labels(shared_data: Path) -> None:
     frames = [drive.frame(index) for index in (0, 38)]
     assert [frame.timestamp for frame in frames] == [0, 7_600_000]
     for frame in frames:
-        with Image.open(frame.cameras[0].image) as image:
-            assert image.size == (1242, 375) == (frame.cameras[0].width, frame.cameras[0].height)
+        assert load_image(frame.cameras[0].image).shape == (375, 1242, 3)
+        assert (frame.cameras[0].width, frame.cameras[0].height) == (1242, 375)
         assert 70_000 <= len(frame.points) <= 114_500
     train, val = SemanticKittiDataset(root), SemanticKittiDataset(root, split="val")
     assert (len(train), len(val)) == (21, 5)

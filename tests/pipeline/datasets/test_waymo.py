@@ -95,7 +95,8 @@ def expected_points(frame: Scripted) -> NDArray[np.float64]:
                 aim = matrix(0, -inclinations[i], azimuth, np.zeros(3))
                 point = LASER_POSES[laser] @ aim @ [distance, 0, 0, 1]
                 if laser == 1:
-                    measured = matrix(*frame.pixel_poses[i, j, :3], frame.pixel_poses[i, j, 3:])
+                    roll, pitch, yaw, *place = frame.pixel_poses[i, j].astype(float)
+                    measured = matrix(roll, pitch, yaw, np.array(place))
                     point = np.linalg.solve(frame.world_from_vehicle, measured @ point)
                 rows.append([*point[:3], np.tanh(intensity)])
     return np.array(rows)
@@ -322,11 +323,12 @@ def test_splits_segments_and_cameras(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             camera.camera_from_lidar, all_cameras[number].camera_from_lidar
         )
-    for words, line in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"split": "mini"}, "waymo has no split 'mini'; choose train, val, test or all"),
         ({"sequences": ["e"]}, "waymo has no scene e: .* holds a, b, c, d; choose"),
         ({"cameras": ["REAR"]}, "waymo has no camera REAR; choose `cameras` among FRONT,"),
-    ):
+    )
+    for words, line in wrong:
         with pytest.raises(CleverError, match=line):
             WaymoDataset(root, **words)
     with pytest.raises(CleverError, match=r"no scene of split 'train': .* holds no scene; restore"):

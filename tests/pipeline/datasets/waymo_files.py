@@ -80,7 +80,7 @@ def scripted_frame(rng: np.random.Generator, number: int, labelled: bool = True)
     poses[..., :3] = np.array([0.0, 0.01, 0.3 + 0.02 * number]) + 0.02 * share[:, None]
     poses[..., 3:] = np.array([200.0 + number, -50.0, 10.0]) + 0.5 * share[:, None]
     moved = {camera: vehicle @ pose([0.001, 0, 0], [0.1 * camera, 0, 0]) for camera in range(1, 6)}
-    segmentation = {
+    segmentation: dict[int, list[NDArray[Any] | None]] = {
         1: [
             np.stack([rng.integers(0, 9, SHAPES[1]), rng.integers(0, 23, SHAPES[1])], 2)
             for _ in range(2)
