@@ -25,6 +25,7 @@ DATASETS = {
     "scribblekitti": "clever.pipeline.datasets.scribblekitti:ScribbleKittiDataset",
     "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",
     "waymo": "clever.pipeline.datasets.waymo:WaymoDataset",
+    "argoverse2": "clever.pipeline.datasets.argoverse2:Argoverse2Dataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
 ENTRY_POINTS = "clever.datasets"
