@@ -12,7 +12,7 @@ from .arrow_tables import arrow, read_feather
 from .frame_errors import errors_of
 from .intensity import scale_option
 from .quaternions import pose_matrices
-from .scene_choice import choose_scenes
+from .sequences import choose_sequences, split_of
 from .sweep_files import scaled_sweep
 from .timing import PoseTrack, nearest
 
@@ -96,7 +96,9 @@ class Argoverse2Dataset:
             )
             for name in SPLITS
         }
-        self._splits = choose_scenes(self.name, self._root, logs, split, sequences)
+        names = [name for split_logs in logs.values() for name in split_logs]
+        names = choose_sequences(self.name, names, sequences, split, logs, self._root)
+        self._splits = {name: split_of(name, logs) for name in names}
         self._sweeps = [
             (log, time) for log in self._splits for time in _times(self._lidar(log), "feather")
         ]

@@ -7,6 +7,8 @@ from ...errors import CleverError
 
 Splits = Mapping[str, Sequence[str]]
 """Sequences of each split by its name."""
+LISTED = 30
+"""Sequences that an error names."""
 
 
 def same_number(name: str, names: Sequence[str]) -> list[str]:
@@ -42,7 +44,8 @@ def choose_sequences(
         CleverError: a sequence that is not there, or that several folders may be; an unknown split,
             or one without a folder.
     """
-    contents = f"{root} holds sequences {', '.join(folders)}"
+    more = f" and {len(folders) - LISTED} more" if len(folders) > LISTED else ""
+    contents = f"{root} holds sequences {', '.join(folders[:LISTED]) or 'of no name'}{more}"
     if sequences:
         return _by_name(folders, sequences, contents)
     if split == "all":

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame, ProjectedPoints
 from ...errors import CleverError, FrameError
-from .base import IGNORE
 from .frame_errors import errors_of
-from .scene_choice import choose_scenes
-from .sweep_files import label_table, scaled_sweep, training_labels
+from .sequences import choose_sequences, split_of
+from .sweep_files import class_table, scaled_sweep, training_labels
 from .waymo_range_images import points_of, returns
 from .waymo_tables import CAMERAS, LASERS, Segment
 
@@ -43,7 +42,7 @@ CLASSES = (
     "walkable",
     "sidewalk",
 )
-_TABLE = label_table({0: IGNORE} | {raw + 1: raw for raw in range(len(CLASSES))})
+_TABLE = class_table([(raw,) for raw in range(1, len(CLASSES) + 1)], ignored=(0,))
 _TOP = 1
 
 
@@ -123,7 +122,9 @@ class WaymoDataset:
             name: sorted(path.stem for path in folder.glob("lidar/*.parquet"))
             for name, folder in folders.items()
         }
-        self._splits = choose_scenes(self.name, Path(root), held, split, sequences)
+        names = [name for segments in held.values() for name in segments]
+        names = choose_sequences(self.name, names, sequences, split, held, Path(root))
+        self._splits = {name: split_of(name, held) for name in names}
         self._segments = {
             name: Segment(folders[official], name) for name, official in self._splits.items()
         }
@@ -229,9 +230,9 @@ class WaymoDataset:
                 raise FrameError(
                     frame_id, f"{path}, {LASERS[image.laser - 1]}: {error}; restore the files"
                 ) from error
-            intensity = np.tanh(image.values[returns(ranges)][:, 1].astype(np.float64))
-            parts.append(np.column_stack([xyz, intensity]))
-        return scaled_sweep(frame_id, path, np.concatenate(parts).astype(np.float32), 1.0)
+            parts.append(np.column_stack([xyz, image.values[returns(ranges)][:, 1].astype(float)]))
+        points = np.concatenate(parts).astype(np.float32)
+        return scaled_sweep(frame_id, path, points, 1.0, bounded=False)
 
     def _projections(self, index: int, images: list[_RangeImage]) -> NDArray[np.float64]:
         """(N, 6) camera, x, y, second camera, x, y of every point."""
