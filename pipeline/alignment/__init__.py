@@ -1,0 +1,1 @@
+"""How well LiDAR and camera images fit together: depth edges of the sweep on edges of the image."""

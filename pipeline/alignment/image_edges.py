@@ -1,0 +1,74 @@
+"""Edges of a camera image as two fields: how sharply brightness changes across and down."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, uniform_filter, zoom
+
+WIDTH = 960
+"""Pixels to which wider images are reduced."""
+FINEST, SPREAD = 1.0, 2.5
+"""Standard deviations in reduced pixels: of the smoothing before the derivative, and of the halo
+around an edge in which a point still counts as near it."""
+SURROUNDINGS = 25
+"""The strength of an edge is relative to the mean in a window of the width divided by this."""
+FLOOR = 0.3
+"""Root of grey values a pixel that is added to that mean: noise of an even wall is no edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEdges:
+    """Edge strength of an image, relative to its surroundings; the mean of a field is 1.
+
+    Attributes:
+        fields: (h, w, 2) float32: of edges crossed by going across, and by going down.
+        scale: pixels of the fields in one of the image.
+    """
+
+    fields: NDArray[np.float32]
+    scale: float
+
+    def at(
+        self, uv: NDArray[np.float64], direction: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(E,) float64 edge strength at pixels, 1 outside the image: as good as chance.
+
+        Args:
+            uv: (E, 2) continuous pixels of the image.
+            direction: (E, 2) unit vectors in the image, across the edge that is expected.
+        """
+        height, width, _ = self.fields.shape
+        # Pixel centres lie at integers in both; what cannot be a number is outside.
+        place = np.nan_to_num((uv + 0.5) * self.scale, nan=-1.0)
+        inside = ((place >= 0) & (place < (width, height))).all(1)
+        column, row = place[inside].astype(np.intp).T
+        values = np.ones(len(uv))
+        values[inside] = (self.fields[row, column] * direction[inside] ** 2).sum(1)
+        return values
+
+
+def image_edges(image: NDArray[np.uint8]) -> ImageEdges:
+    """Edges of an image (H, W, 3) uint8."""
+    grey = image.astype(np.float32).mean(2)
+    scale = min(1.0, WIDTH / grey.shape[1])
+    if scale < 1:
+        size = np.round(np.array(grey.shape) * scale)
+        smooth = gaussian_filter(grey, 0.5 / scale, truncate=2.0)
+        grey = zoom(smooth, size / grey.shape, order=1, grid_mode=True, mode="nearest")
+    across, down = (
+        gaussian_filter(grey, FINEST, order=order, truncate=3.0) for order in ((0, 1), (1, 0))
+    )
+    fields = np.stack([_relative(across), _relative(down)], 2)
+    return ImageEdges(fields, scale)
+
+
+def _relative(derivative: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Strength of the edges of a derivative (h, w) relative to their surroundings, mean 1."""
+    # The root: a strong edge shall not outweigh ten weak ones.
+    strength = gaussian_filter(np.sqrt(np.abs(derivative)), SPREAD, truncate=3.0)
+    window = max(3, 2 * derivative.shape[1] // SURROUNDINGS)
+    relative = strength / (uniform_filter(uniform_filter(strength, window), window) + FLOOR)
+    mean = float(relative.mean())
+    # An image without any edge says nothing: 1 everywhere.
+    return relative / mean if mean > 0 else np.ones_like(relative)
