@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.doctor import DoctorSettings
 from ..pipeline.settings.rankme import RankmeSettings
 from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoResult
+    from ..pipeline.doctor import DoctorReport
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.outputs import Outputs
@@ -28,6 +30,15 @@ def print_rankme(settings: RankmeSettings, result: "RankmeResult") -> int:
     """Print ranks as text or JSON."""
     print(result.model_dump_json(indent=2) if settings.as_json else result)
     return 0
+
+
+def print_doctor(settings: DoctorSettings, result: "DoctorReport") -> int:
+    """Print the report as text or JSON; bad frames make another exit code."""
+    if settings.as_json:
+        print(result.model_dump_json(indent=2))
+    else:
+        plain(settings, result)
+    return BAD_FRAMES if result.bad else 0
 
 
 def print_features(settings: JobSettings, result: "Outputs[Any, Any]") -> int:

@@ -150,6 +150,16 @@ BENCHMARK = Group(
     },
 )
 VERBS: dict[str, Verb | Group] = {
+    "doctor": Verb(
+        """Look at a dataset before anything is trained: points on images, counts, calibration.
+
+        Draws a few frames with their points, and says whether a small rotation or the inverse
+        extrinsics fit better than the calibration. Exit code 3: finished, but some frames were
+        bad.""",
+        "pipeline.settings.doctor:DoctorSettings",
+        "pipeline.doctor:doctor",
+        "cli.printers:print_doctor",
+    ),
     "cache-teacher": Verb(
         """Run the image teacher once over all camera frames; store features, points and pairs.
 

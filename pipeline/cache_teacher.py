@@ -19,6 +19,7 @@ from ..cache.store.records import committed_shards
 from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teacher
 from ..errors import CleverError
+from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
 from .datasets.intensity import dark_sweeps
 from .device import choose_device, cores, slow_bfloat16
@@ -115,8 +116,9 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         device = teacher_device(settings)
         if line := slow_bfloat16(settings.precision, device.type):
             notice(line)
-        if doubtful := dark_sweeps(dataset, range(len(ids))):
-            notice(doubtful)
+        for doubtful in (dark_sweeps, calibration_doubt):
+            if line := doubtful(dataset, range(len(ids))):
+                notice(line)
         teacher = load_teacher(teacher_settings(settings), device)
         store = store or Store.open_or_create(settings.store, base)
         store.extend(ids, scenes)

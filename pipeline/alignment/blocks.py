@@ -1,4 +1,4 @@
-"""Means over edges that hang together: the blocks, not the edges, are what an experiment repeats."""
+"""Means over edges that hang together: blocks, not edges, are what an experiment repeats."""
 
 from dataclasses import dataclass
 

@@ -29,9 +29,7 @@ class ImageEdges:
     fields: NDArray[np.float32]
     scale: float
 
-    def at(
-        self, uv: NDArray[np.float64], direction: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def at(self, uv: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
         """(E,) float64 edge strength at pixels, 1 outside the image: as good as chance.
 
         Args:

@@ -1,12 +1,12 @@
 """One camera image with the depth edges in its view."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
-from ...cache.images import load_image
 from ...cache.projection import in_view, project
 from .depth_edges import DepthEdges, depth_edges
 from .image_edges import ImageEdges, image_edges
@@ -52,24 +52,20 @@ class ViewPair:
     inverse: View
 
 
-def views_of(frame: Frame, number: int) -> list[ViewPair]:
+def views_of(frame: Frame, images: Sequence[NDArray[np.uint8]], number: int) -> list[ViewPair]:
     """Views of all cameras of a frame.
 
     Args:
+        images: (H, W, 3) of every camera.
         number: of the frame among those that are judged together.
-
-    Raises:
-        CleverError: an image cannot be read.
     """
     edges = depth_edges(frame.points[:, :3])
     pairs = []
-    for m, camera in enumerate(frame.cameras):
-        image = image_edges(load_image(camera.image, camera.width, camera.height))
+    for m, (camera, pixels) in enumerate(zip(frame.cameras, images, strict=True)):
+        image = image_edges(pixels)
         inverse = replace(camera, camera_from_lidar=np.linalg.inv(camera.camera_from_lidar))
         seed = number * len(frame.cameras) + m
-        pairs.append(
-            ViewPair(*(make_view(side, edges, image, seed) for side in (camera, inverse)))
-        )
+        pairs.append(ViewPair(*(make_view(side, edges, image, seed) for side in (camera, inverse))))
     return pairs
 
 

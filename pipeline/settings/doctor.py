@@ -1,0 +1,27 @@
+"""Settings of `clever doctor`."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from .base import Groups
+from .dataset import WholeDatasetSettings
+from .fields import Count
+
+
+class DoctorSettings(WholeDatasetSettings):
+    """Settings of `clever doctor`."""
+
+    groups: ClassVar[Groups] = {
+        "What to look at": (
+            "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
+            "frames", "seed",
+        ),
+        "Output": ("out", "as_json"),
+    }  # fmt: skip
+
+    out: Annotated[Path, Field(description="Folder for the pictures and the summary.")]
+    frames: Annotated[Count, Field(description="Frames to look at, spread over all of them.")] = 6
+    seed: Annotated[int, Field(ge=0, description="Seed of the choice of frames.")] = 0
+    as_json: Annotated[bool, Field(alias="json", description="Print JSON instead of text.")] = False

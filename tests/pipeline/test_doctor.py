@@ -1,0 +1,86 @@
+"""`clever doctor`: facts of frames, bad frames by name, warnings, a page with its pictures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clever.cache.projection import visible_pairs
+from clever.errors import CleverError
+from clever.pipeline.datasets import IGNORE, build_dataset
+from clever.pipeline.doctor import doctor, drawn_frames
+from clever.pipeline.settings.doctor import DoctorSettings
+
+
+def test_frames_are_spread_over_all_and_drawn_by_the_seed() -> None:
+    drawn = drawn_frames(100, 5, 0)
+    assert [index // 20 for index in drawn] == [0, 1, 2, 3, 4]
+    assert drawn == drawn_frames(100, 5, 0)
+    assert drawn != drawn_frames(100, 5, 1)
+    assert drawn_frames(3, 5, 7) == [0, 1, 2]
+    assert drawn_frames(0, 5, 0) == []
+
+
+def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> None:
+    """Two scenes; frame scene-0061-1 has a torn image, and costs no other frame."""
+    torn = nuscenes_root / "samples/CAM_BACK/scene-0061-1.jpg"
+    torn.write_bytes(torn.read_bytes()[:40])
+    out = tmp_path / "out"
+    report = doctor(DoctorSettings(data_root=nuscenes_root, out=out, frames=9))
+    assert [frame.id for frame in report.bad] == ["scene-0061-1"]
+    assert str(torn) in report.bad[0].reason
+    assert report.protocol == "nuscenes all: 4 of 5 frames, spread evenly, seed 0"
+    dataset = build_dataset("nuscenes", nuscenes_root, split="all")
+    indices = [0, 2, 3, 4]
+    assert [frame.id for frame in report.frames] == [dataset.frame_ids[i] for i in indices]
+    for index, facts in zip(indices, report.frames, strict=True):
+        frame, pairs = dataset.frame(index), visible_pairs(dataset.frame(index))
+        assert facts.points == 400
+        assert list(facts.pairs.values()) == np.diff(pairs.offsets).tolist()
+        assert facts.seen == len(set(pairs.point.tolist())) / 400
+        assert facts.farthest == pytest.approx(np.sqrt((frame.points[:, :3] ** 2).sum(1)).max())
+        assert facts.far == 0
+        assert facts.brightest == pytest.approx(frame.points[:, 3].max())
+        labels = dataset.labels(index)
+        assert facts.labels == {
+            name: int((labels == number).sum()) for number, name in enumerate(dataset.class_names)
+        }
+        assert facts.unlabelled == int((labels == IGNORE).sum())
+        with Image.open(out / facts.picture) as picture:
+            assert picture.format == "PNG"
+        assert f"({facts.picture})" in report.summary.read_text()
+    # Half a second apart; of the last of a scene nothing follows.
+    assert [frame.gap for frame in report.frames] == [0.5, None, 0.5, None]
+    written = json.loads((out / "doctor.json").read_text())
+    assert written["protocol"] == report.protocol
+    assert [score["where"] for score in written["calibration"]][0] == "all cameras"
+    assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
+
+
+def test_what_is_odd_is_told(write_kitti: Callable[..., Path], tmp_path: Path) -> None:
+    """Intensities of a 255th, points far out, time that stands still, no labels."""
+    root = write_kitti({"00": 4}, labels=False)
+    folder = root / "sequences" / "00"
+    for path in sorted((folder / "velodyne").iterdir()):
+        points = np.fromfile(path, "<f4").reshape(-1, 4)
+        points[:, 3] /= 255
+        points[:3, 0] = 400.0
+        points.tofile(path)
+    (folder / "times.txt").write_text("0\n0.2\n0.2\n0.4\n")
+    report = doctor(DoctorSettings(dataset="semantickitti", data_root=root, out=tmp_path / "out"))
+    text = "\n".join(report.warnings)
+    assert "if the file's full intensity is not 1, give it with" in text
+    assert "12 points lie beyond 250 m, the farthest at 40" in text
+    assert "time does not go forward" in text
+    assert [frame.labels for frame in report.frames] == [None] * 4
+    assert "no labels for these frames" in str(report)
+
+
+def test_not_one_frame_is_an_error(nuscenes_root: Path, tmp_path: Path) -> None:
+    for path in (nuscenes_root / "samples/LIDAR_TOP").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CleverError, match="none of 5 frames can be read; the first, scene-0061-0"):
+        doctor(DoctorSettings(data_root=nuscenes_root, out=tmp_path / "out"))
