@@ -56,7 +56,7 @@ def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> N
     assert [frame.gap for frame in report.frames] == [0.5, None, 0.5, None]
     written = json.loads((out / "doctor.json").read_text())
     assert written["protocol"] == report.protocol
-    assert [score["where"] for score in written["calibration"]][0] == "all cameras"
+    assert written["calibration"][0]["where"] == "all cameras"
     assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
 
 
