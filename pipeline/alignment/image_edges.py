@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter, zoom
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter, zoom
 
 WIDTH = 960
 """Pixels to which wider images are reduced."""
@@ -54,14 +54,17 @@ def image_edges(image: NDArray[np.uint8]) -> ImageEdges:
         size = np.round(np.array(grey.shape) * scale)
         smooth = gaussian_filter(grey, 0.5 / scale, truncate=2.0)
         grey = zoom(smooth, size / grey.shape, order=1, grid_mode=True, mode="nearest")
-    across, down = (
-        gaussian_filter(grey, FINEST, order=order, truncate=3.0) for order in ((0, 1), (1, 0))
-    )
-    fields = np.stack([_relative(across), _relative(down)], 2)
-    return ImageEdges(fields, scale)
+    # How brightness changes along columns and along rows.
+    changes = [
+        gaussian_filter1d(
+            gaussian_filter1d(grey, FINEST, axis=axis, order=1), FINEST, axis=1 - axis
+        )
+        for axis in (1, 0)
+    ]
+    return ImageEdges(np.stack([_relative(change) for change in changes], 2), scale)
 
 
-def _relative(derivative: NDArray[np.float32]) -> NDArray[np.float32]:
+def _relative(derivative: NDArray[np.floating]) -> NDArray[np.float32]:
     """Strength of the edges of a derivative (h, w) relative to their surroundings, mean 1."""
     # The root: a strong edge shall not outweigh ten weak ones.
     strength = gaussian_filter(np.sqrt(np.abs(derivative)), SPREAD, truncate=3.0)
@@ -69,4 +72,4 @@ def _relative(derivative: NDArray[np.float32]) -> NDArray[np.float32]:
     relative = strength / (uniform_filter(uniform_filter(strength, window), window) + FLOOR)
     mean = float(relative.mean())
     # An image without any edge says nothing: 1 everywhere.
-    return relative / mean if mean > 0 else np.ones_like(relative)
+    return (relative / mean if mean > 0 else np.ones_like(relative)).astype(np.float32)
