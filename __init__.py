@@ -59,8 +59,11 @@ if TYPE_CHECKING:
     from .pipeline.settings.predict import PredictSettings
     from .pipeline.settings.pretrain import PretrainSettings
     from .pipeline.settings.rankme import RankmeSettings
+    from .pipeline.settings.share import ShareSettings
+    from .pipeline.share import push_to_hub, share
     from .pipeline.verify import verify
     from .student.checkpoint import load_student
+    from .student.hub import from_pretrained
     from .student.points import PointBatch
     from .student.segmenter import load_segmenter
 
@@ -87,6 +90,7 @@ __all__ = [
     "PretrainSettings",
     "RankmeSettings",
     "RepairSettings",
+    "ShareSettings",
     "VerifySettings",
     "ablate",
     "cache_teacher",
@@ -94,14 +98,17 @@ __all__ = [
     "evaluate",
     "features",
     "finetune",
+    "from_pretrained",
     "import_weights",
     "load_segmenter",
     "load_student",
     "make_drives",
     "predict",
     "pretrain",
+    "push_to_hub",
     "rankme",
     "repair",
+    "share",
     "verify",
 ]
 
@@ -134,8 +141,11 @@ _HOMES = {
     "pipeline.settings.predict": ("PredictSettings",),
     "pipeline.settings.pretrain": ("PretrainSettings",),
     "pipeline.settings.rankme": ("RankmeSettings",),
+    "pipeline.settings.share": ("ShareSettings",),
+    "pipeline.share": ("push_to_hub", "share"),
     "pipeline.verify": ("verify",),
     "student.checkpoint": ("load_student",),
+    "student.hub": ("from_pretrained",),
     "student.points": ("PointBatch",),
     "student.segmenter": ("load_segmenter",),
 }

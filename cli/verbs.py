@@ -250,6 +250,16 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.import_weights:import_weights",
         arguments=("file",),
     ),
+    "share": Verb(
+        """Share a student or a feature cache with a card, on the Hugging Face Hub or in a folder.
+
+        Of a run: safetensors, config.json and a card with teacher, protocol and figures, nothing
+        else. clever.from_pretrained("USER/NAME") loads it. Of a cache: the store with its card. It
+        prints the card; --out alone uploads nothing.""",
+        "pipeline.settings.share:ShareSettings",
+        "pipeline.share:share",
+        arguments=("path",),
+    ),
     "make-drives": Verb(
         """Generate street drives in the nuScenes format: no download, exact labels.
 
