@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from ...cache.codec import Statistics, calibrate, decode, encode, measure
 from ...cache.images import load_image
@@ -20,8 +22,9 @@ from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher, load_teacher
 from ..datasets import LidarDataset, open_dataset
-from ..device import choose_device
+from ..device import choose_device, slow_bfloat16
 from ..progress import Track
+from ..runs import notice
 from ..settings.benchmarks import BenchmarkTeacherSettings
 from ..settings.cache_teacher import CacheTeacherSettings
 from ..stage_one.calibration import calibration_sample
@@ -45,6 +48,8 @@ SHORT, LONG = 39, 390
 SMALL_MODEL, SMALL_SIZE = "vit_tiny_patch16_224", (112, 224)
 """Teacher of the memory runs: quick, and with little memory of its own."""
 MEMORY_GOAL, SPEED_GOAL = 1.05, 0.95
+HALF_GOAL, COSINE_GOAL = 2.0, 0.99999
+"""On a CPU, of bf16 against fp32: how many times as many images/s; mean cosine of the features."""
 PACKAGES = ("timm", "pillow")
 """Packages whose versions matter."""
 GPU_SECONDS = 2.0
@@ -62,6 +67,7 @@ class TeacherSpeed:
         whole: an image from files to store, of every round.
         parts: seconds that one thread or the GPU needs for an image, by part, measured alone.
         memory: peak bytes of the memory runs by frames; empty when they were not asked for.
+        other: runs with another arithmetic; None when they were not asked for.
     """
 
     device: str
@@ -71,6 +77,7 @@ class TeacherSpeed:
     whole: list[Duration]
     parts: dict[str, float]
     memory: dict[int, int]
+    other: "OtherPrecision | None" = None
 
     @property
     def ratio(self) -> Json:
@@ -108,7 +115,59 @@ class TeacherSpeed:
             "core_ratio": self.core_ratio,
             "seconds_an_image": self.parts,
             "peak_bytes": self.memory,
+            "other": self.other and self.other.to_json(self.whole),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPrecision:
+    """Runs from files to store with another arithmetic of the teacher.
+
+    Attributes:
+        names: of the arithmetic that the benchmark is about, and of this one.
+        whole: an image from files to store, of every round.
+        cosines: of the two features of each patch of the first frame's images.
+    """
+
+    names: tuple[str, str]
+    whole: list[Duration]
+    cosines: Tensor
+
+    def times_as_fast(self, base: list[Duration], cores: bool = False) -> Json:
+        """Seconds of the runs `base` over those of these, round by round."""
+        name = "core_seconds" if cores else "seconds"
+        return ratios(*([getattr(image, name) for image in runs] for runs in (base, self.whole)))
+
+    def to_json(self, base: list[Duration]) -> Json:
+        return {
+            "precision": self.names[1],
+            "images_per_s": spread([image.rate for image in self.whole]),
+            "times_as_fast": self.times_as_fast(base),
+            "core_times_as_fast": self.times_as_fast(base, cores=True),
+            "cosine": {"mean": float(self.cosines.mean()), "lowest": float(self.cosines.min())},
+        }
+
+    def lines(self, base: list[Duration], device: str) -> list[str]:
+        """What was measured, and its goals on a CPU."""
+        precision, other = self.names
+        times = self.times_as_fast(base)
+        mean, lowest = float(self.cosines.mean()), float(self.cosines.min())
+        lines = [
+            f"files to store, {other} over {precision}: "
+            + "{median:.2f} [{low:.2f}-{high:.2f}] times as fast; ".format(**times)
+            + "by core-seconds {median:.2f} [{low:.2f}-{high:.2f}]; ".format(
+                **self.times_as_fast(base, cores=True)
+            )
+            + f"cosine of the features {mean:.6f} in the mean, {lowest:.6f} at least, "
+            f"{len(self.cosines)} patches of the first frame"
+        ]
+        if device == "cpu" and self.names == ("fp32", "bf16"):
+            lines += [
+                f"goal bf16 >= {HALF_GOAL:g} times as fast: "
+                f"{verdict(times['median'] >= HALF_GOAL)}, {times['median']:.2f}",
+                f"goal cosine >= {COSINE_GOAL}: {verdict(mean >= COSINE_GOAL)}, {mean:.6f}",
+            ]
+        return lines
 
 
 def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
@@ -127,16 +186,21 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
         dataset = _dataset(settings, folder)
         job = settings.job(folder / "store.zarr")
         teacher = load_teacher(teacher_settings(job), device)
+        other = _other_teacher(settings, job, device)
         cameras = len(dataset.cameras)
         batch = max(1, default_batch(job, device.type) // cameras) * cameras
         frames = settings.frames or (400 if device.type == "cuda" else 8)
         repeated = RepeatedFrames(dataset, frames)
-        network, whole = _rounds(settings, folder, repeated, teacher, batch)
+        network, whole, other_whole = _rounds(settings, folder, repeated, teacher, other, batch)
+        beside = other and OtherPrecision(
+            (settings.precision, settings.against), other_whole, _cosines(dataset, teacher, other)
+        )
         parts = _parts(job, repeated, teacher, batch)
         fastest = max(image.rate for images in network.values() for image in images)
         parts["network"] = _lanes(device) / fastest
         memory = _memory(settings) if settings.memory else {}
-    result = TeacherSpeed(device.type, batch, frames * cameras, network, whole, parts, memory)
+    images = frames * cameras
+    result = TeacherSpeed(device.type, batch, images, network, whole, parts, memory, beside)
     write_report(
         settings.out,
         "teacher",
@@ -152,23 +216,54 @@ def _rounds(
     folder: Path,
     dataset: LidarDataset,
     teacher: Teacher,
+    other: Teacher | None,
     batch: int,
-) -> tuple[dict[str, list[Duration]], list[Duration]]:
+) -> tuple[dict[str, list[Duration]], list[Duration], list[Duration]]:
     """How long an image takes: through the network alone by way to call it, and from files to
-    store; in every round one after the other."""
+    store, also with the other teacher; in every round one after the other."""
     ways = _network_ways(teacher, batch)
     network: dict[str, list[Duration]] = {name: [] for name in ways}
-    whole: list[Duration] = []
-    with Track("benchmark", settings.rounds * (1 + len(ways)), "runs") as track:
+    job = settings.job(folder / "store.zarr")
+    runs = [(job, teacher)]
+    if other is not None:
+        runs.append((job.decided(precision=settings.against), other))
+    wholes: list[list[Duration]] = [[] for _ in runs]
+    with Track("benchmark", settings.rounds * (len(runs) + len(ways)), "runs") as track:
         for number in range(settings.rounds):
             for way, run in ways.items():
                 network[way].append(_image_duration(run))
                 track.advance()
-            path = folder / f"{number}.zarr"
-            whole.append(_image_duration(partial(fill_store, settings.job(path), dataset, teacher)))
-            shutil.rmtree(path)
-            track.advance()
-    return network, whole
+            for turn in range(len(runs)):
+                place = (number + turn) % len(runs)
+                path = folder / f"{number}-{place}.zarr"
+                own_job, own_teacher = runs[place]
+                fill = partial(fill_store, own_job.decided(cache=path), dataset, own_teacher)
+                wholes[place].append(_image_duration(fill))
+                shutil.rmtree(path)
+                track.advance()
+    return network, wholes[0], wholes[1] if other else []
+
+
+def _other_teacher(
+    settings: BenchmarkTeacherSettings, job: CacheTeacherSettings, device: torch.device
+) -> Teacher | None:
+    """The teacher with the other arithmetic, unless there is none or it is slow here, which is
+    said."""
+    if settings.against in ("none", settings.precision):
+        return None
+    if line := slow_bfloat16(settings.against, device.type):
+        notice(f"{settings.against} is left out: {line}")
+        return None
+    return load_teacher(teacher_settings(job.decided(precision=settings.against)), device)
+
+
+def _cosines(dataset: LidarDataset, teacher: Teacher, other: Teacher) -> Tensor:
+    """Cosine (P,) float32, on the CPU, of both teachers' features of each patch of the first
+    frame's images."""
+    images = [load_image(camera.image) for camera in dataset.frame(0).cameras]
+    pixels = torch.stack([teacher.preprocess(image) for image in images]).to(teacher.device)
+    ours, theirs = (each.features(pixels).float().cpu() for each in (teacher, other))
+    return F.cosine_similarity(ours, theirs, dim=-1).flatten()
 
 
 def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> int:
@@ -221,6 +316,8 @@ def teacher_tables(speed: TeacherSpeed) -> str:
         f"goal whole >= {SPEED_GOAL} of the network: {verdict(ratio['median'] >= SPEED_GOAL)}, "
         f"{ratio['median']:.3f}",
     ]
+    if speed.other:
+        lines += speed.other.lines(speed.whole, speed.device)
     if speed.memory:
         growth = speed.memory[LONG] / speed.memory[SHORT]
         sizes = ", ".join(

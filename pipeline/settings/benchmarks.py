@@ -203,6 +203,9 @@ class BenchmarkTeacherSettings(WholeDatasetSettings):
     """Height x width that images are resized to."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the teacher."""
+    against: Literal["fp32", "bf16", "fp16", "none"] = "bf16"
+    """Another arithmetic with which runs from files to store are timed in the same rounds; none:
+    leave it out."""
     codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
     """How features are stored."""
     batch_images: Annotated[int, Field(ge=1)] | None = None

@@ -245,7 +245,38 @@ def test_benchmark_teacher(tmp_path: Path) -> None:
     } <= set(speed.parts)
     assert min(speed.parts.values()) >= 0
     assert report["peak_bytes"] == {}
-    assert "cache-teacher, files to store" in teacher_tables(speed)
+    text = teacher_tables(speed)
+    assert "cache-teacher, files to store" in text
+    other = report["other"]
+    assert other["precision"] == "bf16"
+    assert speed.other is not None
+    assert other["times_as_fast"]["rounds"] == [
+        speed.whole[number].seconds / speed.other.whole[number].seconds for number in range(2)
+    ]
+    assert 0.99 < other["cosine"]["lowest"] <= other["cosine"]["mean"] < 1
+    assert "files to store, bf16 over fp32: " in text
+    assert "goal bf16 >= 2 times as fast: " in text
+
+
+def test_another_precision_is_left_out_where_it_is_slow_or_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("flags : fpu avx2\n")
+    monkeypatch.setattr("clever.pipeline.device.CPU_INFO", info)
+    flags = {**TINY_TEACHER, "rounds": 1, "memory": False, "device": "cpu"}
+    for against, line in (
+        ("bf16", "bf16 is left out: `precision=bf16` will be slow"),
+        ("fp32", ""),
+        ("none", ""),
+    ):
+        out = tmp_path / f"{against}.json"
+        flags |= {"against": against, "out": out}
+        speed = benchmark_teacher(BenchmarkTeacherSettings.resolve(None, flags))
+        assert speed.other is None
+        assert json.loads(out.read_text())["other"] is None
+        assert "cosine" not in teacher_tables(speed)
+        assert line in capsys.readouterr().err
 
 
 def test_the_measured_run_is_stage_one(tmp_path: Path) -> None:
