@@ -284,11 +284,11 @@ class _Device(TorchDispatchMode):
 
     def places(self, value: Any) -> set[str]:
         """Of all the tensors in `value`; a number of the host is at home anywhere."""
-        found = set()
+        places = set()
         for tensor in _tensors(value):
             default = "host" if tensor.ndim else "either"
-            found.add(self._places.get(tensor.untyped_storage()._cdata, (default,))[0])
-        return found
+            places.add(self._places.get(tensor.untyped_storage()._cdata, (default,))[0])
+        return places
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -315,11 +315,11 @@ class _Transfers(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, places = getattr(func, "__name__", ""), self.device.places((args, kwargs))
-        given = [
+        targets = [
             value for value in (*args, *kwargs.values()) if isinstance(value, str | torch.device)
         ]
-        to_host = name in ("tolist", "numpy", "cpu") or "cpu" in given
-        to_device = any(isinstance(value, torch.device) for value in given)
+        to_host = name in ("tolist", "numpy", "cpu") or "cpu" in targets
+        to_device = any(isinstance(value, torch.device) for value in targets)
         if to_host and "device" in places:
             self.device.waits.append(name)
             out = func(*args, **kwargs)

@@ -25,7 +25,7 @@ FAILURE = "the image is damaged"
 
 
 @dataclass
-class Written:
+class Sample:
     """A store and what was put in, by frame id."""
 
     path: Path
@@ -128,7 +128,7 @@ def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def write_store(tmp_path: Path) -> Callable[..., Written]:
+def write_store(tmp_path: Path) -> Callable[..., Sample]:
     """Writes a store of frames with the given numbers of points, two cameras and a 3 x 5 grid of 7
     channels.
 
@@ -143,7 +143,7 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
         name: str = "store.zarr",
         failed: tuple[int, ...] = (),
         others: tuple[tuple[Codec, TokenKind], ...] = (),
-    ) -> Written:
+    ) -> Sample:
         rng = np.random.default_rng(7)
         path = tmp_path / name
         store = Store.open_or_create(path, PointSettings("made", ("left", "right")))
@@ -172,6 +172,6 @@ def write_store(tmp_path: Path) -> Callable[..., Written]:
         layers: list[tuple[Codec, TokenKind]] = [(codec, tokens), *others]
         info, *_ = [add_layer(store, tokens_by_frame, packing, kind) for packing, kind in layers]
         store.finalise()
-        return Written(path, info, frames, pairs, features, hits if tokens == "hit" else {})
+        return Sample(path, info, frames, pairs, features, hits if tokens == "hit" else {})
 
     return write

@@ -49,10 +49,10 @@ def test_truncated_jpeg(
 ) -> None:
     path, data = tmp_path / "cut.jpg", jpeg(pixels)
     path.write_bytes(data[: int(keep * len(data))])
-    with pytest.raises(CleverError, match=reason) as caught:
+    with pytest.raises(CleverError, match=reason) as failure:
         load_image(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(path) in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
 @dataclass(frozen=True, slots=True)

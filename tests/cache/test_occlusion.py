@@ -33,7 +33,7 @@ def cast(origin: np.ndarray, ways: np.ndarray, boxes: list[Box]) -> np.ndarray:
     return box
 
 
-def seen_by_lidar(boxes: list[Box], where: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
+def visible_to_lidar(boxes: list[Box], where: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
     """Points that a 32-beam LiDAR hits inside the image: pixels, depths, their box, and which are
     hidden."""
     azimuth, elevation = np.meshgrid(
@@ -68,7 +68,7 @@ def test_wall_behind_a_car(lidar: tuple[float, float, float]) -> None:
 
     Points beside the outline by less than the LiDAR's spacing can be told neither way.
     """
-    uv, depth, box, truth = seen_by_lidar([CAR, WALL], lidar)
+    uv, depth, box, truth = visible_to_lidar([CAR, WALL], lidar)
     result = hidden_points(uv, depth, camera(lidar))
     assert truth.sum() > 30
     assert not result[box == 0].any()
@@ -90,7 +90,7 @@ def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
     """The near pole moves 7 degrees against the wall and passes over many points; it hides those
     behind it alone."""
     lidar = (0.8, 0.0, 0.0)
-    uv, depth, _, truth = seen_by_lidar([(-0.03, 0.03, -2.0, 1.5, 5.0), WALL], lidar)
+    uv, depth, _, truth = visible_to_lidar([(-0.03, 0.03, -2.0, 1.5, 5.0), WALL], lidar)
     result = hidden_points(uv, depth, camera(lidar))
     pole = 1266 * 0.03 / 5
     beside = np.abs(uv[:, 0] - 800) > 3 * pole
@@ -99,7 +99,7 @@ def test_a_pole_that_went_by_hides_nothing_it_left() -> None:
 
 
 def test_nothing_is_hidden_from_a_camera_in_the_lidars_place() -> None:
-    uv, depth, _, truth = seen_by_lidar([CAR, WALL], (0.0, 0.0, 0.0))
+    uv, depth, _, truth = visible_to_lidar([CAR, WALL], (0.0, 0.0, 0.0))
     assert not truth.any()
     assert not hidden_points(uv, depth, camera((0.0, 0.0, 0.0))).any()
 

@@ -83,10 +83,10 @@ def test_extrinsics_only_move_the_points(seed: int) -> None:
         ((1.0, 1.97, 2.0), True),
     ],
 )
-def test_bounds_are_strict(point: tuple[float, float, float], seen: bool) -> None:
+def test_bounds_are_strict(point: tuple[float, float, float], visible: bool) -> None:
     # float64 points: float32 would round the decimals off the bounds
     frame = replace(frame_of(np.zeros((1, 3)), SIMPLE), points=from_corner([[*point, 0.0]]))
-    assert len(visible_pairs(frame).point) == seen
+    assert len(visible_pairs(frame).point) == visible
 
 
 def test_margin_and_depth_are_options() -> None:
@@ -159,15 +159,15 @@ def test_ego_motion_shifts_points_by_the_closed_form(
         )
         table.write_text(json.dumps(list(poses.values())))
         dataset = NuScenesDataset(root)
-        seen = dataset.frame(0).cameras[dataset.cameras.index("CAM_FRONT")]
-        return *project(dataset.points(0)[:, :3], seen), seen
+        front_camera = dataset.frame(0).cameras[dataset.cameras.index("CAM_FRONT")]
+        return *project(dataset.points(0)[:, :3], front_camera), front_camera
 
-    still, depth, seen = front(0.0)
+    still, depth, front_camera = front(0.0)
     moved, moved_depth, _ = front(travel)
     near = depth > 3
     assert near.sum() > 100
     np.testing.assert_allclose(moved_depth, depth - travel, rtol=0, atol=1e-9)
-    centre = seen.intrinsics[:2, 2]
+    centre = front_camera.intrinsics[:2, 2]
     expected = centre + (still[near] - centre) * (depth[near] / (depth[near] - travel))[:, None]
     np.testing.assert_allclose(moved[near], expected, rtol=1e-9, atol=1e-7)
 
@@ -242,13 +242,13 @@ def test_real_keyframe_agrees_with_devkit(
         image.close()
         theirs, depth = all_points[m]
         u, v = theirs.T
-        theirs_seen = (depth > 1) & (u > 1) & (u < 1599) & (v > 1) & (v < 899)
+        theirs_inside = (depth > 1) & (u > 1) & (u < 1599) & (v > 1) & (v < 899)
         np.testing.assert_array_equal(
-            drawn[:2].T, theirs[theirs_seen]
+            drawn[:2].T, theirs[theirs_inside]
         )  # the rule above is the devkit's own
         part = slice(pairs.offsets[m], pairs.offsets[m + 1])
         assert np.abs(pairs.uv[part] - theirs[pairs.point[part]]).max() <= 0.2
-        disputed = np.setxor1d(pairs.point[part], np.flatnonzero(theirs_seen))
+        disputed = np.setxor1d(pairs.point[part], np.flatnonzero(theirs_inside))
         to_bound = [
             np.abs(depth - 1),
             *(np.abs(x - bound) for x, end in ((u, 1600), (v, 900)) for bound in (1, end - 1)),

@@ -360,10 +360,10 @@ def test_unprepared_images_are_refused(shallow: tuple[Weights, Path]) -> None:
 
 
 def one_line(action: Callable[[], object]) -> str:
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
 
 
 def test_weights_of_another_architecture(shallow: tuple[Weights, Path], tmp_path: Path) -> None:

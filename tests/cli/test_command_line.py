@@ -59,14 +59,14 @@ def test_no_help_and_no_mistake_imports_anything_heavy() -> None:
     lines = [f"{name} --help" for name in ROWS]
     lines += ["--version", "--help", "pretrain --nonsense 1", "finetune --mode nonsense"]
     lines += ["pretrain --cache x --head nonsense", "benchmark step --precision nonsense"]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code.replace("{lines}", repr(lines))], capture_output=True, text=True
     )
-    ends = re.findall(r"^exit (.*)$", done.stdout, re.MULTILINE)
+    ends = re.findall(r"^exit (.*)$", process.stdout, re.MULTILINE)
     assert [end in ("0", "None") for end in ends] == [True] * (len(lines) - 4) + [False] * 4
     assert ends[-4:] == ["2"] * 4
-    assert done.stdout.endswith("heavy []\n")
-    errors = done.stderr.splitlines()
+    assert process.stdout.endswith("heavy []\n")
+    errors = process.stderr.splitlines()
     assert len(errors) == 4
     assert errors[0].startswith("error: No such option: --nonsense")
     assert errors[0].endswith("; see clever pretrain --help") or "; see" in errors[0]
@@ -142,8 +142,10 @@ def test_version_overview_and_nothing_at_all() -> None:
 )
 def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[str]) -> None:
     words = line.split()
-    done = clever(_CLEVER_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
-    assert set(done.stdout.split()) == offered
+    process = clever(
+        _CLEVER_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1)
+    )
+    assert set(process.stdout.split()) == offered
 
 
 def test_quiet_and_log_file(tmp_path: Path) -> None:

@@ -138,13 +138,16 @@ def toy_frame(rng: np.random.Generator, number: int, paired: bool) -> tuple[Fram
     )
     frame = Frame(f"frame-{number}", f"scene-{number // 2}", number, points, np.eye(4), cameras)
     counts = [66, 100] if paired else [0, 0]
-    seen = [np.sort(rng.choice(len(points), count, replace=False)) for count in counts]
+    point_indices = [np.sort(rng.choice(len(points), count, replace=False)) for count in counts]
     place = (points[:, :2] + 6) / 12.5
     uv = np.concatenate(
-        [1 + place[index] * (np.array(size) - 3) for index, size in zip(seen, SIZES, strict=True)]
+        [
+            1 + place[index] * (np.array(size) - 3)
+            for index, size in zip(point_indices, SIZES, strict=True)
+        ]
     )
     return frame, Correspondences(
-        np.concatenate(seen).astype(np.uint32), uv, np.cumsum([0, *counts])
+        np.concatenate(point_indices).astype(np.uint32), uv, np.cumsum([0, *counts])
     )
 
 
@@ -183,25 +186,25 @@ def make_cache(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         rng = np.random.default_rng(3)
         store = Store.open_or_create(tmp_path / name, PointSettings("toy", ("left", "right")))
-        made = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
-        made = [
+        samples = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
+        samples = [
             (replace(frame, split=split, scene=(scenes or (frame.scene,) * 5)[number]), pairs)
-            for number, ((frame, pairs), split) in enumerate(zip(made, splits, strict=True))
+            for number, ((frame, pairs), split) in enumerate(zip(samples, splits, strict=True))
         ]
-        store.extend([frame.id for frame, _ in made], [frame.scene for frame, _ in made])
+        store.extend([frame.id for frame, _ in samples], [frame.scene for frame, _ in samples])
         info = store.add_teacher(
             "toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"}
         )
         points, grid = PointShard(store, 0), GridShard(store, info, 0)
         features = 1 + rng.normal(size=(2, 3, 5, 6))
-        for number, (frame, pairs) in enumerate(made):
+        for number, (frame, pairs) in enumerate(samples):
             points.add(number, frame, pairs)
             tokens = np.full_like(features, np.nan) if number in broken else features
             grid.add(number, tokens.astype(np.float16), None)
         points.commit()
         grid.commit()
         if second:
-            _add_second(store, len(made), lacking)
+            _add_second(store, len(samples), lacking)
         store.finalise()
         return tmp_path / name
 

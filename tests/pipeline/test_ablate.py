@@ -71,22 +71,24 @@ from clever.pipeline.ablation_table import AblateResult
 print(AblateResult.model_validate_json('{"protocol": [], "runs": [{"row": "a", "seed": 0}]}'))
 print(sorted({"torch", "zarr", "timm", "nuscenes", "spconv"} & sys.modules.keys()))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[2].split("|")[1:3] == [" a   ", "    1 "]
-    assert done.stdout.splitlines()[-1] == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.splitlines()[2].split("|")[1:3] == [" a   ", "    1 "]
+    assert process.stdout.splitlines()[-1] == "[]"
 
 
 def test_runs_are_made_once_and_seeds_may_be_shared_out(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=make_cache()))
-    given = {
+    values = {
         "pretrain": tmp_path / "shared.yaml",
         "vary": ["head=linear,mlp"],
         "out": tmp_path / "out",
     }
     for seeds in ("0", "4", "0,4"):
-        result = ablate(AblateSettings.resolve(None, {**given, "seeds": seeds}))
+        result = ablate(AblateSettings.resolve(None, {**values, "seeds": seeds}))
     folders = sorted(path.name for path in (tmp_path / "out/runs").iterdir())
     assert folders == ["head=linear-seed0", "head=linear-seed4", "head=mlp-seed0", "head=mlp-seed4"]
     assert [(run.row, run.seed) for run in result.runs] == [
@@ -95,9 +97,9 @@ def test_runs_are_made_once_and_seeds_may_be_shared_out(
     for run, name in zip(
         result.runs, ("linear-seed0", "mlp-seed0", "linear-seed4", "mlp-seed4"), strict=True
     ):
-        kept = json.loads((tmp_path / f"out/runs/head={name}/result.json").read_text())
-        assert run.distillation == kept["losses"]["last"]["distillation"]
-        assert run.rankme == kept["ranks"]["uncentred"]["rankme"]
+        record = json.loads((tmp_path / f"out/runs/head={name}/result.json").read_text())
+        assert run.distillation == record["losses"]["last"]["distillation"]
+        assert run.rankme == record["ranks"]["uncentred"]["rankme"]
     assert (tmp_path / "out/table.md").read_text() == f"{result}\n"
     assert AblateResult.model_validate_json((tmp_path / "out/table.json").read_text()) == result
 
@@ -107,30 +109,30 @@ def test_a_table_grows_by_another_setting_and_refuses_other_shared_ones(
 ) -> None:
     cache = make_cache()
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache))
-    given = {"pretrain": tmp_path / "shared.yaml", "out": tmp_path / "out", "seeds": "0"}
-    first = ablate(AblateSettings.resolve(None, {**given, "vary": ["head=linear"]}))
-    both = ablate(AblateSettings.resolve(None, {**given, "vary": ["pairs=3"]}))
+    values = {"pretrain": tmp_path / "shared.yaml", "out": tmp_path / "out", "seeds": "0"}
+    first = ablate(AblateSettings.resolve(None, {**values, "vary": ["head=linear"]}))
+    both = ablate(AblateSettings.resolve(None, {**values, "vary": ["pairs=3"]}))
     assert [run.row for run in both.runs] == ["head=linear", "pairs=3"]
     assert both.runs[0] == first.runs[0]
     assert (tmp_path / "out/table.md").read_text() == f"{both}\n"
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache) + "mix3d: 0.25\n")
     with pytest.raises(CleverError, match=r"share other settings of pretrain \(mix3d: .* -> 0.25"):
-        ablate(AblateSettings.resolve(None, {**given, "vary": ["head=mlp"]}))
+        ablate(AblateSettings.resolve(None, {**values, "vary": ["head=mlp"]}))
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache))
     (tmp_path / "out/table.json").write_text("{")
     with pytest.raises(CleverError, match=r"table\.json is damaged \(ValidationError\); remove"):
-        ablate(AblateSettings.resolve(None, {**given, "vary": ["head=linear"]}))
+        ablate(AblateSettings.resolve(None, {**values, "vary": ["head=linear"]}))
 
 
 def test_a_wrong_value_shows_before_anything_is_trained(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "shared.yaml").write_text(SHARED.format(cache=make_cache()))
-    given = {
+    values = {
         "pretrain": tmp_path / "shared.yaml",
         "vary": ["head=mlp,deep"],
         "out": tmp_path / "out",
     }
     with pytest.raises(CleverError, match=r"^`head` is 'deep': should be 'mlp' or 'linear'"):
-        ablate(AblateSettings.resolve(None, given))
+        ablate(AblateSettings.resolve(None, values))
     assert not (tmp_path / "out").exists()

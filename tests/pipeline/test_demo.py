@@ -30,8 +30,8 @@ def test_demo(tmp_path: Path) -> None:
         assert name in page
         assert (result.page.parent / name).read_bytes().startswith(b"\x89PNG")
     for folder, probe in (("probe-distilled", result.distilled), ("probe-random", result.random)):
-        written = json.loads((settings.out / folder / "result.json").read_text())
-        assert written["evaluation"]["miou"] == probe.evaluation.miou
+        record = json.loads((settings.out / folder / "result.json").read_text())
+        assert record["evaluation"]["miou"] == probe.evaluation.miou
         assert f"{100 * probe.evaluation.miou:.1f} %" in page
         assert "scene-0001" in probe.evaluation.protocol
         assert "val scene-0002" in probe.evaluation.protocol

@@ -186,9 +186,9 @@ def test_a_checkpoint_is_measured_and_the_result_written(
 def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(
     checkpoint: Path, kitti_root: Path
 ) -> None:
-    given = {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"}
-    plain = evaluate(EvaluateSettings.resolve(None, given))
-    result = evaluate(EvaluateSettings.resolve(None, {**given, "tta": True}))
+    values = {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"}
+    plain = evaluate(EvaluateSettings.resolve(None, values))
+    result = evaluate(EvaluateSettings.resolve(None, {**values, "tta": True}))
     assert (checkpoint / "evaluate-semantickitti-val-tta/result.json").is_file()
     assert ", TTA (mean softmax of 10 passes: scale 0.9, " in result.protocol
     assert result.protocol.replace(tta_words(True), "no TTA") == plain.protocol
@@ -211,14 +211,14 @@ def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(
 
 
 def test_scenes_of_the_training_are_told(checkpoint: Path, kitti_root: Path) -> None:
-    given = {
+    values = {
         "checkpoint": checkpoint,
         "data_root": kitti_root,
         "sequences": "00,08",
         "limit": 4,
         "device": "cpu",
     }
-    result = evaluate(EvaluateSettings.resolve(None, given))
+    result = evaluate(EvaluateSettings.resolve(None, values))
     assert (
         "-> sequences 00 08 (4 scans, 1 of its scenes seen in training), 50 epochs"
         in result.protocol
@@ -228,7 +228,7 @@ def test_scenes_of_the_training_are_told(checkpoint: Path, kitti_root: Path) -> 
 def test_other_classes_and_missing_weights_are_refused(
     checkpoint: Path, nuscenes_root: Path, kitti_root: Path, tmp_path: Path
 ) -> None:
-    given = {
+    values = {
         "checkpoint": checkpoint,
         "dataset": "nuscenes",
         "data_root": nuscenes_root,
@@ -237,7 +237,7 @@ def test_other_classes_and_missing_weights_are_refused(
     with pytest.raises(
         CleverError, match="trained for the classes of semantickitti, not of nuscenes"
     ):
-        evaluate(EvaluateSettings.resolve(None, given))
-    given = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
+        evaluate(EvaluateSettings.resolve(None, values))
+    values = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
     with pytest.raises(CleverError, match=r"holds no classifier\.safetensors"):
-        evaluate(EvaluateSettings.resolve(None, given))
+        evaluate(EvaluateSettings.resolve(None, values))

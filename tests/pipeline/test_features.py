@@ -63,8 +63,8 @@ def expected(student: Student, points: Cloud) -> Cloud:
         return student(PointBatch.from_clouds([torch.from_numpy(points)])).numpy()
 
 
-def settings(**given: object) -> FeaturesSettings:
-    return FeaturesSettings.resolve(None, {"device": "cpu", **given})
+def settings(**values: object) -> FeaturesSettings:
+    return FeaturesSettings.resolve(None, {"device": "cpu", **values})
 
 
 def contents(path: Path) -> Cloud:
@@ -78,8 +78,8 @@ def test_rows_are_the_students_features_of_the_points(
 ) -> None:
     path = write_kitti_scan("a.bin")
     summary = features(settings(points=[path], checkpoint=run, out=tmp_path / "a.safetensors"))
-    wanted = expected(student, scan(path))
-    np.testing.assert_array_equal(contents(tmp_path / "a.safetensors"), wanted)
+    rows = expected(student, scan(path))
+    np.testing.assert_array_equal(contents(tmp_path / "a.safetensors"), rows)
     assert (summary.files[0].points, summary.files[0].channels) == (250, 64)
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         meta = json.loads(file.metadata()["clever"])
@@ -87,11 +87,11 @@ def test_rows_are_the_students_features_of_the_points(
     assert meta["source"] == str(path)
     assert meta["read"].startswith("KITTI .bin (4 x float32), intensity / 1 = 0.00")
     features(settings(points=[path], checkpoint=run, out=tmp_path / "b.npy"))
-    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), wanted)
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), rows)
     features(settings(points=[path], checkpoint=run, out=tmp_path / "c.npy", dtype="float16"))
     half = np.load(tmp_path / "c.npy")
     assert half.dtype == np.float16
-    np.testing.assert_array_equal(half, wanted.astype(np.float16))
+    np.testing.assert_array_equal(half, rows.astype(np.float16))
     with pytest.raises(CleverError, match=r"c\.npy exists; remove it or choose another `out`"):
         features(settings(points=[path], checkpoint=run, out=tmp_path / "c.npy"))
 
@@ -101,8 +101,8 @@ def test_the_two_lines_of_the_readme(
 ) -> None:
     points = torch.from_numpy(scan(write_kitti_scan("a.bin")))
     loaded = load_student(run)
-    found = loaded(PointBatch.from_clouds([points]))
-    np.testing.assert_array_equal(found.detach().numpy(), expected(student, points.numpy()))
+    rows = loaded(PointBatch.from_clouds([points]))
+    np.testing.assert_array_equal(rows.detach().numpy(), expected(student, points.numpy()))
 
 
 def test_scale_and_origin_reach_the_student(student: Student, run: Path, tmp_path: Path) -> None:
@@ -117,13 +117,15 @@ def test_scale_and_origin_reach_the_student(student: Student, run: Path, tmp_pat
     content.x, content.y, content.z = (points[:, :3].astype(float) + place).T
     content.intensity = (points[:, 3] * 255).round()
     content.write(str(tmp_path / "a.laz"))
-    given = {"points": [tmp_path / "a.laz"], "checkpoint": run, "out": tmp_path / "a.npy"}
-    summary = features(settings(**given, origin="691000,5334000,519", intensity_scale=255))
+    values = {"points": [tmp_path / "a.laz"], "checkpoint": run, "out": tmp_path / "a.npy"}
+    summary = features(settings(**values, origin="691000,5334000,519", intensity_scale=255))
     assert "LAS 1.4 (compressed), intensity / 255 = 0" in str(summary)
-    read = points.copy()
-    read[:, :3] = (np.asarray(laspy.read(tmp_path / "a.laz").xyz) - place).astype(np.float32)
-    np.testing.assert_allclose(read, points, atol=1e-6)
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected(student, read))
+    moved_points = points.copy()
+    moved_points[:, :3] = (np.asarray(laspy.read(tmp_path / "a.laz").xyz) - place).astype(
+        np.float32
+    )
+    np.testing.assert_allclose(moved_points, points, atol=1e-6)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected(student, moved_points))
 
 
 def test_a_dark_cloud_is_pointed_out(
@@ -151,10 +153,10 @@ def test_points_without_return_have_nan_features_in_their_rows(
     points[[0, 77], 1] = np.nan
     points.tofile(path)
     features(settings(points=[path], checkpoint=run, out=tmp_path / "a.npy"))
-    found = np.load(tmp_path / "a.npy")
-    there = np.isfinite(points).all(1)
-    assert np.isnan(found[~there]).all()
-    np.testing.assert_array_equal(found[there], expected(student, points[there]))
+    rows = np.load(tmp_path / "a.npy")
+    finite = np.isfinite(points).all(1)
+    assert np.isnan(rows[~finite]).all()
+    np.testing.assert_array_equal(rows[finite], expected(student, points[finite]))
     assert (
         "2 of 250 points are not finite (no return); their features are NaN"
         in capsys.readouterr().err
@@ -166,37 +168,37 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
 ) -> None:
     paths = [write_kitti_scan(name) for name in ("a.bin", "b.bin", "c.bin")]
     out = tmp_path / "out"
-    given = {"checkpoint": run, "out": out, "output_format": "npy"}
-    assert len(features(settings(points=paths[:2], **given)).files) == 2
+    values = {"checkpoint": run, "out": out, "output_format": "npy"}
+    assert len(features(settings(points=paths[:2], **values)).files) == 2
     assert sorted(path.name for path in out.iterdir()) == [
         "a.npy", "b.npy", "settings.yaml", "sources.jsonl",
     ]  # fmt: skip
-    again = features(settings(points=paths, **given))
+    again = features(settings(points=paths, **values))
     assert ([each.source for each in again.files], again.current) == (paths[2:], paths[:2])
     assert "2 outputs were up to date" in str(again)
     points = scan(paths[0])[::-1].copy()
     points.tofile(paths[0])
-    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[:1]
+    assert [each.source for each in features(settings(points=paths, **values)).files] == paths[:1]
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, points))
     older = scan(paths[0])[::-1].copy()  # as many bytes, and older than the output
     older.tofile(paths[0])
     os.utime(paths[0], (1e9, 1e9))
-    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[:1]
+    assert [each.source for each in features(settings(points=paths, **values)).files] == paths[:1]
     np.testing.assert_array_equal(np.load(out / "a.npy"), expected(student, older))
     os.utime(paths[1])  # touched, not changed
     os.utime(run / "student.safetensors")
-    assert features(settings(points=paths, **given)).current == paths
+    assert features(settings(points=paths, **values)).current == paths
     (out / "c.npy").unlink()
-    assert [each.source for each in features(settings(points=paths, **given)).files] == paths[2:]
+    assert [each.source for each in features(settings(points=paths, **values)).files] == paths[2:]
     with (out / "sources.jsonl").open("a") as file:
         file.write('{"output": "a.npy", "pa')  # a run that was killed
-    assert features(settings(points=paths, **given)).current == paths
+    assert features(settings(points=paths, **values)).current == paths
     save_student(run, build_student("minkunet-tiny", 0.5), {})  # other weights
-    assert len(features(settings(points=paths, **given)).files) == 3
+    assert len(features(settings(points=paths, **values)).files) == 3
     with pytest.raises(
         CleverError, match=r"other settings \(dtype: float32 -> float16\); choose another `out`"
     ):
-        features(settings(points=paths, **given, dtype="float16"))
+        features(settings(points=paths, **values, dtype="float16"))
     with pytest.raises(CleverError, match=r"run exists and holds no run; choose another `out`"):
         features(settings(points=paths, checkpoint=run, out=run))
 
@@ -248,12 +250,12 @@ def test_features_that_do_not_fit(
     with torch.no_grad():
         final.bias.fill_(1e6)
     save_student(tmp_path / "large", large, {})
-    given = {"points": [path], "checkpoint": tmp_path / "large", "out": tmp_path / "a.npy"}
+    values = {"points": [path], "checkpoint": tmp_path / "large", "out": tmp_path / "a.npy"}
     with pytest.raises(
         CleverError, match=r"a\.bin: features are too large for float16; use `dtype=float32`"
     ):
-        features(settings(**given, dtype="float16"))
-    features(settings(**given))
+        features(settings(**values, dtype="float16"))
+    features(settings(**values))
     with torch.no_grad():
         final.bias.fill_(torch.nan)
     save_student(tmp_path / "broken", large, {})
@@ -267,12 +269,12 @@ def test_the_command(run: Path, write_kitti_scan: Callable[[str], Path], tmp_pat
     good, bad = write_kitti_scan("good.bin"), tmp_path / "bad.bin"
     bad.write_bytes(b"12345")
     base = ["--checkpoint", str(run), "--device", "cpu"]
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["features", str(good), str(bad), "--out", str(tmp_path / "out"), *base]
     )
-    assert done.exit_code == 3
-    assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1 = 0.00" in done.stdout
-    assert f"skipped {bad} has 5 bytes, no multiple of 16" in done.stdout
+    assert result.exit_code == 3
+    assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1 = 0.00" in result.stdout
+    assert f"skipped {bad} has 5 bytes, no multiple of 16" in result.stdout
     assert contents(tmp_path / "out/good.safetensors").shape == (250, 64)
     alone = CliRunner().invoke(
         app, ["features", str(bad), "--out", str(tmp_path / "bad.npy"), *base]

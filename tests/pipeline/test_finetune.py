@@ -53,15 +53,15 @@ def datasets(
 
 
 def settings(out: Path, **changes: Any) -> FinetuneSettings:
-    given = {
+    values = {
         "checkpoint": "none",
         "student": "minkunet-tiny",
         "voxel_size": 0.5,
         "dataset": "semantickitti",
     }
-    given |= {"recipe": "paper" if changes.get("mode") == "full" else "scalr"}
-    given |= {"epochs": 3, "batch_size": 4, "device": "cpu", "out": out, **changes}
-    return FinetuneSettings.resolve(None, given)
+    values |= {"recipe": "paper" if changes.get("mode") == "full" else "scalr"}
+    values |= {"epochs": 3, "batch_size": 4, "device": "cpu", "out": out, **changes}
+    return FinetuneSettings.resolve(None, values)
 
 
 def fresh_student(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -84,9 +84,9 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     datasets: dict[str, LidarDataset], tmp_path: Path
 ) -> None:
     result = finetune(settings(tmp_path / "run", epochs=20, lr=0.05))
-    written, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
-    assert written.keys() == fresh.keys()
-    assert all(torch.equal(written[name], fresh[name]) for name in fresh)
+    final, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
+    assert final.keys() == fresh.keys()
+    assert all(torch.equal(final[name], fresh[name]) for name in fresh)
     assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
     assert result.evaluation.protocol == (
         "linear probe, semantickitti train 00 01 (6 scans) -> val 08 (2 scans), minkunet-tiny at "
@@ -102,9 +102,9 @@ def test_full_fine_tuning_learns_the_height_and_changes_the_student(
 ) -> None:
     result = finetune(settings(tmp_path / "run", mode="full", epochs=20, lr=0.01, augment=False))
     assert result.evaluation.miou > 0.7
-    written, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
+    final, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
     floating = [name for name in fresh if fresh[name].is_floating_point()]
-    assert not any(torch.equal(written[name], fresh[name]) for name in floating)
+    assert not any(torch.equal(final[name], fresh[name]) for name in floating)
 
 
 def test_evaluate_reads_the_checkpoint_and_finds_the_same(
@@ -164,8 +164,8 @@ def test_ignored_points_take_no_part_in_the_loss(
     batch = collate_labelled(
         [LabelledFrames(datasets["train"], [0, 1, 2])[number, 0] for number in range(3)]
     )
-    known = batch.labels != IGNORE
-    logits, labels = segmenter.eval()(batch.points)[known], batch.labels[known]
+    labelled = batch.labels != IGNORE
+    logits, labels = segmenter.eval()(batch.points)[labelled], batch.labels[labelled]
     expected = torch.nn.functional.cross_entropy(logits, labels)
     if loss == "ce+lovasz":
         expected = expected + lovasz_softmax(logits.softmax(1), labels)
@@ -194,13 +194,13 @@ def test_the_folder_keeps_what_the_settings_left_open(
     datasets: dict[str, LidarDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was decided is written down, and the same command takes the run up again."""
-    given = settings(tmp_path / "run", mode="full", epochs=1)
-    result = finetune(given)
+    job = settings(tmp_path / "run", mode="full", epochs=1)
+    result = finetune(job)
     assert f"{tmp_path / 'run'}: 6 frames, 2 steps of 4, cpu\n" in capsys.readouterr().err
-    written = FinetuneSettings.resolve(tmp_path / "run/settings.yaml", {})
+    record = FinetuneSettings.resolve(tmp_path / "run/settings.yaml", {})
     decided = {"lr": 1e-3, "batch_norm": False, "augment": True, "mix3d": 0.8, "loss": "ce"}
-    assert written == given.decided(**decided, mean="present")
-    assert finetune(given) == result
+    assert record == job.decided(**decided, mean="present")
+    assert finetune(job) == result
     assert "is finished already; nothing to do" in capsys.readouterr().err
 
 
@@ -219,17 +219,22 @@ def test_a_recipe_decides_what_is_left_open(
 ) -> None:
     start = starting_student("none", student, 0.5, 0)
 
-    def decided(**told: Any) -> tuple[tuple[object, ...], ClassMean]:
-        given = settings(tmp_path, mode=mode, recipe=recipe, **{"epochs": None} | told)
-        written = FinetunePlan.of(given, start, "all").record(given)
+    def decided(**changes: Any) -> tuple[tuple[object, ...], ClassMean]:
+        job = settings(tmp_path, mode=mode, recipe=recipe, **{"epochs": None} | changes)
+        record = FinetunePlan.of(job, start, "all").record(job)
         names = ("epochs", "batch_norm", "augment", "mix3d", "loss", "lr")
-        assert written.mean is not None
-        return tuple(getattr(written, name) for name in names), written.mean
+        assert record.mean is not None
+        return tuple(getattr(record, name) for name in names), record.mean
 
     assert decided() == (expected, "all")
-    told = {"epochs": 3, "batch_norm": not expected[1], "augment": not expected[2], "mix3d": 0.5}
-    told |= {"loss": "ce", "lr": 0.1, "mean": "present"}
-    assert decided(**told) == (
+    overrides = {
+        "epochs": 3,
+        "batch_norm": not expected[1],
+        "augment": not expected[2],
+        "mix3d": 0.5,
+    }
+    overrides |= {"loss": "ce", "lr": 0.1, "mean": "present"}
+    assert decided(**overrides) == (
         (3, not expected[1], not expected[2], 0.5, "ce", 0.1), "present"
     )  # fmt: skip
 
@@ -296,8 +301,8 @@ def test_the_same_seed_starts_both_rows_alike(
     with seeded(0, "student"):
         student = build_student("minkunet-tiny", 0.5)
     save_student(tmp_path / "pretrained", student, {"origin": "nothing"})
-    given = {"checkpoint": tmp_path / "pretrained", "student": None, "voxel_size": None}
-    loaded = finetune(settings(tmp_path / "a", **given))
+    values = {"checkpoint": tmp_path / "pretrained", "student": None, "voxel_size": None}
+    loaded = finetune(settings(tmp_path / "a", **values))
     random = finetune(settings(tmp_path / "b"))
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert loaded.evaluation.confusion == random.evaluation.confusion
@@ -331,26 +336,26 @@ def test_another_run_takes_the_frames_of_a_run(
     ids = (tmp_path / "third/train_frames.txt").read_text()
     assert ids == "".join(f"{name}\n" for name in (TRAIN[1], TRAIN[4]))
     (tmp_path / "ids.txt").write_text("\n".join(reversed(ids.splitlines())) + "\n\n")
-    given = {"frames_file": tmp_path / "ids.txt", "seed": 3}
-    listed = finetune(settings(tmp_path / "listed", **given))
+    values = {"frames_file": tmp_path / "ids.txt", "seed": 3}
+    result = finetune(settings(tmp_path / "listed", **values))
     assert losses(tmp_path / "listed") == losses(tmp_path / "third")
     assert (tmp_path / "listed/train_frames.txt").read_text() == ids
-    assert "(2 scans) -> " in listed.evaluation.protocol
-    assert ", frames of ids.txt (2 of 6 labelled), " in listed.evaluation.protocol
+    assert "(2 scans) -> " in result.evaluation.protocol
+    assert ", frames of ids.txt (2 of 6 labelled), " in result.evaluation.protocol
     assert ", 33.3333 % by frames (2 of 6 labelled), " in third.evaluation.protocol
     (tmp_path / "ids.txt").write_text(f"{TRAIN[0]}\n")
     with pytest.raises(CleverError, match="read other training frames than now"):
-        finetune(settings(tmp_path / "listed", **given))
+        finetune(settings(tmp_path / "listed", **values))
     (tmp_path / "ids.txt").write_text(f"{TRAIN[0]}\n{VAL[0]}\n09/000000\n")
     with pytest.raises(
         CleverError,
         match=rf"2 of the 3 frames of .*ids\.txt are not among the 6 labelled frames of "
         rf"semantickitti train, e\.g\. {VAL[0]}; choose",
     ):
-        finetune(settings(tmp_path / "other", **given))
-    for told in ({"fraction": 0.1}, {"sampler": "scenes"}):
-        with pytest.raises(CleverError, match=f"leave `{next(iter(told))}` out"):
-            finetune(settings(tmp_path / "other", **given, **told))
+        finetune(settings(tmp_path / "other", **values))
+    for conflict in ({"fraction": 0.1}, {"sampler": "scenes"}):
+        with pytest.raises(CleverError, match=f"leave `{next(iter(conflict))}` out"):
+            finetune(settings(tmp_path / "other", **values, **conflict))
 
 
 def test_training_frames_are_not_measured_on(

@@ -24,14 +24,14 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
 def test_the_soft_limit_rises_up_to_the_hard_one() -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == [
+    assert process.stdout.splitlines() == [
         "(40, 64)",
         "(41, 64)",
         "(64, 64)",
         "workers need 65 open files at once and this process may have 64; use fewer, or raise the "
         "limit (ulimit -n)",
         "(64, 64)",
-    ], done.stderr
+    ], process.stderr

@@ -34,14 +34,14 @@ WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
 
 
 def toy_settings(cache: Path, out: Path, **changes: Any) -> PretrainSettings:
-    given = {
+    values = {
         "cache": cache,
         "out": out,
         "student": "minkunet-tiny",
         "head_hidden": 16,
         "voxel_size": 0.5,
     }
-    given |= {
+    values |= {
         "epochs": 3,
         "batch_size": 3,
         "device": "cpu",
@@ -49,7 +49,7 @@ def toy_settings(cache: Path, out: Path, **changes: Any) -> PretrainSettings:
         "rankme_every": 0,
         **changes,
     }
-    return PretrainSettings.resolve(None, given)
+    return PretrainSettings.resolve(None, values)
 
 
 def bits(folder: Path) -> list[bytes]:
@@ -97,11 +97,11 @@ def test_a_run_says_at_once_what_is_to_come(
     heads: list[str] = []
     forward = DistillationStep.forward
 
-    def stop_at_third(step: DistillationStep, *given: Any) -> Any:
+    def stop_at_third(step: DistillationStep, *arguments: Any) -> Any:
         heads.append(capsys.readouterr().err)
         if len(heads) == 3:
             raise Killed
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     monkeypatch.setattr(DistillationStep, "forward", stop_at_third)
     settings = toy_settings(make_cache(), tmp_path / "run", save_every=1)
@@ -115,21 +115,21 @@ def test_a_run_says_at_once_what_is_to_come(
 def test_every_epoch_sees_every_frame_once_in_another_order(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
+    ids: list[str] = []
     keys: list[int] = []
     forward = DistillationStep.forward
 
     def spy(step: DistillationStep, batch: DistillationBatch, totals: Any) -> Any:
-        seen.extend(batch.ids)
+        ids.extend(batch.ids)
         keys.extend(batch.keys)
         return forward(step, batch, totals)
 
     monkeypatch.setattr(DistillationStep, "forward", spy)
     pretrain(toy_settings(make_cache(), tmp_path / "run"))
-    epochs = [seen[start : start + 5] for start in range(0, 15, 5)]
+    epochs = [ids[start : start + 5] for start in range(0, 15, 5)]
     assert [sorted(epoch) for epoch in epochs] == [[f"frame-{number}" for number in range(5)]] * 3
     assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert len(set(keys)) == len(keys) == len(seen) == 15
+    assert len(set(keys)) == len(keys) == len(ids) == 15
 
 
 def test_a_seed_decides_every_bit_and_workers_none(
@@ -168,12 +168,12 @@ def test_killed_at_any_step_and_taken_up_again_equals_uninterrupted(
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
-    def kill(step: DistillationStep, *given: Any) -> Any:
+    def kill(step: DistillationStep, *arguments: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == killed_at:
             raise Killed
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     monkeypatch.setattr(DistillationStep, "forward", kill)
     with pytest.raises(Killed):
@@ -196,12 +196,12 @@ def test_a_signal_lets_the_step_end_and_keeps_it(
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
-    def interrupt(step: DistillationStep, *given: Any) -> Any:
+    def interrupt(step: DistillationStep, *arguments: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == 3:
             signal.raise_signal(number)
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     monkeypatch.setattr(DistillationStep, "forward", interrupt)
     before = signal.getsignal(signal.SIGINT)
@@ -269,13 +269,13 @@ def test_a_loader_process_that_dies_is_one_line(
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
-    def kill_loader(step: DistillationStep, *given: Any) -> Any:
+    def kill_loader(step: DistillationStep, *arguments: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == 3:
             (loader,) = multiprocessing.active_children()
             loader.kill()
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     monkeypatch.setattr(DistillationStep, "forward", kill_loader)
     values = {"epochs": 12, "save_every": 2}
@@ -315,15 +315,15 @@ def test_a_frame_that_cannot_be_read_is_one_line_of_workers_too(
 
 @pytest.mark.slow
 def test_few_file_handles_are_one_line(make_cache: Callable[..., Path], tmp_path: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", 'ulimit -n 64; exec "$@"', "-",
          *command(make_cache(), tmp_path / "run", "--workers", "2")],
         capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[1:] == [
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.splitlines()[1:] == [
         "error: 2 loader processes need 112 open files at once and this process may have 64; use "
         "fewer --workers, or raise the limit (ulimit -n)"
     ]
@@ -344,14 +344,14 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
         "--no-python",
     ]
     for name, starter in (("one", []), ("two", launch)):
-        done = subprocess.run(
+        process = subprocess.run(
             [*starter, *command(cache, tmp_path / name)],
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("minkunet-tiny distilled") == 1
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.count("minkunet-tiny distilled") == 1
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert len(one) == len(two) == 10
     assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
@@ -373,7 +373,7 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
     frames = PairedFrames([cache])
     settings = toy_settings(tmp_path, tmp_path, augmentation="none", mix3d=0)
     draws = [FrameDraw(number, 100 + number) for number in (0, 1, 2, 4)]
-    found = []
+    results = []
     for parts in ([draws], [draws[:2], draws[2:]]):
         step = build_step(settings, [cache]).eval()
         batches = [DistillationBatch.collate([frames[draw] for draw in part]) for part in parts]
@@ -384,10 +384,10 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
         losses = [step(batch, totals) for batch in batches]
         torch.stack([loss["loss"] for loss in losses]).sum().backward()
         gradients = torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
-        found.append(
+        results.append(
             ({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients)
         )
-    (whole, gradients), (split, shared) = found
+    (whole, gradients), (split, shared) = results
     assert split == pytest.approx(whole, rel=1e-6)
     torch.testing.assert_close(shared, gradients, atol=1e-7, rtol=1e-4)
     assert totals["distillation"] == 6
@@ -402,10 +402,10 @@ def test_a_finished_run_is_left_alone(
 ) -> None:
     cache = make_cache()
     first = pretrain(toy_settings(cache, tmp_path / "run"))
-    written = bits(tmp_path / "run")
+    before = bits(tmp_path / "run")
     assert pretrain(toy_settings(cache, tmp_path / "run")) == first
     assert "finished already" in capsys.readouterr().err
-    assert bits(tmp_path / "run") == written
+    assert bits(tmp_path / "run") == before
 
 
 def test_another_run_at_out_is_an_error_with_the_differing_fields(
@@ -430,17 +430,17 @@ def test_a_run_from_before_points_were_chosen_goes_on_with_all(
     assert records(tmp_path / "all")[0]["loss"] != records(tmp_path / "voxel")[0]["loss"]
     forward, steps = DistillationStep.forward, iter(range(2))
 
-    def stop_at_third(step: DistillationStep, *given: Any) -> Any:
+    def stop_at_third(step: DistillationStep, *arguments: Any) -> Any:
         if next(steps, None) is None:
             raise Killed
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(DistillationStep, "forward", stop_at_third)
         with pytest.raises(Killed):
             pretrain(toy_settings(cache, tmp_path / "old", points="all", save_every=1))
-    written = tmp_path / "old/settings.yaml"
-    written.write_text(written.read_text().replace("points: all\n", ""))
+    settings_file = tmp_path / "old/settings.yaml"
+    settings_file.write_text(settings_file.read_text().replace("points: all\n", ""))
     with pytest.raises(CleverError, match=r"other settings \(points: all -> voxel\); choose"):
         pretrain(toy_settings(cache, tmp_path / "old", points="voxel"))
     assert pretrain(toy_settings(cache, tmp_path / "old")).points == "all"
@@ -454,12 +454,12 @@ def test_a_grown_cache_is_not_mixed_into_a_run(
     settings = toy_settings(cache, tmp_path / "run")
     forward, calls = DistillationStep.forward, 0
 
-    def stop(step: DistillationStep, *given: Any) -> Any:
+    def stop(step: DistillationStep, *arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise KeyboardInterrupt
-        return forward(step, *given)
+        return forward(step, *arguments)
 
     monkeypatch.setattr(DistillationStep, "forward", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -528,10 +528,10 @@ def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(
         "given |= dict(head_hidden=8, voxel_size=0.5, device='cpu')\n"
         "print(pretrain(PretrainSettings.resolve(None, given)).steps)\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    assert (process.returncode, process.stdout) == (0, "1\n"), process.stderr
 
 
 def test_nan_stops_with_the_frames_of_the_batch_and_keeps_the_checkpoint(
@@ -585,7 +585,7 @@ def test_losses_of_a_batch_are_those_of_its_frames(
     totals = {name: torch.tensor(float(count)) for name, count in step.counts(batch).items()}
     assert totals == {"distillation": 6, "frames": 3}
     with torch.no_grad():
-        found = step(batch, totals)
+        losses = step(batch, totals)
         features = step.student(
             batch.points
         )  # every point has a voxel of its own, so there is nothing to draw
@@ -594,18 +594,18 @@ def test_losses_of_a_batch_are_those_of_its_frames(
             own = features[first : first + len(frame.points)]
             first += len(frame.points)
             for camera in range(2):
-                chosen = frame.pair_camera == camera
+                members = frame.pair_camera == camera
                 target = sample_tokens(
                     frame.tokens,
-                    frame.pair_camera[chosen],
-                    frame.pair_uv[chosen],
+                    frame.pair_camera[members],
+                    frame.pair_uv[members],
                     frame.image_size,
                     None,
                 )
-                ours = torch.nn.functional.normalize(step.heads[0](own[frame.pair_point[chosen]]))
+                ours = torch.nn.functional.normalize(step.heads[0](own[frame.pair_point[members]]))
                 views.append((ours - torch.nn.functional.normalize(target)).norm(dim=1).mean())
-    torch.testing.assert_close(found["loss"], torch.stack(views).mean())
-    assert set(found) == {"loss", "distillation"}
+    torch.testing.assert_close(losses["loss"], torch.stack(views).mean())
+    assert set(losses) == {"loss", "distillation"}
 
 
 def test_queries_lie_on_the_rays_of_the_augmented_points(

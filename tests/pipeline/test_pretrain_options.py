@@ -21,7 +21,7 @@ MakeCache = Callable[..., Path]
 
 
 def settings(cache: Path, out: Path, **changes: object) -> PretrainSettings:
-    given = {
+    values = {
         "cache": cache,
         "out": out,
         "student": "minkunet-tiny",
@@ -30,7 +30,7 @@ def settings(cache: Path, out: Path, **changes: object) -> PretrainSettings:
         "epochs": 3,
     }
     return PretrainSettings.resolve(
-        None, {**given, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes}
+        None, {**values, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes}
     )
 
 
@@ -92,14 +92,14 @@ def test_settings_of_the_occupancy_task() -> None:
         "mse",
         None,
     )
-    given = {
+    values = {
         "occupancy": "also",
         "occupancy_points": 99,
         "occupancy_delta": 0.3,
         "occupancy_radius": 2,
     }
-    given |= {"occupancy_distance": "fixed"}
-    also = occupancy_task(PretrainSettings.resolve(None, {"cache": "x", **given}))
+    values |= {"occupancy_distance": "fixed"}
+    also = occupancy_task(PretrainSettings.resolve(None, {"cache": "x", **values}))
     assert (also.aggregation, also.queries, also.intensity, also.count) == (
         "radius",
         "thirds",
@@ -108,8 +108,8 @@ def test_settings_of_the_occupancy_task() -> None:
     )
     assert (also.delta, also.radius, also.distance) == (0.3, 2, "fixed")
     assert (also.neighbours, also.latent, plain.latent) == ("first", 128, None)
-    given |= {"occupancy_neighbours": "nearest"}
-    settings = PretrainSettings.resolve(None, {"cache": "x", **given})
+    values |= {"occupancy_neighbours": "nearest"}
+    settings = PretrainSettings.resolve(None, {"cache": "x", **values})
     assert occupancy_task(settings).neighbours == "nearest"
     assert (
         occupancy_task(PretrainSettings.resolve(None, {"cache": "x", "occupancy": "also"})).count
@@ -153,11 +153,11 @@ def test_tensorboard_holds_the_log(make_cache: MakeCache, tmp_path: Path) -> Non
     } <= names
     for name in names:
         expected = [(record["step"], record[name]) for record in records if name in record]
-        found = [(event.step, event.value) for event in events.Scalars(name)]
+        scalars = [(event.step, event.value) for event in events.Scalars(name)]
         if name == "epoch":  # also in the records of measurements
-            found, expected = sorted(set(found)), sorted(set(expected))
-        assert [step for step, _ in found] == [step for step, _ in expected]
-        assert [value for _, value in found] == pytest.approx(
+            scalars, expected = sorted(set(scalars)), sorted(set(expected))
+        assert [step for step, _ in scalars] == [step for step, _ in expected]
+        assert [value for _, value in scalars] == pytest.approx(
             [value for _, value in expected], rel=1e-6
         )
 
@@ -172,8 +172,8 @@ def test_ranks_are_measured_every_few_passes_and_in_the_end(
     assert result.ranks is not None
     assert measured[-1]["rankme"] == result.ranks.uncentred.rankme
     assert len({line["rankme"] for line in measured}) == 3
-    given = {"checkpoint": tmp_path / "run", "cache": cache, "device": "cpu"}
-    again = rankme(RankmeSettings.resolve(None, given))
+    values = {"checkpoint": tmp_path / "run", "cache": cache, "device": "cpu"}
+    again = rankme(RankmeSettings.resolve(None, values))
     assert again.ranks == result.ranks
     plain = pretrain(settings(cache, tmp_path / "plain", epochs=5, batch_size=5))
     assert plain.ranks is None
@@ -231,14 +231,14 @@ def test_clipping_and_recomputing(make_cache: MakeCache, tmp_path: Path) -> None
     """Recomputed activations change no bit; a bound that no gradient reaches changes none
     either."""
     cache = make_cache()
-    given = {
+    changes_by_name = {
         "plain": {},
         "recompute": {"recompute": True},
         "loose": {"clip_norm": 1e6},
         "tight": {"clip_norm": 1e-6},
     }
     weights = {}
-    for name, changes in given.items():
+    for name, changes in changes_by_name.items():
         pretrain(settings(cache, tmp_path / name, **changes))
         weights[name] = (tmp_path / name / "student.safetensors").read_bytes()
     assert weights["plain"] == weights["recompute"] == weights["loose"] != weights["tight"]

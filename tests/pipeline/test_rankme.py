@@ -76,33 +76,33 @@ class Echo(torch.nn.Module):
 def test_all_rows_give_the_ranks_of_all_features(
     frames: list[CachedFrame], student: Student
 ) -> None:
-    found = student_ranks(student, frames, CPU)
+    result = student_ranks(student, frames, CPU)
     with torch.no_grad():
         features = torch.cat([student(PointBatch.from_clouds([frame.points])) for frame in frames])
-    assert (found.rows, found.channels, found.frames) == (sum(COUNTS), 64, 4)
-    assert found.tolerance == sum(COUNTS) * 2**-23
-    for ranks, centred in ((found.uncentred, False), (found.centred, True)):
+    assert (result.rows, result.channels, result.frames) == (sum(COUNTS), 64, 4)
+    assert result.tolerance == sum(COUNTS) * 2**-23
+    for ranks, centred in ((result.uncentred, False), (result.centred, True)):
         expected = feature_rank(features, centred)
         assert ranks.rankme == pytest.approx(expected.rankme, rel=1e-6)
         assert ranks.matrix_rank == expected.matrix_rank
-    assert found.uncentred.rankme != found.centred.rankme
+    assert result.uncentred.rankme != result.centred.rankme
     assert (
         student_ranks(student, frames, CPU, tolerance=0.5).uncentred.matrix_rank
-        < found.uncentred.matrix_rank
+        < result.uncentred.matrix_rank
     )
 
 
 def drawn(cache: list[CachedFrame], monkeypatch: pytest.MonkeyPatch, **options: int) -> Tensor:
     """The rows that `student_ranks` hands to `feature_rank`."""
-    seen: list[Tensor] = []
+    samples: list[Tensor] = []
 
     def spy(features: Tensor, centred: bool, tolerance: float | None):
-        seen.append(features)
+        samples.append(features)
         return feature_rank(features, centred, tolerance)
 
     monkeypatch.setattr("clever.pipeline.rankme.feature_rank", spy)
     student_ranks(Echo(), cache, CPU, **options)  # type: ignore[arg-type]
-    return seen[0]
+    return samples[0]
 
 
 def owners(rows: Tensor, frames: list[CachedFrame]) -> list[int]:
@@ -178,15 +178,15 @@ def cache(tmp_path: Path) -> Path:
         "front", Path("front.png"), 8, 8, np.array([[8, 0, 4], [0, 8, 4], [0, 0, 1.0]]), np.eye(4)
     )
     pairs = Correspondences(np.zeros(0, np.uint32), np.zeros((0, 2)), np.zeros(2, np.int64))
-    made = [
+    frames = [
         Frame(f"frame-{n}", "scene", n, cloud(rng, 200), np.eye(4), (camera,)) for n in range(3)
     ]
-    store.extend([frame.id for frame in made], [frame.scene for frame in made])
+    store.extend([frame.id for frame in frames], [frame.scene for frame in frames])
     info = store.add_teacher(
         "toy-2x2", "drawn at random", (2, 2), 3, "fp16", "grid", {"model": "toy"}
     )
     points, grid = PointShard(store, 0), GridShard(store, info, 0)
-    for number, frame in enumerate(made):
+    for number, frame in enumerate(frames):
         points.add(number, frame, pairs)
         grid.add(number, np.ones((1, 2, 2, 3), np.float16), None)
     points.commit()
@@ -199,13 +199,13 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(
     cache: Path, student: Student, tmp_path: Path
 ) -> None:
     save_student(tmp_path / "run", student, {"origin": "distilled from toy"})
-    given = {"cache": cache, "rows": 150, "seed": 3, "device": "cpu"}
+    values = {"cache": cache, "rows": 150, "seed": 3, "device": "cpu"}
     random = rankme(
         RankmeSettings.resolve(
-            None, {**given, "checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5}
+            None, {**values, "checkpoint": "none", "student": "minkunet-tiny", "voxel_size": 0.5}
         )
     )
-    trained = rankme(RankmeSettings.resolve(None, {**given, "checkpoint": tmp_path / "run"}))
+    trained = rankme(RankmeSettings.resolve(None, {**values, "checkpoint": tmp_path / "run"}))
     assert trained.ranks == random.ranks
     assert (random.weights, trained.weights) == (
         "random initialisation, seed 3",
@@ -216,7 +216,7 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(
     ):
         rankme(
             RankmeSettings.resolve(
-                None, {**given, "checkpoint": tmp_path / "run", "student": "ptv3-tiny"}
+                None, {**values, "checkpoint": tmp_path / "run", "student": "ptv3-tiny"}
             )
         )
 

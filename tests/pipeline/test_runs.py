@@ -89,8 +89,8 @@ def test_weights_of_an_unfinished_run_are_told(
     warn_unfinished(tmp_path)
     (tmp_path / RESULT_FILE).touch()
     warn_unfinished(tmp_path)
-    told = f"{tmp_path} is not finished; its newest weights are used\n"
-    assert capsys.readouterr().err == told
+    message = f"{tmp_path} is not finished; its newest weights are used\n"
+    assert capsys.readouterr().err == message
 
 
 def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
@@ -110,24 +110,26 @@ def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
     (begin("pretrain-a-5", INPUTS) / RESULT_FILE).write_text("{}")
     (begin("pretrain-a-6", INPUTS) / "settings.yaml").write_text("future: 1\n")
     begin("pretrain-b-7", INPUTS)
-    asked = PretrainSettings(cache=tmp_path / "moved")
-    assert run_folder("pretrain-a", asked, INPUTS, places, False, ALONE) == newer
+    moved_settings = PretrainSettings(cache=tmp_path / "moved")
+    assert run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE) == newer
     assert capsys.readouterr().err == (
         f"{newer} is unfinished and goes on; `new=yes` begins another run\n"
     )
     monkeypatch.setattr(Team, "agree", lambda team, value: "the first one's")
     second = Team(1, 2, torch.device("cpu"))
-    assert run_folder("pretrain-a", asked, INPUTS, places, False, second) == "the first one's"
+    assert (
+        run_folder("pretrain-a", moved_settings, INPUTS, places, False, second) == "the first one's"
+    )
     assert capsys.readouterr().err == ""
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    fresh = run_folder("pretrain-a", asked, INPUTS, places, True, ALONE)
+    fresh = run_folder("pretrain-a", moved_settings, INPUTS, places, True, ALONE)
     assert not fresh.exists()
     assert (fresh.parent, fresh.name[:11]) == (RUNS, "pretrain-a-")
     (newer / RESULT_FILE).write_text("{}")
-    assert run_folder("pretrain-a", asked, INPUTS, places, False, ALONE) == older
+    assert run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE) == older
     (older / RESULT_FILE).write_text("{}")
-    assert not run_folder("pretrain-a", asked, INPUTS, places, False, ALONE).exists()
+    assert not run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE).exists()
 
 
 @pytest.mark.slow

@@ -52,14 +52,14 @@ class World:
         self.intact = content(store)
 
     def cache(self, **settings: Any) -> str:
-        given = {
+        values = {
             "dataset": "semantickitti",
             "data_root": self.root,
             "sequences": ("40",),
             "cache": self.store,
         }
-        given |= {"weights": "random:1", "image_size": (32, 64), "device": "cpu"}
-        return cache_teacher(CacheTeacherSettings(**given, **settings)).teacher.id
+        values |= {"weights": "random:1", "image_size": (32, 64), "device": "cpu"}
+        return cache_teacher(CacheTeacherSettings(**values, **settings)).teacher.id
 
     def verify(self, **settings: Any) -> VerifySummary:
         return verify(VerifySettings(path=self.store, **{"data_root": self.root, **settings}))
@@ -146,17 +146,17 @@ def test_only_damaged_shards_are_written(world: World) -> None:
     flip(world.store / "pairs/point/c/1/0", 4)
     before = {name: (world.store / name).stat().st_mtime_ns for name in world.intact}
     world.repair()
-    written = {
+    changes = {
         name for name in world.intact if (world.store / name).stat().st_mtime_ns != before[name]
     }
-    assert written >= {
+    assert changes >= {
         "pairs/point/c/1/0",
         "points/xyzi/c/1/0/0",
         "points/xyzi/commits/000001.json",
     }
-    assert {name for name in written if "/c/" in name and not name.startswith("frames")} == {
-        f"{array}/c/1/0{rest}"
-        for array, rest in (("points/xyzi", "/0"), ("pairs/point", ""), ("pairs/uv", "/0"))
+    assert {name for name in changes if "/c/" in name and not name.startswith("frames")} == {
+        f"{array}/c/1/0{suffix}"
+        for array, suffix in (("points/xyzi", "/0"), ("pairs/point", ""), ("pairs/uv", "/0"))
     }
 
 
@@ -174,8 +174,8 @@ def test_dataset_that_has_changed(world: World) -> None:
     )
     assert problem.what.startswith("points differ from the dataset's")
     calibration.write_text(calibration.read_text().replace("P2: 72 0", "P2: 72.01 0"))
-    found = world.verify(sample=19).problems
-    assert {problem.frames[0] for problem in found if problem.file == "pairs/point/c/0/0"} == {
+    problems = world.verify(sample=19).problems
+    assert {problem.frames[0] for problem in problems if problem.file == "pairs/point/c/0/0"} == {
         f"40/{number:06}" for number in range(16)
     }
     assert world.repair().recomputed == []  # its bytes are as they were written
@@ -253,16 +253,18 @@ def test_other_teacher(world: World) -> None:
 
 def test_copied_layer_cannot_be_recomputed(world: World, tmp_path: Path) -> None:
     target = tmp_path / "copy.zarr"
-    made = Copy(world.store, target, Selection(teachers=("test_resnet",), codec="fp16")).run(
+    layers = Copy(world.store, target, Selection(teachers=("test_resnet",), codec="fp16")).run(
         lambda count: None
     )
-    (layer,) = made
+    (layer,) = layers
     flip(target / "points/xyzi/c/0/0/0", 30)
     flip(target / f"teachers/{layer}/grid/c/0/0/0/0/0", 9)
     with pytest.raises(CleverError, match=f"{layer} is damaged and was not made from images here"):
         repair(RepairSettings(path=target, data_root=world.root))
-    left = verify(VerifySettings.model_validate({"path": target, "dataset_free": True})).problems
-    assert [problem.layer for problem in left] == [layer]  # points need no teacher
+    problems = verify(
+        VerifySettings.model_validate({"path": target, "dataset_free": True})
+    ).problems
+    assert [problem.layer for problem in problems] == [layer]  # points need no teacher
 
 
 def test_interrupted_repair_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,10 @@ def fingerprints(state: Mapping[str, Tensor]) -> list[tuple[int, float]]:
     return sorted((size, round(total, 6)) for size, total in sums)
 
 
-def same(student: Student, here: str, weights: Mapping[str, Tensor], there: str) -> bool:
-    return torch.equal(student.backbone.state_dict()[here], weights[there])
+def same(
+    student: Student, own_name: str, weights: Mapping[str, Tensor], pointcept_name: str
+) -> bool:
+    return torch.equal(student.backbone.state_dict()[own_name], weights[pointcept_name])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_every_tensor_is_taken_once(
 def test_layers_of_spunet():
     weights = spunet(*SPUNET_TINY)
     student = from_pointcept(weights, "file", 0.1).student
-    for here, there in {
+    for own_name, pointcept_name in {
         "stem.conv.weight": "conv_input.0.weight",
         "stem.norm.running_var": "conv_input.1.running_var",
         "down.2.conv.weight": "down.2.0.weight",
@@ -86,7 +88,7 @@ def test_layers_of_spunet():
         "decoder.0.0.first.conv.weight": "dec.3.block0.conv1.weight",
         "decoder.3.0.shortcut.1.weight": "dec.0.block0.proj.1.weight",
     }.items():
-        assert same(student, here, weights, there), here
+        assert same(student, own_name, weights, pointcept_name), own_name
     # A pointwise convolution is stored (out, 1, 1, 1, in); spconv multiplies by its numbers as if
     # they were (in, out).
     stored = weights["dec.1.block0.proj.0.weight"]
@@ -99,7 +101,7 @@ def test_layers_of_spunet():
 def test_layers_of_ptv3():
     weights = ptv3(*PTV3_TINY)
     student = from_pointcept(weights, "file", 0.1).student
-    for here, there in {
+    for own_name, pointcept_name in {
         "stem_conv.weight": "embedding.stem.conv.weight",
         "stem.0.weight": "embedding.stem.norm.weight",
         "down.1.projection.bias": "enc.enc2.down.proj.bias",
@@ -118,7 +120,7 @@ def test_layers_of_ptv3():
         "decoder.2.0.mlp.1.weight": "dec.dec0.block0.mlp.0.fc1.weight",
         "decoder.2.0.mlp.3.weight": "dec.dec0.block0.mlp.0.fc2.weight",
     }.items():
-        assert same(student, here, weights, there), here
+        assert same(student, own_name, weights, pointcept_name), own_name
 
 
 def test_prefixes_and_heads():

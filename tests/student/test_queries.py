@@ -92,9 +92,11 @@ def test_a_triple_for_every_source(make_batch: Make):
     assert queries.counts == (300, 0, 3, 153)  # 100, 0, 1 and 51 sources: an eighth, rounded up
     assert torch.equal(queries.scene.bincount(minlength=4), torch.tensor(queries.counts))
     assert torch.equal(queries.scene, queries.scene.sort().values)
-    asked = Counter(zip(queries.source.tolist(), queries.kind.tolist(), strict=True))
+    counts = Counter(zip(queries.source.tolist(), queries.kind.tolist(), strict=True))
     sources = set(queries.source.tolist())
-    assert asked == Counter((source, kind) for source in sources for kind in (FRONT, BEHIND, SIGHT))
+    assert counts == Counter(
+        (source, kind) for source in sources for kind in (FRONT, BEHIND, SIGHT)
+    )
     assert (queries.weight == 1).all()
 
 
@@ -127,18 +129,18 @@ def test_thirds_have_distinct_sources(
 
 
 def test_sources_are_drawn_evenly(make_batch: Make):
-    points, task, taken = (
+    points, task, counts = (
         make_batch(20, 10, extent=20.0),
         replace(PAPER, share=0.3, queries="thirds"),
         np.zeros((3, 30)),
     )
     for trial in range(2000):
         queries = make_queries(points, task, draws(points, 2 * trial))
-        np.add.at(taken, (queries.kind.numpy(), queries.source.numpy()), 1)
+        np.add.at(counts, (queries.kind.numpy(), queries.source.numpy()), 1)
     for kind, share in ((FRONT, 2 / 6), (SIGHT, 2 / 6), (BEHIND, 2 / 6)):
         # 6 of 20 points and 3 of 10, a third of them for each kind.
         expected = 0.3 * share
-        assert np.abs(taken[kind] / 2000 - expected).max() < 5 * math.sqrt(
+        assert np.abs(counts[kind] / 2000 - expected).max() < 5 * math.sqrt(
             expected * (1 - expected) / 2000
         )
 

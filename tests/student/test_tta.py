@@ -37,13 +37,13 @@ def test_the_mean_of_softmax_over_copies_written_out() -> None:
                 factors = torch.tensor([x * scale, y * scale, scale, 1.0])
                 logits = segmenter(PointBatch.from_clouds([each * factors for each in rows]))
                 expected += logits.exp() / logits.exp().sum(1, keepdim=True) / 10
-        found = mean_probabilities(segmenter, PointBatch.from_clouds(rows))
+        result = mean_probabilities(segmenter, PointBatch.from_clouds(rows))
         once = mean_probabilities(segmenter, PointBatch.from_clouds(rows), (CloudCopy(1.0, False),))
         logits = segmenter(PointBatch.from_clouds(rows))
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(found.sum(1), torch.ones(400))
+    torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(result.sum(1), torch.ones(400))
     torch.testing.assert_close(once, logits.softmax(1), rtol=0, atol=0)
-    assert (found - once).abs().max() > 1e-3  # or the test shows nothing
+    assert (result - once).abs().max() > 1e-3  # or the test shows nothing
 
 
 def test_intensity_and_order_stay() -> None:

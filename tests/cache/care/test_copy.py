@@ -60,24 +60,24 @@ def test_whole_copy_is_identical(
     write_store: Writes, tmp_path: Path, codec: str, tokens: str
 ) -> None:
     others = (("int8", "hit"),) if (codec, tokens) != ("int8", "hit") else (("fp16", "grid"),)
-    written = write_store([100, 5000, 30, 7] * 5, codec, tokens, failed=(2, 19), others=others)
-    copy(written.path, tmp_path / "copy.zarr")
-    assert content(tmp_path / "copy.zarr") == content(written.path)
+    sample = write_store([100, 5000, 30, 7] * 5, codec, tokens, failed=(2, 19), others=others)
+    copy(sample.path, tmp_path / "copy.zarr")
+    assert content(tmp_path / "copy.zarr") == content(sample.path)
 
 
 def test_sweep_larger_than_a_shard_column(
     write_store: Writes, tmp_path: Path, tiny_blocks: None
 ) -> None:
-    written = write_store([5, 40, 90, 17] * 5)
-    copy(written.path, tmp_path / "copy.zarr")
-    assert content(tmp_path / "copy.zarr") == content(written.path)
+    sample = write_store([5, 40, 90, 17] * 5)
+    copy(sample.path, tmp_path / "copy.zarr")
+    assert content(tmp_path / "copy.zarr") == content(sample.path)
 
 
 def test_subset(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store(
+    sample = write_store(
         [50, 5000, 30] * 14, failed=(5,), others=(("fp16", "grid"), ("int8-zstd", "hit"))
     )
-    layer = f"{written.info.id}"
+    layer = f"{sample.info.id}"
     scenes = (
         "scene-1",
         "scene-2",
@@ -88,11 +88,9 @@ def test_subset(write_store: Writes, tmp_path: Path) -> None:
         "scene-14",
         "scene-20",
     )
-    fidelity = copy(
-        written.path, tmp_path / "copy.zarr", teachers=(layer,), scenes=scenes, limit=15
-    )
+    fidelity = copy(sample.path, tmp_path / "copy.zarr", teachers=(layer,), scenes=scenes, limit=15)
     assert list(fidelity) == [layer]
-    source, target = FeatureCache(written.path, layer), FeatureCache(tmp_path / "copy.zarr")
+    source, target = FeatureCache(sample.path, layer), FeatureCache(tmp_path / "copy.zarr")
     expected = [
         name for name, scene in zip(source.ids, source.scenes, strict=True) if scene in scenes
     ][:14]
@@ -100,21 +98,21 @@ def test_subset(write_store: Writes, tmp_path: Path) -> None:
     for frame in target:
         same_frame(frame, source[source.position(frame.id)])
     (failed,) = Store(tmp_path / "copy.zarr").failures(layer)
-    assert failed in Store(written.path).failures(layer) or failed.row == 3
+    assert failed in Store(sample.path).failures(layer) or failed.row == 3
     assert (failed.id, failed.reason) == ("frame-5", "the image is damaged")
 
 
 def test_fidelity_of_a_subset_is_that_of_its_shards(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([10] * 40)
+    sample = write_store([10] * 40)
     copy(
-        written.path,
+        sample.path,
         tmp_path / "copy.zarr",
         scenes=tuple(f"scene-{number}" for number in range(5, 15)),
     )
-    source, target = Store(written.path), Store(tmp_path / "copy.zarr")
-    measured = (commit.fidelity for commit in source.commits(written.info.id)[:2])
+    source, target = Store(sample.path), Store(tmp_path / "copy.zarr")
+    measured = (commit.fidelity for commit in source.commits(sample.info.id)[:2])
     parts = [part for part in measured if part is not None]
-    fidelity = target.fidelity(written.info.id)
+    fidelity = target.fidelity(sample.info.id)
     assert fidelity.tokens == sum(part.tokens for part in parts) == 32 * 30
     assert fidelity.cosine_min == min(part.cosine_min for part in parts)
 
@@ -124,13 +122,13 @@ def test_fidelity_of_a_subset_is_that_of_its_shards(write_store: Writes, tmp_pat
     ("old", "new"), [("fp16", "int8"), ("int8", "int8-zstd"), ("int8-zstd", "fp16")]
 )
 def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, tokens: str) -> None:
-    written = write_store([100, 5000, 30, 1] * 5, old, tokens, failed=(4,))
-    measures = copy(written.path, tmp_path / "copy.zarr", codec=new)
-    source, target = FeatureCache(written.path), FeatureCache(tmp_path / "copy.zarr")
+    sample = write_store([100, 5000, 30, 1] * 5, old, tokens, failed=(4,))
+    measures = copy(sample.path, tmp_path / "copy.zarr", codec=new)
+    source, target = FeatureCache(sample.path), FeatureCache(tmp_path / "copy.zarr")
     info = target.teacher
     assert (info.codec, info.tokens, info.reencoded_from) == (new, tokens, (old,))
     assert info.fingerprint.values() == {
-        **written.info.fingerprint.values(),
+        **sample.info.fingerprint.values(),
         "codec": new,
         "reencoded_from": [old],
     }
@@ -140,7 +138,7 @@ def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, to
         same_frame(after, before, tokens=False)
         stored = torch.ones(before.tokens.shape[:3], dtype=torch.bool)
         if tokens == "hit":
-            stored = torch.from_numpy(written.hits[before.id])
+            stored = torch.from_numpy(sample.hits[before.id])
             assert not after.tokens[~stored].any()
         feature, other = features(before)[stored], features(after)[stored]
         limit = (
@@ -159,8 +157,8 @@ def test_other_codec(write_store: Writes, tmp_path: Path, old: str, new: str, to
 
 
 def test_history_of_codecs(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([10] * 3, "fp16")
-    copy(written.path, tmp_path / "one.zarr", codec="int8")
+    sample = write_store([10] * 3, "fp16")
+    copy(sample.path, tmp_path / "one.zarr", codec="int8")
     copy(tmp_path / "one.zarr", tmp_path / "two.zarr", codec="int8-zstd")
     copy(tmp_path / "two.zarr", tmp_path / "three.zarr")
     (info,) = Store(tmp_path / "three.zarr").teachers()
@@ -171,48 +169,48 @@ def test_history_of_codecs(write_store: Writes, tmp_path: Path) -> None:
 def test_interrupted_copy_goes_on(
     write_store: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = write_store([10] * 40, "fp16")
+    sample = write_store([10] * 40, "fp16")
     target = tmp_path / "copy.zarr"
     for codec in ("fp16", "int8"):
-        copy(written.path, tmp_path / f"whole-{codec}.zarr", codec=codec)
+        copy(sample.path, tmp_path / f"whole-{codec}.zarr", codec=codec)
 
         def stop(count: int) -> None:
             raise KeyboardInterrupt
 
         for _ in range(4):
             with pytest.raises(KeyboardInterrupt):
-                Copy(written.path, target, Selection(codec=codec)).run(stop)
-        Copy(written.path, target, Selection(codec=codec)).run(lambda count: None)
+                Copy(sample.path, target, Selection(codec=codec)).run(stop)
+        Copy(sample.path, target, Selection(codec=codec)).run(lambda count: None)
         assert content(target) == content(tmp_path / f"whole-{codec}.zarr")
         target.rename(tmp_path / f"done-{codec}")
 
 
 def test_copies_of_two_parts_join(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([10] * 40)
+    sample = write_store([10] * 40)
     target = tmp_path / "copy.zarr"
-    copy(written.path, target, scenes=("scene-3",))
-    copy(written.path, target, scenes=("scene-1", "scene-12"))
-    source, joined = FeatureCache(written.path), FeatureCache(target)
+    copy(sample.path, target, scenes=("scene-3",))
+    copy(sample.path, target, scenes=("scene-1", "scene-12"))
+    source, joined = FeatureCache(sample.path), FeatureCache(target)
     assert joined.scenes == ["scene-3"] * 2 + ["scene-1"] * 2 + ["scene-12"] * 2
     for frame in joined:
         same_frame(frame, source[source.position(frame.id)])
 
 
 def test_unfinished_frames_are_left_out(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([10] * 40, others=(("fp16", "grid"),))
-    store = Store(written.path)
-    store.uncommit(written.info.id, [1])
-    job = Copy(written.path, tmp_path / "copy.zarr", Selection())
+    sample = write_store([10] * 40, others=(("fp16", "grid"),))
+    store = Store(sample.path)
+    store.uncommit(sample.info.id, [1])
+    job = Copy(sample.path, tmp_path / "copy.zarr", Selection())
     assert job.pending == 16
     job.run(lambda count: None)
-    assert len(FeatureCache(tmp_path / "copy.zarr", written.info.id)) == 24
+    assert len(FeatureCache(tmp_path / "copy.zarr", sample.info.id)) == 24
     store.uncommit("points", [0, 2])
     with pytest.raises(CleverError, match="no finished frame among those asked for"):
-        Copy(written.path, tmp_path / "other.zarr", Selection())
+        Copy(sample.path, tmp_path / "other.zarr", Selection())
 
 
 def test_refusals(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([10] * 20, others=(("fp16", "grid"),))
+    sample = write_store([10] * 20, others=(("fp16", "grid"),))
     target = tmp_path / "copy.zarr"
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"codec": "zip"}, "unknown codec 'zip'"),
@@ -222,17 +220,17 @@ def test_refusals(write_store: Writes, tmp_path: Path) -> None:
     )
     for selection, message in refusals:
         with pytest.raises(CleverError, match=message):
-            Copy(written.path, target, Selection(**selection))
+            Copy(sample.path, target, Selection(**selection))
     with pytest.raises(CleverError, match="lies in"):
-        Copy(written.path, written.path, Selection())
+        Copy(sample.path, sample.path, Selection())
     with pytest.raises(CleverError, match="lies in"):
-        Copy(written.path, written.path / "teachers" / "copy", Selection())
+        Copy(sample.path, sample.path / "teachers" / "copy", Selection())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes").write_text("mine")
     with pytest.raises(CleverError, match="is no feature cache"):
-        copy(written.path, tmp_path / "full")
+        copy(sample.path, tmp_path / "full")
     with writer_lock(target), pytest.raises(CleverError, match="is being written by process"):
-        copy(written.path, target)
+        copy(sample.path, target)
     assert not target.exists()
 
 
@@ -245,13 +243,13 @@ def test_other_calibration(write_store: Writes, tmp_path: Path) -> None:
 
 
 def test_damaged_source(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store([100] * 4)
-    shard = written.path / "points/xyzi/c/0/0/0"
+    sample = write_store([100] * 4)
+    shard = sample.path / "points/xyzi/c/0/0/0"
     data = bytearray(shard.read_bytes())
     data[70000] ^= 1
     shard.write_bytes(data)
     with pytest.raises(
         CleverError, match="frame frame-1 of points is damaged; run `clever cache repair`"
     ):
-        Copy(written.path, tmp_path / "copy.zarr", Selection()).run(lambda count: None)
+        Copy(sample.path, tmp_path / "copy.zarr", Selection()).run(lambda count: None)
     assert not commit_path(tmp_path / "copy.zarr", "points", 0).exists()

@@ -14,11 +14,11 @@ Writes = Callable[..., Any]
 
 
 def test_manifest(write_store: Writes) -> None:
-    written = write_store([100, 50] * 10, failed=(1,), others=(("fp16", "hit"),))
-    store = Store(written.path)
+    sample = write_store([100, 50] * 10, failed=(1,), others=(("fp16", "hit"),))
+    store = Store(sample.path)
     store.extend(["later"], ["another"])
-    store.uncommit(written.info.id, [1])
-    header, *rows = [json.loads(json.dumps(entry)) for entry in manifest(written.path)]
+    store.uncommit(sample.info.id, [1])
+    header, *rows = [json.loads(json.dumps(entry)) for entry in manifest(sample.path)]
     other = next(info for info in store.teachers() if info.codec == "fp16")
     assert header["base"] == {
         "dataset": "made",
@@ -29,26 +29,26 @@ def test_manifest(write_store: Writes) -> None:
         "intensity_scale": None,
     }
     assert header["frames"] == len(rows) == 21
-    assert header["layers"][written.info.id]["sha256"] == written.info.fingerprint.sha256
-    assert [row["id"] for row in rows] == [*written.frames, "later"]
+    assert header["layers"][sample.info.id]["sha256"] == sample.info.fingerprint.sha256
+    assert [row["id"] for row in rows] == [*sample.frames, "later"]
     assert [row["row"] for row in rows] == [*range(20), 32]
     for row in rows[:20]:
-        frame, pairs = written.frames[row["id"]], written.pairs[row["id"]]
+        frame, pairs = sample.frames[row["id"]], sample.pairs[row["id"]]
         failed = row["row"] == 1
         assert row["scene"] == frame.scene
         assert row["timestamp"] == (None if failed else frame.timestamp)
         assert row["points"] == (None if failed else len(frame.points))
         assert row["pairs"] == (None if failed else len(pairs.point))
-        assert set(row["layers"]) == {"points", written.info.id, other.id}
+        assert set(row["layers"]) == {"points", sample.info.id, other.id}
         for layer in row["layers"].values():
             assert layer["shard"] == row["row"] // 16
         states = {name: layer["status"] for name, layer in row["layers"].items()}
         expected = "skipped" if failed else "stored"
         mine = "pending" if row["row"] >= 16 else expected
-        assert states == {"points": expected, written.info.id: mine, other.id: expected}
+        assert states == {"points": expected, sample.info.id: mine, other.id: expected}
     assert rows[1]["layers"]["points"]["reason"] == "the image is damaged"
     assert set(rows[0]["layers"][other.id]["crc32c"]) == {"grid", "hit"}
     assert rows[20]["layers"]["points"] == {"status": "pending", "shard": 2}
-    shard = ShardFile(written.path / f"teachers/{written.info.id}/grid/c/0/0/0/0/0", 16)
+    shard = ShardFile(sample.path / f"teachers/{sample.info.id}/grid/c/0/0/0/0/0", 16)
     (chunk,) = shard.chunks(3, 1)
-    assert rows[3]["layers"][written.info.id]["crc32c"] == {"grid": google_crc32c.value(chunk)}
+    assert rows[3]["layers"][sample.info.id]["crc32c"] == {"grid": google_crc32c.value(chunk)}

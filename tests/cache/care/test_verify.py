@@ -88,13 +88,13 @@ def test_good_store(write_store: Writes, codec: str, tokens: str) -> None:
         for pair in (("int8", "hit"), ("int8-zstd", "grid"), ("fp16", "hit"))
         if pair != (codec, tokens)
     )
-    written = write_store(
+    sample = write_store(
         [100, 4096, 5000, 1, 9000] * 4, codec, tokens, failed=(3, 17), others=others
     )
-    assert check(written.path) == []
-    store = Store(written.path)
+    assert check(sample.path) == []
+    store = Store(sample.path)
     store.extend(["later"], ["another scene"])  # behind a hole of twelve rows, and pending
-    assert check(written.path) == []
+    assert check(sample.path) == []
 
 
 def test_store_without_frames(tmp_path: Path) -> None:
@@ -177,24 +177,24 @@ def test_stray_files(small: Path, name: str) -> None:
 
 
 def test_damage_names_the_frames(write_store: Writes) -> None:
-    written = write_store([100, 5000, 300], "int8-zstd")
-    grid = f"teachers/{written.info.id}/grid/c/0/0/0/0/0"
+    sample = write_store([100, 5000, 300], "int8-zstd")
+    grid = f"teachers/{sample.info.id}/grid/c/0/0/0/0/0"
     for name, row, frame in (("points/xyzi/c/0/0/0", 1, "frame-1"), (grid, 2, "frame-2")):
-        file = written.path / name
+        file = sample.path / name
         inner = 64 if "xyzi" in name else 1
         start, size = ShardFile(file, 16 * inner).index[row * inner].tolist()
         flip(file, start + size // 2)
-        (problem,) = check(written.path)
+        (problem,) = check(sample.path)
         assert (problem.file, problem.shard, problem.frames, problem.remedy) == (
             name,
             0,
             (frame,),
             "recompute",
         )
-        assert problem.layer in ("points", written.info.id)
+        assert problem.layer in ("points", sample.info.id)
         flip(file, start + size // 2)
         flip(file, file.stat().st_size - 20)  # the index concerns every frame
-        (problem,) = check(written.path)
+        (problem,) = check(sample.path)
         assert problem.frames == ("frame-0", "frame-1", "frame-2")
         flip(file, file.stat().st_size - 20)
 
@@ -277,13 +277,13 @@ def test_values_out_of_range(
 def test_tokens_out_of_range(
     write_store: Writes, codec: str, tokens: str, value: float, message: str
 ) -> None:
-    written = write_store([50, 50], codec, tokens)
-    store = Store(written.path)
-    shard = GridShard(store, written.info, 0)
+    sample = write_store([50, 50], codec, tokens)
+    store = Store(sample.path)
+    shard = GridShard(store, sample.info, 0)
     for row in (0, 1):
         codes = np.ones((2, 3, 5, 7), np.float16 if codec == "fp16" else np.int8)
         codes[1, 2, 3, 4] = value if row else 1
-        hit = written.hits[f"frame-{row}"].copy() if tokens == "hit" else None
+        hit = sample.hits[f"frame-{row}"].copy() if tokens == "hit" else None
         if hit is not None and row:
             hit[tuple(np.argwhere(hit)[0])] = False
         shard.add(row, codes, hit)
@@ -295,11 +295,11 @@ def test_tokens_out_of_range(
 
 
 def test_mask_of_other_values(write_store: Writes) -> None:
-    written = write_store([50, 50], "int8", "hit")
-    store = Store(written.path)
-    layer, commit = store.layer(written.info.id), read_commit(written.path, written.info.id, 0)
+    sample = write_store([50, 50], "int8", "hit")
+    store = Store(sample.path)
+    layer, commit = store.layer(sample.info.id), read_commit(sample.path, sample.info.id, 0)
     arrays = layer.arrays
-    rows, shard = ShardRows(written.path, layer, commit), GridShard(store, written.info, 0)
+    rows, shard = ShardRows(sample.path, layer, commit), GridShard(store, sample.info, 0)
     for record in commit.frames:
         tokens, mask = (rows.chunks(array, record.row) for array in arrays)
         if record.row:
@@ -374,9 +374,9 @@ def test_record_of_another_shard(write_store: Writes) -> None:
 
 
 def test_views_that_lag(write_store: Writes) -> None:
-    written = write_store([10] * 20)
-    store = Store(written.path)
-    record = commit_path(store.path, written.info.id, 1)
+    sample = write_store([10] * 20)
+    store = Store(sample.path)
+    record = commit_path(store.path, sample.info.id, 1)
     committed = record.read_bytes()
     record.unlink()
     (problem,) = check(store.path)
@@ -458,28 +458,28 @@ def test_contents_of_seals(
     write_store: Writes, layer: str, keys: tuple[Any, ...], value: Any, message: str
 ) -> None:
     """Seals with a sound checksum over values that cannot be."""
-    written = write_store([10] * 3)
-    name = "points" if layer == "points" else written.info.id
-    path = seal_path(written.path, name)
+    sample = write_store([10] * 3)
+    name = "points" if layer == "points" else sample.info.id
+    path = seal_path(sample.path, name)
     seal = json.loads(checked_json.decode(path.read_bytes()))
     field = seal["content"]
     for key in keys[:-1]:
         field = field[key]
     field[keys[-1]] = value
     path.write_bytes(checked_json.encode(json.dumps(seal).encode()))
-    faults = [problem for problem in check(written.path) if problem.file.endswith("seal.json")]
+    faults = [problem for problem in check(sample.path) if problem.file.endswith("seal.json")]
     assert len(faults) == 1
     assert message in faults[0].what
     assert faults[0].remedy == "none"
 
 
 def test_seal_and_views_lost(write_store: Writes) -> None:
-    written = write_store([10] * 3)
-    folder = written.path / "teachers" / written.info.id
-    seal_path(written.path, written.info.id).unlink()
-    assert [problem.remedy for problem in check(written.path)] == ["rewrite"]
+    sample = write_store([10] * 3)
+    folder = sample.path / "teachers" / sample.info.id
+    seal_path(sample.path, sample.info.id).unlink()
+    assert [problem.remedy for problem in check(sample.path)] == ["rewrite"]
     (folder / "zarr.json").unlink()
-    (problem,) = check(written.path)
+    (problem,) = check(sample.path)
     assert "restore either from a copy" in problem.what
     assert problem.remedy == "none"
 

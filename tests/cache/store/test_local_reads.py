@@ -23,8 +23,8 @@ def _fresh():
     local.forget_shards()
 
 
-def grid_shard(written: Any, shard: int = 0) -> Path:
-    return written.path / f"teachers/{written.info.id}/grid/c/{shard}/0/0/0/0"
+def grid_shard(sample: Any, shard: int = 0) -> Path:
+    return sample.path / f"teachers/{sample.info.id}/grid/c/{shard}/0/0/0/0"
 
 
 def values(cache: FeatureCache) -> list[np.ndarray]:
@@ -65,37 +65,37 @@ def test_frames_are_copies(write_store: Writes) -> None:
 def test_a_shard_that_is_written_anew_is_read_anew(
     write_store: Writes, reads: int, in_place: bool
 ) -> None:
-    written, other = write_store([100, 50]), write_store([100, 50], "int8", "grid", "other.zarr")
-    cache = FeatureCache(written.path)
+    sample, other = write_store([100, 50]), write_store([100, 50], "int8", "grid", "other.zarr")
+    cache = FeatureCache(sample.path)
     before = [cache.tokens(0) for _ in range(reads)][-1]
     content = bytearray(grid_shard(other).read_bytes())
     content[:7] = bytes(value ^ 1 for value in content[:7])
     if in_place:
-        grid_shard(written).write_bytes(content)
+        grid_shard(sample).write_bytes(content)
     else:
         grid_shard(other).write_bytes(content)
-        grid_shard(other).replace(grid_shard(written))
+        grid_shard(other).replace(grid_shard(sample))
     changed = (cache.tokens(0) != before).flatten().nonzero().flatten().tolist()
     assert changed == list(range(7))
 
 
 def test_a_truncated_file_is_an_error_though_it_was_mapped(write_store: Writes) -> None:
-    written = write_store([100])
-    cache = FeatureCache(written.path)
+    sample = write_store([100])
+    cache = FeatureCache(sample.path)
     for _ in range(3):
         cache.tokens(0)
-    grid_shard(written).write_bytes(b"short")
+    grid_shard(sample).write_bytes(b"short")
     with pytest.raises(CleverError, match="shorter than its index"):
         cache.tokens(0)
-    grid_shard(written).unlink()
+    grid_shard(sample).unlink()
     with pytest.raises(CleverError, match="No such file"):
         cache.tokens(0)
 
 
 def test_maps_stay_within_their_limit(write_store: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = write_store([10] * 40)
-    cache = FeatureCache(written.path)
-    size = grid_shard(written).stat().st_size
+    sample = write_store([10] * 40)
+    cache = FeatureCache(sample.path)
+    size = grid_shard(sample).stat().st_size
     monkeypatch.setattr(local, "MAPPED_BYTES", 2 * size)
     tokens = [[cache.tokens(number) for number in range(40)] for _ in range(3)][-1]
     mapped = [shard for shard in local._READ.shards.values() if shard.content is not None]
@@ -120,18 +120,18 @@ def test_a_shard_of_another_writer_is_refused_where_its_rows_are_scattered(
 ) -> None:
     """Zarr writes the chunks of a shard in Morton order: rows of several blocks do not lie in one
     piece."""
-    written = write_store([5000, 9000, 9000])
-    array: Any = zarr.open_array(written.path / "points/xyzi")
+    sample = write_store([5000, 9000, 9000])
+    array: Any = zarr.open_array(sample.path / "points/xyzi")
     array[:3] = np.random.default_rng(0).normal(size=array[:3].shape)
     with pytest.raises(CleverError, match="do not lie as clever writes them"):
-        FeatureCache(written.path)[0]
+        FeatureCache(sample.path)[0]
 
 
 def test_a_damaged_block_of_a_compressed_shard_is_named(write_store: Writes) -> None:
-    written = write_store([100], "int8-zstd")
-    shard = grid_shard(written)
+    sample = write_store([100], "int8-zstd")
+    shard = grid_shard(sample)
     content = bytearray(shard.read_bytes())
     content[0] ^= 0xFF
     shard.write_bytes(content)
     with pytest.raises(CleverError, match="grid/c/0/0/0/0/0: a chunk cannot be unpacked"):
-        FeatureCache(written.path).tokens(0)
+        FeatureCache(sample.path).tokens(0)

@@ -39,10 +39,10 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     holder = FORK.Process(target=hold, args=(tmp_path / "a.zarr", locked))
     holder.start()
     assert locked.wait(30)
-    with pytest.raises(CleverError) as caught, writer_lock(tmp_path / "a.zarr"):
+    with pytest.raises(CleverError) as failure, writer_lock(tmp_path / "a.zarr"):
         pass
     assert f"a.zarr is being written by process {holder.pid} on {platform.node()} since " in str(
-        caught.value
+        failure.value
     )
     with writer_lock(tmp_path / "b.zarr"):
         pass

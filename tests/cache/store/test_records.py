@@ -137,113 +137,109 @@ def readable(store: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["points", "made"])
 def test_a_shard_taken_back_is_gone_at_once(write_store: Writes, layer: str) -> None:
-    written = write_store([10] * 40)
-    store = Store(written.path)
-    name = "points" if layer == "points" else written.info.id
+    sample = write_store([10] * 40)
+    store = Store(sample.path)
+    name = "points" if layer == "points" else sample.info.id
     store.uncommit(name, [1])
-    assert FeatureCache(written.path).ids == [
-        f"frame-{row}" for row in (*range(16), *range(32, 40))
-    ]
+    assert FeatureCache(sample.path).ids == [f"frame-{row}" for row in (*range(16), *range(32, 40))]
     assert store.pending_shards(name, list(range(40))) == [1]
     store.finalise()
-    assert FeatureCache(written.path).ids == [
-        f"frame-{row}" for row in (*range(16), *range(32, 40))
-    ]
+    assert FeatureCache(sample.path).ids == [f"frame-{row}" for row in (*range(16), *range(32, 40))]
 
 
 def test_a_shard_written_again_is_not_read_by_its_old_status(write_store: Writes) -> None:
     """The number of committed shards is as before, and the tables were not brought up to date."""
-    written = write_store([10] * 20, failed=(2,))
-    assert "frame-2" not in FeatureCache(written.path).ids
-    store = Store(written.path)
-    for layer in ("points", written.info.id):
-        commit = read_commit(written.path, layer, 0)
+    sample = write_store([10] * 20, failed=(2,))
+    assert "frame-2" not in FeatureCache(sample.path).ids
+    store = Store(sample.path)
+    for layer in ("points", sample.info.id):
+        commit = read_commit(sample.path, layer, 0)
         frame = replace(commit.frames[1], row=2, id="frame-2")
         store.uncommit(layer, [0])
         write_commit(
-            written.path,
+            sample.path,
             replace(commit, frames=tuple(frame if row.row == 2 else row for row in commit.frames)),
         )
-    assert "frame-2" in FeatureCache(written.path).ids
+    assert "frame-2" in FeatureCache(sample.path).ids
 
 
 def test_rewriting_a_shard_uncommits_it_first(write_store: Writes) -> None:
-    written = write_store([10] * 20)
-    shard = GridShard(Store(written.path), written.info, 0)
-    assert FeatureCache(written.path).ids == [f"frame-{row}" for row in range(16, 20)]
+    sample = write_store([10] * 20)
+    shard = GridShard(Store(sample.path), sample.info, 0)
+    assert FeatureCache(sample.path).ids == [f"frame-{row}" for row in range(16, 20)]
     shard.close()
 
 
 def test_tables_that_are_up_to_date_cost_no_commit(
     write_store: Writes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = write_store([10] * 20)
-    before = {path: path.stat().st_mtime_ns for path in written.path.rglob("*")}
+    sample = write_store([10] * 20)
+    before = {path: path.stat().st_mtime_ns for path in sample.path.rglob("*")}
 
     def unread(*_: object) -> Commit:
         raise AssertionError("a commit record was read")
 
     monkeypatch.setattr(contents, "read_commit", unread)
-    Store(written.path).finalise()
-    assert {path: path.stat().st_mtime_ns for path in written.path.rglob("*")} == before
+    Store(sample.path).finalise()
+    assert {path: path.stat().st_mtime_ns for path in sample.path.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
     "view", ["frames/points/c/0", "frames/zarr.json", "zarr.json", "teachers/*/status/zarr.json"]
 )
 def test_tables_that_were_lost_or_damaged_are_written_again(write_store: Writes, view: str) -> None:
-    written = write_store([10] * 20, failed=(3,))
-    files = tree(written.path)
-    (path,) = written.path.glob(view)
+    sample = write_store([10] * 20, failed=(3,))
+    files = tree(sample.path)
+    (path,) = sample.path.glob(view)
     for damage in (path.unlink, lambda: path.write_bytes(b"{}")):
         damage()
-        Store(written.path).finalise()
-        assert tree(written.path) == files
+        Store(sample.path).finalise()
+        assert tree(sample.path) == files
 
 
 def test_failures_and_unseen_frames(write_store: Writes) -> None:
-    written = write_store([10, 1, 10, 0] + [10] * 20, failed=(2, 20))
-    store = Store(written.path)
-    failed = store.failures(written.info.id)
+    sample = write_store([10, 1, 10, 0] + [10] * 20, failed=(2, 20))
+    store = Store(sample.path)
+    failed = store.failures(sample.info.id)
     assert [(record.row, record.id) for record in failed] == [(2, "frame-2"), (20, "frame-20")]
     assert all(
         record.reason == "the image is damaged" and record.time.endswith("Z") for record in failed
     )
     assert store.rows_without_pairs() == [1, 3]
-    store.forget_failures(written.info.id, [20])
+    store.forget_failures(sample.info.id, [20])
     assert (
         store.pending_shards("points", list(range(24)))
-        == store.pending_shards(written.info.id, list(range(24)))
+        == store.pending_shards(sample.info.id, list(range(24)))
         == [1]
     )
 
 
 def test_parts_are_swept_away(write_store: Writes) -> None:
-    written = write_store([10])
-    files = tree(written.path)
+    sample = write_store([10])
+    files = tree(sample.path)
     for place in (
         "points/xyzi/c/0/0/.0.1234.part",
         ".zarr.json.x.part",
         "frames/.zarr.json.y.part",
     ):
-        (written.path / place).write_bytes(b"half")
-    Store.open_or_create(written.path, PointSettings("made", ("left", "right")))
-    assert tree(written.path) == files
+        (sample.path / place).write_bytes(b"half")
+    Store.open_or_create(sample.path, PointSettings("made", ("left", "right")))
+    assert tree(sample.path) == files
 
 
 def test_a_layer_keeps_its_calibration_and_what_it_missed(write_store: Writes) -> None:
-    written = write_store([10, 10])
-    store = Store(written.path)
-    calibration = store.calibration(written.info)
+    sample = write_store([10, 10])
+    store = Store(sample.path)
+    calibration = store.calibration(sample.info)
     assert calibration is not None
-    store.set_calibration(written.info, calibration, ["frame-1"])
-    assert store.calibration_gaps(written.info) == ["frame-1"]
-    store.set_calibration(written.info, None)
-    assert store.calibration(written.info) is None
-    assert store.calibration_gaps(written.info) == []
+    store.set_calibration(sample.info, calibration, ["frame-1"])
+    assert store.calibration_gaps(sample.info) == ["frame-1"]
+    store.set_calibration(sample.info, None)
+    assert store.calibration(sample.info) is None
+    assert store.calibration_gaps(sample.info) == []
 
 
 def test_rows_in_a_status_match_the_layout(write_store: Writes) -> None:
-    written = write_store([10] * 5, failed=(1,))
-    status = read_array(written.path / "frames/status")
+    sample = write_store([10] * 5, failed=(1,))
+    status = read_array(sample.path / "frames/status")
     assert status.tolist() == [layout.OK, layout.FAILED, layout.OK, layout.OK, layout.OK]

@@ -152,9 +152,9 @@ def assert_equal_frames(remote: FeatureCache, local: FeatureCache) -> None:
 def test_a_url_gives_the_folder_s_frames(
     upload: Upload, write_store: Writes, codec: str, tokens: str
 ) -> None:
-    written = write_store([200, 3, 900], codec, tokens, failed=(1,))
-    local = FeatureCache(written.path)
-    remote = FeatureCache(upload(written.path))
+    sample = write_store([200, 3, 900], codec, tokens, failed=(1,))
+    local = FeatureCache(sample.path)
+    remote = FeatureCache(upload(sample.path))
     assert len(remote) == 2
     assert_equal_frames(remote, local)
     assert_equal_frames(pickle.loads(pickle.dumps(remote)), local)

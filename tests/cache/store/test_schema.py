@@ -44,13 +44,13 @@ def test_older_store_is_refused(write_store: Writes, opened: Callable[[Path], An
 
 
 def test_copy_of_an_older_store_is_the_store_itself(write_store: Writes, tmp_path: Path) -> None:
-    written = write_store(
+    sample = write_store(
         [100, 5000, 30] * 6, failed=(2,), others=(("fp16", "grid"), ("int8-zstd", "hit"))
     )
-    before = content(written.path)
-    to_schema1(written.path)
-    assert content(written.path) != before
-    Copy(written.path, tmp_path / "copy.zarr", Selection()).run(lambda count: None)
+    before = content(sample.path)
+    to_schema1(sample.path)
+    assert content(sample.path) != before
+    Copy(sample.path, tmp_path / "copy.zarr", Selection()).run(lambda count: None)
     assert content(tmp_path / "copy.zarr") == before
 
 
@@ -87,18 +87,18 @@ def test_foreign_fields_are_named(
     write_store: Writes, layer: str, keys: tuple[Any, ...], value: Any, message: str
 ) -> None:
     """Seals with a sound checksum over fields that do not belong there."""
-    written = write_store([10, 10])
-    name = layer if layer == "points" else written.info.id
-    path = seal_path(written.path, name)
+    sample = write_store([10, 10])
+    name = layer if layer == "points" else sample.info.id
+    path = seal_path(sample.path, name)
     seal = json.loads(checked_json.decode(path.read_bytes()))
     field = seal
     for key in keys[:-1]:
         field = field[key]
     field[keys[-1]] = value
     path.write_bytes(checked_json.encode(json.dumps(seal).encode()))
-    with pytest.raises(CleverError) as caught:
-        Store(written.path).teachers()
-    text = str(caught.value)
+    with pytest.raises(CleverError) as failure:
+        Store(sample.path).teachers()
+    text = str(failure.value)
     assert text.startswith(f"{path}: seal is damaged (field ")
     assert message in text
     assert "\n" not in text
@@ -124,17 +124,17 @@ def test_foreign_fields_of_a_record(
         field = field[key]
     field[keys[-1]] = value
     path.write_bytes(checked_json.encode(json.dumps(record).encode()))
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         store.commits("points")
-    assert str(caught.value).startswith(f"{path}: commit record is damaged ({message}")
+    assert str(failure.value).startswith(f"{path}: commit record is damaged ({message}")
 
 
 @pytest.mark.parametrize("tokens", ["grid", "hit"])
 def test_xarray_opens_every_group(write_store: Writes, tokens: str) -> None:
-    written = write_store([100, 5000, 30], "int8", tokens)
-    tree = xarray.open_datatree(written.path, engine="zarr", consolidated=False)
+    sample = write_store([100, 5000, 30], "int8", tokens)
+    tree = xarray.open_datatree(sample.path, engine="zarr", consolidated=False)
     frames, points, pairs = (tree[name].dataset for name in ("frames", "points", "pairs"))
-    layer = xarray.open_zarr(written.path, group=f"teachers/{written.info.id}", consolidated=False)
+    layer = xarray.open_zarr(sample.path, group=f"teachers/{sample.info.id}", consolidated=False)
     names = ("frame", "camera", "height", "width")
     if tokens == "grid":
         assert dict(layer.sizes) == dict(zip((*names, "channel"), (3, 2, 3, 5, 7), strict=True))
@@ -144,25 +144,25 @@ def test_xarray_opens_every_group(write_store: Writes, tokens: str) -> None:
         assert layer["grid"].dims == ("frame", "token", "channel")
     assert layer["centre"].dims == layer["step"].dims == ("channel",)
     assert frames["pose"].dims == ("frame", "row", "column")
-    for row, frame in enumerate(written.frames.values()):
+    for row, frame in enumerate(sample.frames.values()):
         cloud = points["xyzi"].isel(frame=row, point=slice(len(frame.points))).to_numpy()
         np.testing.assert_array_equal(cloud, frame.points)
         np.testing.assert_array_equal(frames["pose"][row], frame.global_from_lidar)
         np.testing.assert_array_equal(frames["image_size"][row], frame.image_size)
-        pair_points = written.pairs[frame.id].point
+        pair_points = sample.pairs[frame.id].point
         np.testing.assert_array_equal(pairs["point"][row, : len(pair_points)], pair_points)
 
 
 def test_finding_a_layer(write_store: Writes) -> None:
-    written = write_store([10], others=(("fp16", "grid"),))
-    store = Store(written.path)
+    sample = write_store([10], others=(("fp16", "grid"),))
+    store = Store(sample.path)
     other = next(info for info in store.teachers() if info.codec == "fp16")
-    assert store.find_teacher(written.info.id) == written.info
+    assert store.find_teacher(sample.info.id) == sample.info
     assert store.find_teacher(other.id[:-1]) == other
     with pytest.raises(CleverError, match="'made' fits 2 of them"):
         store.find_teacher("made")
     with pytest.raises(CleverError, match="choose one"):
         store.find_teacher()
     points, *teachers = store.layers()
-    assert [layer.id for layer in teachers] == sorted((written.info.id, other.id))
+    assert [layer.id for layer in teachers] == sorted((sample.info.id, other.id))
     assert (points.id, points.cameras, points.place.status) == ("points", 2, "frames/status")

@@ -106,13 +106,13 @@ def test_random_store_holds_its_frames(tmp_path: Path) -> None:
         cache = FeatureCache(tmp_path / "s.zarr", layer)
         assert cache.ids == [FRAMES.id(number) for number in range(18)]
         for number in (0, 17):
-            got, (frame, pairs) = cache[number], FRAMES.frame(number)
-            np.testing.assert_array_equal(got.points.numpy(), frame.points)
-            np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
-            error = (decode(got.tokens, got.calibration) - FRAMES.features(number)).abs()
+            cached, (frame, pairs) = cache[number], FRAMES.frame(number)
+            np.testing.assert_array_equal(cached.points.numpy(), frame.points)
+            np.testing.assert_array_equal(cached.pair_point.numpy(), pairs.point)
+            error = (decode(cached.tokens, cached.calibration) - FRAMES.features(number)).abs()
             limit = (
-                got.calibration.step
-                if got.calibration
+                cached.calibration.step
+                if cached.calibration
                 else FRAMES.features(number).abs() * 2**-10 + 1e-6
             )
             # The calibration sees four frames; a value outside their range is clipped.
@@ -174,14 +174,14 @@ def test_benchmark_read(tmp_path: Path) -> None:
     assert len(readings) == len(kinds) * len(ways)
     report = json.loads(out.read_text())
     assert report["settings"]["grid"] == "2x3"
-    for reading, written in zip(readings, report["readings"], strict=True):
+    for reading, entry in zip(readings, report["readings"], strict=True):
         assert len(reading.rates) == len(reading.base) == settings.rounds
         assert min(reading.rates) > 0
-        assert written["frames_per_s"]["rounds"] == reading.rates
-        assert written["ratio"] == ratios(reading.rates, reading.base)
+        assert entry["frames_per_s"]["rounds"] == reading.rates
+        assert entry["ratio"] == ratios(reading.rates, reading.base)
         if (reading.source.name, reading.source.codec) == BASE:
-            assert written["ratio"]["rounds"] == [1.0, 1.0]
-            assert written["frame_bytes"] == 2 * 2 * 2 * 3 * 8
+            assert entry["ratio"]["rounds"] == [1.0, 1.0]
+            assert entry["frame_bytes"] == 2 * 2 * 2 * 3 * 8
     table = read_table(readings, "tokens")
     assert all(f"| {name} {codec} " in table for name, codec in kinds)
     assert len(goals(readings)) == 3

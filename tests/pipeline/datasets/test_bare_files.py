@@ -35,12 +35,12 @@ def rows(cloud: Cloud, intensity: str = "u1") -> np.ndarray:
     dtype = np.dtype(
         [*((name, FIELDS[name]) for name in ("ring", "x", "y", "z")), ("intensity", intensity)]
     )
-    made = np.zeros(len(cloud), dtype)
-    made["ring"] = np.arange(len(cloud)) % 32
+    records = np.zeros(len(cloud), dtype)
+    records["ring"] = np.arange(len(cloud)) % 32
     for axis, column in zip("xyz", cloud.T, strict=False):
-        made[axis] = column
-    made["intensity"] = (cloud[:, 3] * 255).round()
-    return made
+        records[axis] = column
+    records["intensity"] = (cloud[:, 3] * 255).round()
+    return records
 
 
 def pcd_header(records: np.ndarray, data: str, viewpoint: str = "0 0 0 1 0 0 0") -> str:
@@ -80,10 +80,10 @@ def write_pcd_ascii(path: Path, records: np.ndarray) -> None:
 
 def write_pcd_compressed(path: Path, records: np.ndarray) -> None:
     names = records.dtype.names or ()
-    made = pypcd4.pypcd4.PointCloud.from_points(
+    pcd = pypcd4.pypcd4.PointCloud.from_points(
         [records[n] for n in names], names, [records.dtype[n] for n in names]
     )
-    made.save(path, pypcd4.pypcd4.Encoding.BINARY_COMPRESSED)
+    pcd.save(path, pypcd4.pypcd4.Encoding.BINARY_COMPRESSED)
 
 
 def write_ply(path: Path, records: np.ndarray) -> None:
@@ -118,10 +118,10 @@ def test_flat_files(cloud: Cloud, tmp_path: Path, name: str, columns: int, full:
     stored[:, :3] = cloud[:, :3]
     stored[:, 3] = cloud[:, 3] if full == 1 else (cloud[:, 3] * 255).round()
     stored.tofile(tmp_path / name)
-    found = read_cloud(tmp_path / name)
-    assert found.full == full
-    assert ("nuScenes" in found.layout) == (columns == 5)
-    np.testing.assert_array_equal(found.points(), cloud)
+    result = read_cloud(tmp_path / name)
+    assert result.full == full
+    assert ("nuScenes" in result.layout) == (columns == 5)
+    np.testing.assert_array_equal(result.points(), cloud)
     (tmp_path / name).rename(tmp_path / "other.dat")
     with pytest.raises(
         CleverError, match=r"other\.dat: unknown ending; known: \.pcd\.bin, \.bin, "
@@ -147,9 +147,9 @@ def test_pcd_and_ply(
 ) -> None:
     path = tmp_path / name
     write(path, rows(cloud))
-    found = read_cloud(path)
-    assert (found.layout, found.full) == (layout, 255)
-    np.testing.assert_array_equal(found.points(), cloud)
+    result = read_cloud(path)
+    assert (result.layout, result.full) == (layout, 255)
+    np.testing.assert_array_equal(result.points(), cloud)
     write(path, rows(cloud, "<u2"))
     assert read_cloud(path).full == 65535
     np.testing.assert_array_equal(read_cloud(path).points(255), cloud)
@@ -172,13 +172,13 @@ def test_las_in_a_national_grid(cloud: Cloud, tmp_path: Path, name: str) -> None
     path = write_las(
         tmp_path / name, cloud[:, :3].astype(float) + place, (cloud[:, 3] * 65535).round()
     )
-    found = read_cloud(path)
-    assert found.layout == f"LAS 1.4 ({'compressed' if name == 'a.laz' else 'plain'})"
-    points = found.points(origin=place)
+    result = read_cloud(path)
+    assert result.layout == f"LAS 1.4 ({'compressed' if name == 'a.laz' else 'plain'})"
+    points = result.points(origin=place)
     np.testing.assert_allclose(points[:, :3], cloud[:, :3], atol=1e-5)
     np.testing.assert_allclose(points[:, 3], cloud[:, 3], atol=1e-6)
     with pytest.raises(CleverError, match=r"coordinates up to 53340\d\d m, .* with `origin=X,Y,Z`"):
-        found.points()
+        result.points()
 
 
 def test_a_field_is_chosen_by_name_or_left_out(cloud: Cloud, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ def test_a_field_is_chosen_by_name_or_left_out(cloud: Cloud, tmp_path: Path) -> 
 
 
 def test_a_viewpoint_is_said_not_to_be_applied(cloud: Cloud, tmp_path: Path) -> None:
-    found = read_cloud(write_pcd(tmp_path / "a.pcd", rows(cloud), "1 2 3 1 0 0 0"))
-    assert "VIEWPOINT not applied" in found.layout
-    np.testing.assert_array_equal(found.points(), cloud)
+    result = read_cloud(write_pcd(tmp_path / "a.pcd", rows(cloud), "1 2 3 1 0 0 0"))
+    assert "VIEWPOINT not applied" in result.layout
+    np.testing.assert_array_equal(result.points(), cloud)
 
 
 @pytest.mark.parametrize(
@@ -264,10 +264,10 @@ def test_beams_without_return_keep_their_place(cloud: Cloud, tmp_path: Path) -> 
     records = rows(cloud, "<f4")
     for name in ("x", "y", "z", "intensity"):
         records[name][[3, 299]] = np.nan
-    found = read_cloud(write_pcd(tmp_path / "a.pcd", records)).points(255)
+    result = read_cloud(write_pcd(tmp_path / "a.pcd", records)).points(255)
     expected = cloud.copy()
     expected[[3, 299]] = np.nan
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
     records["x"] = np.inf
     with pytest.raises(CleverError, match="no point with finite coordinates among 300"):
         read_cloud(write_pcd(tmp_path / "a.pcd", records)).points(255)
@@ -349,9 +349,9 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_real_frames(shared_data: Path) -> None:
     sweep = next((shared_data / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
     stored = np.fromfile(sweep, "<f4").reshape(-1, 5)
-    found = read_cloud(sweep)
-    assert (len(found.xyz), found.full) == (34_688, 255)
-    np.testing.assert_array_equal(found.points(), stored[:, :4] / np.array([1, 1, 1, 255], "<f4"))
+    result = read_cloud(sweep)
+    assert (len(result.xyz), result.full) == (34_688, 255)
+    np.testing.assert_array_equal(result.points(), stored[:, :4] / np.array([1, 1, 1, 255], "<f4"))
     scan = shared_data / "semantickitti/sequences/40/velodyne/000000.bin"
     np.testing.assert_array_equal(
         read_cloud(scan).points(), np.fromfile(scan, "<f4").reshape(-1, 4)

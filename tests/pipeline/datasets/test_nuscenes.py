@@ -389,12 +389,12 @@ def test_an_impossible_calibration_names_the_camera(
 def test_a_keyframe_without_its_sweep_has_no_points(nuscenes_root: Path) -> None:
     edit(nuscenes_root, "sample_data", drop(f"{FIRST}-LIDAR_TOP"))
     dataset = NuScenesDataset(nuscenes_root)
-    for read in (dataset.frame, dataset.points, dataset.labels):
+    for reader in (dataset.frame, dataset.points, dataset.labels):
         with pytest.raises(
             FrameError,
             match=rf"^frame {FIRST}: sample_data\.json has no LIDAR_TOP of this keyframe",
         ):
-            read(0)
+            reader(0)
     assert dataset.has_labels(1)
     assert len(dataset.labels(1)) == 400
 

@@ -48,12 +48,12 @@ def test_splits_sequences_and_order(write_kitti: Callable[..., Path]) -> None:
         "11",
         "40",
     ]
-    chosen = SemanticKittiDataset(root, ["40", "8", "08"], split="train")
-    assert chosen.frame_ids == ["40/000000", "40/000001", "08/000000"]
-    assert chosen.scenes == ["40", "40", "08"]
+    subset = SemanticKittiDataset(root, ["40", "8", "08"], split="train")
+    assert subset.frame_ids == ["40/000000", "40/000001", "08/000000"]
+    assert subset.scenes == ["40", "40", "08"]
     assert SemanticKittiDataset(root, [], split="val").frame_ids == ["08/000000"]
     inner = SemanticKittiDataset(root / "sequences", ["40"])
-    np.testing.assert_array_equal(inner.points(1), chosen.points(1))
+    np.testing.assert_array_equal(inner.points(1), subset.points(1))
 
 
 def test_frames_know_their_split(write_kitti: Callable[..., Path]) -> None:

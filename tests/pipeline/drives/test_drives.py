@@ -125,9 +125,9 @@ def test_boxes_hold_as_many_points_as_the_devkit_counts(devkit: Any) -> None:
         points = np.fromfile(path, np.float32).reshape(-1, 5)[:, :3].T.astype(np.float64)
         assert len(boxes) == len(sample["anns"]) > 5
         for box in boxes:
-            written = devkit.get("sample_annotation", box.token)["num_lidar_pts"]
-            assert written > 0
-            off += abs(int(points_in_box(box, points).sum()) - written)
+            point_count = devkit.get("sample_annotation", box.token)["num_lidar_pts"]
+            assert point_count > 0
+            off += abs(int(points_in_box(box, points).sum()) - point_count)
     assert off == 0
 
 

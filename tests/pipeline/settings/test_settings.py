@@ -70,9 +70,9 @@ def test_names_take_commas_and_refuse_numbers(tmp_path: Path) -> None:
 def test_a_bad_flag_is_one_line_with_the_allowed_values(
     flags: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         Toy.resolve(None, flags)
-    assert str(caught.value) == message
+    assert str(failure.value) == message
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_a_bad_flag_is_one_line_with_the_allowed_values(
 def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "toy.yaml"
     path.write_text(text)
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         Toy.resolve(path, {})
-    assert str(caught.value).startswith(message.format(path=path))
-    assert "\n" not in str(caught.value)
+    assert str(failure.value).startswith(message.format(path=path))
+    assert "\n" not in str(failure.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_differences_name_both_values() -> None:
 
 @pytest.mark.parametrize("origin", ["1,2", "1,2,3,4", "1,2,high", [1, 2], "1,2,inf", 7])
 def test_an_origin_is_three_numbers(origin: object) -> None:
-    given = {"checkpoint": "run", "out": "out"}
+    values = {"checkpoint": "run", "out": "out"}
     with pytest.raises(
         CleverError, match=r"`origin` is .* should be three numbers X,Y,Z in metres"
     ):
-        FeaturesSettings.resolve(None, {**given, "origin": origin})
-    read = FeaturesSettings.resolve(None, {**given, "origin": "1, -2.5,3"})
-    assert read.origin == (1, -2.5, 3)
+        FeaturesSettings.resolve(None, {**values, "origin": origin})
+    settings = FeaturesSettings.resolve(None, {**values, "origin": "1, -2.5,3"})
+    assert settings.origin == (1, -2.5, 3)

@@ -89,8 +89,8 @@ def run(arguments: list[str], folder: Path, instant: int, number: int) -> tuple[
     pid = os.fork()
     if pid:
         os.close(writer)
-        with os.fdopen(reader) as told:
-            instants = int(told.read() or 0)
+        with os.fdopen(reader) as pipe:
+            instants = int(pipe.read() or 0)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), instants
     signal.signal(signal.SIGINT, signal.default_int_handler)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -83,10 +83,10 @@ def sweep(root: Path, number: int, sequence: str = "00") -> Path:
 def test_what_is_stored_is_what_dataset_and_teacher_give(
     write_kitti: Writes, tmp_path: Path, codec: str, tokens: str
 ) -> None:
-    root, wanted = write_kitti({"00": 18}, poses=True), settings(Path("x/sequences"), Path("x"))
+    root, job = write_kitti({"00": 18}, poses=True), settings(Path("x/sequences"), Path("x"))
     summary = fill(root, tmp_path / "store.zarr", codec=codec, tokens=tokens)
     dataset, cache = SemanticKittiDataset(root, split="all"), FeatureCache(tmp_path / "store.zarr")
-    teacher = load_teacher(teacher_settings(wanted))
+    teacher = load_teacher(teacher_settings(job))
     assert (summary.requested, summary.written, summary.images, summary.failed, summary.unseen) == (
         18,
         18,
@@ -95,22 +95,30 @@ def test_what_is_stored_is_what_dataset_and_teacher_give(
         0,
     )
     assert cache.ids == list(dataset.frame_ids)
-    for number, got in enumerate(cache):
+    for number, cached in enumerate(cache):
         frame = dataset.frame(number)
-        np.testing.assert_array_equal(got.points.numpy(), frame.points)
-        np.testing.assert_array_equal(got.global_from_lidar.numpy(), frame.global_from_lidar)
-        assert (got.id, got.scene, got.timestamp) == (frame.id, frame.scene, frame.timestamp)
+        np.testing.assert_array_equal(cached.points.numpy(), frame.points)
+        np.testing.assert_array_equal(cached.global_from_lidar.numpy(), frame.global_from_lidar)
+        assert (cached.id, cached.scene, cached.timestamp) == (
+            frame.id,
+            frame.scene,
+            frame.timestamp,
+        )
         pairs = visible_pairs(frame)
-        np.testing.assert_array_equal(got.pair_point.numpy(), pairs.point)
-        pixels = got.pair_uv.numpy() * [124, 38] - 0.5
+        np.testing.assert_array_equal(cached.pair_point.numpy(), pairs.point)
+        pixels = cached.pair_uv.numpy() * [124, 38] - 0.5
         assert np.abs(pixels - pairs.uv).max() < 0.01
         picture = teacher.preprocess(load_image(frame.cameras[0].image))
         features = teacher.features(picture[None])
-        values = decode(got.tokens, got.calibration)
+        values = decode(cached.tokens, cached.calibration)
         stored = (
-            torch.ones_like(values[..., 0]) > 0 if tokens == "grid" else (got.tokens != 0).any(-1)
+            torch.ones_like(values[..., 0]) > 0
+            if tokens == "grid"
+            else (cached.tokens != 0).any(-1)
         )
-        bound = 0.51 * got.calibration.step if got.calibration else 1e-3 * features.abs() + 1e-6
+        bound = (
+            0.51 * cached.calibration.step if cached.calibration else 1e-3 * features.abs() + 1e-6
+        )
         assert bool(((values - features).abs() <= bound + 1e-4)[stored].all())
         assert bool(stored.any())
 
@@ -231,11 +239,11 @@ def test_nothing_to_do_needs_no_nuscenes_tables(
 
 
 def test_weights_in_a_file_are_known_by_their_content(write_kitti: Writes, tmp_path: Path) -> None:
-    root, wanted = (
+    root, teacher = (
         write_kitti({"00": 3}),
         teacher_settings(settings(Path("x/sequences"), Path("x"))),
     )
-    network: Any = load_teacher(wanted)._network
+    network: Any = load_teacher(teacher)._network
     torch.save(network.state_dict(), tmp_path / "a.pth")
     first = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "a.pth"))
     (tmp_path / "a.pth").rename(tmp_path / "b.pth")
@@ -288,10 +296,10 @@ def test_other_base_settings_name_the_fields(
     kitti, nuscenes = write_kitti({"00": 1}), write_nuscenes({"scene-0061": 1})
     fill(kitti, tmp_path / "store.zarr")
     monkeypatch.setattr(module, "load_teacher", refuse)
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         fill(nuscenes, tmp_path / "store.zarr")
-    assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(caught.value)
-    assert "dataset: stored 'semantickitti', wanted 'nuscenes'" in str(caught.value)
+    assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(failure.value)
+    assert "dataset: stored 'semantickitti', wanted 'nuscenes'" in str(failure.value)
     with pytest.raises(
         CleverError, match=r"other settings: occlusion: stored 'none', wanted 'parallax'; choose"
     ):
@@ -382,7 +390,7 @@ def test_a_bad_frame_is_recorded_skipped_and_retried(
 ) -> None:
     root, store = write_kitti({"00": 20}), tmp_path / "store.zarr"
     fill(root, tmp_path / "clean.zarr", codec=codec)
-    kept = {path: path.read_bytes() for path in (image(root, 3), sweep(root, 3))}
+    contents = {path: path.read_bytes() for path in (image(root, 3), sweep(root, 3))}
     damage(root)
     with pytest.raises(FrameError, match=rf"^frame 00/000003: .*{reason}"):
         fill(root, tmp_path / "strict.zarr", codec=codec, strict=True)
@@ -391,13 +399,13 @@ def test_a_bad_frame_is_recorded_skipped_and_retried(
     assert [frame for frame, _ in summary.failed] == ["00/000003"]
     assert reason in summary.failed[0][1]
     assert len(FeatureCache(store)) == 19
-    listed = summarise(store).failures
-    assert [record.id for record in listed[summary.teacher.id]] == ["00/000003"]
-    assert listed[summary.teacher.id][0].time[:2] == "20"
-    assert len(listed["points"]) == (0 if points else 1)
+    failures = summarise(store).failures
+    assert [record.id for record in failures[summary.teacher.id]] == ["00/000003"]
+    assert failures[summary.teacher.id][0].time[:2] == "20"
+    assert len(failures["points"]) == (0 if points else 1)
     assert fill(root, store, codec=codec).failed == summary.failed  # not tried again unasked
     assert fill(root, store, codec=codec, retry_failed=True).failed == summary.failed
-    for path, content in kept.items():
+    for path, content in contents.items():
         path.write_bytes(content)
     assert fill(root, store, codec=codec, retry_failed=True).failed == []
     assert tree(store) == tree(tmp_path / "clean.zarr")
@@ -486,11 +494,11 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
     def mount(size: str) -> Path:
         options = ("remount," if os.path.ismount(folder) else "") + f"size={size}"
-        done = subprocess.run(
+        process = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
         )
-        if done.returncode:
-            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        if process.returncode:
+            pytest.skip(f"a small file system cannot be mounted here: {process.stderr.strip()}")
         return folder
 
     yield mount
@@ -533,11 +541,11 @@ def test_interrupted_at_random_instants(
         "--signal",
         signal,
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
     assert report["identical"]
     assert report["died"] == kills
 

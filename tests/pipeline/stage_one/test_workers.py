@@ -239,14 +239,14 @@ def test_few_file_handles_are_one_line(
         "--split", "all", "--model", "resnet10t", "--weights", "random:0", "--image-size",
         "128x256", "--device", "cpu", "--workers", "2", "--cache", str(tmp_path / "store.zarr"),
     ]  # fmt: skip
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", 'ulimit -n 64; exec "$@"', "-", *command],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
         "error: 2 worker processes need 72 open files at once and this process may have 64; use "
         "fewer --workers, or raise the limit (ulimit -n)\n"
     )
@@ -260,7 +260,7 @@ def test_ctrl_c_leaves_whole_shards_and_idle_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     root, alone = drive
-    wanted = settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address)
+    job = settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -268,34 +268,34 @@ def test_ctrl_c_leaves_whole_shards_and_idle_workers(
     with monkeypatch.context() as patch:
         patch.setattr("clever.pipeline.progress.Track.advance", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            cache_teacher(wanted)
+            cache_teacher(job)
     assert not any(client.processing().values())
     assert not list((tmp_path / "store.zarr").rglob("*.part"))
-    cache_teacher(wanted)
+    cache_teacher(job)
     assert tree(tmp_path / "store.zarr") == alone
 
 
 def test_bad_frames_on_workers(write_kitti: Writes, cluster: SpecCluster, tmp_path: Path) -> None:
     root = write_kitti({"00": 20}, points=50)
     (root / "sequences/00/velodyne/000017.bin").write_bytes(b"")
-    wanted = settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address)
+    job = settings(root, tmp_path / "store.zarr", scheduler=cluster.scheduler_address)
     with pytest.raises(FrameError, match=r"frame 00/000017: .*000017.bin is empty"):
-        cache_teacher(wanted.model_copy(update={"strict": True}))
-    assert [frame for frame, _ in cache_teacher(wanted).failed] == ["00/000017"]
+        cache_teacher(job.model_copy(update={"strict": True}))
+    assert [frame for frame, _ in cache_teacher(job).failed] == ["00/000017"]
 
 
 def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: Path) -> None:
     root = write_kitti({"00": 2}, points=50)
-    wanted = settings(root, tmp_path / "store.zarr")
-    layer = cache_teacher(wanted).teacher.id
-    other = teacher_settings(wanted.model_copy(update={"weights": "random:1"}))
+    job = settings(root, tmp_path / "store.zarr")
+    layer = cache_teacher(job).teacher.id
+    other = teacher_settings(job.model_copy(update={"weights": "random:1"}))
     assignment = workers.Assignment(
         "run", tmp_path / "store.zarr", layer, other, "cpu", 12, 1, False
     )
     with pytest.raises(
         CleverError, match=r"is another one: weights_sha256: stored '\w{64}', wanted '\w{64}'; give"
     ):
-        workers.worker_stage(assignment, open_dataset(wanted, wanted.dataset))
+        workers.worker_stage(assignment, open_dataset(job, job.dataset))
 
 
 @pytest.mark.slow
@@ -327,15 +327,15 @@ def test_a_gpu_for_every_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
     assert worker_environment(1, "cuda") == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
     assert worker_environment(1, "cpu") == {}
-    wanted = settings(tmp_path, tmp_path, device="auto")
+    job = settings(tmp_path, tmp_path, device="auto")
     counts = [
-        worker_count(wanted.model_copy(update=update))
+        worker_count(job.model_copy(update=update))
         for update in ({}, {"workers": 0}, {"workers": 3})
     ]
     assert counts == [4, 0, 3]
-    assert worker_count(wanted.model_copy(update={"device": "cpu"})) == 0
+    assert worker_count(job.model_copy(update={"device": "cpu"})) == 0
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    assert worker_count(wanted) == 0
+    assert worker_count(job) == 0
 
 
 @pytest.mark.parametrize(
@@ -353,29 +353,27 @@ def test_a_plan_reckons_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("clever.pipeline.stage_one.plan.SECONDS", 0.2)
     root = write_kitti({"00": 60}, points=3000)
-    wanted = settings(root, tmp_path / "caches/store.zarr", codec="int8-zstd")
+    job = settings(root, tmp_path / "caches/store.zarr", codec="int8-zstd")
     before = tree(tmp_path)
-    first = plan(wanted)
+    first = plan(job)
     assert tree(tmp_path) == before
     assert not (tmp_path / "caches").exists()
     assert first
     assert (first.frames, first.point_frames, first.grid_frames, first.cameras) == (60, 60, 60, 1)
     assert 0 < first.sample.frames <= 60
-    cache_teacher(wanted.model_copy(update={"limit": 20}))
-    second = plan(wanted)
+    cache_teacher(job.model_copy(update={"limit": 20}))
+    second = plan(job)
     assert second
     assert (second.frames, second.point_frames, second.grid_frames) == (60, 40, 40)
-    other = plan(wanted.model_copy(update={"codec": "fp16"}))
+    other = plan(job.model_copy(update={"codec": "fp16"}))
     assert other
     assert (other.point_frames, other.grid_frames) == (40, 60)
-    summary = cache_teacher(wanted)
-    assert plan(wanted) is None
-    store = Store(wanted.store)
+    summary = cache_teacher(job)
+    assert plan(job) is None
+    store = Store(job.store)
     for layer, expected in (("points", first.point_bytes), (summary.teacher.id, first.grid_bytes)):
-        written = sum(
-            file.bytes for commit in store.commits(layer) for file in commit.files.values()
-        )
-        assert abs(written / expected - 1) < 0.1
+        size = sum(file.bytes for commit in store.commits(layer) for file in commit.files.values())
+        assert abs(size / expected - 1) < 0.1
 
 
 def test_a_plan_in_words() -> None:

@@ -62,19 +62,21 @@ def test_frames_that_cannot_be_trained_on_are_left_out_by_name(
 def test_one_camera_keeps_its_points_pairs_and_tokens(make_cache: MakeCache) -> None:
     cache = FeatureCache(make_cache())
     stored = cache[2]
-    seen = set()
+    cameras = set()
     for number in range(20):
         frame = PairedFrames([cache], view="one-camera")[2, number]
         camera = 0 if len(frame.points) == 66 else 1
-        seen.add(camera)
-        kept = stored.pair_camera == camera
-        assert torch.equal(frame.points, stored.points[stored.pair_point[kept]])
-        assert torch.equal(frame.points[frame.pair_point], stored.points[stored.pair_point[kept]])
-        assert torch.equal(frame.pair_uv, stored.pair_uv[kept])
-        assert frame.pair_view.tolist() == [0] * int(kept.sum())
+        cameras.add(camera)
+        members = stored.pair_camera == camera
+        assert torch.equal(frame.points, stored.points[stored.pair_point[members]])
+        assert torch.equal(
+            frame.points[frame.pair_point], stored.points[stored.pair_point[members]]
+        )
+        assert torch.equal(frame.pair_uv, stored.pair_uv[members])
+        assert frame.pair_view.tolist() == [0] * int(members.sum())
         assert frame.image_size.tolist() == [stored.image_size[camera].tolist()]
         assert torch.equal(frame.teachers[0].tokens, stored.tokens[camera : camera + 1])
-    assert seen == {0, 1}
+    assert cameras == {0, 1}
 
 
 def test_a_camera_that_sees_nothing_is_not_chosen(make_cache: MakeCache) -> None:
@@ -105,22 +107,22 @@ def test_a_sample_of_pairs_is_uniform_within_each_view(make_cache: MakeCache) ->
         frame = sample_pairs(replace(whole, key=key), 33)
         assert torch.bincount(frame.pair_view).tolist() == [33, 33]
         assert torch.equal(frame.pair_view, frame.pair_view.sort().values)
-        chosen = {
+        sample = {
             (int(view), int(point))
             for view, point in zip(frame.pair_view, frame.pair_point, strict=True)
         }
-        assert len(chosen) == 66
-        assert chosen < rows
+        assert len(sample) == 66
+        assert sample < rows
         hits[frame.pair_view, frame.pair_point] += 1
     for view, share in ((0, 1 / 2), (1, 1 / 3)):
-        found = hits[view][hits[view] > 0] / 400
-        assert len(found) == (66, 100)[view]
-        assert (found - share).abs().max() < 5 * (share * (1 - share) / 400) ** 0.5
+        rates = hits[view][hits[view] > 0] / 400
+        assert len(rates) == (66, 100)[view]
+        assert (rates - share).abs().max() < 5 * (share * (1 - share) / 400) ** 0.5
     assert torch.equal(sample_pairs(whole, 1000).pair_uv, whole.pair_uv)
 
 
 def settings(cache: Path, out: Path, **changes: object) -> PretrainSettings:
-    given = {
+    values = {
         "cache": cache,
         "out": out,
         "student": "minkunet-tiny",
@@ -129,7 +131,7 @@ def settings(cache: Path, out: Path, **changes: object) -> PretrainSettings:
         "epochs": 2,
     }
     return PretrainSettings.resolve(
-        None, {**given, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes}
+        None, {**values, "batch_size": 2, "device": "cpu", "rankme_every": 0, **changes}
     )
 
 

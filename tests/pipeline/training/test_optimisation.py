@@ -14,19 +14,19 @@ def rates(kind: str, steps: int, warmup: float, lr: float = 0.002) -> list[list[
     layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = make_optimizer(layers, list(layers[1].parameters()), lr, lr / 10, 0.01)
     schedule = make_schedule(optimizer, kind, steps, warmup)  # pyright: ignore[reportArgumentType]
-    found = []
+    rates = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr())
+        rates.append(schedule.get_last_lr())
         optimizer.step()
         schedule.step()
-    return found
+    return rates
 
 
 def test_one_cycle_rises_and_falls_by_cosines() -> None:
-    found = rates("onecycle", 101, 0.2)
+    curve = rates("onecycle", 101, 0.2)
     peak, low, end = 0.002, 0.0002, 0.000002
     rise = 0.2 * 101 - 1
-    for step, (fast, slow) in enumerate(found):
+    for step, (fast, slow) in enumerate(curve):
         first, last, share = (
             (low, peak, step / rise) if step <= rise else (peak, end, (step - rise) / (100 - rise))
         )
@@ -35,11 +35,11 @@ def test_one_cycle_rises_and_falls_by_cosines() -> None:
 
 
 def test_cosine_rises_linearly_to_the_peak_and_falls_to_scalr_s_end() -> None:
-    found = [fast for fast, _ in rates("cosine", 1000, 0.04)]
-    assert found[:41] == pytest.approx([0.002 * step / 40 for step in range(41)])
-    assert found[520] == pytest.approx((0.002 + 1e-5) / 2)
+    curve = [fast for fast, _ in rates("cosine", 1000, 0.04)]
+    assert curve[:41] == pytest.approx([0.002 * step / 40 for step in range(41)])
+    assert curve[520] == pytest.approx((0.002 + 1e-5) / 2)
     last = 1e-5 + (0.002 - 1e-5) / 2 * (1 + math.cos(math.pi * 959 / 960))
-    assert found[-1] == pytest.approx(last)
+    assert curve[-1] == pytest.approx(last)
 
 
 def test_short_runs_take_two_steps_to_the_peak() -> None:

@@ -53,15 +53,15 @@ def neighbours(indices: Tensor, kernel: int) -> set[Pair]:
     }
 
 
-def check_sums(pairs: KernelMap, found: list[Pair], inputs: int, outputs: int) -> None:
+def check_sums(pairs: KernelMap, rows_of_pairs: list[Pair], inputs: int, outputs: int) -> None:
     """Every product adds to its own output and to its own input, in their order."""
     for sums, side, voxels in ((pairs.into_inputs, 1, inputs), (pairs.into_outputs, 2, outputs)):
         starts = sums.starts.tolist()
-        assert (starts[0], starts[-1], len(starts)) == (0, len(found), voxels + 1)
-        assert sorted(sums.order.tolist()) == list(range(len(found)))
+        assert (starts[0], starts[-1], len(starts)) == (0, len(rows_of_pairs), voxels + 1)
+        assert sorted(sums.order.tolist()) == list(range(len(rows_of_pairs)))
         for voxel in range(voxels):
             rows = sums.order[starts[voxel] : starts[voxel + 1]].tolist()
-            assert {found[row][side] for row in rows} <= {voxel}
+            assert {rows_of_pairs[row][side] for row in rows} <= {voxel}
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -71,10 +71,10 @@ def test_submanifold_pairs_are_all_neighbours_and_no_others(
 ):
     indices = random_voxels(200, shape, 3)
     pairs = submanifold_map(indices, list(shape), 3, kernel)
-    found = pairs_of(pairs, len(indices))
-    assert len(found) == len(set(found))
-    assert set(found) == neighbours(indices, kernel)
-    check_sums(pairs, found, len(indices), len(indices))
+    result = pairs_of(pairs, len(indices))
+    assert len(result) == len(set(result))
+    assert set(result) == neighbours(indices, kernel)
+    check_sums(pairs, result, len(indices), len(indices))
     assert pairs.indices is indices
     assert pairs.spatial_shape == list(shape)
 
@@ -88,15 +88,15 @@ def test_halving_pairs_every_voxel_with_its_parent(kernel: int):
     parents = torch.cat([indices[:, :1], indices[:, 1:] // kernel], 1)
     assert torch.equal(pairs.indices, parents.unique(dim=0))
     assert pairs.indices.dtype == torch.int32
-    found = pairs_of(pairs, len(indices))
-    for offset, input, output in found:
+    result = pairs_of(pairs, len(indices))
+    for offset, input, output in result:
         assert torch.equal(pairs.indices[output], parents[input])
         x, y, z = (indices[input, 1:] % kernel).tolist()
         assert offset == (x * kernel + y) * kernel + z
-    assert sorted(input for _, input, _ in found) == list(range(len(indices)))
-    check_sums(pairs, found, len(indices), len(pairs.indices))
+    assert sorted(input for _, input, _ in result) == list(range(len(indices)))
+    check_sums(pairs, result, len(indices), len(pairs.indices))
     back = pairs.transposed(indices, list(shape))
-    assert sorted(pairs_of(back, len(indices))) == sorted((k, o, i) for k, i, o in found)
+    assert sorted(pairs_of(back, len(indices))) == sorted((k, o, i) for k, i, o in result)
     check_sums(back, pairs_of(back, len(indices)), len(pairs.indices), len(indices))
 
 
@@ -113,11 +113,11 @@ def test_padding_adds_places_and_no_pairs(count: int, halving: bool):
     assert pairs.padded() is padded
     assert padded.padding is not None
     assert all(size % 32 == 0 and size >= 32 for size in padded.listed)
-    found = pairs_of(padded, len(indices))
-    centre = len(found) - len(padded.inputs)
+    result = pairs_of(padded, len(indices))
+    centre = len(result) - len(padded.inputs)
     holes = {centre + place for place in padded.padding.tolist()}
-    assert {found[hole][1:] for hole in holes} <= {(0, 0)}
-    assert [pair for row, pair in enumerate(found) if row not in holes] == pairs_of(
+    assert {result[hole][1:] for hole in holes} <= {(0, 0)}
+    assert [pair for row, pair in enumerate(result) if row not in holes] == pairs_of(
         pairs, len(indices)
     )
     # No sum takes a hole, and each is that of the same pairs as before, in the same order.
@@ -128,7 +128,7 @@ def test_padding_adds_places_and_no_pairs(count: int, halving: bool):
         assert torch.equal(before.starts, after.starts)
         assert holes.isdisjoint(after.order.tolist())
         assert [pairs_of(pairs, len(indices))[row] for row in before.order.tolist()] == [
-            found[row] for row in after.order.tolist()
+            result[row] for row in after.order.tolist()
         ]
 
 
@@ -142,8 +142,8 @@ def false_neighbours(points: PointBatch, size: float) -> tuple[int, int]:
     """Pairs found, and how many of them are wrong or missing."""
     voxels = voxelize(points, size)
     pairs = submanifold_map(voxels.coords, list(voxels.shape), voxels.scenes, 3)
-    found = set(pairs_of(pairs, len(voxels.coords)))
-    return len(found), len(found ^ neighbours(voxels.coords, 3))
+    result = set(pairs_of(pairs, len(voxels.coords)))
+    return len(result), len(result ^ neighbours(voxels.coords, 3))
 
 
 @pytest.mark.slow
@@ -156,15 +156,15 @@ def test_eight_scenes_of_a_real_frame_have_no_false_neighbours(keyframe: PointBa
         scene = cloud[number::2].clone() * (1 + 0.02 * number)
         scene[:, 0] = turn.cos() * cloud[number::2, 0] - turn.sin() * cloud[number::2, 1]
         scenes.append(scene)
-    found, wrong = false_neighbours(PointBatch.from_clouds(scenes), 0.05)
-    assert found > 150_000
+    count, wrong = false_neighbours(PointBatch.from_clouds(scenes), 0.05)
+    assert count > 150_000
     assert wrong == 0
 
 
 @pytest.mark.slow
 def test_a_real_frame_at_two_centimetres_has_no_false_neighbours(keyframe: PointBatch):
-    found, wrong = false_neighbours(keyframe, 0.02)
-    assert found > 25_000
+    count, wrong = false_neighbours(keyframe, 0.02)
+    assert count > 25_000
     assert wrong == 0
 
 

@@ -170,9 +170,9 @@ def test_attention_equals_softmax_over_the_patch(make_batch: Make):
             line = line[codes[line].argsort()]
             for rank, voxel in enumerate(line):
                 start = rank // 32 * 32
-                seen = line[start : start + 32] if start + 32 <= len(line) else line[-32:]
-                weight = (torch.einsum("hd,khd->hk", query[voxel], key[seen]) / 8**0.5).softmax(1)
-                expected[voxel] = torch.einsum("hk,khd->hd", weight, value[seen]).flatten()
+                patch = line[start : start + 32] if start + 32 <= len(line) else line[-32:]
+                weight = (torch.einsum("hd,khd->hk", query[voxel], key[patch]) / 8**0.5).softmax(1)
+                expected[voxel] = torch.einsum("hk,khd->hd", weight, value[patch]).flatten()
         torch.testing.assert_close(result, block.projection(expected), atol=1e-10, rtol=0)
 
 
@@ -269,11 +269,11 @@ def test_what_the_positions_of_a_decoder_stage_come_from(make_batch: Make, form:
     network.ptv3_form = form
     voxels = voxelize(make_batch(300), 0.5)
     features = torch.randn(len(voxels.coords), 4)
-    seen: list[torch.Tensor] = []
+    inputs_by_call: list[torch.Tensor] = []
     up, blocks = last_decoder_stage(network)
     for block in blocks:
         block.position_conv.register_forward_pre_hook(
-            lambda _, inputs: seen.append(inputs[0].features)
+            lambda _, inputs: inputs_by_call.append(inputs[0].features)
         )
     before = network(features, voxels)
     with torch.no_grad():
@@ -281,7 +281,7 @@ def test_what_the_positions_of_a_decoder_stage_come_from(make_batch: Make, form:
             parameter.mul_(-2)
     after = network(features, voxels)
     assert not torch.allclose(before, after, atol=1e-3)
-    first, second, first_after, second_after = seen
+    first, second, first_after, second_after = inputs_by_call
     assert torch.equal(first, first_after) == (form == "v3m1")
     assert not torch.allclose(second, second_after, atol=1e-3)
 
@@ -290,15 +290,15 @@ def test_the_first_position_of_a_decoder_stage_is_the_projected_skip(make_batch:
     torch.manual_seed(0)
     network = PointTransformerV3(SMALL).eval()
     voxels = voxelize(make_batch(300), 0.5)
-    seen: dict[str, torch.Tensor] = {}
+    features: dict[str, torch.Tensor] = {}
     encoder, (up, (block,)) = network.encoder[0], last_decoder_stage(network)
     assert isinstance(encoder, torch.nn.ModuleList)
-    encoder[-1].register_forward_hook(lambda *call: seen.update(encoded=call[2]))
+    encoder[-1].register_forward_hook(lambda *call: features.update(encoded=call[2]))
     block.position_conv.register_forward_pre_hook(
-        lambda _, inputs: seen.update(placed=inputs[0].features)
+        lambda _, inputs: features.update(placed=inputs[0].features)
     )
     network(torch.randn(len(voxels.coords), 4), voxels)
-    torch.testing.assert_close(seen["placed"], up.skip(seen["encoded"]))
+    torch.testing.assert_close(features["placed"], up.skip(features["encoded"]))
 
 
 @pytest.mark.parametrize("form", get_args(PTv3Form))
@@ -381,17 +381,17 @@ def test_dropped_branches_keep_their_mean(make_batch: Make):
     draws = Draws(points, [0])
     block, other = _Block("a", 16, 2, 0.3), _Block("b", 16, 2, 0.3)
     branch = torch.ones(20_000, 3)
-    kept = block._drop(branch, "mlp", draws)
-    assert set(kept.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
-    assert torch.equal(kept[:, 0], kept[:, 2])
-    assert kept.mean().item() == pytest.approx(1.0, abs=0.03)
-    assert torch.equal(block._drop(branch, "mlp", draws), kept)  # as the recomputation needs it
+    result = block._drop(branch, "mlp", draws)
+    assert set(result.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
+    assert torch.equal(result[:, 0], result[:, 2])
+    assert result.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert torch.equal(block._drop(branch, "mlp", draws), result)  # as the recomputation needs it
     for drawn in (
         block._drop(branch, "attention", draws),
         other._drop(branch, "mlp", draws),
         block._drop(branch, "mlp", Draws(points, [1])),
     ):
-        assert (drawn == kept)[:, 0].double().mean().item() == pytest.approx(
+        assert (drawn == result)[:, 0].double().mean().item() == pytest.approx(
             0.7**2 + 0.3**2, abs=0.02
         )
     assert torch.equal(block._drop(branch, "mlp", None), branch)

@@ -54,8 +54,8 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_students_train_on_a_cpu_without_spconv():
-    ran = run(HIDDEN + TRAIN)
-    assert ran.returncode == 0, ran.stderr
+    process = run(HIDDEN + TRAIN)
+    assert process.returncode == 0, process.stderr
 
 
 def test_training_steps_on_a_cpu_are_the_same_without_spconv():
@@ -67,12 +67,12 @@ def test_training_steps_on_a_cpu_are_the_same_without_spconv():
 
 
 def test_training_on_a_cpu_does_not_import_spconv():
-    ran = run(
+    process = run(
         TRAIN + "import sys; print([name for name in sys.modules if 'spconv' in name "
         "and sys.modules[name] is not None])"
     )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "['clever.student.backbones.spconv_layers']\n"
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "['clever.student.backbones.spconv_layers']\n"
 
 
 def test_without_spconv_a_gpu_is_told_what_to_install():
@@ -92,8 +92,8 @@ def test_import_prints_nothing():
     script += "coords = torch.zeros(1, 4, dtype=torch.int32); "
     script += "spconv().SparseConvTensor(torch.zeros(1, 1), coords, (1, 1, 1), 1); "
     script += "warnings.warn('of our own', FutureWarning)"
-    ran = run(script)
-    assert ran.returncode == 0
-    assert "amp.custom" not in ran.stderr
-    assert "is_fx_tracing" not in ran.stderr
-    assert "of our own" in ran.stderr  # only spconv's are silenced
+    process = run(script)
+    assert process.returncode == 0
+    assert "amp.custom" not in process.stderr
+    assert "is_fx_tracing" not in process.stderr
+    assert "of our own" in process.stderr  # only spconv's are silenced

@@ -136,10 +136,10 @@ def test_loss_and_gradients_equal_loops(clouds: PointBatch, task: OccupancyTask)
     assert expected.occupancy > 0.1
     assert expected.intensity > 0.01
     gradients = torch.autograd.grad(loss.total, variables)
-    for gradient, known in zip(
+    for gradient, reference in zip(
         gradients, torch.autograd.grad(expected.total, variables), strict=True
     ):
-        torch.testing.assert_close(gradient, known, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", SMALL)
@@ -201,11 +201,11 @@ def test_supports_lie_where_the_augmented_points_do(make_batch: Make):
     moved = replace(points, xyz=torch.einsum("nij,nj->ni", turns[points.scene], points.xyz))
     queries = batch.queries.transform(turns)
     searches = []
-    for cloud, asked in ((points, batch.queries), (moved, queries)):
-        place, support = cloud.xyz[asked.source] + asked.offset, batch.representative
+    for cloud, part in ((points, batch.queries), (moved, queries)):
+        place, support = cloud.xyz[part.source] + part.offset, batch.representative
         searches.append(
             neighbours_within(
-                place, asked.counts, cloud.xyz[support], cloud.scene[support], cloud.counts, 1.0, 6
+                place, part.counts, cloud.xyz[support], cloud.scene[support], cloud.counts, 1.0, 6
             )
         )
     still, turned = searches
