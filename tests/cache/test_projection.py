@@ -68,7 +68,7 @@ def test_extrinsics_only_move_the_points(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "seen"),
+    ("point", "visible"),
     [
         ((1.0, 0.5, 1.0), False),  # depth exactly 1 m
         ((1.0, 0.5, 1.0000001), True),
