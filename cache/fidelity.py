@@ -56,6 +56,16 @@ class Fidelity:
             self.values + other.values,
         )
 
+    def to_json(self) -> dict[str, float]:
+        """What a user reads of it."""
+        return {
+            "tokens": self.tokens,
+            "cosine_mean": self.mean,
+            "cosine_percentile1": self.percentile1,
+            "cosine_min": self.cosine_min,
+            "clip_rate": self.clip_rate,
+        }
+
     @classmethod
     def none(cls) -> "Fidelity":
         """The measure of no tokens at all: the neutral element of addition."""

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..cache.store.models import as_json
 from ..files import atomic_write
@@ -19,7 +20,6 @@ from ..pipeline.settings.care import (
 from .wording import with_flags
 
 if TYPE_CHECKING:
-    from ..cache.care.copy import Copy
     from ..cache.care.problems import Problem
     from ..cache.care.summary import StoreSummary, TeacherSummary
     from ..cache.fidelity import Fidelity
@@ -37,18 +37,15 @@ def summary(settings: InfoSettings) -> "StoreSummary":
     return summarise(settings.path)
 
 
-def print_info(settings: InfoSettings, content: "StoreSummary") -> int:
-    """Print it as text or JSON."""
-    print(json.dumps(content.to_json(), indent=2) if settings.as_json else _text(content))
+def print_info(_: InfoSettings, content: "StoreSummary") -> int:
+    """Print it."""
+    print(_text(content))
     return 0
 
 
-def print_verification(settings: VerifySettings, result: "VerifySummary") -> int:
+def print_verification(_: VerifySettings, result: "VerifySummary") -> int:
     """Print every problem and what was read."""
-    if settings.as_json:
-        print(json.dumps({**asdict(result), "path": str(result.path)}, indent=2))
-    else:
-        _print_verification(result)
+    _print_verification(result)
     return DAMAGED if result.problems else 0
 
 
@@ -58,52 +55,90 @@ def print_repair(_: RepairSettings, result: "RepairSummary") -> int:
     return DAMAGED if result.remainder else 0
 
 
-def drop(settings: DropSettings) -> int:
-    """Drop a layer; returns the bytes freed."""
+@dataclass(frozen=True, slots=True)
+class DropSummary:
+    """What a store lost: a layer and its bytes on disk."""
+
+    path: Path
+    teacher: str
+    bytes: int
+
+
+def drop(settings: DropSettings) -> DropSummary:
+    """Drop a layer."""
     from ..cache.care.drop import drop_teacher
 
-    return drop_teacher(settings.path, settings.teacher)
+    size = drop_teacher(settings.path, settings.teacher)
+    return DropSummary(settings.path, settings.teacher, size)
 
 
-def print_drop(settings: DropSettings, freed: int) -> int:
+def print_drop(_: DropSettings, result: DropSummary) -> int:
     """Print what is gone."""
-    print(f"{settings.path}: {settings.teacher} dropped, {_bytes(freed)} freed")
+    print(f"{result.path}: {result.teacher} dropped, {_bytes(result.bytes)} freed")
     return 0
 
 
-def copy(settings: CopySettings) -> "tuple[Copy, dict[str, Fidelity | None]]":
-    """Make a copy; returns it with the fidelity of what was encoded anew, by layer."""
+@dataclass(frozen=True, slots=True)
+class CopySummary:
+    """What was copied.
+
+    Attributes:
+        source, target: folders of the stores.
+        frames: frames copied.
+        pending: frames left out because the source has not finished them.
+        teachers: layers, with the fidelity of what was encoded anew.
+    """
+
+    source: Path
+    target: Path
+    frames: int
+    pending: int
+    teachers: "dict[str, Fidelity | None]"
+
+
+def copy(settings: CopySettings) -> CopySummary:
+    """Make a copy."""
     from ..cache.care.copy import Copy, Selection
 
     selection = Selection(settings.teacher, settings.scene, settings.limit, settings.codec)
     job = Copy(settings.source, settings.target, selection)
     with Track("copying", len(job)) as track:
-        return job, job.run(track.advance)
+        layers = job.run(track.advance)
+    return CopySummary(settings.source, settings.target, len(job.rows), job.pending, layers)
 
 
-def print_copy(settings: CopySettings, result: "tuple[Copy, dict[str, Fidelity | None]]") -> int:
+def print_copy(_: CopySettings, result: CopySummary) -> int:
     """Print what was copied and what was left out."""
-    job, layers = result
-    print(f"{settings.target}: {len(job.rows)} frames of {settings.source}")
-    for name, fidelity in layers.items():
+    print(f"{result.target}: {result.frames} frames of {result.source}")
+    for name, fidelity in result.teachers.items():
         print(
             f"teacher {name}" + (f"\n{_fidelity(fidelity, 'what was stored')}" if fidelity else "")
         )
-    if job.pending:
-        print(f"{job.pending} frames that {settings.source} has not finished are left out")
+    if result.pending:
+        print(f"{result.pending} frames that {result.source} has not finished are left out")
     return 0
 
 
-def export_manifest(settings: ManifestSettings) -> str:
-    """The manifest's lines."""
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A store's contents: a header, and an entry a frame."""
+
+    header: dict[str, Any]
+    frames: list[dict[str, Any]]
+
+
+def export_manifest(settings: ManifestSettings) -> Manifest:
+    """The manifest."""
     from ..cache.care.manifest import manifest
 
-    lines = (json.dumps(entry, ensure_ascii=False) for entry in manifest(settings.path))
-    return "".join(f"{line}\n" for line in lines)
+    header, *frames = manifest(settings.path)
+    return Manifest(header, frames)
 
 
-def print_manifest(settings: ManifestSettings, lines: str) -> int:
-    """Write the lines to the file, or print them."""
+def print_manifest(settings: ManifestSettings, result: Manifest) -> int:
+    """Write its lines to the file, or print them."""
+    entries = (result.header, *result.frames)
+    lines = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
     if settings.out:
         atomic_write(settings.out, lines)
     else:

@@ -6,7 +6,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from importlib import import_module
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,7 +18,8 @@ from ..errors import CleverError
 from ..pipeline.settings.base import JobSettings
 from .diagnostics import diagnostics
 from .help import GroupedCommand, wide
-from .verbs import Verb
+from .output import Output
+from .verbs import Verb, load
 from .wording import with_flags
 
 MISUSED = 2
@@ -33,8 +34,8 @@ RUN = "Run"
 
 
 def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
-    """Add command `name` to `app`: flags from the fields of its settings, `--config`, `--quiet` and
-    `--log-file`, then its job with the resolved settings, then its printer.
+    """Add command `name` to `app`: flags from the fields of its settings and those that every
+    command has, then its job with the resolved settings, then its printer.
 
     Flags win over the YAML file given by `--config`; types and ranges are checked by the settings
     class alone. Job and printer are imported when the settings are right.
@@ -42,9 +43,12 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
     settings: type[JobSettings] = load(verb.settings)
 
     def command(**flags: Any) -> None:
-        config, quiet, log_file = (flags.pop(name) for name in ("config", "quiet", "log_file"))
+        config, quiet, log_file, as_json = (
+            flags.pop(name) for name in ("config", "quiet", "log_file", "json")
+        )
+        output = Output(as_json, flags.pop("csv", None))
         values = {name: None if value == [] else value for name, value in flags.items()}
-        raise typer.Exit(_run(verb, settings, config, values, quiet, log_file))
+        raise typer.Exit(_run(verb, settings, config, values, output, quiet, log_file))
 
     groups = settings.flag_groups()
     order = [name for names in groups.values() for name in names]
@@ -56,7 +60,7 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
         else _option(name, settings.model_fields[name], group_of[name])
         for name in names
     ]
-    command.__signature__ = inspect.Signature([*parameters, *_shared()])  # type: ignore
+    command.__signature__ = inspect.Signature([*parameters, *_shared(bool(verb.table))])  # type: ignore
     register = app.command(
         name,
         help=_paragraphs(verb.help),
@@ -65,12 +69,6 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
         context_settings=wide(),
     )
     register(command)
-
-
-def load(path: str) -> Any:
-    """What ``module:name`` names, below `clever`."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(f"...{module}", __name__), name)
 
 
 def overview(verb: Verb) -> str:
@@ -89,6 +87,7 @@ def _run(
     settings: type[JobSettings],
     config: Path | None,
     flags: dict[str, Any],
+    output: Output,
     quiet: bool,
     log_file: Path | None,
 ) -> int:
@@ -100,9 +99,11 @@ def _run(
     try:
         with diagnostics(wording, quiet, log_file) as stream:
             try:
-                resolved = settings.resolve(config, flags)
-                printer: Callable[[Any, Any], int] = load(verb.printer)
-                return printer(resolved, load(verb.job)(resolved))
+                job_settings = settings.resolve(config, flags)
+                output.check()
+                with redirect_stdout(sys.stderr) if output.as_json else nullcontext():
+                    result = load(verb.job)(job_settings)
+                return output.write(verb, job_settings, result)
             except CleverError as error:
                 stream.error(one_line(error))
             except KeyboardInterrupt as error:
@@ -119,8 +120,8 @@ def one_line(error: Exception) -> str:
     return f"error: {' '.join(str(error).split())}"
 
 
-def _shared() -> list[inspect.Parameter]:
-    """Flags that every command has."""
+def _shared(has_table: bool) -> list[inspect.Parameter]:
+    """Flags that every command has, and that of a table where its result has one."""
     kind = inspect.Parameter.KEYWORD_ONLY
     config = typer.Option(
         "--config",
@@ -142,12 +143,28 @@ def _shared() -> list[inspect.Parameter]:
         metavar="PATH",
         show_default=False,
     )
+    as_json = typer.Option(
+        "--json",
+        help="Print the result as one JSON object, everything else on standard error.",
+        rich_help_panel=RUN,
+        metavar="",
+    )
+    csv = typer.Option(
+        "--csv",
+        help="File that the result's table is also written to.",
+        rich_help_panel=RUN,
+        metavar="PATH",
+        show_default=False,
+    )
+    table = inspect.Parameter("csv", kind, default=None, annotation=Annotated[Path | None, csv])
     return [
         inspect.Parameter("config", kind, default=None, annotation=Annotated[Path | None, config]),
         inspect.Parameter("quiet", kind, default=False, annotation=Annotated[bool, quiet]),
         inspect.Parameter(
             "log_file", kind, default=None, annotation=Annotated[Path | None, log_file]
         ),
+        inspect.Parameter("json", kind, default=False, annotation=Annotated[bool, as_json]),
+        *([table] if has_table else []),
     ]
 
 

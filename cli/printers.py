@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.base import JobSettings
 from ..pipeline.settings.doctor import DoctorSettings
-from ..pipeline.settings.rankme import RankmeSettings
 from .wording import with_flags
 
 if TYPE_CHECKING:
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.outputs import Outputs
     from ..pipeline.predict import Predictions
-    from ..pipeline.rankme import RankmeResult
 
 BAD_FRAMES = 3
 """Exit code of a run that finished but had to skip frames."""
@@ -26,18 +24,9 @@ def plain(settings: JobSettings, result: object) -> int:
     return 0
 
 
-def print_rankme(settings: RankmeSettings, result: "RankmeResult") -> int:
-    """Print ranks as text or JSON."""
-    print(result.model_dump_json(indent=2) if settings.as_json else result)
-    return 0
-
-
 def print_doctor(settings: DoctorSettings, result: "DoctorReport") -> int:
-    """Print the report as text or JSON; bad frames make another exit code."""
-    if settings.as_json:
-        print(result.model_dump_json(indent=2))
-    else:
-        plain(settings, result)
+    """Print the report; bad frames make another exit code."""
+    plain(settings, result)
     return BAD_FRAMES if result.bad else 0
 
 

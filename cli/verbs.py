@@ -5,6 +5,8 @@ for the help of one command, job and printer only when it runs.
 """
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Verb:
         job: function of the settings; what it returns goes to the printer.
         printer: prints a result under its settings and returns the exit code.
         arguments: fields that are given by position instead of by a flag.
+        table: the table of a result, which ``--csv`` writes; empty where a result has none.
     """
 
     help: str
@@ -24,6 +27,7 @@ class Verb:
     job: str
     printer: str = "cli.printers:plain"
     arguments: tuple[str, ...] = ()
+    table: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,12 @@ class Group:
 
     help: str
     verbs: dict[str, Verb]
+
+
+def load(path: str) -> Any:
+    """What ``module:name`` names, below `clever`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"...{module}", __name__), name)
 
 
 CACHE = Group(
@@ -189,6 +199,7 @@ VERBS: dict[str, Verb | Group] = {
         table.""",
         "pipeline.settings.ablate:AblateSettings",
         "pipeline.ablate:ablate",
+        table="cli.tables:ablation",
     ),
     "finetune": Verb(
         """Train a linear probe or the whole student with labels, then evaluate it.
@@ -199,6 +210,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.finetune:FinetuneSettings",
         "pipeline.finetune:finetune",
         "cli.printers:print_finetuning",
+        table="cli.tables:finetuning",
     ),
     "evaluate": Verb(
         """Evaluate a fine-tuned student on a labelled split: mIoU and IoU by class.
@@ -207,6 +219,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.evaluate:EvaluateSettings",
         "pipeline.evaluate:evaluate",
         "cli.printers:print_evaluation",
+        table="cli.tables:evaluation",
     ),
     "predict": Verb(
         """Label every point of bare LiDAR files, or of a dataset's split, with a fine-tuned
@@ -228,7 +241,6 @@ VERBS: dict[str, Verb | Group] = {
         --checkpoint none --student NAME measures random weights: the row to compare with.""",
         "pipeline.settings.rankme:RankmeSettings",
         "pipeline.rankme:rankme",
-        "cli.printers:print_rankme",
     ),
     "features": Verb(
         """Write a student's feature for every point of bare LiDAR files.

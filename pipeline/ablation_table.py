@@ -5,6 +5,7 @@ It imports nothing heavy, so that a table can be read and drawn where no network
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,6 +44,37 @@ class RunFigures(BaseModel):
     miou: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and sample standard deviation of a figure; None without any value, or without two."""
+
+    mean: float | None
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> "Spread":
+        """Of the values that are not None."""
+        figures = [value for value in values if value is not None]
+        return cls(
+            statistics.mean(figures) if figures else None,
+            statistics.stdev(figures) if len(figures) > 1 else None,
+        )
+
+    def text(self, places: int) -> str:
+        """``mean ± deviation``, as far as there are any."""
+        mean = "" if self.mean is None else f"{self.mean:.{places}f}"
+        return mean if self.deviation is None else f"{mean} ± {self.deviation:.{places}f}"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFigures:
+    """A row of the table: how many runs it has, and their figures by column of `COLUMNS`."""
+
+    name: str
+    runs: int
+    figures: dict[str, Spread]
+
+
 class AblateResult(BaseModel):
     """All runs, and how they were made."""
 
@@ -57,28 +89,28 @@ class AblateResult(BaseModel):
         runs = {(run.row, run.seed): run for run in (*earlier.runs, *self.runs)}
         return AblateResult(protocol=self.protocol, runs=list(runs.values()))
 
+    def rows(self) -> list[RowFigures]:
+        """Mean and standard deviation over the seeds of each row."""
+        rows = []
+        for name in dict.fromkeys(run.row for run in self.runs):
+            runs = [run for run in self.runs if run.row == name]
+            figures = {
+                column: Spread.of([getattr(run, field) for run in runs])
+                for column, (field, _) in COLUMNS.items()
+            }
+            rows.append(RowFigures(name, len(runs), figures))
+        return rows
+
     def table(self) -> str:
-        """Mean ± standard deviation over the seeds of each row, as Markdown."""
-        header = ["", "runs", *COLUMNS]
-        lines = []
-        for row in dict.fromkeys(run.row for run in self.runs):
-            runs = [run for run in self.runs if run.row == row]
-            figures = [
-                _mean([getattr(run, name) for run in runs], places)
-                for name, places in COLUMNS.values()
-            ]
-            lines.append([row, str(len(runs)), *figures])
-        return markdown_table(header, lines)
+        """`rows` as Markdown."""
+        lines = [
+            [row.name, str(row.runs)]
+            + [row.figures[column].text(places) for column, (_, places) in COLUMNS.items()]
+            for row in self.rows()
+        ]
+        return markdown_table(["", "runs", *COLUMNS], lines)
 
     def __str__(self) -> str:
         return "\n".join(
             [self.table(), "", "mean ± sample standard deviation over seeds", *self.protocol]
         )
-
-
-def _mean(values: Sequence[float | None], places: int) -> str:
-    figures = [value for value in values if value is not None]
-    if not figures:
-        return ""
-    spread = f" ± {statistics.stdev(figures):.{places}f}" if len(figures) > 1 else ""
-    return f"{statistics.mean(figures):.{places}f}{spread}"

@@ -3,6 +3,7 @@ class."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
+from ..files import atomic_write
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from ..student.tta import mean_probabilities
@@ -17,12 +19,16 @@ from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.intensity import dark_sweeps
 from .device import choose_device
+from .pictures.confusion import draw_confusion
 from .progress import Track
 from .runs import Run, notice
 from .settings.choices import ClassMean
 from .settings.evaluate import EvaluateSettings
 from .steps.labelled import BadFrame, describe, labelled_indices, scenes_of
+from .tables import csv_text
 
+CONFUSION_TABLE, CONFUSION_PICTURE = "confusion.csv", "confusion.png"
+"""Files beside the result of an evaluation."""
 RULES: dict[ClassMean, str] = {
     "present": "mean over the classes that occur in labels or predictions",
     "all": "mean over all classes, absent ones count 0",
@@ -171,8 +177,21 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     result = measure_segmenter(
         segmenter, training, dataset, indices, part, device, mean, settings.tta
     )
+    write_confusion(out, result)
     run.write_result(result)
     return result
+
+
+def write_confusion(folder: Path, result: SegmentationResult) -> None:
+    """Write the confusion matrix to ``confusion.csv`` and ``confusion.png`` in `folder`.
+
+    The table's first row names the predictions, its first column the labels.
+    """
+    names = list(result.iou)
+    table = [["label \\ prediction", *names]]
+    table += [[name, *map(str, row)] for name, row in zip(names, result.confusion, strict=True)]
+    atomic_write(folder / CONFUSION_TABLE, csv_text(table))
+    draw_confusion(result.confusion, names, result.protocol, folder / CONFUSION_PICTURE)
 
 
 def measure_segmenter(

@@ -23,7 +23,7 @@ from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.intensity import dark_sweeps
 from .device import choose_device
-from .evaluate import SegmentationResult, common_scenes
+from .evaluate import SegmentationResult, common_scenes, write_confusion
 from .published import published
 from .runs import Run, RunResult, newest_run, notice, now, run_folder, versions, warn_unfinished
 from .settings.choices import ClassMean
@@ -184,6 +184,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         progress = _train(settings, plan, validation, train, indices, inputs, run, team)
         team.others_leave()
         result = _result(settings, plan, validation, progress, bad)
+        write_confusion(run.folder, result.evaluation)
         run.finish(result)
         return result
 

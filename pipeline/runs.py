@@ -11,6 +11,8 @@ not at all.
     state.safetensors   model, optimiser and schedule at the last checkpoint; removed when the run
     is finished student.safetensors, student.json, ...   weights at the last checkpoint, in the end
     the last ones best/               weights after the pass with the lowest mean loss
+    confusion.csv       of what measures classes: points by label (row) and prediction (column)
+    confusion.png       the same as a picture
     result.json         written last: the run is finished
 """
 

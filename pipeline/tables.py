@@ -1,5 +1,7 @@
-"""Tables in Markdown that also line up as plain text."""
+"""Tables as text: in Markdown that also lines up as plain text, and as CSV."""
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
 
 
@@ -15,3 +17,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return "| " + " | ".join([row[0].ljust(widths[0]), *right]) + " |"
 
     return "\n".join(map(line, [header, rule, *rows]))
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Lines of cells as CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

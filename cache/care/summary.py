@@ -80,13 +80,7 @@ class StoreSummary:
                 **as_json(teacher.info),
                 "sha256": teacher.info.fingerprint.sha256,
                 **asdict(teacher.layer),
-                "fidelity": {
-                    "tokens": teacher.fidelity.tokens,
-                    "cosine_mean": teacher.fidelity.mean,
-                    "cosine_percentile1": teacher.fidelity.percentile1,
-                    "cosine_min": teacher.fidelity.cosine_min,
-                    "clip_rate": teacher.fidelity.clip_rate,
-                },
+                "fidelity": teacher.fidelity.to_json(),
             }
             for teacher in self.teachers
         ]

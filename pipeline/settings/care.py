@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ...cache.choices import Codec
 from .base import JobSettings
@@ -23,16 +23,12 @@ class SourceSettings(WholePart):
 class VerifySettings(SourceSettings):
     """Settings of `clever cache verify`."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     dataset_free: bool = False
     """Check the store alone, even where CLEVER_DATA_ROOT names a dataset."""
     sample: Annotated[int, Field(ge=0)] = 16
     """Frames whose points and pairs are derived from the dataset again."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the sample."""
-    as_json: Annotated[bool, Field(alias="json")] = False
-    """Print JSON instead of text."""
 
 
 class RepairSettings(SourceSettings):
@@ -52,12 +48,8 @@ class RepairSettings(SourceSettings):
 class InfoSettings(JobSettings):
     """Settings of `clever cache info`."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     path: StoreFolder
     """Folder of the store."""
-    as_json: Annotated[bool, Field(alias="json")] = False
-    """Print JSON instead of text."""
 
 
 class DropSettings(JobSettings):

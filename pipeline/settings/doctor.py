@@ -18,10 +18,9 @@ class DoctorSettings(WholeDatasetSettings):
             "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
             "frames", "seed",
         ),
-        "Output": ("out", "as_json"),
+        "Output": ("out",),
     }  # fmt: skip
 
     out: Annotated[Path, Field(description="Folder for the pictures and the summary.")]
     frames: Annotated[Count, Field(description="Frames to look at, spread over all of them.")] = 6
     seed: Annotated[int, Field(ge=0, description="Seed of the choice of frames.")] = 0
-    as_json: Annotated[bool, Field(alias="json", description="Print JSON instead of text.")] = False

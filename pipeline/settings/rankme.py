@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ...student.choices import PTv3Form, StudentName
 from .base import Groups, JobSettings
@@ -18,12 +18,10 @@ FRAMES = 256
 class RankmeSettings(JobSettings):
     """Settings of `clever rankme`."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     groups: ClassVar[Groups] = {
         "What to measure": ("checkpoint", "cache", "teacher", "student", "voxel_size", "ptv3_form"),
         "Sample": ("rows", "frames", "tolerance", "seed"),
-        "Run": ("device", "as_json"),
+        "Run": ("device",),
     }
 
     checkpoint: Literal["none"] | Path
@@ -50,5 +48,3 @@ class RankmeSettings(JobSettings):
     """Where the network runs; the singular values are always found on the CPU, in float64."""
     seed: int = 0
     """Seed of the choice of frames and points and, for --checkpoint none, of the weights."""
-    as_json: Annotated[bool, Field(alias="json")] = False
-    """Print JSON instead of text."""

@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +100,16 @@ class Plan:
     def grid_bytes(self) -> float:
         """Bytes of features that will be written."""
         return self.grid_frames * self.sample.grid_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan with what follows from it, as plain JSON values."""
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "seconds": self.seconds,
+            "point_bytes": self.point_bytes,
+            "grid_bytes": self.grid_bytes,
+        }
 
     def __str__(self) -> str:
         sample, unit = self.sample, "GPU" if self.device == "cuda" else "core"

@@ -90,6 +90,8 @@ def test_verify_and_repair(store: Path, data: Path) -> None:
     assert "need the dataset: give --data-root" in refused.stderr
     repaired = run("repair", store, "--data-root", data)
     assert repaired.exit_code == 0
+    nothing = json.loads(run("repair", store, "--json").stdout)
+    assert (nothing["path"], nothing["problems"], nothing["remainder"]) == (str(store), [], [])
     assert "recomputed shard 0 of points" in repaired.stdout
     assert f"{store}: 1 problem found, 0 left" in repaired.stdout
     assert run("verify", store).exit_code == 0
@@ -128,6 +130,9 @@ def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
     cache = FeatureCache(target)
     assert cache.ids == [f"41/{number:06}" for number in range(5)]
     assert cache.teacher.reencoded_from == ("int8",)
+    info = json.loads(run("info", target, "--json").stdout)
+    assert (info["path"], info["frames"]) == (str(target), 5)
+    assert info["teachers"][0]["fidelity"]["cosine_mean"] == pytest.approx(1, abs=1e-6)
     shown = run("info", target).stdout
     assert "re-encoded from int8" in shown
     assert "cosine to the int8 it was copied from" in shown
@@ -141,14 +146,29 @@ def test_unfinished_frames_are_counted(store: Path, tmp_path: Path) -> None:
     (store / "points/xyzi/commits/000001.json").unlink()
     result = run("copy", store, tmp_path / "copy.zarr")
     assert f"5 frames that {store} has not finished are left out" in result.stdout
+    copied = json.loads(run("copy", store, tmp_path / "other.zarr", "--json").stdout)
+    assert (copied["target"], copied["frames"]) == (str(tmp_path / "other.zarr"), 16)
+    assert copied["pending"] == 5
+    assert copied["teachers"] == {
+        teacher(store, "test_resnet"): None,
+        teacher(store, "test_vit"): None,
+    }
 
 
 def test_drop_teacher(store: Path) -> None:
-    unknown = run("drop-teacher", store, "test_resnet")
+    unknown = run("drop-teacher", store, "test_resnet", "--json")
+    assert unknown.stdout == ""
     assert unknown.exit_code == 2
     assert "has no teacher 'test_resnet'" in unknown.stderr
     layer = teacher(store, "test_resnet")
-    assert f"{store}: {layer} dropped, " in run("drop-teacher", store, layer).stdout
+    size = sum(file.stat().st_size for file in (store / "teachers" / layer).rglob("*"))
+    size -= sum(
+        folder.stat().st_size
+        for folder in (store / "teachers" / layer).rglob("*")
+        if folder.is_dir()
+    )
+    dropped = json.loads(run("drop-teacher", store, layer, "--json").stdout)
+    assert dropped == {"path": str(store), "teacher": layer, "bytes": size}
     assert FeatureCache(store).teacher.id == teacher(store, "test_vit")
 
 
@@ -160,6 +180,8 @@ def test_export_manifest(store: Path, tmp_path: Path) -> None:
     assert rows[3]["id"] == "41/000000"
     assert run("export-manifest", store, "--out", tmp_path / "manifest.jsonl").stdout == ""
     assert (tmp_path / "manifest.jsonl").read_text() == printed.stdout
+    whole = json.loads(run("export-manifest", store, "--json").stdout)
+    assert whole == {"header": header, "frames": rows}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clever.cli.command import load, typed
+from clever.cli.command import typed
 from clever.cli.main import build_app
-from clever.cli.verbs import VERBS, Group, Verb
+from clever.cli.verbs import VERBS, Group, Verb, load
 from clever.pipeline.settings.base import JobSettings
 
 HEAVY = ("torch", "spconv", "nuscenes", "zarr", "timm", "scipy", "matplotlib", "numpy")

@@ -178,6 +178,10 @@ def test_a_checkpoint_is_measured_and_the_result_written(
         "no TTA, all points, mean over all classes, absent ones count 0"
     )
     assert (result.frames, result.bad) == (2, [])
+    lines = [line.split(",") for line in (folder / "confusion.csv").read_text().splitlines()]
+    assert lines[0][1:] == [line[0] for line in lines[1:]] == list(result.iou)
+    assert [list(map(int, line[1:])) for line in lines[1:]] == result.confusion
+    assert (folder / "confusion.png").stat().st_size > 10_000
     assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder
     assert evaluate(settings) == result
     assert f"mIoU {100 * result.miou:.2f} %" in str(result)
