@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..pipeline.doctor import DoctorReport
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
+    from ..pipeline.list_runs import RunList
     from ..pipeline.outputs import Outputs
     from ..pipeline.predict import Predictions
 
@@ -40,6 +41,12 @@ def print_predictions(settings: JobSettings, result: "Predictions") -> int:
     """Print what was labelled; bad inputs make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.outputs.bad else 0
+
+
+def print_runs(settings: JobSettings, result: "RunList") -> int:
+    """Print the tables; folders that cannot be read make another exit code."""
+    plain(settings, result)
+    return BAD_FRAMES if result.bad else 0
 
 
 def print_evaluation(settings: JobSettings, result: "SegmentationResult") -> int:

@@ -1,5 +1,6 @@
 """Results as tables for ``--csv``: a row a class, a combination of settings or a run."""
 
+import json
 from typing import TYPE_CHECKING
 
 from .output import Cell, Table
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from ..pipeline.ablation_table import AblateResult
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
+    from ..pipeline.list_runs import RunList
 
 MEAN = "mIoU"
 """Row of the mean over classes."""
@@ -45,4 +47,31 @@ def ablation(result: "AblateResult") -> Table:
         for name, spread in row.figures.items():
             cells |= {f"{name}, mean": spread.mean, f"{name}, deviation": spread.deviation}
         rows.append({**cells, "protocol": protocol})
+    return rows
+
+
+def runs(result: "RunList") -> Table:
+    """A row a run: its state, the settings in which runs of its kind differ (as JSON), and its
+    figures, of which one that it lacks is empty."""
+    differing = {run.kind: result.differing(run.kind) for run in result.runs}
+    settings = list(dict.fromkeys(name for names in differing.values() for name in names))
+    figures = list(dict.fromkeys(name for run in result.runs for name in run.figures))
+    rows = []
+    for run in result.runs:
+        own = {name: run.settings[name] for name in differing[run.kind] if name in run.settings}
+        cells: dict[str, Cell] = {
+            "run": str(run.folder),
+            "kind": run.kind,
+            "done": "yes" if run.done else "no",
+            "finished": run.finished,
+            "epoch": run.epoch,
+            "epochs": run.epochs,
+        }
+        cells |= {
+            name: json.dumps(own[name]) if name in own else None
+            for name in settings
+            if name not in cells
+        }
+        cells |= {name: run.figures.get(name) for name in figures}
+        rows.append({**cells, "protocol": run.protocol})
     return rows

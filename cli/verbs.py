@@ -253,6 +253,17 @@ VERBS: dict[str, Verb | Group] = {
         "cli.printers:print_features",
         ("points",),
     ),
+    "runs": Verb(
+        """List run folders: how far each is, in which settings they differ, what they reached.
+
+        One table a command; figures carry the number of their protocol. --csv has a line a run.
+        Exit code 3: some folders could not be read.""",
+        "pipeline.settings.list_runs:ListRunsSettings",
+        "pipeline.list_runs:list_runs",
+        "cli.printers:print_runs",
+        ("folders",),
+        "cli.tables:runs",
+    ),
     "import-weights": Verb(
         """Make a run of published Pointcept weights: SpUNet-v1m1 or PT-v3m1.
 

@@ -106,6 +106,15 @@ def save_settings(settings: JobSettings, folder: Path) -> None:
     atomic_write(folder / SETTINGS_FILE, text)
 
 
+def recorded_values(folder: Path) -> dict[str, Any]:
+    """What `save_settings` wrote in `folder`, unchecked: it may be of another version.
+
+    Raises:
+        CleverError: the file is damaged.
+    """
+    return _read_yaml(folder / SETTINGS_FILE)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,0 +1,275 @@
+"""The runs in some folders side by side: how far they are, in which settings they differ, what they
+reached."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import CleverError
+from .runs import CLAIM, RESULT_FILE, UNRECORDED
+from .settings.base import SETTINGS_FILE, JobSettings, recorded_values
+from .settings.evaluate import EvaluateSettings
+from .settings.features import FeaturesSettings
+from .settings.finetune import FinetuneSettings
+from .settings.import_weights import ImportWeightsSettings
+from .settings.list_runs import ListRunsSettings
+from .settings.pretrain import PretrainSettings
+from .tables import markdown_table
+from .training.log import Scalars, first_and_last, read_log
+
+KINDS: dict[str, type[JobSettings]] = {
+    "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
+    "evaluate": EvaluateSettings,
+    "features": FeaturesSettings,
+    "import-weights": ImportWeightsSettings,
+}
+"""What leaves a run folder, by the command's name."""
+OTHER = "other"
+"""Kind of a folder whose settings fit none of `KINDS`."""
+MIOU = "mIoU %"
+VALIDATION = "val_miou"
+"""What a measurement on the validation part is called in a log."""
+STORE_FILE = "zarr.json"
+"""What a feature cache holds; no run lies in one."""
+
+
+class RunSummary(BaseModel):
+    """One run.
+
+    Attributes:
+        kind: the command that made it, see `KINDS`, or `OTHER`.
+        finished: UTC time, ISO 8601, where it is finished and says so.
+        done: whether it is finished.
+        epoch: the pass that it is in or ended with; None where there are none.
+        epochs: passes in the end.
+        settings: as recorded.
+        figures: what it reached, by name.
+        protocol: how the figures were measured; empty without any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    kind: str
+    done: bool
+    finished: str | None
+    epoch: int | None
+    epochs: int | None
+    settings: dict[str, Any]
+    figures: dict[str, float]
+    protocol: str
+
+
+class BadRun(BaseModel):
+    """A run folder that cannot be read, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    reason: str
+
+
+class RunList(BaseModel):
+    """Runs in the order of their folders."""
+
+    runs: list[RunSummary]
+    bad: list[BadRun]
+
+    def differing(self, kind: str) -> list[str]:
+        """Settings in which the runs of a kind differ, but those that say where and with what a run
+        was made. One that an older run lacks differs."""
+        settings = [run.settings for run in self.runs if run.kind == kind]
+        names = dict.fromkeys(name for values in settings for name in values)
+        return [
+            name
+            for name in names
+            if name not in UNRECORDED
+            and len({json.dumps(values.get(name, ())) for values in settings}) > 1
+        ]
+
+    def __str__(self) -> str:
+        protocols = list(dict.fromkeys(run.protocol for run in self.runs if run.protocol))
+        kinds = [kind for kind in (*KINDS, OTHER) if any(run.kind == kind for run in self.runs)]
+        parts = [f"{kind}\n\n{self._table(kind, protocols)}\n" for kind in kinds]
+        notes = [f"[{number}] {words}" for number, words in enumerate(protocols, 1)]
+        skipped = [f"skipped {run.folder}: {run.reason}" for run in self.bad]
+        return "\n".join([*parts, *notes, *skipped])
+
+    def _table(self, kind: str, protocols: list[str]) -> str:
+        """Runs of a kind as Markdown, figures with the number of their protocol."""
+        runs = [run for run in self.runs if run.kind == kind]
+        settings = self.differing(kind)
+        figures = list(dict.fromkeys(name for run in runs for name in run.figures))
+        lines = []
+        for run in runs:
+            mark = f" [{protocols.index(run.protocol) + 1}]" if run.protocol else ""
+            lines.append(
+                [str(run.folder), _state(run)]
+                + [_cell(run.settings[name]) if name in run.settings else "?" for name in settings]
+                + [
+                    f"{run.figures[name]:.4g}{mark}" if name in run.figures else ""
+                    for name in figures
+                ]
+            )
+        return markdown_table(["run", "state", *settings, *figures], lines)
+
+
+def list_runs(settings: ListRunsSettings) -> RunList:
+    """Every run in the folders, at any depth.
+
+    A folder is a run's once it holds more than settings. One that cannot be read costs no other.
+
+    Raises:
+        CleverError: a folder is not there, or there is no run.
+    """
+    folders: dict[Path, None] = {}
+    for root in settings.paths:
+        if not root.is_dir():
+            raise CleverError(f"no folder {root}; name folders of runs")
+        folders |= dict.fromkeys(sorted(_run_folders(root)))
+    runs: list[RunSummary] = []
+    bad: list[BadRun] = []
+    for folder in folders:
+        try:
+            runs.append(summarise_run(folder))
+        except CleverError as error:
+            bad.append(BadRun(folder=folder, reason=str(error)))
+    if not runs and not bad:
+        raise CleverError(f"no run in {', '.join(settings.folders)}; name folders of runs")
+    return RunList(runs=runs, bad=bad)
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """Folders with the settings of a run and more; feature caches are not looked into."""
+    for folder, parts, files in os.walk(root):
+        if STORE_FILE in files:
+            parts.clear()
+        elif SETTINGS_FILE in files and (parts or set(files) - CLAIM):
+            yield Path(folder)
+
+
+def summarise_run(folder: Path) -> RunSummary:
+    """What a run folder says of itself.
+
+    Raises:
+        CleverError: one of its files is damaged or of another version.
+    """
+    values, result = recorded_values(folder), _read_result(folder)
+    kind = _kind(values, result)
+    try:
+        log = read_log(folder)
+        measure = FIGURES.get(kind, _no_figures)
+        figures, protocol = measure(result, log)
+        epochs = values.get("epochs")
+        return RunSummary(
+            folder=folder,
+            kind=kind,
+            done=result is not None,
+            finished=result.get("finished") if result else None,
+            epoch=int(log[-1]["epoch"]) if log else (0 if epochs else None),
+            epochs=epochs,
+            settings=values,
+            figures=figures,
+            protocol=protocol,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CleverError(
+            f"its log or result is damaged or of another version ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read_result(folder: Path) -> dict[str, Any] | None:
+    """The content of a run's result, or None where there is none."""
+    path = folder / RESULT_FILE
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CleverError(f"{path} is damaged ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise CleverError(f"{path} holds no result")
+    return content
+
+
+def _kind(values: dict[str, Any], result: dict[str, Any] | None) -> str:
+    """The command that recorded these settings: the one that its result names, else the one whose
+    settings have all of these and fewest others."""
+    if result and result.get("job") in KINDS:
+        return result["job"]
+    others = {
+        kind: len(set(settings.model_fields) - values.keys())
+        for kind, settings in KINDS.items()
+        if values.keys() <= set(settings.model_fields)
+    }
+    return min(others, key=lambda kind: others[kind], default=OTHER)
+
+
+Figures = tuple[dict[str, float], str]
+"""Figures by name, and their protocol."""
+
+
+def _pretraining(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figures:
+    losses = first_and_last(list(log))
+    if not losses.last:
+        return {}, ""
+    figures = {
+        name if name == "loss" else f"{name} loss": value for name, value in losses.last.items()
+    }
+    protocol = f"losses: means over {losses.window} steps up to step {log[-1]['step']}"
+    if result:
+        protocol = f"{result['dataset']}, {result['part']}, seed {result['seed']}; {protocol}"
+    if ranks := result and result["ranks"]:
+        figures |= {"RankMe": ranks["uncentred"]["rankme"]}
+        protocol += (
+            f"; RankMe: backbone features of {ranks['rows']} points of {ranks['frames']} training "
+            f"frames, seed {ranks['seed']}"
+        )
+    return figures, protocol
+
+
+def _finetuning(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figures:
+    if result:
+        return _evaluation(result["evaluation"], log)
+    measurements = [record for record in log if VALIDATION in record]
+    if not measurements:
+        return {}, ""
+    newest = measurements[-1]
+    epoch = newest["epoch"]
+    return {MIOU: 100 * newest[VALIDATION]}, f"validation part after epoch {epoch}, not finished"
+
+
+def _evaluation(result: dict[str, Any] | None, _: Sequence[Scalars]) -> Figures:
+    return ({MIOU: 100 * result["miou"]}, result["protocol"]) if result else ({}, "")
+
+
+def _no_figures(_: dict[str, Any] | None, __: Sequence[Scalars]) -> Figures:
+    return {}, ""
+
+
+FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]] = {
+    "pretrain": _pretraining,
+    "finetune": _finetuning,
+    "evaluate": _evaluation,
+}
+"""What a kind of run reached, from its result and its log."""
+
+
+def _state(run: RunSummary) -> str:
+    if run.done:
+        return f"finished {run.finished[:16].replace('T', ' ')}" if run.finished else "finished"
+    return f"epoch {run.epoch} of {run.epochs}" if run.epochs else "not finished"
+
+
+def _cell(value: object) -> str:
+    """A recorded setting as it is typed."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

@@ -1,0 +1,260 @@
+"""Run folders side by side: kind, state, differing settings, figures and their protocol."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from clever.cli import tables
+from clever.cli.main import build_app
+from clever.errors import CleverError
+from clever.pipeline.evaluate import SegmentationResult
+from clever.pipeline.list_runs import RunList, list_runs, summarise_run
+from clever.pipeline.settings.base import JobSettings, save_settings
+from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.finetune import FinetuneSettings
+from clever.pipeline.settings.list_runs import ListRunsSettings
+from clever.pipeline.settings.pretrain import PretrainSettings
+
+FINISHED = "2026-01-02T03:04:05.678901+00:00"
+
+
+def pretraining(**changes: Any) -> PretrainSettings:
+    return PretrainSettings.resolve(None, {"cache": "a.zarr", "epochs": 4, **changes})
+
+
+def finetuning(**changes: Any) -> FinetuneSettings:
+    return FinetuneSettings.resolve(None, {"data_root": "d", "mode": "probe", **changes})
+
+
+def write_run(
+    folder: Path,
+    settings: JobSettings,
+    records: list[dict[str, float]] | None = None,
+    result: dict[str, Any] | None = None,
+) -> Path:
+    folder.mkdir(parents=True)
+    save_settings(settings, folder)
+    (folder / "inputs.json").write_text("{}")
+    (folder / "log.jsonl").write_text("".join(f"{json.dumps(part)}\n" for part in records or []))
+    if result is not None:
+        (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def steps(count: int) -> list[dict[str, float]]:
+    """Ten steps a pass; the losses fall by one a step, `lr` is no loss."""
+    return [
+        {
+            "step": n,
+            "epoch": (n - 1) // 10 + 1,
+            "loss": 100.0 - n,
+            "distillation": 50.0 - n,
+            "lr": 1,
+        }
+        for n in range(1, count + 1)
+    ]
+
+
+RANKS = {"rows": 90, "frames": 3, "seed": 7, "uncentred": {"rankme": 12.5}}
+PRETRAINED = {
+    "job": "pretrain",
+    "finished": FINISHED,
+    "seed": 5,
+    "dataset": "toy",
+    "part": "split train, 3 of 4 frames",
+    "ranks": RANKS,
+}
+EVALUATION = {"miou": 0.25, "protocol": "probe on toy val, no TTA"}
+
+
+def read(*folders: Path) -> RunList:
+    return list_runs(ListRunsSettings(folders=tuple(map(str, folders))))
+
+
+def test_a_finished_pretraining(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", pretraining(lr=0.5), steps(40), PRETRAINED)
+    run = summarise_run(folder)
+    assert (run.kind, run.done, run.finished) == ("pretrain", True, FINISHED)
+    assert (run.epoch, run.epochs, run.settings["lr"]) == (4, 4, 0.5)
+    # A tenth of 40 steps: 37 to 40.
+    assert run.figures == {"loss": 61.5, "distillation loss": 11.5, "RankMe": 12.5}
+    assert run.protocol == (
+        "toy, split train, 3 of 4 frames, seed 5; losses: means over 4 steps up to step 40; "
+        "RankMe: backbone features of 90 points of 3 training frames, seed 7"
+    )
+
+
+def test_an_unfinished_pretraining(tmp_path: Path) -> None:
+    run = summarise_run(write_run(tmp_path / "a", pretraining(), steps(15)))
+    assert (run.done, run.finished, run.epoch, run.epochs) == (False, None, 2, 4)
+    assert run.figures == {"loss": 85.0, "distillation loss": 35.0}
+    assert run.protocol == "losses: means over 1 steps up to step 15"
+    fresh = summarise_run(write_run(tmp_path / "b", pretraining()))
+    assert (fresh.epoch, fresh.figures, fresh.protocol) == (0, {}, "")
+    without = {**PRETRAINED, "ranks": None}
+    other = summarise_run(write_run(tmp_path / "c", pretraining(), steps(1), without))
+    assert other.figures.keys() == {"loss", "distillation loss"}
+
+
+def test_fine_tuning_by_its_newest_measurement_then_by_its_result(tmp_path: Path) -> None:
+    records = [
+        {"step": 1, "epoch": 1, "loss": 1.0},
+        {"step": 1, "epoch": 1, "val_miou": 0.5},
+        {"step": 2, "epoch": 2, "val_miou": 0.125},
+        {"step": 3, "epoch": 3, "loss": 1.0},
+    ]
+    run = summarise_run(write_run(tmp_path / "a", finetuning(), records))
+    assert (run.kind, run.figures) == ("finetune", {"mIoU %": 12.5})
+    assert run.protocol == "validation part after epoch 2, not finished"
+    assert summarise_run(write_run(tmp_path / "b", finetuning(), records[:1])).figures == {}
+    result = {"job": "finetune", "finished": FINISHED, "evaluation": EVALUATION}
+    run = summarise_run(write_run(tmp_path / "c", finetuning(), records, result))
+    assert (run.figures, run.protocol) == ({"mIoU %": 25.0}, "probe on toy val, no TTA")
+
+
+def test_an_evaluation_inside_of_a_run_is_another(tmp_path: Path) -> None:
+    outer = write_run(tmp_path / "runs/a", finetuning(), steps(3))
+    settings = EvaluateSettings.resolve(None, {"checkpoint": outer, "data_root": "d"})
+    inner = write_run(outer / "evaluate-toy-val", settings, None, EVALUATION)
+    first, second = read(tmp_path).runs
+    assert (first.folder, second.folder) == (outer, inner)
+    assert (second.kind, second.done, second.finished) == ("evaluate", True, None)
+    assert (second.epoch, second.epochs) == (None, None)
+    assert second.figures == {"mIoU %": 25.0}
+    # Named twice is listed once.
+    assert [run.folder for run in read(inner, tmp_path).runs] == [inner, outer]
+
+
+def test_what_is_no_run_is_not_listed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", pretraining())
+    write_run(tmp_path / "run.zarr/inside", pretraining())
+    (tmp_path / "run.zarr/zarr.json").touch()
+    (tmp_path / "shared").mkdir()
+    save_settings(pretraining(), tmp_path / "shared")  # as an ablation keeps them
+    assert [each.folder for each in read(tmp_path).runs] == [run]
+    with pytest.raises(CleverError, match=f"no run in {tmp_path / 'shared'}; name folders"):
+        read(tmp_path / "shared")
+    with pytest.raises(CleverError, match=r"no folder .*nowhere; name folders"):
+        read(tmp_path, tmp_path / "nowhere")
+
+
+def test_settings_that_differ(tmp_path: Path) -> None:
+    for name, changes in {"a": {"lr": 0.5}, "b": {"lr": 0.25, "workers": 3}}.items():
+        write_run(tmp_path / name, pretraining(out=tmp_path / name, **changes))
+    write_run(tmp_path / "c", finetuning(lr=0.125, out=tmp_path / "c"))
+    runs = read(tmp_path)
+    assert (runs.differing("pretrain"), runs.differing("finetune")) == (["lr"], [])
+    older = tmp_path / "a/settings.yaml"
+    older.write_text(older.read_text().replace("seed: 0\n", ""))
+    assert set(read(tmp_path).differing("pretrain")) == {"lr", "seed"}
+
+
+def test_the_kind_of_settings_of_another_version(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", pretraining())
+    path = folder / "settings.yaml"
+    path.write_text(path.read_text().replace("seed: 0\n", ""))
+    assert summarise_run(folder).kind == "pretrain"
+    path.write_text(f"{path.read_text()}future: 1\n")
+    run = summarise_run(folder)
+    assert (run.kind, run.figures, run.epochs) == ("other", {}, 4)
+    (folder / "result.json").write_text(json.dumps(PRETRAINED))
+    assert summarise_run(folder).kind == "pretrain"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("settings.yaml", "{", "settings .* are not valid YAML"),
+        ("result.json", "{", "result.json is damaged"),
+        ("result.json", "[]", "result.json holds no result"),
+        ("result.json", '{"job": "pretrain"}', "of another version .KeyError: 'dataset'"),
+        ("log.jsonl", "{\n", "log or result is damaged .* .JSONDecodeError"),
+        ("log.jsonl", '{"step": 1}\n', "of another version .KeyError: 'epoch'"),
+    ],
+)
+def test_a_damaged_run_costs_no_other(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    good = write_run(tmp_path / "good", pretraining(), steps(5))
+    bad = write_run(tmp_path / "bad", pretraining(), steps(5))
+    (bad / name).write_text(content)
+    with pytest.raises(CleverError, match=reason):
+        summarise_run(bad)
+    runs = read(tmp_path)
+    assert [run.folder for run in runs.runs] == [good]
+    assert [run.folder for run in runs.bad] == [bad]
+    assert str(runs).splitlines()[-1].startswith(f"skipped {bad}: ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs below ``runs`` in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs/a"), pretraining(lr=0.5, head="linear"), steps(15))
+    write_run(Path("runs/b"), pretraining(lr=0.25, head="mlp"), steps(40), PRETRAINED)
+    result = {"job": "finetune", "finished": FINISHED, "evaluation": EVALUATION}
+    write_run(Path("runs/c"), finetuning(), [], result)
+    return tmp_path
+
+
+def cells(line: str) -> list[str]:
+    return [part.strip() for part in line.strip("|").split("|")]
+
+
+def test_the_command_prints_a_table_a_kind(folder: Path) -> None:
+    shown = CliRunner().invoke(build_app("runs"), ["runs"])
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines[0] == "pretrain"
+    assert cells(lines[2]) == [
+        "run", "state", "lr", "head", "loss", "distillation loss", "RankMe"
+    ]  # fmt: skip
+    assert cells(lines[4]) == ["runs/a", "epoch 2 of 4", "0.5", "linear", "85 [1]", "35 [1]", ""]
+    assert cells(lines[5]) == [
+        "runs/b", "finished 2026-01-02 03:04", "0.25", "mlp", "61.5 [2]", "11.5 [2]", "12.5 [2]"
+    ]  # fmt: skip
+    assert lines[7] == "finetune"
+    assert cells(lines[11]) == ["runs/c", "finished 2026-01-02 03:04", "25 [3]"]
+    assert lines[13:] == [
+        f"[{number}] {run.protocol}" for number, run in enumerate(read(Path("runs")).runs, 1)
+    ]
+    (folder / "runs/a/result.json").write_text("?")
+    assert CliRunner().invoke(build_app("runs"), ["runs", "runs"]).exit_code == 3
+
+
+def test_the_table_has_a_line_a_run(folder: Path) -> None:
+    first, second, third = tables.runs(read(Path("runs")))
+    assert (first["run"], first["kind"], first["done"], first["epoch"]) == (
+        "runs/a", "pretrain", "no", 2
+    )  # fmt: skip
+    assert (first["lr"], second["lr"], third["lr"]) == ("0.5", "0.25", None)
+    assert (second["head"], second["RankMe"], second["mIoU %"]) == ('"mlp"', 12.5, None)
+    assert (third["mIoU %"], third["protocol"]) == (25.0, EVALUATION["protocol"])
+    write_run(folder / "runs/d", pretraining(epochs=9))
+    assert [row["epochs"] for row in tables.runs(read(Path("runs")))] == [4, 4, None, 9]
+
+
+def test_the_results_of_today_are_read(
+    make_evaluation: Callable[[], SegmentationResult], tmp_path: Path
+) -> None:
+    settings = EvaluateSettings.resolve(None, {"checkpoint": "c", "data_root": "d"})
+    result = make_evaluation()
+    write_run(tmp_path / "a", settings, None, json.loads(result.model_dump_json()))
+    assert summarise_run(tmp_path / "a").figures == {"mIoU %": 100 * result.miou}
+
+
+@pytest.fixture
+def make_evaluation() -> Callable[[], SegmentationResult]:
+    return lambda: SegmentationResult(
+        protocol="p",
+        mean="all",
+        miou=0.3,
+        iou={"car": 0.3},
+        confusion=[[1]],
+        points=1,
+        frames=1,
+        unlabelled=0,
+        bad=[],
+    )
