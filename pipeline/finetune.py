@@ -49,7 +49,7 @@ from .steps.samplers import (
 from .steps.segmentation import SegmentationStep
 from .team import Team
 from .training.job import Job
-from .training.log import Losses, first_and_last, read_log
+from .training.log import Losses, first_and_last, log_evaluation, read_log
 from .training.loop import fit
 from .training.seeds import seeded
 from .training.state import TrainingProgress
@@ -185,6 +185,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         team.others_leave()
         result = _result(settings, plan, validation, progress, bad)
         write_confusion(run.folder, result.evaluation)
+        log_evaluation(run.folder, result.steps, result.evaluation.miou)
         run.finish(result)
         return result
 

@@ -19,7 +19,7 @@ from .settings.import_weights import ImportWeightsSettings
 from .settings.list_runs import ListRunsSettings
 from .settings.pretrain import PretrainSettings
 from .tables import markdown_table
-from .training.log import Scalars, first_and_last, read_log
+from .training.log import VALIDATION_MIOU, Scalars, first_and_last, read_log
 
 KINDS: dict[str, type[JobSettings]] = {
     "pretrain": PretrainSettings,
@@ -32,8 +32,6 @@ KINDS: dict[str, type[JobSettings]] = {
 OTHER = "other"
 """Kind of a folder whose settings fit none of `KINDS`."""
 MIOU = "mIoU %"
-VALIDATION = "val_miou"
-"""What a measurement on the validation part is called in a log."""
 STORE_FILE = "zarr.json"
 """What a feature cache holds; no run lies in one."""
 
@@ -236,12 +234,14 @@ def _pretraining(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figur
 def _finetuning(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figures:
     if result:
         return _evaluation(result["evaluation"], log)
-    measurements = [record for record in log if VALIDATION in record]
+    measurements = [record for record in log if VALIDATION_MIOU in record]
     if not measurements:
         return {}, ""
     newest = measurements[-1]
     epoch = newest["epoch"]
-    return {MIOU: 100 * newest[VALIDATION]}, f"validation part after epoch {epoch}, not finished"
+    return {
+        MIOU: 100 * newest[VALIDATION_MIOU]
+    }, f"validation part after epoch {epoch}, not finished"
 
 
 def _evaluation(result: dict[str, Any] | None, _: Sequence[Scalars]) -> Figures:

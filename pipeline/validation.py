@@ -10,10 +10,8 @@ from ..student.segmenter import Segmenter, Training
 from .datasets import LidarDataset
 from .evaluate import SegmentationResult, measure_segmenter
 from .settings.choices import ClassMean
-from .training.log import Scalars, read_log
+from .training.log import VALIDATION_MIOU, Scalars, read_log
 
-MIOU = "val_miou"
-"""Name of the measurements in a run's log."""
 SELECTED = "selected"
 """Folder in a run's with the weights of the best measurement so far."""
 
@@ -59,7 +57,7 @@ class Validation:
         miou = self.newest.miou
         if self.selects and miou > max(self._logged().values(), default=-1.0):
             self.segmenter.save(self.folder / SELECTED, self.training)
-        return {MIOU: miou}
+        return {VALIDATION_MIOU: miou}
 
     def best_epoch(self) -> int:
         """The pass with the best measurement, the first of several."""
@@ -69,4 +67,8 @@ class Validation:
     def _logged(self) -> dict[int, float]:
         """Measurements by pass."""
         records = read_log(self.folder)
-        return {int(record["epoch"]): record[MIOU] for record in records if MIOU in record}
+        return {
+            int(record["epoch"]): record[VALIDATION_MIOU]
+            for record in records
+            if VALIDATION_MIOU in record
+        }

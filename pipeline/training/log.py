@@ -4,15 +4,23 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ...errors import CleverError
 from ...files import atomic_write
+from ..settings.base import SETTINGS_FILE, recorded_values
 
 Scalars = dict[str, float | int]
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD = "tensorboard"
 """Folder of the event files inside a run's."""
+
+VALIDATION_MIOU, FINAL_MIOU = "val_miou", "miou"
+"""Names of the mIoU on the validation part on the way, and of what `log_evaluation` logs."""
+METRICS = ("loss", "rankme", VALIDATION_MIOU, FINAL_MIOU)
+"""Numbers that TensorBoard's table of runs shows beside the hyper-parameters, where a run has
+them."""
 
 NOT_LOSSES = frozenset(
     {"step", "epoch", "lr", "grad_norm", "frames_per_s", "data_wait", "memory_mb"}
@@ -30,6 +38,8 @@ def read_log(folder: Path) -> list[Scalars]:
 class TrainingLog:
     """Appends to both logs; use as a context manager.
 
+    TensorBoard also gets the run's recorded settings as hyper-parameters.
+
     Args:
         folder: of the run.
         steps: steps that the run has done: records of later ones, from before it was stopped, are
@@ -46,6 +56,8 @@ class TrainingLog:
         atomic_write(self.path, "".join(earlier))
         self._file = self.path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps + 1)
+        if (folder / SETTINGS_FILE).exists():
+            self._write_hyperparameters(recorded_values(folder), steps)
 
     def write(self, record: Scalars) -> None:
         """Append one record; it holds ``step``.
@@ -64,6 +76,19 @@ class TrainingLog:
                 f"cannot write {self.path}: {error.strerror}; free the disk and run again"
             ) from error
 
+    def _write_hyperparameters(self, settings: dict[str, Any], step: int) -> None:
+        """What `SummaryWriter.add_hparams` writes, without a folder of its own for it."""
+        from torch.utils.tensorboard.summary import hparams
+
+        values = {
+            name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for name, value in settings.items()
+        }
+        writer = self._events.file_writer
+        assert writer is not None  # until it is closed
+        for summary in hparams(values, dict.fromkeys(METRICS, 0.0)):
+            writer.add_summary(summary, step)
+
     def __enter__(self) -> "TrainingLog":
         return self
 
@@ -72,6 +97,14 @@ class TrainingLog:
     ) -> None:
         self._file.close()
         self._events.close()
+
+
+def log_evaluation(folder: Path, step: int, miou: float) -> None:
+    """Add the mIoU that a run ended with, a share, to its TensorBoard events after `step`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / TENSORBOARD)) as events:
+        events.add_scalar(FINAL_MIOU, miou, step)
 
 
 @dataclass(frozen=True, slots=True)
