@@ -163,10 +163,10 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     where = f"evaluate-{dataset.name}-{_where(settings)}{'-tta' if settings.tta else ''}"
     out = settings.out or settings.checkpoint / where
     if tuple(dataset.class_names) != training.class_names:
-        raise CleverError(
-            f"{settings.checkpoint} was trained for the classes of {training.dataset}, not of "
-            f"{name}"
-        )
+        classes = f"{settings.checkpoint} was trained for the classes of {training.dataset}"
+        if name == training.dataset:
+            raise CleverError(f"{classes} with other options; give the `dataset_option` of its run")
+        raise CleverError(f"{classes}, not of {name}")
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
     mean = settings.mean or class_mean(dataset)
     run = Run.open(out, settings.decided(dataset=name, version=version, mean=mean, out=out))

@@ -40,8 +40,8 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     ptv3_form: PTv3Form | None = None
     """For --checkpoint none and PTv3: v3m1 (Pointcept's) or refreshed; default: v3m1."""
     dataset: DatasetName = "nuscenes"
-    """Kind of dataset: nuscenes, semantickitti, one of an installed package, or
-    package.module:Class."""
+    """Kind of dataset: nuscenes, semantickitti or another of docs/datasets.md, one of an installed
+    package, or package.module:Class."""
     train_split: str = "train"
     """Split to train on."""
     train_sequences: Names | None = None

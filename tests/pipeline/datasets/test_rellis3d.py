@@ -11,6 +11,8 @@ from clever.cache.projection import visible_pairs
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.rellis3d import Rellis3dDataset
+from clever.pipeline.evaluate import evaluate
+from clever.pipeline.settings.evaluate import EvaluateSettings
 
 from .tiny_trees import (
     check_any,
@@ -307,3 +309,8 @@ def test_cache_and_probe(root: Path, tmp_path: Path) -> None:
     assert len(cache[0].pair_point)
     result = tiny_probe("rellis3d", root, tmp_path / "run", dataset_option="classes=seal")
     assert (result.frames, result.mean, len(result.iou)) == (1, "all", 19)
+    official = {"checkpoint": tmp_path / "run", "data_root": root, "device": "cpu"}
+    with pytest.raises(
+        CleverError, match="classes of rellis3d with other options; give the `dataset_option` of"
+    ):
+        evaluate(EvaluateSettings.resolve(None, official))
