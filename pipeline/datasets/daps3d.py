@@ -71,6 +71,7 @@ class Daps3dDataset(SweepDataset):
 
     name: str = "daps3d"
     class_names: tuple[str, ...] = tuple(RAW_IDS)
+    label_ids: tuple[int, ...] = tuple(ids[0] for ids in RAW_IDS.values())
     class_mean: ClassMean = "present"
     table = class_table(RAW_IDS.values(), UNLABELLED)
     bounded: bool = False

@@ -78,6 +78,7 @@ class Kitti360Dataset(SweepDataset):
     name: str = "kitti360"
     cameras: tuple[str, ...] = CAMERAS
     class_names: tuple[str, ...] = tuple(RAW_IDS)
+    label_ids: tuple[int, ...] = tuple(ids[0] for ids in RAW_IDS.values())
     class_mean: ClassMean = "present"
     table = class_table(RAW_IDS.values(), set(range(_LAST_ID + 1)))
 

@@ -101,6 +101,7 @@ class Rellis3dDataset(SweepDataset):
     name: str = "rellis3d"
     cameras: tuple[str, ...] = (CAMERA,)
     class_names: tuple[str, ...] = tuple(OFFICIAL)
+    label_ids: tuple[int, ...] = tuple(ids[0] for ids in OFFICIAL.values())
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class Rellis3dDataset(SweepDataset):
         )
         groups = _CLASSES[classes]
         self.class_names = tuple(groups)
+        self.label_ids = tuple(ids[0] for ids in groups.values())
         ignored = {raw for group in SEAL.values() for raw in group} | {_VOID}
         self.table = class_table(groups.values(), ignored)
         parts = SPLITS if split == "all" else (split,)

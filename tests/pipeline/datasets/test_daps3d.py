@@ -7,6 +7,7 @@ import pytest
 
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.base import label_ids
 from clever.pipeline.datasets.daps3d import Daps3dDataset
 from clever.pipeline.evaluate import evaluate
 from clever.pipeline.settings.evaluate import EvaluateSettings
@@ -81,6 +82,7 @@ def test_classes_follow_the_authors_map(root: Path) -> None:
     check_table(dataset, TABLE, path)
     assert dataset.class_names == ("vehicle", "human", "surface", "obstacle")
     assert dataset.class_mean == "present"
+    assert label_ids(dataset, dataset.class_names) == (10, 30, 40, 50)  # learning_map_inv
     np.full(300, 2, "<u4").tofile(path)
     with pytest.raises(FrameError, match=r"^frame 38-18_7_72_90/0: .* unknown label ids \[2\]"):
         dataset.labels(0)

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.base import label_ids
 from clever.pipeline.datasets.kitti360 import Kitti360Dataset
 
 from .tiny_trees import (
@@ -105,6 +106,8 @@ def test_drives_and_splits(root: Path) -> None:
     check_any(every)
     assert [every.frame(index).split for index in (0, 3, 4)] == ["train", "test", "train"]
     assert [every.frame(index).timestamp for index in (2, 3)] == [500_000, 0]
+    place = root / "data_3d_raw/2013_05_28_drive_0008_sync/velodyne_points/data/0000000000.bin"
+    np.testing.assert_array_equal(every.points(3), np.fromfile(place, "<f4").reshape(-1, 4))
     with pytest.raises(
         CleverError, match=r"kitti360 has no split 'val'; choose train, test or all"
     ):
@@ -258,6 +261,7 @@ def test_scans_have_labels_where_somebody_put_them(root: Path) -> None:
     assert all(map(dataset.has_labels, range(len(dataset))))
     check_table(dataset, TABLE, folder / "0000000001.label")
     assert dataset.class_mean == "present"
+    assert [TABLE[raw] for raw in label_ids(dataset, dataset.class_names)] == [*range(1, 20)]
     names = {7: "road", 34: "building", 35: "fence", 37: "pole", 33: "bicycle"}
     assert {raw: dataset.class_names[TABLE[raw] - 1] for raw in names} == names
     np.full(300, 45, "<u4").tofile(folder / "0000000001.label")

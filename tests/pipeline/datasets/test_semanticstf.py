@@ -7,6 +7,7 @@ import pytest
 
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.base import label_ids
 from clever.pipeline.datasets.semanticstf import WEATHERS, SemanticStfDataset
 
 from .test_semantickitti import LEARNING_MAP
@@ -71,6 +72,7 @@ def test_classes_are_those_of_semantickitti_in_its_order(root: Path) -> None:
     assert [names[LEARNING_MAP[raw] - 1] for raw in (10, 40, 81)] == ["car", "road", "traffic-sign"]
     assert [names[TABLE[number] - 1] for number in (1, 9, 19)] == ["car", "road", "traffic-sign"]
     assert dataset.class_mean == "present"
+    assert [*label_ids(dataset, dataset.class_names)] == [*range(1, 20)]
     np.full(300, 21, "<u4").tofile(root / "train/labels/000000.label")
     with pytest.raises(FrameError, match=r"train/000000: .* unknown label ids \[21\]") as error:
         dataset.labels(0)
