@@ -87,8 +87,8 @@ def test_a_probe_trains_its_layer_and_leaves_the_student_untouched(
     final, fresh = load_file(tmp_path / "run/student.safetensors"), fresh_student()
     assert final.keys() == fresh.keys()
     assert all(torch.equal(final[name], fresh[name]) for name in fresh)
-    car = (tmp_path / "run/confusion.csv").read_text().splitlines()[1]
-    assert car == ",".join(["car", *map(str, result.evaluation.confusion[0])])
+    low = (tmp_path / "run/confusion.csv").read_text().splitlines()[1]
+    assert low == ",".join(["low", *map(str, result.evaluation.confusion[0])])
     assert (tmp_path / "run/confusion.png").stat().st_size > 10_000
     assert result.losses.last["loss"] < 0.8 * result.losses.first["loss"]
     assert result.evaluation.protocol == (
