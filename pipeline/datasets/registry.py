@@ -26,6 +26,7 @@ DATASETS = {
     "semanticstf": "clever.pipeline.datasets.semanticstf:SemanticStfDataset",
     "waymo": "clever.pipeline.datasets.waymo:WaymoDataset",
     "argoverse2": "clever.pipeline.datasets.argoverse2:Argoverse2Dataset",
+    "pandaset": "clever.pipeline.datasets.pandaset:PandaSetDataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
 ENTRY_POINTS = "clever.datasets"
