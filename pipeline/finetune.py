@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.augment import Augmentation
-from ..student.checkpoint import WEIGHTS, weights_digest
+from ..student.checkpoint import WEIGHTS, load_module, weights_digest
 from ..student.choices import SegmentationLoss
 from ..student.extents import extent_fault
 from ..student.segmentation import LinearProbe
-from ..student.segmenter import Segmenter, Training, load_segmenter
+from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segmenter
 from ..student.student import Student
+from .cycles import Cycle, cycle_words
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.intensity import dark_sweeps
@@ -161,11 +162,13 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             if doubtful := dark_sweeps(part, frames):
                 notice(doubtful)
         indices, bad = _usable_frames(train, sample.indices, _extent_check(settings, student, team))
-        training = _describe(settings, plan, train, indices, sample)
+        training = _describe(settings, plan, train, indices, sample, run.cycle)
         with seeded(settings.seed, "classifier"):
             classifier = LinearProbe(
                 student.out_channels, len(train.class_names), plan.recipe.batch_norm
             )
+        if run.cycle.earlier:
+            _load_last(settings, run, student, classifier)
         _warn_of_common_scenes(training, val, held_out, team)
         validation = Validation(
             Segmenter(student, classifier),
@@ -198,6 +201,23 @@ def _check(settings: FinetuneSettings) -> None:
     for name in ("fraction", "sampler"):
         if settings.frames_file and getattr(settings, name) != defaults[name].default:
             raise CleverError(f"`frames_file` names the training frames; leave `{name}` out")
+
+
+def _load_last(
+    settings: FinetuneSettings, run: Run, student: Student, classifier: LinearProbe
+) -> None:
+    """Fill both parts with the last weights of their own run.
+
+    Raises:
+        CleverError: they are not there, or damaged.
+    """
+    if settings.keep == "best" and run.cycle.begins:
+        raise CleverError(
+            f"{run.folder} kept its best weights, not its last ones, so it cannot be prolonged; "
+            "choose another `out`"
+        )
+    load_module(run.folder / WEIGHTS, student)
+    load_module(run.folder / CLASSIFIER_FILE, classifier)
 
 
 def _warn_of_common_scenes(
@@ -383,12 +403,14 @@ def _describe(
     dataset: LidarDataset,
     indices: list[int],
     sample: FrameSample,
+    cycle: Cycle,
 ) -> Training:
     """The run in words, for the protocol line; of the sample the frames at `indices` can be
     used."""
     student, recipe = plan.start.student, plan.recipe
     mixed = f"augmentation, Mix3D {recipe.mix3d:g}"
     augmentation = mixed if recipe.augment else "no augmentation"
+    epochs = cycle_words(recipe.epochs, cycle.lengths(recipe.epochs))
     layer = "batch norm + linear" if recipe.batch_norm else "linear"
     return Training(
         dataset=dataset.name,
@@ -403,7 +425,7 @@ def _describe(
         pretraining_scenes=plan.start.scenes,
         details=(
             f"{student.name} at {student.voxel_size:g} m, {sample.rule}, "
-            f"recipe {settings.recipe}, {recipe.epochs} epochs, batch {settings.batch_size}, "
+            f"recipe {settings.recipe}, {epochs}, batch {settings.batch_size}, "
             f"lr {plan.lr:g}, {layer}, {plan.loss}, {augmentation}, seed {settings.seed}"
         ),
     )

@@ -32,6 +32,7 @@ from ..student.losses.occupancy import OccupancyHead
 from ..student.queries import ALSO, PAPER, OccupancyTask
 from ..student.registry import build_student
 from ..student.student import Student
+from .cycles import cycle_words
 from .device import choose_device
 from .rankme import Ranks, student_ranks
 from .runs import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
@@ -50,6 +51,7 @@ from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 
+OCCUPANCY_FILE = "occupancy.safetensors"
 PLACES = frozenset({"cache", "init"})
 """Settings that say where a run reads, not what."""
 
@@ -73,6 +75,8 @@ class PretrainResult(RunResult):
     unfit: dict[str, str] = Field(default_factory=dict)
     """Frames that the student cannot be trained on, left out, and why."""
     epochs: int
+    cycles: list[int] = Field(default_factory=list)
+    """Passes of each cycle of the schedule; several where a finished run was prolonged."""
     steps: int
     losses: Losses
     best_epoch: int
@@ -93,7 +97,7 @@ class PretrainResult(RunResult):
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, "
-            f"{self.epochs} epochs, "
+            f"{cycle_words(self.epochs, self.cycles)}, "
             f"{self.steps} steps, recipe {self.recipe}, points {self.points}, seed {self.seed}, "
             f"{self.precision}, "
             f"{self.device}{shared}, "
@@ -155,7 +159,9 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         if team.first and len(part.ids) < len(caches[0]):
             notice(f"{settings.cache}: {part.words}")
         unpaired = _unpaired(frames, team)
-        if settings.init:
+        if run.cycle.earlier:
+            _load_last(run.folder, step)
+        elif settings.init:
             words = start_from(settings.init, step)
             if team.first:
                 warn_unfinished(settings.init)
@@ -196,6 +202,7 @@ def _result(
         missing=frames.missing,
         unfit=frames.unfit,
         epochs=settings.epochs,
+        cycles=run.cycle.lengths(settings.epochs),
         steps=progress.step,
         losses=first_and_last(read_log(run.folder)),
         best_epoch=progress.best_epoch,
@@ -260,10 +267,23 @@ def start_from(folder: Path, step: DistillationStep) -> str:
     return f"starts from {folder}: {', '.join(part_names)}{anew}; optimiser and schedule begin anew"
 
 
+def _load_last(folder: Path, step: DistillationStep) -> None:
+    """Fill a step with the last weights of its own run.
+
+    Raises:
+        CleverError: one of the files is missing or damaged.
+    """
+    load_module(folder / WEIGHTS, step.student)
+    for name, head in zip(step.teachers, step.heads, strict=True):
+        load_module(folder / head_file(name, len(step.teachers)), head)
+    if step.occupancy is not None:
+        load_module(folder / OCCUPANCY_FILE, step.occupancy)
+
+
 def _filled(folder: Path, name: str, module: nn.Module) -> bool:
     """Fill a head from the file of a run; False where it has none that fits."""
     teacher = name.removeprefix("head of ")
-    files = [folder / "occupancy.safetensors"]
+    files = [folder / OCCUPANCY_FILE]
     if name != "occupancy":
         files = [folder / head_file(teacher, count) for count in (1, 2)]
     for file in files:
@@ -428,7 +448,7 @@ def _export(step: DistillationStep, frames: PairedFrames, init: Path | None, fol
             folder / head_file(teacher.id, len(teachers)), head, {**meta, "teacher": teacher.id}
         )
     if step.occupancy is not None:
-        save_module(folder / "occupancy.safetensors", step.occupancy, meta)
+        save_module(folder / OCCUPANCY_FILE, step.occupancy, meta)
 
 
 def head_file(teacher: str, teachers: int) -> str:

@@ -14,6 +14,7 @@ not at all.
     confusion.csv       of what measures classes: points by label (row) and prediction (column)
     confusion.png       the same as a picture
     result.json         written last: the run is finished
+    result-50.json      what it said before it was prolonged (see `cycles`)
 """
 
 import json
@@ -26,17 +27,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
 from ..cache.store.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
-from .settings.base import SETTINGS_FILE, JobSettings, save_settings
+from .cycles import (
+    EARLIER_RESULT,
+    RESULT_FILE,
+    Cycle,
+    longer_hint,
+    passes_to_prolong,
+    present_cycle,
+)
+from .settings.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
 from .team import Team
 
 RUNS = Path("runs")
-RESULT_FILE = "result.json"
 INPUTS_FILE = "inputs.json"
 CLAIM = frozenset({SETTINGS_FILE, INPUTS_FILE})
 """What a run writes before it has anything to keep: alone they bind nobody."""
@@ -151,6 +160,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state.safetensors"
+        self.cycle = Cycle()
 
     @classmethod
     def open(
@@ -173,16 +183,17 @@ class Run:
             return cls(folder)
         settings_file = folder / SETTINGS_FILE
         if settings_file.exists():
-            differing = settings.differences(
-                type(settings).recorded(settings_file), UNRECORDED | also_ignore
-            )
+            own = type(settings).recorded(settings_file)
+            ignore = UNRECORDED | also_ignore
+            longer = passes_to_prolong(folder, settings, own, ignore)
+            differing = [] if longer else settings.differences(own, ignore)
             if differing and {path.name for path in folder.iterdir()} <= CLAIM:
                 (folder / INPUTS_FILE).unlink(missing_ok=True)
                 save_settings(settings, folder)
             elif differing:
                 raise CleverError(
                     f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
-                    "another `out`"
+                    "another `out`" + longer_hint(settings, own, ignore)
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CleverError(f"{folder} exists and holds no run; choose another `out`")
@@ -204,7 +215,8 @@ class Run:
     ) -> Iterator["Run"]:
         """`Run.open` for a training: until the block ends no other process can take the run up.
 
-        A finished run is only looked at, so its folder may be one that cannot be written to.
+        A finished run is only looked at, so its folder may be one that cannot be written to; one
+        that is asked for more passes, and for nothing else, begins another `Cycle`.
 
         Args:
             inputs: digests of what the run reads.
@@ -214,12 +226,25 @@ class Run:
             CleverError: see `Run.open`; another process, which is named, trains in `folder`; or the
                 run there read other inputs.
         """
-        alone = team.first and not (folder / RESULT_FILE).exists()
-        with writer_lock(folder, "out") if alone else nullcontext():
+        ignore = UNRECORDED | places
+        finished = (folder / RESULT_FILE).exists()
+        writes = team.first and (not finished or present_cycle(folder, settings, ignore).begins)
+        with writer_lock(folder, "out") if writes else nullcontext():
             run = cls.open(folder, settings, team, places)
             if team.first:
                 run.check_inputs(inputs)
+            run.cycle = team.agree(present_cycle(folder, settings, ignore))
             yield run
+
+    def begin_cycle(self, epochs: int) -> None:
+        """Make a finished run one of `epochs` passes that is under way; its training state is there
+        already."""
+        result = self.folder / RESULT_FILE
+        if result.exists():
+            result.replace(self.folder / EARLIER_RESULT.format(self.cycle.passes_before))
+        path = self.folder / SETTINGS_FILE
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        write_settings({**content, "epochs": epochs}, self.folder)
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
         """Note what a new run reads; for another one compare it.
@@ -239,9 +264,9 @@ class Run:
             )
 
     def result(self, kind: type[Result]) -> Result | None:
-        """The result of a finished run, or None."""
+        """The result of a finished run that is not to be prolonged, or None."""
         path = self.folder / RESULT_FILE
-        return read_result(path, kind) if path.exists() else None
+        return read_result(path, kind) if path.exists() and not self.cycle.begins else None
 
     def write_result(self, result: BaseModel) -> None:
         """Write ``result.json``."""

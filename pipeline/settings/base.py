@@ -102,7 +102,12 @@ class JobSettings(BaseModel):
 
 def save_settings(settings: JobSettings, folder: Path) -> None:
     """Write `settings` to ``settings.yaml`` in `folder`; `JobSettings.recorded` reads it back."""
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_settings(settings.model_dump(mode="json"), folder)
+
+
+def write_settings(content: dict[str, Any], folder: Path) -> None:
+    """Write values by name to ``settings.yaml`` in `folder`."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     atomic_write(folder / SETTINGS_FILE, text)
 
 

@@ -68,7 +68,8 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     writes its own as train_frames.txt."""
     epochs: Count | None = None
     """Passes over the training frames; default: the recipe's: 50 for a probe (ScaLR 20), 100 for
-    full fine-tuning (the paper, A3)."""
+    full fine-tuning (the paper, A3). More than the finished run in --out has prolong it by one
+    more cycle of the schedule, as in pretrain."""
     loss: SegmentationLoss | None = None
     """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone; default: the recipe's: both
     but for full fine-tuning of a MinkUNet, as in Pointcept."""

@@ -106,7 +106,9 @@ class PretrainSettings(TrainingSettings):
     voxel_size: Annotated[float, Field(gt=0)] = 0.05
     """Metres."""
     epochs: Count = 50
-    """Passes over the cache; the paper trains 50 or 100."""
+    """Passes over the cache; the paper trains 50 or 100. More than the finished run in --out has
+    prolong it: from its last weights the added passes are one more cycle of the schedule, with
+    warm-up, the same peak and a new optimiser."""
     augmentation: Literal["pointcept", "scalr", "none"] = "pointcept"
     """Rotate, scale, flip and jitter the clouds, as Pointcept (the paper) or ScaLR does."""
     mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8

@@ -1,6 +1,7 @@
 """The log of a training run: one JSON object a line, and the same numbers for TensorBoard."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -133,3 +134,13 @@ def _means(records: list[Scalars]) -> dict[str, float]:
     names = dict.fromkeys(name for record in records for name in record if name not in NOT_LOSSES)
     values = {name: [float(record[name]) for record in records if name in record] for name in names}
     return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+
+
+def best_pass(records: list[Scalars]) -> tuple[float, int]:
+    """Lowest mean loss of a pass in a log, and which pass, from 1; (infinity, 0) without any."""
+    losses: dict[int, list[float]] = {}
+    for record in records:
+        if "loss" in record:
+            losses.setdefault(int(record["epoch"]), []).append(record["loss"])
+    means = [(sum(values) / len(values), epoch) for epoch, values in losses.items()]
+    return min(means, default=(math.inf, 0))

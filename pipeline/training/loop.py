@@ -21,7 +21,7 @@ from .batches import Batch, FrameOrder
 from .finite import FiniteCheck
 from .job import Job
 from .loader import load_batches
-from .log import TrainingLog
+from .log import TrainingLog, best_pass, read_log
 from .signals import INTERRUPTED, StopRequest
 from .state import TrainingProgress
 from .stepping import Stepper, StepReport
@@ -36,6 +36,8 @@ def fit(job: Job, settings: TrainingSettings, run: Run, team: Team) -> TrainingP
             on.
     """
     training = Fit(job, settings, run, team)
+    if team.first and run.cycle.begins:
+        training.begin_cycle()
     if team.first:
         notice(training.summary())
     return training.run_all()
@@ -48,7 +50,16 @@ class Fit:
     def __init__(self, job: Job, settings: TrainingSettings, run: Run, team: Team) -> None:
         self.job, self.settings, self.run, self.team = job, settings, run, team
         self.order = FrameOrder(len(job.ids), job.epochs, settings.batch_size, settings.seed)
-        self.stepper = Stepper(job, settings, team, self.order.steps, run.state)
+        beginning = self._beginning_of_cycle()
+        steps = self.order.steps - beginning.step
+        if not steps:
+            raise CleverError(
+                f"{job.epochs} epochs of {len(job.ids)} frames are no step of "
+                f"{settings.batch_size} more than {run.cycle.passes_before}; choose more `epochs`"
+            )
+        self.stepper = Stepper(
+            job, settings, team, steps, run.state, beginning, anew=run.cycle.begins
+        )
         self.progress = self.stepper.progress
         self.stop = StopRequest(team)
         self.save_every = settings.save_every or min(
@@ -61,6 +72,31 @@ class Fit:
             )
         self._finite = FiniteCheck(self.stepper.accelerator.scaler is not None)
         self._checkpoint = self.progress.step
+
+    def _beginning_of_cycle(self) -> TrainingProgress:
+        """Where the run stood when its present cycle began, as its log tells."""
+        if not self.run.cycle.earlier:
+            return TrainingProgress()
+        frames, batch_size = len(self.job.ids), self.settings.batch_size
+        before = FrameOrder(frames, self.run.cycle.passes_before, batch_size, self.settings.seed)
+        records = [record for record in read_log(self.run.folder) if record["step"] <= before.steps]
+        rates = [record["frames_per_s"] for record in records if "loss" in record]
+        loss, epoch = best_pass(records)
+        seconds = sum(batch_size / rate for rate in rates)
+        return TrainingProgress(before.steps, seconds, best_loss=loss, best_epoch=epoch)
+
+    def begin_cycle(self) -> None:
+        """Prolong a finished run: from here on it is one that is under way. Its state is written
+        first, so that a kill at any instant leaves a run that can be taken up."""
+        before = self.run.cycle.passes_before
+        notice(
+            f"{self.run.folder} is finished after {before} epochs and prolonged: "
+            f"{self.job.epochs - before} more from its last weights, which are one more "
+            f"{self.settings.schedule} cycle with warm-up and peak {self.job.lr:g}, and a new "
+            "optimiser"
+        )
+        self.stepper.state.save(self.progress)
+        self.run.begin_cycle(self.job.epochs)
 
     def summary(self) -> str:
         """``runs/a: 39 frames, 10 steps of 8, cpu``: folder, frames, steps, frames a step and

@@ -73,14 +73,14 @@ class TrainingState:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         atomic_write(self.path, save(tensors, {"training": json.dumps(metadata)}))
 
-    def load(self) -> TrainingProgress:
-        """Put the saved state back; without a file the run starts at its beginning.
+    def load(self) -> TrainingProgress | None:
+        """Put the saved state back, where there is a file.
 
         Raises:
             CleverError: the file is damaged, or the run read other data.
         """
         if not self.path.exists():
-            return TrainingProgress()
+            return None
         metadata, tensors = self._read()
         changed = [
             name for name in self.inputs if metadata["inputs"].get(name) != self.inputs[name]

@@ -18,7 +18,7 @@ from .batch_norm import share_batch_norm
 from .batches import Batch
 from .job import Job
 from .optimisation import make_optimizer, make_schedule
-from .state import TrainingState
+from .state import TrainingProgress, TrainingState
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -74,12 +74,21 @@ class Stepper:
         progress: where that run stands.
 
     Args:
-        steps: of the whole run.
+        steps: of the whole schedule.
         path: the file of the state.
+        beginning: where a run stands that has no such file, by default without a step done.
+        anew: it stands there even where there is one.
     """
 
     def __init__(
-        self, job: Job, settings: TrainingSettings, team: Team, steps: int, path: Path
+        self,
+        job: Job,
+        settings: TrainingSettings,
+        team: Team,
+        steps: int,
+        path: Path,
+        beginning: TrainingProgress | None = None,
+        anew: bool = False,
     ) -> None:
         self.job, self.team, self.clip_norm = job, team, settings.clip_norm
         self.accelerator = _accelerator(settings.precision, team)
@@ -97,7 +106,8 @@ class Stepper:
         self.state = TrainingState(
             path, step.changing(), optimizer, self.schedule, self.accelerator.scaler, job.inputs
         )
-        self.progress = self.state.load()
+        beginning = beginning or TrainingProgress()
+        self.progress = beginning if anew else self.state.load() or beginning
         self.module, self.optimizer = self.accelerator.prepare(step, optimizer)
         self._parameters = [
             parameter for group in optimizer.param_groups for parameter in group["params"]

@@ -395,3 +395,31 @@ def test_published_figures_stand_beside_their_own_protocol_only() -> None:
     assert published("nuscenes", "probe", 1.0)["MLP head + occupancy"] == 49.81
     assert published("semantickitti", "full", 0.01)["linear head"] == 44.42
     assert published("semantickitti", "probe", 1.0) == {}
+
+
+@pytest.mark.parametrize("mode", ["probe", "full"])
+def test_a_finished_run_is_prolonged_by_one_more_cycle(
+    datasets: dict[str, LidarDataset], tmp_path: Path, mode: str
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for out in (first, second):
+        finetune(settings(out, mode=mode, epochs=2))
+    before = bits(first)
+    for out in (first, second):
+        result = finetune(settings(out, mode=mode, epochs=4))
+        assert len(losses(out)) == result.steps == 6
+        assert ", 4 epochs (2 + 2, a cycle each), batch 4," in result.evaluation.protocol
+    assert bits(first) == bits(second) != before
+    assert losses(first) == losses(second)
+    assert (bits(first)[0] == before[0]) == (mode == "probe")
+
+
+def test_a_run_that_kept_its_best_weights_cannot_be_prolonged(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    """The last ones, from which to go on, are gone."""
+    changes = {"mode": "full", "keep": "best", "val_every": 1}
+    first = finetune(settings(tmp_path / "run", epochs=2, **changes))
+    with pytest.raises(CleverError, match="run kept its best weights, not its last ones, so it"):
+        finetune(settings(tmp_path / "run", epochs=4, **changes))
+    assert finetune(settings(tmp_path / "run", epochs=2, **changes)) == first
