@@ -33,8 +33,9 @@ DAMAGED = 1
 def summary(settings: InfoSettings) -> "StoreSummary":
     """What a store holds."""
     from ..cache.care.summary import summarise
+    from ..cache.store.remote import any_path
 
-    return summarise(settings.path)
+    return summarise(any_path(settings.path))
 
 
 def print_info(_: InfoSettings, content: "StoreSummary") -> int:
@@ -83,13 +84,13 @@ class CopySummary:
     """What was copied.
 
     Attributes:
-        source, target: folders of the stores.
+        source, target: the stores.
         frames: frames copied.
         pending: frames left out because the source has not finished them.
         teachers: layers, with the fidelity of what was encoded anew.
     """
 
-    source: Path
+    source: str | Path
     target: Path
     frames: int
     pending: int
@@ -99,9 +100,10 @@ class CopySummary:
 def copy(settings: CopySettings) -> CopySummary:
     """Make a copy."""
     from ..cache.care.copy import Copy, Selection
+    from ..cache.store.remote import any_path
 
     selection = Selection(settings.teacher, settings.scene, settings.limit, settings.codec)
-    job = Copy(settings.source, settings.target, selection)
+    job = Copy(any_path(settings.source), settings.target, selection)
     with Track("copying", len(job)) as track:
         layers = job.run(track.advance)
     return CopySummary(settings.source, settings.target, len(job.rows), job.pending, layers)
@@ -130,8 +132,9 @@ class Manifest:
 def export_manifest(settings: ManifestSettings) -> Manifest:
     """The manifest."""
     from ..cache.care.manifest import manifest
+    from ..cache.store.remote import any_path
 
-    header, *frames = manifest(settings.path)
+    header, *frames = manifest(any_path(settings.path))
     return Manifest(header, frames)
 
 

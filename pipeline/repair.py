@@ -101,7 +101,7 @@ class _Redo:
                 "`data_root`; what can be mended without it is mended"
             )
         self.store = Store(settings.path)
-        self.dataset = open_source(settings, points)
+        self.dataset = open_source(settings, settings.path, points)
         self.reader = FrameReader(self.store, self.dataset)
         self.stored_layer = layer.layer(len(self.store.cameras))
         self.stage = (

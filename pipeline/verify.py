@@ -10,13 +10,14 @@ import numpy as np
 from ..cache.care.layer_state import LayerState
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
+from ..cache.store.contents import Contents
 from ..cache.store.layers import POINTS_ID
 from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, pair_cameras, quantise_uv
 from ..cache.store.lock import refuse_writer
 from ..cache.store.models import FrameRecord, PointContent
 from ..cache.store.records import records_by_row
+from ..cache.store.remote import any_path
 from ..cache.store.rows import ShardRows
-from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
@@ -33,7 +34,7 @@ class VerifySummary:
     """What a verification found.
 
     Attributes:
-        path: folder of the store.
+        path: folder or URL of the store.
         problems: everything that is wrong.
         bytes: bytes read.
         seconds: wall time.
@@ -41,7 +42,7 @@ class VerifySummary:
         skipped: why further frames of the sample could not be.
     """
 
-    path: Path
+    path: str | Path
     problems: list[Problem]
     bytes: int
     seconds: float
@@ -55,9 +56,11 @@ def verify(settings: VerifySettings) -> VerifySummary:
     Raises:
         CleverError: no store, a store that is being written to, or a dataset that does not open.
     """
-    refuse_writer(settings.path)
+    path = any_path(settings.path)
+    if isinstance(path, Path):
+        refuse_writer(path)
     started = time.monotonic()
-    verification = Verification(settings.path)
+    verification = Verification(path)
     dataset = None
     if (
         settings.data_root is not None
@@ -65,7 +68,8 @@ def verify(settings: VerifySettings) -> VerifySummary:
         and settings.sample
         and verification.base
     ):
-        dataset = open_source(settings, verification.base)  # before the long part: it may not open
+        # Before the long part: it may not open.
+        dataset = open_source(settings, settings.path, verification.base)
     problems = run_verification(verification)
     compared, skipped = [], []
     if dataset and any(problem.layer == POINTS_ID for problem in problems):
@@ -88,11 +92,12 @@ def run_verification(verification: Verification) -> list[Problem]:
     return problems
 
 
-def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
+def open_source(settings: SourceSettings, store: str | Path, points: LayerState) -> LidarDataset:
     """The dataset that a store was made from.
 
     Args:
-        points: the store's points and pairs.
+        store: its name in messages.
+        points: its points and pairs.
 
     Raises:
         CleverError: it does not open, or is another one.
@@ -106,10 +111,10 @@ def open_source(settings: SourceSettings, points: LayerState) -> LidarDataset:
     dataset = open_dataset(settings, name) if ":" in name or name == origin else None
     if dataset is None or dataset.name != origin:
         opened = dataset.name if dataset else name
-        raise CleverError(f"{settings.path} was made from {origin}, not from {opened}")
+        raise CleverError(f"{store} was made from {origin}, not from {opened}")
     if set(dataset.frame_ids).isdisjoint(points.content.ids):
         raise CleverError(
-            f"{settings.data_root} has no frame of {settings.path}; give the `data_root`, "
+            f"{settings.data_root} has no frame of {store}; give the `data_root`, "
             "`version`, `split` or "
             "`sequences` that it was made from"
         )
@@ -121,7 +126,7 @@ def _derive_again(
 ) -> tuple[list[str], list[str], list[Problem]]:
     """Compare a seeded sample of frames with the dataset: ids compared, reasons for frames left
     out, problems."""
-    store = Store(settings.path)
+    store = Contents(any_path(settings.path))
     reader = FrameReader(store, dataset)
     records = records_by_row(store.commits(store.points.id))
     rows = [row for row, record in records.items() if not record.reason and record.id in reader]

@@ -18,13 +18,15 @@ from ...errors import CleverError
 from ..choices import CODECS, Codec
 from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
 from ..fidelity import Fidelity
+from ..store.contents import Contents
 from ..store.layers import Layer, TeacherLayer, choose_layer
 from ..store.layout import SHARD_ROWS, BlockArray
 from ..store.lock import writer_lock
 from ..store.models import TeacherInfo
 from ..store.records import records_by_row, total_fidelity
+from ..store.remote import AnyPath
 from ..store.rows import ShardRows
-from ..store.store import Store
+from ..store.store import Store, calibration_of
 from ..store.writer import GridShard, PointShard
 
 SAMPLE = 200
@@ -56,7 +58,7 @@ class Copy:
     that it has not finished in every chosen layer are left out.
 
     Args:
-        source: folder of the store to copy from.
+        source: folder or URL of the store to copy from.
         target: folder of the copy, new or of a store made with the same settings, which is then
             extended.
         selection: what to copy.
@@ -69,9 +71,11 @@ class Copy:
         CleverError: unknown teacher, scene or codec; nothing to copy; the target is the source.
     """
 
-    def __init__(self, source: Path, target: Path, selection: Selection) -> None:
-        self.store = Store(source, allow_schema1=True)
-        if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
+    def __init__(self, source: AnyPath, target: Path, selection: Selection) -> None:
+        self.store = Contents(source, allow_schema1=True)
+        if isinstance(source, Path) and (
+            target.resolve() == source.resolve() or source.resolve() in target.resolve().parents
+        ):
             raise CleverError(
                 f"{target} lies in {source} itself; choose another place for the copy"
             )
@@ -207,10 +211,11 @@ class Copy:
 class _Source:
     """A layer of the source; holds one shard of it in memory."""
 
-    def __init__(self, store: Store, layer: Layer) -> None:
+    def __init__(self, store: Contents, layer: Layer) -> None:
         self.store, self.layer, self.arrays = store, layer, layer.arrays
         self.info = layer.info if isinstance(layer, TeacherLayer) else None
-        self.calibration = store.calibration(self.info) if self.info else None
+        content = store.teacher_content(self.info.id) if self.info else None
+        self.calibration = calibration_of(content) if content else None
         self._commits = {commit.shard: commit for commit in store.commits(layer.id)}
         self.records = records_by_row(self._commits.values())
         self._shard: ShardRows | None = None
@@ -272,14 +277,14 @@ def _encode(
     )
 
 
-def _choose_teachers(store: Store, names: tuple[str, ...] | None) -> list[TeacherLayer]:
+def _choose_teachers(store: Contents, names: tuple[str, ...] | None) -> list[TeacherLayer]:
     ids = [info.id for info in store.teachers()]
     if names is not None:
         ids = list(dict.fromkeys(choose_layer(ids, name, str(store.path)) for name in names))
     return [store.teacher_layer(layer) for layer in ids]
 
 
-def _choose_rows(store: Store, selection: Selection) -> list[int]:
+def _choose_rows(store: Contents, selection: Selection) -> list[int]:
     rows = [row for row, frame in enumerate(store.ids) if frame]
     if selection.scenes is not None:
         scenes = sorted({store.scenes[row] for row in rows})

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from ..store.models import (
     TeacherInfo,
     from_json,
 )
-from ..store.records import commit_path, committed_shards, read_commit
-from ..store.seals import SchemaError, check_schema, read_seal, seal_path
+from ..store.records import committed_shards, read_commit
+from ..store.remote import AnyPath
+from ..store.seals import SchemaError, check_schema, read_seal
 from ..store.zarr_files import read_array
 from .problems import Problem
 
@@ -54,9 +54,9 @@ class LayerState:
         return TeacherLayer(self.content.info, cameras)
 
 
-def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]:
+def read_layer(path: AnyPath, name: str) -> tuple[LayerState | None, list[Problem]]:
     """Read a layer; None where neither its seal nor its views say what it is, or it cannot be."""
-    seal_file = seal_path(path, name).relative_to(path).as_posix()
+    seal_file = place(name).seal
     problems = []
     try:
         seal = read_seal(path, name)
@@ -78,7 +78,7 @@ def read_layer(path: Path, name: str) -> tuple[LayerState | None, list[Problem]]
             commit = read_commit(path, name, shard)
         except (CleverError, OSError):
             state.record_faults[shard] = (
-                "damaged" if commit_path(path, name, shard).is_file() else "missing"
+                "damaged" if (path / place(name).commit(shard)).is_file() else "missing"
             )
             continue
         if (commit.layer, commit.shard) == (name, shard):
@@ -127,7 +127,7 @@ def _teacher_fault(state: LayerState, content: TeacherContent) -> str:
     return ""
 
 
-def content_of_views(path: Path, layer: str) -> tuple[Content, list[int]]:
+def content_of_views(path: AnyPath, layer: str) -> tuple[Content, list[int]]:
     """The content of a layer's seal and its committed shards, read back from its views.
 
     Raises:
@@ -156,7 +156,7 @@ def content_of_views(path: Path, layer: str) -> tuple[Content, list[int]]:
     return TeacherContent(info, calibration), _tabled_shards(path / home.status)
 
 
-def _tabled_shards(status: Path) -> list[int]:
+def _tabled_shards(status: AnyPath) -> list[int]:
     """Shards that a status array says are committed."""
     rows = np.flatnonzero(read_array(status) != layout.PENDING)
     return np.unique(rows // layout.SHARD_ROWS).tolist()

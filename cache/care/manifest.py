@@ -2,16 +2,16 @@
 programs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ..store.contents import Contents
 from ..store.layout import SHARD_ROWS
 from ..store.models import FORMAT, SCHEMA, FrameRecord, as_json
 from ..store.records import records_by_row
+from ..store.remote import AnyPath
 
 
-def manifest(path: Path) -> Iterator[dict[str, Any]]:
+def manifest(path: AnyPath) -> Iterator[dict[str, Any]]:
     """A header, then one entry a frame in row order, from the commit records alone.
 
     The header: format, schema, settings of points and pairs, number of frames, and of every layer

@@ -1,6 +1,7 @@
 """Mending: what a verification found that can be put right from the rest of the store."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..store.layout import write_if_changed
 from ..store.seals import seal_of, write_seal
@@ -21,6 +22,7 @@ def mend(verification: Verification, problems: Sequence[Problem]) -> None:
         problems: everything that `verification` found.
     """
     path = verification.path
+    assert isinstance(path, Path)
     for problem in problems:
         if problem.remedy == "remove":
             (path / problem.file).unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -25,6 +24,7 @@ from ..store.layout import (
     pair_cameras,
 )
 from ..store.models import Commit, FrameRecord
+from ..store.remote import AnyPath
 from ..store.rows import ShardRows
 from ..store.shards import EMPTY
 from .problems import Problem
@@ -37,7 +37,7 @@ class ShardCheck:
     """Reads every byte of one shard and looks for what is wrong.
 
     Args:
-        store: folder of the store.
+        store: the store's folder or URL.
         layer: the shard's layer.
         commit: its record, without fault (see `record_fault`).
         points: the same shard of points and pairs if that is sound; for ``hit`` layers.
@@ -48,7 +48,7 @@ class ShardCheck:
 
     def __init__(
         self,
-        store: Path,
+        store: AnyPath,
         layer: Layer,
         commit: Commit,
         points: ShardRows | None,

@@ -1,7 +1,7 @@
-"""What a local store holds, for people and for scripts."""
+"""What a store holds, for people and for scripts."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ... import __version__
@@ -19,6 +19,7 @@ from ..store.models import (
 )
 from ..store.point_statistics import is_dark, total_intensity
 from ..store.records import total_fidelity
+from ..store.remote import AnyPath, files_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class StoreSummary:
         failures: (frame id, reason, time) of every skipped frame, by layer.
     """
 
-    path: Path
+    path: AnyPath
     base: PointSettings
     frames: int
     scenes: int
@@ -107,13 +108,13 @@ class StoreSummary:
         }
 
 
-def summarise(path: Path) -> StoreSummary:
-    """Read what a local store holds from its commit records.
+def summarise(path: AnyPath) -> StoreSummary:
+    """Read what a store holds from its commit records.
 
     Raises:
         CleverError: no store at `path`, or a damaged record.
     """
-    store = Contents(path)
+    store, files = Contents(path), files_below(path)
     frames = sum(1 for frame in store.ids if frame)
     scenes = {scene for frame, scene in zip(store.ids, store.scenes, strict=True) if frame}
     commits = {layer.id: store.commits(layer.id) for layer in store.layers()}
@@ -131,11 +132,11 @@ def summarise(path: Path) -> StoreSummary:
         sum(record.pairs for record in stored_records),
         total_intensity(stored_records),
         sum(is_dark(record.intensity.highest) for record in stored_records if record.intensity),
-        _layer(path, store.points, commits[store.points.id], frames),
+        _layer(files, store.points, commits[store.points.id], frames),
         [
             TeacherSummary(
                 info,
-                _layer(path, store.teacher_layer(info.id), commits[info.id], frames),
+                _layer(files, store.teacher_layer(info.id), commits[info.id], frames),
                 total_fidelity(commits[info.id]),
             )
             for info in store.teachers()
@@ -144,15 +145,13 @@ def summarise(path: Path) -> StoreSummary:
     )
 
 
-def _layer(path: Path, layer: Layer, commits: list[Commit], frames: int) -> LayerSummary:
+def _layer(
+    files: Mapping[str, int], layer: Layer, commits: list[Commit], frames: int
+) -> LayerSummary:
     records = [record for commit in commits for record in commit.frames]
     failures = sum(1 for record in records if record.reason)
-    size = sum(
-        file.stat().st_size
-        for folder in layer.folders(path)
-        for file in folder.rglob("*")
-        if file.is_file()
-    )
+    folders = tuple(f"{folder}/" for folder in layer.folders)
+    size = sum(size for name, size in files.items() if name.startswith(folders))
     return LayerSummary(
         len(records) - failures, failures, frames - len(records), len(commits), size
     )

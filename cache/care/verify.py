@@ -1,4 +1,4 @@
-"""Verification: every byte of a local store against its checksums, every value against its range,
+"""Verification: every byte of a store against its checksums, every value against its range,
 every reference.
 
 A byte is covered once: shards by commit records, views by seals, records and seals by their own
@@ -7,7 +7,6 @@ unseen.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -20,6 +19,7 @@ from ...errors import CleverError
 from ..store.layers import POINTS_ID, Layer, place
 from ..store.layout import SHARD_ROWS
 from ..store.models import PointContent, Stamp
+from ..store.remote import AnyPath, files_below
 from ..store.rows import ShardRows
 from ..store.views import layer_views
 from .layer_state import LayerState, read_layer
@@ -34,7 +34,7 @@ class Verification:
     Nothing is written. The store must not be written to meanwhile (see `lock.refuse_writer`).
 
     Args:
-        path: folder of the store.
+        path: the store's folder or URL.
 
     Attributes:
         bytes: bytes read so far.
@@ -46,18 +46,15 @@ class Verification:
         CleverError: no store there, or one of another schema.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         if path.is_file():
             raise CleverError(f"{path} is a file; give the folder of a feature cache")
         self.path = path
-        self._names = {
-            file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()
-        }
+        sizes = files_below(path)
+        self._names = set(sizes)
         if not self._names & {"zarr.json", place(POINTS_ID).seal}:
             raise CleverError(f"no feature cache at {path}; make one with clever cache-teacher")
-        self.bytes = sum(
-            (path / name).stat().st_size for name in self._names if "/commits/" in name
-        )
+        self.bytes = sum(size for name, size in sizes.items() if "/commits/" in name)
         folders = [
             name.split("/")
             for name in self._names

@@ -3,26 +3,33 @@ zarr."""
 
 import json
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ...errors import CleverError
 from . import schema1
-from .layers import POINTS_ID, Layer, PointLayer, TeacherLayer, choose_layer
+from .layers import POINTS_ID, Layer, PointLayer, TeacherLayer, choose_layer, place
 from .layout import SHARD_ROWS
-from .models import Commit, PointSeal, PointSettings, Seal, TeacherInfo, TeacherSeal
+from .models import (
+    Commit,
+    PointSeal,
+    PointSettings,
+    Seal,
+    TeacherContent,
+    TeacherInfo,
+    TeacherSeal,
+)
 from .records import committed_shards, read_commit
+from .remote import AnyPath
 from .seals import (
     check_schema,
     read_point_seal,
     read_teacher_seal,
-    seal_path,
     sealed_teachers,
 )
 
 
-def read_attributes(folder: Path) -> dict[str, Any]:
-    """Attributes of a Zarr group on local disk.
+def read_attributes(folder: AnyPath) -> dict[str, Any]:
+    """Attributes of a Zarr group.
 
     Raises:
         CleverError: no readable Zarr v3 group at `folder`.
@@ -46,7 +53,7 @@ class Contents:
     """What a store holds. Each seal is read once, when it is first asked for.
 
     Args:
-        path: folder of the store.
+        path: of the store.
         allow_schema1: whether a store of schema 1 is read too, as if it were of this schema.
 
     Attributes:
@@ -56,9 +63,9 @@ class Contents:
         CleverError: no store there, one of another schema, or a damaged seal.
     """
 
-    def __init__(self, path: Path, allow_schema1: bool = False) -> None:
-        self.path = path
-        if not seal_path(path, POINTS_ID).exists():
+    def __init__(self, path: AnyPath, allow_schema1: bool = False) -> None:
+        self._path = path
+        if not (path / place(POINTS_ID).seal).exists():
             attributes = read_attributes(path)
             if not allow_schema1 or attributes.get("schema") != schema1.SCHEMA:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))
@@ -67,6 +74,11 @@ class Contents:
         self._teacher_seals: dict[str, TeacherSeal] = {}
         self.ids: list[str] = list(seal.content.ids)
         self.scenes: list[str] = list(seal.content.scenes)
+
+    @property
+    def path(self) -> AnyPath:
+        """Folder of the store."""
+        return self._path
 
     @property
     def base(self) -> PointSettings:
@@ -101,7 +113,11 @@ class Contents:
 
     def teacher(self, layer: str) -> TeacherInfo:
         """One teacher layer."""
-        return self._teacher_seal(layer).content.info
+        return self.teacher_content(layer).info
+
+    def teacher_content(self, layer: str) -> TeacherContent:
+        """What the seal of a teacher layer says of it."""
+        return self._teacher_seal(layer).content
 
     def find_teacher(self, name: str | None = None) -> TeacherInfo:
         """The teacher layer whose id is `name` or begins so; see `choose_layer`."""

@@ -6,7 +6,6 @@ A further kind of layer (regions, sweeps) is a subclass of `Layer` and a line in
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...errors import CleverError
 from . import layout
@@ -14,6 +13,8 @@ from .layout import BLOCK_ARRAYS, PAIR_POINT, PAIR_UV, POINTS, BlockArray
 from .models import Content, FrameRecord, PointContent, PointSettings, TeacherInfo
 
 POINTS_ID = "points"
+TEACHERS = "teachers"
+"""Folder of the teacher layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def place(layer: str) -> Place:
     """Where the layer with this id lies."""
     if layer == POINTS_ID:
         return Place(POINTS_ID, "frames", POINTS.path)
-    return Place(layer, f"teachers/{layer}", f"teachers/{layer}/grid")
+    return Place(layer, f"{TEACHERS}/{layer}", f"{TEACHERS}/{layer}/grid")
 
 
 class Layer(ABC):
@@ -90,9 +91,10 @@ class Layer(ABC):
     def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
         """Entries of a frame in `array`; of a ``hit`` layer's tokens the most there can be."""
 
-    def folders(self, store: Path) -> list[Path]:
-        """The folders that hold all of the layer's bytes."""
-        return [store / array.path for array in self.arrays]
+    @property
+    def folders(self) -> list[str]:
+        """The folders inside the store that hold all of the layer's bytes."""
+        return [array.path for array in self.arrays]
 
 
 class PointLayer(Layer):
@@ -151,9 +153,10 @@ class TeacherLayer(Layer):
         """The whole grid."""
         return array.capacity
 
-    def folders(self, store: Path) -> list[Path]:
+    @property
+    def folders(self) -> list[str]:
         """The layer's own group."""
-        return [store / self.place.group]
+        return [self.place.group]
 
 
 def layer_of(content: Content, cameras: int) -> Layer:

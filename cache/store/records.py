@@ -2,7 +2,7 @@
 so."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ...errors import CleverError
 from ...files import atomic_write
@@ -10,6 +10,7 @@ from ..fidelity import Fidelity
 from . import checked_json
 from .layers import place
 from .models import COMMITS, Commit, FrameRecord, Stamp, parse
+from .remote import AnyPath, names_in
 
 __all__ = ["Commit", "FrameRecord", "Stamp"]
 
@@ -29,7 +30,7 @@ def write_commit(store: Path, commit: Commit) -> None:
 
 
 def read_commit(
-    store: Path, layer: str, shard: int, conversion: Conversion | None = None
+    store: AnyPath, layer: str, shard: int, conversion: Conversion | None = None
 ) -> Commit:
     """Read one record.
 
@@ -39,7 +40,7 @@ def read_commit(
     Raises:
         CleverError: missing or damaged record; the message names the file and the wrong field.
     """
-    path = commit_path(store, layer, shard)
+    path = store / place(layer).commit(shard)
     try:
         body = checked_json.decode(path.read_bytes())
         return parse(COMMITS, conversion(body) if conversion else body)
@@ -53,15 +54,11 @@ def read_commit(
         ) from error
 
 
-def committed_shards(store: Path, layer: str) -> list[int]:
+def committed_shards(store: AnyPath, layer: str) -> list[int]:
     """Numbers of the committed shards of a layer, ascending."""
-    folder = store / place(layer).commits
-    if not folder.is_dir():
-        return []
+    names = [PurePath(name) for name in names_in(store / place(layer).commits)]
     return sorted(
-        int(path.stem)
-        for path in folder.iterdir()
-        if path.suffix == ".json" and path.stem.isdigit()
+        int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdigit()
     )
 
 

@@ -1,7 +1,6 @@
 """Rows of one committed shard for those who read the whole of it: to check it, to copy it, to
 compare it."""
 
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -14,6 +13,7 @@ from ..codec import unpack
 from .layers import Layer
 from .layout import SHARD_ROWS, BlockArray
 from .models import Commit, FrameRecord
+from .remote import AnyPath
 from .shards import ShardFile
 
 
@@ -21,12 +21,12 @@ class ShardRows:
     """The files of a shard, each read whole when first needed.
 
     Args:
-        store: folder of the store.
+        store: the store's folder or URL.
         layer: the shard's layer.
         commit: its record.
     """
 
-    def __init__(self, store: Path, layer: Layer, commit: Commit) -> None:
+    def __init__(self, store: AnyPath, layer: Layer, commit: Commit) -> None:
         self.store, self.layer, self.commit = store, layer, commit
         self._files: dict[str, ShardFile] = {}
 

@@ -14,7 +14,7 @@ import google_crc32c
 
 from ...errors import CleverError
 from . import checked_json, schema1
-from .layers import POINTS_ID, place
+from .layers import POINTS_ID, TEACHERS, place
 from .layout import write_if_changed
 from .models import (
     FORMAT,
@@ -29,6 +29,7 @@ from .models import (
     TeacherSeal,
     parse,
 )
+from .remote import AnyPath, names_in
 
 FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading damaged or foreign JSON may end in."""
@@ -60,7 +61,7 @@ def write_seal(store: Path, seal: Seal) -> None:
     write_if_changed(seal_path(store, seal.layer), data)
 
 
-def read_point_seal(store: Path, allow_schema1: bool = False) -> tuple[PointSeal, int]:
+def read_point_seal(store: AnyPath, allow_schema1: bool = False) -> tuple[PointSeal, int]:
     """The seal of points and pairs, and the schema that it was written in.
 
     Args:
@@ -70,7 +71,7 @@ def read_point_seal(store: Path, allow_schema1: bool = False) -> tuple[PointSeal
     Raises:
         CleverError: missing or damaged seal, or another schema.
     """
-    path = seal_path(store, POINTS_ID)
+    path = store / place(POINTS_ID).seal
     try:
         body = checked_json.decode(path.read_bytes())
         try:
@@ -85,13 +86,13 @@ def read_point_seal(store: Path, allow_schema1: bool = False) -> tuple[PointSeal
         raise _damage_error(path, error) from error
 
 
-def read_teacher_seal(store: Path, layer: str, schema: int = SCHEMA) -> TeacherSeal:
+def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> TeacherSeal:
     """The seal of a teacher layer of a store of the given schema.
 
     Raises:
         CleverError: missing or damaged seal; the message names the file and the wrong field.
     """
-    path = seal_path(store, layer)
+    path = store / place(layer).seal
     try:
         body = checked_json.decode(path.read_bytes())
         body = schema1.teacher_seal(body) if schema == schema1.SCHEMA else body
@@ -100,14 +101,15 @@ def read_teacher_seal(store: Path, layer: str, schema: int = SCHEMA) -> TeacherS
         raise _damage_error(path, error) from error
 
 
-def read_seal(store: Path, layer: str) -> Seal:
+def read_seal(store: AnyPath, layer: str) -> Seal:
     """Any layer's seal, in this schema; see the two above."""
     return read_point_seal(store)[0] if place(layer).is_points else read_teacher_seal(store, layer)
 
 
-def sealed_teachers(store: Path) -> list[str]:
+def sealed_teachers(store: AnyPath) -> list[str]:
     """Ids of the teacher layers that have a seal, in order."""
-    return sorted(path.parents[2].name for path in store.glob(place("*").seal))
+    folders = names_in(store / TEACHERS)
+    return [name for name in folders if (store / place(name).seal).exists()]
 
 
 def check_schema(kind: object, schema: object, path: str) -> None:
@@ -129,7 +131,7 @@ def check_schema(kind: object, schema: object, path: str) -> None:
         )
 
 
-def _damage_error(path: Path, error: Exception) -> CleverError:
+def _damage_error(path: AnyPath, error: Exception) -> CleverError:
     if isinstance(error, FileNotFoundError):
         return CleverError(f"{path}: seal is missing; run `clever cache repair`")
     return CleverError(f"{path}: seal is damaged ({error}); run `clever cache repair`")

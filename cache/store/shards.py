@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...errors import CleverError
 from ...files import fsync_folder
 from .models import Stamp
+from .remote import AnyPath
 
 EMPTY = np.uint64(2**64 - 1)
 """Offset and length of an inner chunk that was never written: it reads as the fill value."""
@@ -138,7 +139,7 @@ class ShardFile:
         CleverError: the file is missing or cannot be read.
     """
 
-    def __init__(self, path: Path, inner_chunks: int) -> None:
+    def __init__(self, path: AnyPath, inner_chunks: int) -> None:
         self.path = path
         self._index_bytes = index_bytes(inner_chunks)
         try:

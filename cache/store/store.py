@@ -52,6 +52,14 @@ class Store(Contents):
         CleverError: no store there, one of another schema, or a damaged seal.
     """
 
+    def __init__(self, path: Path, allow_schema1: bool = False) -> None:
+        super().__init__(path, allow_schema1)
+        self._folder = path
+
+    @property
+    def path(self) -> Path:
+        return self._folder
+
     @classmethod
     def open_or_create(cls, path: Path, base: PointSettings) -> "Store":
         """Open the store at `path`, or make an empty one; what an interrupted write left half done

@@ -4,7 +4,6 @@ The dimensions of every array have names; in a group the same name always has th
 that xarray opens each group as it is.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from zarr.storage import MemoryStore
 from ...errors import CleverError
 from ..choices import compressor
 from .layout import SHARD_ROWS, BlockArray
+from .remote import AnyPath
 
 
 def block_metadata(array: BlockArray, rows: int, columns: int = 1) -> bytes:
@@ -73,10 +73,10 @@ def array_files(
     return {f"{path}/{key}": files[key].to_bytes() for key in keys}
 
 
-def read_array(folder: Path) -> np.ndarray:
-    """A small local array of any shape, read whole; raises CleverError where it is damaged."""
+def read_array(folder: AnyPath) -> np.ndarray:
+    """A small array of any shape, read whole; raises CleverError where it is damaged."""
     try:
-        return np.asarray(zarr.open_array(folder, mode="r")[...])
+        return np.asarray(zarr.open_array(str(folder), mode="r")[...])
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # the last one is zstd's
         raise CleverError(
             f"{folder} cannot be read ({error}); run `clever cache verify`"

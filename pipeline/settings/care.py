@@ -8,14 +8,12 @@ from pydantic import Field
 from ...cache.choices import Codec
 from .base import JobSettings
 from .dataset import DatasetName, WholePart
-from .fields import Device, Names, StoreFolder
+from .fields import Device, Names, StoreFolder, StorePlace
 
 
 class SourceSettings(WholePart):
-    """A store and the dataset that it was made from."""
+    """The dataset that a store was made from."""
 
-    path: StoreFolder
-    """Folder of the store."""
     dataset: DatasetName | None = None
     """Kind of dataset; default: the one that the store names."""
 
@@ -23,6 +21,8 @@ class SourceSettings(WholePart):
 class VerifySettings(SourceSettings):
     """Settings of `clever cache verify`."""
 
+    path: StorePlace
+    """Folder or URL of the store."""
     dataset_free: bool = False
     """Check the store alone, even where CLEVER_DATA_ROOT names a dataset."""
     sample: Annotated[int, Field(ge=0)] = 16
@@ -34,6 +34,8 @@ class VerifySettings(SourceSettings):
 class RepairSettings(SourceSettings):
     """Settings of `clever cache repair`."""
 
+    path: StoreFolder
+    """Folder of the store."""
     weights: str | None = None
     """Where the weights of the damaged layer's teacher lie now: hub or a file; default: where they
     were."""
@@ -48,8 +50,8 @@ class RepairSettings(SourceSettings):
 class InfoSettings(JobSettings):
     """Settings of `clever cache info`."""
 
-    path: StoreFolder
-    """Folder of the store."""
+    path: StorePlace
+    """Folder or URL of the store."""
 
 
 class DropSettings(JobSettings):
@@ -64,8 +66,8 @@ class DropSettings(JobSettings):
 class CopySettings(JobSettings):
     """Settings of `clever cache copy`."""
 
-    source: StoreFolder
-    """Folder of the store."""
+    source: StorePlace
+    """Folder or URL of the store."""
     target: StoreFolder
     """Folder of the copy."""
     teacher: Names | None = None
@@ -81,7 +83,7 @@ class CopySettings(JobSettings):
 class ManifestSettings(JobSettings):
     """Settings of `clever cache export-manifest`."""
 
-    path: StoreFolder
-    """Folder of the store."""
+    path: StorePlace
+    """Folder or URL of the store."""
     out: Path | None = None
     """File to write; default: print."""

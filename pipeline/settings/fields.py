@@ -72,12 +72,12 @@ StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]
 def _store_folder(value: object) -> object:
     """A folder with ``~`` expanded; a URL would become a folder of that name."""
     if isinstance(value, str) and "://" in value:
-        raise ValueError("should be a folder: only training and `rankme` read a store by its URL")
+        raise ValueError("should be a folder: by its URL a store is read only")
     return _store_place(value)
 
 
 StoreFolder = Annotated[Path, BeforeValidator(_store_folder)]
-"""Folder of a store that is written to, or read byte by byte."""
+"""Folder of a store that is written to."""
 
 Codecs = Annotated[tuple[Codec, ...], BeforeValidator(_names)]
 """Codecs: a list, or one string with commas."""

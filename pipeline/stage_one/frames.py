@@ -11,8 +11,8 @@ from torch import Tensor
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences, visible_pairs
 from ...cache.sampling import tap_mask
+from ...cache.store.contents import Contents
 from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
-from ...cache.store.store import Store
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset, positions
 from ..datasets.sweep_checks import sweep_fault
@@ -45,7 +45,7 @@ class LoadedFrame:
 class FrameReader:
     """The frames of a store's rows, read from the dataset that it was made from."""
 
-    def __init__(self, store: Store, dataset: LidarDataset) -> None:
+    def __init__(self, store: Contents, dataset: LidarDataset) -> None:
         self.store, self.dataset = store, dataset
         self._positions = positions(dataset)
 

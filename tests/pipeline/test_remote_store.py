@@ -12,7 +12,7 @@ from clever.errors import CleverError
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.rankme import rankme
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
-from clever.pipeline.settings.care import InfoSettings
+from clever.pipeline.settings.care import DropSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.rankme import RankmeSettings
 
@@ -94,8 +94,8 @@ def test_places_of_stores(text: str, place: str | Path) -> None:
 def test_what_is_written_has_a_folder() -> None:
     home = CacheTeacherSettings.resolve(None, {"cache": "~/run.zarr"})
     assert home.store == Path.home() / "run.zarr"
-    for settings, name in ((CacheTeacherSettings, "cache"), (InfoSettings, "path")):
+    for settings, name in ((CacheTeacherSettings, "cache"), (DropSettings, "path")):
         with pytest.raises(
-            CleverError, match="should be a folder: only training and `rankme` read"
+            CleverError, match="should be a folder: by its URL a store is read only"
         ):
             settings.resolve(None, {name: "s3://bucket/run.zarr"})
