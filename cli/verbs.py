@@ -118,7 +118,8 @@ BENCHMARK = Group(
             without loader workers.
 
             Every number is a ratio to np.memmap on float16 in the same round: median [quartiles]
-            (median frames/s).""",
+            (median frames/s). The row clever file:// reads the store by its URL, as a remote one is
+            read, but for the network.""",
             "pipeline.settings.benchmarks:BenchmarkReadSettings",
             "pipeline.benchmarks.read:benchmark_read",
             "cli.benchmark:print_read",

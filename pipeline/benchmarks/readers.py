@@ -25,6 +25,8 @@ OPTIONAL = ("tensorstore", "h5py")
 """Packages of the ``bench`` extra; their rows are left out where they are not installed."""
 BASE = ("np.memmap", "fp16")
 """The reader, and what it holds, that the others are compared with."""
+BY_URL = "clever file://"
+"""Our reader as it reads a remote store, but for the network: what fsspec and zarr cost."""
 TOKENS, RAGGED = "tokens", ("points", "pair_point", "pair_uv")
 
 
@@ -59,9 +61,9 @@ class Source:
 
 
 class CleverReader:
-    """Ours."""
+    """Ours; by a URL through fsspec and zarr, as from a remote store."""
 
-    def __init__(self, store: Path, layer: str) -> None:
+    def __init__(self, store: Path | str, layer: str) -> None:
         self._cache = FeatureCache(store, layer)
 
     def tokens(self, index: int) -> Tensor:
@@ -230,8 +232,8 @@ def _small_parts(store: Path, layer: str, frames: int) -> list[_SmallParts]:
 
 
 def sources(store: Path, layers: dict[str, str], frames: int, folder: Path) -> list[Source]:
-    """`BASE`, our reader on every layer, and every other reader that is installed on the codes of
-    the first layer.
+    """`BASE`, our reader on every layer and on the first by its URL, and every other reader that
+    is installed on the codes of the first layer.
 
     The first frames of the store are copied for those that need a format of their own: features as
     float16 for `BASE`, codes as they are stored for the others. Compressed codes are for readers of
@@ -247,6 +249,9 @@ def sources(store: Path, layers: dict[str, str], frames: int, folder: Path) -> l
         readers.append(
             Source("clever", name, partial(CleverReader, store, own), *_stored(store, own))
         )
+    url = f"file://{store.absolute()}"
+    reader = partial(CleverReader, url, layer)
+    readers.append(Source(BY_URL, codec, reader, *_stored(store, layer)))
     for name, kind in (("zarr", ZarrReader), ("tensorstore", TensorstoreReader)):
         if installed(name):
             readers.append(

@@ -33,7 +33,7 @@ from clever.pipeline.benchmarks.occlusion import (
 from clever.pipeline.benchmarks.random_frames import RandomFrames
 from clever.pipeline.benchmarks.random_store import write_random_store
 from clever.pipeline.benchmarks.read import benchmark_read, check_equal, goals, read_table
-from clever.pipeline.benchmarks.readers import BASE, installed, sources
+from clever.pipeline.benchmarks.readers import BASE, BY_URL, installed, sources
 from clever.pipeline.benchmarks.repeated_frames import GeneratedFrames, RepeatedFrames
 from clever.pipeline.benchmarks.report import machine, machine_line, ratios, spread
 from clever.pipeline.benchmarks.teacher import (
@@ -128,7 +128,7 @@ def test_readers_agree(tmp_path: Path, first: Codec) -> None:
     readers = sources(tmp_path / "s.zarr", layers, 5, tmp_path)
     assert (readers[0].name, readers[0].codec) == BASE
     names = {(source.name, source.codec) for source in readers}
-    assert names >= {("clever", codec) for codec in codecs} | {("zarr", first)}
+    assert names >= {("clever", codec) for codec in codecs} | {("zarr", first), (BY_URL, first)}
     others = {
         (name, first)
         for name in ("np.memmap", "safetensors", "h5py", "tensorstore")
@@ -197,6 +197,7 @@ def test_benchmark_read_of_a_given_store(tmp_path: Path) -> None:
     assert names - {("tensorstore", "int8-zstd")} == {
         BASE,
         ("clever", "int8-zstd"),
+        (BY_URL, "int8-zstd"),
         ("zarr", "int8-zstd"),
     }
 
