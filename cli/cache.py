@@ -160,7 +160,9 @@ def _print_verification(summary: "VerifySummary") -> None:
     for reason in summary.skipped:
         print(f"not compared: {with_flags(reason, VerifySettings)}")
     if any(problem.remedy != "none" for problem in summary.problems):
-        print(f"put them right with `clever cache repair {summary.path}`")
+        place = summary.path if isinstance(summary.path, Path) else "FOLDER"
+        where = "" if isinstance(summary.path, Path) else " where the store is a folder"
+        print(f"put them right with `clever cache repair {place}`{where}")
 
 
 def _print_repair(summary: "RepairSummary") -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -193,3 +194,26 @@ def test_no_store(tmp_path: Path, command: str) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("error: no feature cache at")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_by_its_url(store: Path, tmp_path: Path) -> None:
+    """Everything but what writes to it."""
+    memory, url = fsspec.filesystem("memory"), "memory://commands/run.zarr"
+    memory.put(str(store), url, recursive=True)
+    told = run("info", url).stdout
+    assert told == run("info", store).stdout.replace(str(store), url)
+    assert told.startswith(f"{url}\n  dataset   semantickitti, 2 scenes")
+    assert f"{url}: no problems; " in run("verify", url).stdout
+    assert run("export-manifest", url).stdout == run("export-manifest", store).stdout
+    assert f"21 frames of {url}" in run("copy", url, tmp_path / "copy.zarr").stdout
+    assert run("verify", f"file://{tmp_path}/copy.zarr").exit_code == 0
+    memory.pipe(f"{url}/points/xyzi/c/0/0/0", b"damaged")
+    bad = run("verify", url)
+    assert bad.exit_code == 1
+    assert bad.stdout.endswith("with `clever cache repair FOLDER` where the store is a folder\n")
+    for verb in (("drop-teacher", url, "a"), ("repair", url), ("copy", store, url)):
+        refused = run(*verb)
+        assert refused.exit_code == 2
+        assert refused.stderr.count("\n") == 1
+        assert "should be a folder: by its URL a store is read only" in refused.stderr
+    memory.rm("/commands", recursive=True)
