@@ -3,15 +3,30 @@ result."""
 
 import difflib
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from ...errors import CleverError
 from ...files import atomic_write
+from .yaml_files import read_yaml
 
 SETTINGS_FILE = "settings.yaml"
+
+WORDS = {
+    "Input should be a valid integer": "should be a whole number",
+    "Input should be a valid number": "should be a number",
+    "Input should be a valid string": "should be text (in quotes)",
+    "Input should be a valid boolean": "should be true or false",
+    "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
+    "Input should": "should",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", unable to interpret input": "",
+    ", got a number with a fractional part": "",
+}
+"""Pydantic's words and ours."""
 
 Groups = dict[str, tuple[str, ...]]
 """Names of fields by heading."""
@@ -29,6 +44,17 @@ class JobSettings(BaseModel):
     older: ClassVar[dict[str, Any]] = {}
     """What was done before there was a choice: values of fields that older recorded settings
     lack."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic takes true for 1, and YAML reads yes and on as true."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        numbers_alone = _has(annotation, (int, float)) and not _has(annotation, (bool,))
+        values = value if isinstance(value, list | tuple) else [value]
+        if numbers_alone and any(isinstance(item, bool) for item in values):
+            raise ValueError("should be a number")
+        return value
 
     @classmethod
     def flag_groups(cls) -> Groups:
@@ -56,7 +82,7 @@ class JobSettings(BaseModel):
             CleverError: unreadable file, unknown field or value out of range, naming where it came
                 from.
         """
-        file_values = _read_yaml(config) if config else {}
+        file_values = read_yaml(config) if config else {}
         flags = {name: value for name, value in overrides.items() if value is not None}
         values = {**file_values, **flags}
         for name, value in values.items():
@@ -75,7 +101,7 @@ class JobSettings(BaseModel):
     def recorded(cls, path: Path) -> Self:
         """Settings that `save_settings` wrote, now or before some of the fields were there; raises
         as `resolve`."""
-        written = _read_yaml(path)
+        written = read_yaml(path)
         return cls.resolve(
             path, {name: value for name, value in cls.older.items() if name not in written}
         )
@@ -117,22 +143,7 @@ def recorded_values(folder: Path) -> dict[str, Any]:
     Raises:
         CleverError: the file is damaged.
     """
-    return _read_yaml(folder / SETTINGS_FILE)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CleverError(f"cannot read settings {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise CleverError(f"settings {path} are not valid YAML: {reason}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise CleverError(f"settings {path} must be a list of `name: value` lines")
-    return content
+    return read_yaml(folder / SETTINGS_FILE)
 
 
 def _explain(
@@ -143,18 +154,22 @@ def _explain(
     setting = f"`{name}`"
     source = setting if name in flags or config is None else f"{name} in {config}"
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, cls.model_fields, n=3)
-        hint = (
-            f"did you mean {' or '.join(close)}?"
-            if close
-            else f"known: {', '.join(cls.model_fields)}"
-        )
-        return f"unknown setting {source}: {hint}"
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), cls.model_fields, n=3)
+        if close:
+            return f"unknown setting {source}; did you mean {' or '.join(close)}?"
+        return f"unknown setting {source}; there are {', '.join(cls.model_fields)}"
     if detail["type"] == "missing":
         return f"{setting} is required"
-    reason = (
-        str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
-    )
-    return (
-        f"{source}: {reason}" if not detail["loc"] else f"{source} is {detail['input']!r}: {reason}"
-    )
+    value = detail["input"]
+    if value is None:
+        return f"{source} has no value; give one or leave it out"
+    reason = str(detail["msg"]).removeprefix("Value error, ")
+    for pydantic_words, words in WORDS.items():
+        reason = reason.replace(pydantic_words, words)
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{source}: {reason}" if not detail["loc"] else f"{source} is {shown}: {reason}"
+
+
+def _has(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a field's type is one of `kinds`, or has one among its parts."""
+    return annotation in kinds or any(_has(part, kinds) for part in get_args(annotation))

@@ -62,7 +62,9 @@ def _store_place(value: object) -> object:
         raise ValueError("should name a folder or a URL")
     if isinstance(value, str) and "://" in value:
         return value
-    return Path(value).expanduser() if isinstance(value, str | Path) else value
+    if not isinstance(value, str | Path):
+        raise ValueError("should be a folder or a URL")
+    return Path(value).expanduser()
 
 
 StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]
@@ -73,6 +75,8 @@ def _store_folder(value: object) -> object:
     """A folder with ``~`` expanded; a URL would become a folder of that name."""
     if isinstance(value, str) and "://" in value:
         raise ValueError("should be a folder: by its URL a store is read only")
+    if not isinstance(value, str | Path):
+        raise ValueError("should be a folder")
     return _store_place(value)
 
 

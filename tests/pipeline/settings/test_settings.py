@@ -3,7 +3,7 @@ from typing import Annotated, Literal
 
 import pytest
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from clever.errors import CleverError
 from clever.pipeline.settings.base import JobSettings, save_settings
@@ -78,15 +78,24 @@ def test_a_bad_flag_is_one_line_with_the_allowed_values(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cache: x\nhaed: mlp\n", "unknown setting haed in {path}: did you mean head?"),
+        ("cache: x\nhaed: mlp\n", "unknown setting haed in {path}; did you mean head?"),
         (
             "cache: x\nzzz: 1\n",
-            "unknown setting zzz in {path}: known: cache, head, head_layers, lr, sequences",
+            "unknown setting zzz in {path}; there are cache, head, head_layers, lr, sequences",
         ),
         (
             "cache: x\nhead_layers: many\n",
-            "head_layers in {path} is 'many': should be a valid integer",
+            "head_layers in {path} is 'many': should be a whole number",
         ),
+        ("cache: x\nhead_layers: true\n", "head_layers in {path} is true: should be a number"),
+        ("cache: x\nlr: off\n", "lr in {path} is false: should be a number"),
+        ("cache: x\nhead_layers: 1.5\n", "head_layers in {path} is 1.5: should be a whole number"),
+        ("cache: x\nhead_layers:\n", "head_layers in {path} has no value; give one or leave it"),
+        ("cache: x\nhead-layers: 1\n", "unknown setting head-layers in {path}; did you mean head_"),
+        ("cache: 5\n", "cache in {path} is 5: should be a path"),
+        ("cache: x\nlr: 1\nlr: 2\n", "settings {path}: lr is given 2 times; leave only one"),
+        ("cache: x\n1: 2\n", "settings {path}: 1 is no name of a setting"),
+        ("cache: x\non: 2\n", "settings {path}: on, yes or true is no name of a setting"),
         ("- cache\n", "settings {path} must be a list of `name: value` lines"),
         ("cache: [x\n", "settings {path} are not valid YAML"),
     ],
@@ -98,6 +107,26 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, message
         Toy.resolve(path, {})
     assert str(failure.value).startswith(message.format(path=path))
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("value", [True, False, [1, True], (False,)])
+@pytest.mark.parametrize("name", ["count", "share", "choice", "counts"])
+def test_a_truth_value_is_no_number(name: str, value: object) -> None:
+    """Wherever it comes from; where a field takes both it is what it is."""
+
+    class Numbers(JobSettings):
+        count: int = 1
+        share: Annotated[float, Field(gt=0)] | None = None
+        choice: int | Literal["auto"] = "auto"
+        counts: tuple[int, ...] = ()
+        switch: bool | None = None
+        either: bool | int = 2
+
+    with pytest.raises(ValidationError, match="should be a number"):
+        Numbers.model_validate({name: value})
+    given = Numbers.model_validate({"count": 1, "switch": True, "either": True})
+    assert (given.count, given.switch, given.either) == (1, True, True)
+    assert isinstance(given.either, bool)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
