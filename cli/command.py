@@ -85,21 +85,25 @@ def _paragraphs(text: str) -> str:
 def _run(
     verb: Verb,
     settings: type[JobSettings],
-    config: Path | None,
+    config: str | None,
     flags: dict[str, Any],
     output: Output,
     quiet: bool,
-    log_file: Path | None,
+    log_file: str | None,
 ) -> int:
     """Run a command; returns its exit code."""
+    for flag, value in (("--config", config), ("--log-file", log_file)):
+        if value == "":
+            print(f"error: {flag} is empty; give a file or leave it out", file=sys.stderr)
+            return MISUSED
 
     def wording(text: str) -> str:
         return with_flags(text, settings, verb.arguments)
 
     try:
-        with diagnostics(wording, quiet, log_file) as stream:
+        with diagnostics(wording, quiet, Path(log_file) if log_file else None) as stream:
             try:
-                job_settings = settings.resolve(config, flags)
+                job_settings = settings.resolve(Path(config) if config else None, flags)
                 output.check()
                 with redirect_stdout(sys.stderr) if output.as_json else nullcontext():
                     result = load(verb.job)(job_settings)
@@ -158,10 +162,10 @@ def _shared(has_table: bool) -> list[inspect.Parameter]:
     )
     table = inspect.Parameter("csv", kind, default=None, annotation=Annotated[Path | None, csv])
     return [
-        inspect.Parameter("config", kind, default=None, annotation=Annotated[Path | None, config]),
+        inspect.Parameter("config", kind, default=None, annotation=Annotated[str | None, config]),
         inspect.Parameter("quiet", kind, default=False, annotation=Annotated[bool, quiet]),
         inspect.Parameter(
-            "log_file", kind, default=None, annotation=Annotated[Path | None, log_file]
+            "log_file", kind, default=None, annotation=Annotated[str | None, log_file]
         ),
         inspect.Parameter("json", kind, default=False, annotation=Annotated[bool, as_json]),
         *([table] if has_table else []),

@@ -35,8 +35,7 @@ def ablate(settings: AblateSettings) -> AblateResult:
             what `pretrain` and `finetune` raise.
     """
     rows = combinations(settings.vary)
-    for row in rows:  # so that a wrong value shows before hours of training
-        _pretraining(settings, row, settings.seeds[0])
+    _check_rows(settings, rows)
     _share(settings)
     result = AblateResult(protocol=[], runs=[])
     for seed in settings.seeds:
@@ -58,6 +57,24 @@ def ablate(settings: AblateSettings) -> AblateResult:
             atomic_write(settings.out / RESULTS, table.model_dump_json(indent=1))
             atomic_write(settings.out / TABLE, f"{table}\n")
     return _read_table(settings.out / RESULTS) or result
+
+
+def _check_rows(settings: AblateSettings, rows: Sequence[dict[str, str]]) -> None:
+    """Resolve every row, so that a wrong value shows before hours of training.
+
+    Raises:
+        CleverError: an unknown setting or value, or two rows that are the same run.
+    """
+    earlier: list[tuple[dict[str, str], PretrainSettings]] = []
+    for row in rows:
+        resolved = _pretraining(settings, row, settings.seeds[0])
+        for other, twin in earlier:
+            if not resolved.differences(twin, frozenset({"out"})):
+                raise CleverError(
+                    f"`vary` gives the same run twice: {name_of(other)} and {name_of(row)}; leave "
+                    "one of them out"
+                )
+        earlier.append((row, resolved))
 
 
 def _share(settings: AblateSettings) -> None:

@@ -104,6 +104,11 @@ class PointCloud:
                 "a position but a NaN intensity; correct them or remove these points"
             )
         low, high = stored.min(), stored.max()
+        if low < 0:
+            raise CleverError(
+                f"{self.path}, read as {self.layout}, has {(stored < 0).sum()} of {len(stored)} "
+                f"intensities below 0, down to {low:g}, which no scale mends; {self._remedy()}"
+            )
         if full is None:
             raise CleverError(
                 f"{self.path}, read as {self.layout}, holds {stored.dtype.name} intensities from "
@@ -112,7 +117,7 @@ class PointCloud:
                 "`intensity_scale`, such as 255"
             )
         scaled = stored.astype(np.float32) / np.float32(full)
-        if scaled.min() < 0 or scaled.max() > 1:
+        if scaled.max() > 1:
             raise CleverError(
                 f"{self.path}, read as {self.layout}, has intensities from {low:g} to {high:g}, "
                 f"expected 0 to {full:g};"
@@ -120,6 +125,15 @@ class PointCloud:
                 "`input_format`"
             )
         return scaled
+
+    def _remedy(self) -> str:
+        """What to do about intensities that mean nothing."""
+        if ", field " in self.layout:
+            return "name another field in `intensity_field`, or none to leave intensity out"
+        return (
+            "give the right `input_format`, or correct the file, as by adding to all of them what "
+            "the lowest lacks to 0"
+        )
 
 
 def read_cloud(

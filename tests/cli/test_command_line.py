@@ -148,6 +148,13 @@ def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[
     assert set(process.stdout.split()) == offered
 
 
+@pytest.mark.parametrize("flag", ["--config", "--log-file"])
+def test_an_empty_file_name_is_one_line(flag: str, tmp_path: Path) -> None:
+    refused = run(build_app("cache"), ["cache", "info", str(tmp_path), flag, ""])
+    assert refused.exit_code == 2
+    assert refused.stderr == f"error: {flag} is empty; give a file or leave it out\n"
+
+
 def test_quiet_and_log_file(tmp_path: Path) -> None:
     arguments = ["make-drives", "--scenes", "1", "--keyframes", "1", "--image-width", "64"]
     arguments += ["--azimuths", "90", "--workers", "1", "--out"]

@@ -124,6 +124,25 @@ def test_a_table_grows_by_another_setting_and_refuses_other_shared_ones(
         ablate(AblateSettings.resolve(None, {**values, "vary": ["head=linear"]}))
 
 
+@pytest.mark.parametrize(
+    ("vary", "twice"),
+    [
+        (["head=mlp,linear,mlp"], "head=mlp and head=mlp"),
+        (["lr=0.01,1e-2"], "lr=0.01 and lr=1e-2"),
+        (["head_layers=2,3", "pairs=5,5"], "head_layers=2 pairs=5 and head_layers=2 pairs=5"),
+    ],
+)
+def test_a_run_that_comes_twice_is_refused(tmp_path: Path, vary: list[str], twice: str) -> None:
+    """It would be done once and stand in the table as if there had been two."""
+    (tmp_path / "shared.yaml").write_text("cache: nowhere\n")
+    given = {"pretrain": tmp_path / "shared.yaml", "out": tmp_path / "out"}
+    with pytest.raises(CleverError, match=f"^`vary` gives the same run twice: {twice}; leave one"):
+        ablate(AblateSettings.resolve(None, {**given, "vary": vary}))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CleverError, match="`seeds` is .*: 0 is given 2 times; give each seed once"):
+        AblateSettings.resolve(None, {**given, "seeds": "0,1,0"})
+
+
 def test_a_wrong_value_shows_before_anything_is_trained(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -215,7 +215,16 @@ def test_a_viewpoint_is_said_not_to_be_applied(cloud: Cloud, tmp_path: Path) -> 
     ("value", "scale", "message"),
     [
         (1.5, None, r"from 0 to 1\.5, expected 0 to 1; give the value of full intensity"),
-        (-0.1, None, r"from -0\.1 to 1, expected 0 to 1"),
+        (
+            -0.1,
+            None,
+            r"1 of 300 intensities below 0, down to -0\.1, which no scale mends; give the",
+        ),
+        (
+            -0.1,
+            9.0,
+            r"down to -0\.1, which no scale mends; .*adding to all of them what the lowest",
+        ),
         (np.nan, None, r"has 1 of 300 points with a position but a NaN intensity"),
         (200.0, 100.0, r"from 0 to 200, expected 0 to 100"),
     ],
@@ -230,6 +239,19 @@ def test_intensity_is_never_clipped(
     cloud[7, 3] = 0.25
     cloud.tofile(tmp_path / "a.bin")
     np.testing.assert_array_equal(read_cloud(tmp_path / "a.bin").points(4)[:, 3], cloud[:, 3] / 4)
+
+
+def test_the_remedy_of_negative_intensities_works(cloud: Cloud, tmp_path: Path) -> None:
+    """Of a file with named fields: another field, or none."""
+    records = rows(cloud, "<f4")
+    records["intensity"] -= 1
+    path = write_pcd(tmp_path / "a.pcd", records)
+    line = r"below 0, down to -1, which no scale mends; name another field in `intensity_field`, or"
+    for scale in (None, 255.0):
+        with pytest.raises(CleverError, match=line):
+            read_cloud(path).points(scale)
+    assert (read_cloud(path, intensity_field="none").points()[:, 3] == 0).all()
+    assert read_cloud(path, intensity_field="ring").points(65535.0)[:, 3].min() >= 0
 
 
 @pytest.mark.parametrize(("dtype", "encoding"), [(">f4", "big-endian float32"), ("<f8", "float64")])
