@@ -150,7 +150,7 @@ def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[
 
 @pytest.mark.parametrize("flag", ["--config", "--log-file"])
 def test_an_empty_file_name_is_one_line(flag: str, tmp_path: Path) -> None:
-    refused = run(build_app("cache"), ["cache", "info", str(tmp_path), flag, ""])
+    refused = CliRunner().invoke(build_app("cache"), ["cache", "info", str(tmp_path), flag, ""])
     assert refused.exit_code == 2
     assert refused.stderr == f"error: {flag} is empty; give a file or leave it out\n"
 

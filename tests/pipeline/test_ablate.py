@@ -139,7 +139,9 @@ def test_a_run_that_comes_twice_is_refused(tmp_path: Path, vary: list[str], twic
     with pytest.raises(CleverError, match=f"^`vary` gives the same run twice: {twice}; leave one"):
         ablate(AblateSettings.resolve(None, {**given, "vary": vary}))
     assert not (tmp_path / "out").exists()
-    with pytest.raises(CleverError, match="`seeds` is .*: 0 is given 2 times; give each seed once"):
+    with pytest.raises(
+        CleverError, match=r"`seeds` is .*: 0 is given 2 times; give each seed once"
+    ):
         AblateSettings.resolve(None, {**given, "seeds": "0,1,0"})
 
 
