@@ -37,6 +37,7 @@ from .steps.labelled import (
     collate_labelled,
     describe,
     labelled_indices,
+    labels_fault,
     scenes_of,
     usable,
 )
@@ -105,12 +106,23 @@ class FinetunePlan:
     def of(
         cls, settings: FinetuneSettings, start: StartingStudent, mean: ClassMean
     ) -> "FinetunePlan":
-        """What the settings say, else the recipe, else what suits the student and the dataset."""
+        """What the settings say, else the recipe, else what suits the student and the dataset.
+
+        Raises:
+            CleverError: the settings contradict each other.
+        """
         named = finetune_recipe(settings.recipe, settings.mode)
         own_values = {name: getattr(settings, name) for name in FinetuneRecipe.model_fields}
         recipe = FinetuneRecipe(
             **dict(named) | {name: value for name, value in own_values.items() if value is not None}
         )
+        if not recipe.augment:
+            if settings.mix3d:
+                raise CleverError(
+                    f"`mix3d={settings.mix3d:g}` mixes augmented frames alone; leave it out or "
+                    "give `augment=yes`"
+                )
+            recipe = recipe.model_copy(update={"mix3d": 0.0})
         backbone = start.student.backbone
         return cls(
             start=start,
@@ -146,7 +158,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     train = open_dataset(settings.train_part, settings.dataset)
     val = open_dataset(settings.val_part, settings.dataset)
     plan = FinetunePlan.of(settings, start, class_mean(val))
-    check_step(settings, team, plan.recipe.mix3d if plan.recipe.augment else 0)
+    check_step(settings, team, plan.recipe.mix3d)
     held_out = labelled_indices(val, settings.val_split)
     sample = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
     inputs, record = _inputs(plan, train, sample.indices), plan.record(settings)
@@ -161,6 +173,8 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         for part, frames in ((train, sample.indices), (val, held_out)):
             if doubtful := dark_sweeps(part, frames):
                 notice(doubtful)
+        if lacking := labels_fault(val, held_out):
+            notice(f"{settings.val_split}: {lacking}")
         indices, bad = _usable_frames(train, sample.indices, _extent_check(settings, student, team))
         training = _describe(settings, plan, train, indices, sample, run.cycle)
         with seeded(settings.seed, "classifier"):

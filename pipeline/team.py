@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,10 @@ import torch.distributed
 from torch import Tensor
 
 Value = TypeVar("Value")
+
+PATIENCE = timedelta(days=30)
+"""How long processes wait for another; torch's own limit of 10 to 30 minutes would end a job whose
+first process measures a whole validation split meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,13 @@ class Team:
         rank: number of this process; 0 is the one that writes and prints.
         size: number of processes.
         device: where this one computes.
+        patient: all processes as a group of their own, whose waits may last; None for one alone.
     """
 
     rank: int
     size: int
     device: torch.device
+    patient: "torch.distributed.ProcessGroup | None" = None
 
     @classmethod
     def join(cls, device: torch.device) -> "Team":
@@ -33,7 +40,10 @@ class Team:
         from accelerate import PartialState
 
         state = PartialState(cpu=device.type == "cpu")
-        return cls(state.process_index, state.num_processes, torch.device(state.device or device))
+        device = torch.device(state.device or device)
+        # Gloo waits without the device, and notices at once when another process has died.
+        patient = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+        return cls(state.process_index, state.num_processes, device, patient)
 
     @property
     def first(self) -> bool:
@@ -49,9 +59,9 @@ class Team:
         return broadcast_object_list([value])[0]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Until all processes are here, however long one of them measures or writes."""
         if self.size > 1:
-            torch.distributed.barrier()
+            torch.distributed.barrier(group=self.patient)
 
     def sum(self, values: Tensor) -> Tensor:
         """`values` added up over the processes, in place."""

@@ -21,6 +21,7 @@ from ...errors import CleverError
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkReadSettings
 from ..tables import markdown_table
+from ..termination import sigterm_interrupts
 from .random_frames import RandomFrames
 from .random_store import write_random_store
 from .readers import BASE, OPTIONAL, Frames, Order, Source, installed, sources
@@ -85,7 +86,11 @@ def benchmark_read(settings: BenchmarkReadSettings) -> list[ReadSpeed]:
     Raises:
         CleverError: a reader gives other values, or the store cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as folder, _one_thread():
+    with (
+        sigterm_interrupts(),
+        tempfile.TemporaryDirectory(prefix="clever-benchmark-") as folder,
+        _one_thread(),
+    ):
         store, layers = _store(settings, Path(folder))
         frames = min(
             settings.frames, *(len(FeatureCache(store, layer)) for layer in layers.values())

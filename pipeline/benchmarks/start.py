@@ -12,6 +12,7 @@ from ...errors import CleverError
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkStartSettings
 from ..tables import markdown_table
+from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .random_frames import RandomFrames
 from .random_store import write_random_store
@@ -119,7 +120,7 @@ def benchmark_start(
         CleverError: a command hangs or ends with another exit code than it should.
     """
     speeds = [StartSpeed(command, [], []) for command in commands]
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         store = Path(name) / "store.zarr"
         write_random_store(store, SMALL, SMALL_FRAMES, ("int8",))
         with Track("start", (1 + settings.rounds) * len(speeds), "commands") as track:

@@ -18,6 +18,7 @@ from ..runs import notice
 from ..settings.benchmarks import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
+from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .own_process import in_own_process, rise_of_peak
 from .random_frames import RandomSweeps
@@ -46,7 +47,7 @@ def benchmark_step(settings: BenchmarkStepSettings) -> list[StudentSpeed]:
         raise CleverError(f"unknown student {', '.join(unknown)}; known: {', '.join(STUDENTS)}")
     others = _others(settings, device.type)
     teachers = _teachers(settings, device)
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         store = _store(settings, Path(name))
         speeds: list[StudentSpeed] = []
         for student in settings.students:
@@ -130,7 +131,7 @@ def _measured(
     job = settings.job(store, student, device.type, settings.recompute)
     # The same for all runs: the order of frames depends on it.
     steps = rounds * count + profiled + 1 + settings.loader_steps
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         # First the others: the precision of the run that was made last holds for parts of a step.
         further = {
             words: Sides(
@@ -290,7 +291,7 @@ def peak_of_pass(job: PretrainSettings, side: Side) -> int:
     has given out there.
     """
     device = torch.device(job.device)
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         sides = Sides(job, device, Path(name), PASSES)
         with sides.by_hand():
             batch = sides.batch(0)

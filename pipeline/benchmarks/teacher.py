@@ -38,6 +38,7 @@ from ..stage_one.request import (
     teacher_settings,
 )
 from ..tables import markdown_table
+from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .own_process import in_own_process, peak_memory
 from .repeated_frames import GeneratedFrames, RepeatedFrames
@@ -181,7 +182,7 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
         CleverError: what `cache-teacher` would report, or no memory for a memory run.
     """
     device = choose_device(settings.device)
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         folder = Path(name)
         dataset = _dataset(settings, folder)
         job = settings.job(folder / "store.zarr")
@@ -454,7 +455,7 @@ def _memory(settings: BenchmarkTeacherSettings) -> dict[int, int]:
 def peak_of_run(settings: BenchmarkTeacherSettings, frames: int) -> int:
     """Peak resident bytes of this process, which should be one of its own, after a run over
     `frames` frames with a small teacher."""
-    with tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         folder = Path(name)
         job = settings.job(folder / "store.zarr").decided(
             model=SMALL_MODEL, weights="random:0", image_size=SMALL_SIZE

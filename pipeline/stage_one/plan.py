@@ -19,6 +19,7 @@ from ...errors import CleverError
 from ..datasets import open_dataset
 from ..device import choose_device, cores
 from ..settings.cache_teacher import CacheTeacherSettings
+from ..termination import sigterm_interrupts
 from .calibration import freeze_calibration
 from .fill import StageOne, deterministic
 from .request import (
@@ -170,7 +171,7 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         raise CleverError(
             f"cannot write in {parent}: {error.strerror}; choose another `cache`"
         ) from error
-    with folder as name:
+    with sigterm_interrupts(), folder as name:
         store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
         info = add_layer(store, settings, teacher, teacher_request(settings))
         first, second = (build_stage(settings, store, info, dataset, teacher) for _ in range(2))

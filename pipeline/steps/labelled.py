@@ -83,6 +83,29 @@ def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:
     return indices
 
 
+def labels_fault(dataset: LidarDataset, indices: Sequence[int]) -> str:
+    """Why some of the frames to measure on cannot be; empty where the labels of all can be read.
+
+    Raises:
+        CleverError: those of none can be read.
+    """
+    faults: list[FrameError] = []
+    with Track("check validation labels", len(indices)) as track:
+        for index in indices:
+            try:
+                dataset.labels(index)
+            except FrameError as error:
+                faults.append(error)
+            track.advance()
+    if not faults:
+        return ""
+    count = f"{len(faults)} of {len(indices)}"
+    line = f"the labels of {count} frames to measure on cannot be read; the first: {faults[0]}"
+    if len(faults) == len(indices):
+        raise CleverError(line)
+    return line
+
+
 def usable(
     dataset: LidarDataset,
     indices: Sequence[int],

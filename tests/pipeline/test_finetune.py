@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clever.errors import CleverError
+from clever.errors import CleverError, FrameError
 from clever.pipeline import finetune as job
 from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.evaluate import evaluate
@@ -423,3 +423,44 @@ def test_a_run_that_kept_its_best_weights_cannot_be_prolonged(
     with pytest.raises(CleverError, match="run kept its best weights, not its last ones, so it"):
         finetune(settings(tmp_path / "run", epochs=4, **changes))
     assert finetune(settings(tmp_path / "run", epochs=2, **changes)) == first
+
+
+def test_mix3d_without_augmentation_is_refused_or_nothing(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    """What a run records is what it does."""
+    changes = {"recipe": "paper", "epochs": 1, "augment": False}
+    line = r"`mix3d=0\.5` mixes augmented frames alone; leave it out or give `augment=yes`"
+    for recipe in ("paper", "scalr"):
+        with pytest.raises(CleverError, match=line):
+            finetune(settings(tmp_path / "refused", **{**changes, "recipe": recipe, "mix3d": 0.5}))
+    finetune(settings(tmp_path / "run", **changes))
+    recorded = FinetuneSettings.resolve(tmp_path / "run/settings.yaml", {})
+    assert (recorded.augment, recorded.mix3d) == (False, 0)
+    assert finetune(settings(tmp_path / "run", **changes, mix3d=0)).steps == 2
+
+
+def test_labels_that_cannot_be_read_show_before_the_first_step(
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    labels, damaged = datasets["val"].labels, {1}
+
+    def read(index: int) -> Any:
+        if index in damaged:
+            raise FrameError(VAL[index], f"{index}.label does not exist")
+        return labels(index)
+
+    monkeypatch.setattr(datasets["val"], "labels", read)
+    result = finetune(settings(tmp_path / "run", epochs=1))
+    told, _, training = capsys.readouterr().err.partition("2 steps of 4")
+    line = "val: the labels of 1 of 2 frames to measure on cannot be read; the first: frame "
+    assert f"{line}08/000001: 1.label does not exist\n" in told
+    assert "skipped frame 08/000001: 1.label does not exist" in training
+    assert "-> val 08 (1 of 2 scans)" in result.evaluation.protocol
+    damaged.add(0)
+    with pytest.raises(CleverError, match="labels of 2 of 2 frames to measure on cannot be read"):
+        finetune(settings(tmp_path / "none", epochs=1))
+    assert not (tmp_path / "none/log.jsonl").exists()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -374,6 +375,27 @@ def test_a_plan_reckons_and_leaves_nothing(
     for layer, expected in (("points", first.point_bytes), (summary.teacher.id, first.grid_bytes)):
         size = sum(file.bytes for commit in store.commits(layer) for file in commit.files.values())
         assert abs(size / expected - 1) < 0.1
+
+
+def test_a_plan_that_is_told_to_end_leaves_nothing(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends it as Ctrl-C does; what the signal does otherwise comes back."""
+    asked = settings(write_kitti({"00": 9}, points=30), tmp_path / "caches/store.zarr")
+    names, before = set(tmp_path.iterdir()), signal.getsignal(signal.SIGTERM)
+    temporary: list[set[Path]] = []
+
+    def told_to_end(*_: object) -> None:
+        temporary.append(set(tmp_path.iterdir()) - names)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("clever.pipeline.stage_one.plan._sample_cost", told_to_end)
+    with pytest.raises(KeyboardInterrupt):
+        plan(asked)
+    assert [path.name.partition(".plan-")[1] for path in temporary[0]] == [".plan-"]
+    assert set(tmp_path.iterdir()) == names
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_plan_in_words() -> None:

@@ -1,0 +1,55 @@
+"""Several processes: the others wait for the first one, however long it measures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+import time
+from datetime import timedelta
+
+import torch
+import torch.distributed as distributed
+
+distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
+from clever.pipeline.team import Team
+
+team = Team.join(torch.device("cpu"))
+if team.first:
+    time.sleep(4)  # as one that measures; torch's own limit is 2 s here
+if sys.argv[1] == "dies" and team.first:
+    sys.exit(3)
+team.wait()
+print(f"process {team.rank} of {team.size} goes on")
+"""
+
+
+def launch(tmp_path: Path, way: str) -> "subprocess.CompletedProcess[str]":
+    """Two processes, as a user would start them."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.run(
+        [*launcher, "--nproc-per-node", "2", str(tmp_path / "script.py"), way],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_a_long_wait_for_the_first_process(tmp_path: Path) -> None:
+    waited = launch(tmp_path, "measures")
+    assert waited.returncode == 0, waited.stderr
+    for rank in (0, 1):
+        assert f"process {rank} of 2 goes on" in waited.stdout
+
+
+@pytest.mark.slow
+def test_the_end_of_the_first_process_is_noticed(tmp_path: Path) -> None:
+    ended = launch(tmp_path, "dies")
+    assert ended.returncode != 0
+    assert "goes on" not in ended.stdout
