@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.list_runs import RunList
+    from ..pipeline.look import LookResult
     from ..pipeline.outputs import Outputs
     from ..pipeline.predict import Predictions
 
@@ -27,6 +28,12 @@ def plain(settings: JobSettings, result: object) -> int:
 
 def print_doctor(settings: DoctorSettings, result: "DoctorReport") -> int:
     """Print the report; bad frames make another exit code."""
+    plain(settings, result)
+    return BAD_FRAMES if result.bad else 0
+
+
+def print_look(settings: JobSettings, result: "LookResult") -> int:
+    """Print what was drawn; bad frames make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad else 0
 

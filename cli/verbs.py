@@ -235,6 +235,16 @@ VERBS: dict[str, Verb | Group] = {
         "cli.printers:print_predictions",
         ("points",),
     ),
+    "look": Verb(
+        """Draw what a run has learned, for any frames: the paper's figures.
+
+        Of a fine-tuned run: predictions, ground truth and errors in red. Of a pre-trained one:
+        features beside the teacher's in the same colours, similarity of a point to all others,
+        occupancy. Exit code 3: finished, but some frames were bad and were skipped.""",
+        "pipeline.settings.look:LookSettings",
+        "pipeline.look:look",
+        "cli.printers:print_look",
+    ),
     "rankme": Verb(
         """Measure a student without labels: RankMe and matrix rank of its features.
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache import FeatureCache
+from ..cache.images import load_image
 from ..files import atomic_write
-from ..student.checkpoint import load_module, load_student
-from ..student.heads import ProjectionHead
 from .cache_teacher import cache_teacher
 from .datasets import build_dataset
 from .drives import make_drives
 from .finetune import FinetuneResult, finetune
+from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.page import demo_page
-from .pictures.panels import best_cameras, cloud_panels, feature_panels, iou_bars, loss_curve
-from .pretrain import PretrainResult, build_step, pretrain
+from .pictures.panels import iou_bars, loss_curve
+from .pretrain import PretrainResult, build_step, pretrain, start_from
 from .runs import notice
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.demo import DemoSettings
@@ -175,21 +175,21 @@ def _pictures(
     cache = FeatureCache(store)
     dataset = build_dataset("nuscenes", drives, version="v1.0-mini", split="val")
     number = len(dataset) // 2
-    cached = cache[cache.position(dataset.frame_ids[number])]
-    student = load_student(pretraining.out)
+    frame = dataset.frame(number)
     run_settings = PretrainSettings.resolve(pretraining.out / "settings.yaml", {})
-    untrained = build_step(run_settings, [cache])
-    head = ProjectionHead(
-        student.out_channels,
-        cache.teacher.channels,
-        run_settings.head_layers,
-        run_settings.head_hidden,
+    untrained, trained = (build_step(run_settings, [cache]) for _ in range(2))
+    start_from(pretraining.out, trained)
+    features = FrameFeatures.of(
+        cache[cache.position(frame.id)],
+        cache.cameras,
+        [load_image(camera.image) for camera in frame.cameras],
+        {
+            "student": (trained.student, trained.heads[0]),
+            "random weights": (untrained.student, untrained.heads[0]),
+        },
+        run_settings.align_corners,
     )
-    load_module(pretraining.out / "head.safetensors", head)
-    networks = {"student": (student, head), "untrained": (untrained.student, untrained.heads[0])}
-    cameras = best_cameras(cache, cached, 3)
-    cosines = feature_panels(cached, dataset.frame(number), cameras, networks, out / "features.png")
-    cloud_panels(
-        cached, {"distilled": student, "random weights": untrained.student}, out / "cloud.png"
-    )
-    return cosines["student"]
+    title = f"held-out keyframe {frame.id}; {pretraining.student}, seed {pretraining.seed}"
+    feature_panels(features, features.best_cameras(3), title, out / "features.png")
+    cloud_panels(features, title, out / "cloud.png")
+    return features.cosines()["student"]

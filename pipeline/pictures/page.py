@@ -6,11 +6,12 @@ from string import Template
 
 PICTURES = {
     "features.png": (
-        "A held-out keyframe: camera image, the teacher's features, and what the student "
-        "predicts from the LiDAR points alone, trained and untrained. Colours: three principal "
-        "directions of the teacher's features at the points, the same in all panels."
+        "A held-out keyframe: camera image, the teacher's features, the same at the LiDAR points, "
+        "and what the student predicts there from the points alone, trained and untrained. "
+        "Colours: three principal directions of the teacher's features, the same in all panels, "
+        "each around the mean and over the spread of its own panel."
     ),
-    "cloud.png": "The same sweep from above, coloured by the backbone's own features.",
+    "cloud.png": "The same sweep from above in the same colours; grey: no camera sees it.",
     "iou.png": "IoU by class of a linear probe on the held-out drives.",
     "loss.png": "Losses of the distillation.",
 }

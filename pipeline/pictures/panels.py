@@ -1,5 +1,4 @@
-"""Pictures of a distillation run: loss curve, features as colours beside the camera images, IoU by
-class."""
+"""Curves of a run and bars of its scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,22 +6,10 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import interpolate, normalize
 
-from ...cache import CachedFrame, FeatureCache
-from ...cache.codec import decode
-from ...cache.frame import Frame
-from ...cache.images import load_image
-from ...cache.sampling import sample_tokens
-from ...student.heads import ProjectionHead
-from ...student.points import PointBatch
-from ...student.student import Student
+from .figures import INK, save_figure
 
-INK = "#222222"
 COLOURS = ("#1f5fa8", "#d9822b", "#3f8f5b", "#8a5aa8")
 
 
@@ -57,7 +44,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], title: str, path: Path) -> 
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(fill(title, 95), fontsize=9, color=INK)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def iou_bars(results: Mapping[str, Mapping[str, float | None]], title: str, path: Path) -> None:
@@ -85,141 +72,4 @@ def iou_bars(results: Mapping[str, Mapping[str, float | None]], title: str, path
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(fill(title, 95), fontsize=9, color=INK)
-    _save(figure, path)
-
-
-class FeatureColours:
-    """Three principal directions of a set of features as red, green and blue.
-
-    Args:
-        features: (K, C) float32 the directions are fitted on, normalised first.
-    """
-
-    def __init__(self, features: Tensor) -> None:
-        unit = normalize(features.double(), dim=1)
-        self._mean = unit.mean(0)
-        _, _, directions = torch.linalg.svd(
-            (unit - self._mean)[:: max(1, len(unit) // 20000)], full_matrices=False
-        )
-        # A direction's sign is arbitrary: fix it, so that the same features always have the same
-        # colours.
-        largest = directions[:3].gather(1, directions[:3].abs().argmax(1, keepdim=True))
-        self._directions = (directions[:3] * largest.sign()).T
-        values = (unit - self._mean) @ self._directions
-        self._low, self._high = values.quantile(0.02, 0), values.quantile(0.98, 0)
-
-    def __call__(self, features: Tensor) -> NDArray[np.float64]:
-        """(..., 3) colours in [0, 1] of (..., C) features."""
-        values = (normalize(features.double(), dim=-1) - self._mean) @ self._directions
-        return ((values - self._low) / (self._high - self._low)).clamp(0, 1).numpy()
-
-
-def feature_panels(
-    cache_frame: CachedFrame,
-    frame: Frame,
-    cameras: Sequence[int],
-    students: Mapping[str, tuple[Student, ProjectionHead]],
-    path: Path,
-) -> dict[str, float]:
-    """For some cameras of a frame: the image, the teacher's tokens, and what each student predicts
-    at its points.
-
-    All panels of features share one set of colours, fitted on the teacher's features at the points.
-
-    Returns:
-        Mean cosine between prediction and teacher over the frame's pairs, by student.
-    """
-    target = sample_tokens(
-        cache_frame.tokens,
-        cache_frame.pair_camera,
-        cache_frame.pair_uv,
-        cache_frame.image_size,
-        cache_frame.calibration,
-    )
-    colours = FeatureColours(target)
-    predictions = {name: _predict(cache_frame, *networks) for name, networks in students.items()}
-    cosines = {
-        name: float((normalize(target, dim=1) * values).sum(1).mean())
-        for name, values in predictions.items()
-    }
-    aspect = frame.cameras[cameras[0]].height / frame.cameras[cameras[0]].width
-    columns = 2 + len(students)
-    figure = Figure(
-        figsize=(4.2 * columns, 4.2 * aspect * len(cameras) + 0.4), layout="constrained"
-    )
-    for row, camera in zip(
-        figure.subplots(len(cameras), columns, squeeze=False), cameras, strict=True
-    ):
-        source = frame.cameras[camera]
-        image = load_image(source.image, source.width, source.height)
-        extent = (-0.5, source.width - 0.5, source.height - 0.5, -0.5)
-        tokens = decode(cache_frame.tokens[camera], cache_frame.calibration).permute(2, 0, 1)[None]
-        smooth = interpolate(tokens, scale_factor=8, mode="bilinear")[0].permute(1, 2, 0)
-        row[0].imshow(image)
-        row[1].imshow(colours(smooth), extent=extent)
-        camera_pairs = cache_frame.pair_camera == camera
-        pixels = (cache_frame.pair_uv[camera_pairs] * cache_frame.image_size[camera] - 0.5).numpy()
-        for axes, values in zip(row[2:], predictions.values(), strict=True):
-            axes.imshow(image.mean(2), cmap="gray", alpha=0.35)
-            axes.scatter(
-                *pixels.T, c=colours(values[camera_pairs]), s=4 * 800 / source.width, linewidths=0
-            )
-        titles = [
-            source.name,
-            "teacher",
-            *(f"{name}: cosine {cosines[name]:.2f}" for name in students),
-        ]
-        for axes, title in zip(row, titles, strict=True):
-            axes.set_title(title, fontsize=10, color=INK)
-            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
-    _save(figure, path)
-    return cosines
-
-
-def cloud_panels(
-    cache_frame: CachedFrame, students: Mapping[str, Student], path: Path, radius: float = 35.0
-) -> None:
-    """The sweep from above, coloured by each student's backbone features, each with colours of its
-    own."""
-    figure = Figure(figsize=(5 * len(students), 5.2), layout="constrained")
-    xy = cache_frame.points[:, :2]
-    in_reach = xy.abs().amax(1) < radius
-    order = cache_frame.points[in_reach, 2].argsort()
-    for axes, (name, student) in zip(
-        figure.subplots(1, len(students), squeeze=False)[0], students.items(), strict=True
-    ):
-        with torch.inference_mode():
-            features = student.eval()(PointBatch.from_clouds([cache_frame.points]))[in_reach][order]
-        axes.scatter(
-            *xy[in_reach][order].T.numpy(),
-            c=FeatureColours(features)(features),
-            s=1.2,
-            linewidths=0,
-        )
-        axes.set_title(name, fontsize=10, color=INK)
-        axes.set(
-            aspect="equal",
-            xlim=(-radius, radius),
-            ylim=(-radius, radius),
-            xlabel="x, m",
-            ylabel="y, m",
-        )
-        axes.set_facecolor("#111111")
-    _save(figure, path)
-
-
-def best_cameras(cache: FeatureCache, cache_frame: CachedFrame, count: int) -> list[int]:
-    """The cameras of a frame that see most points, in camera order."""
-    pair_counts = torch.bincount(cache_frame.pair_camera, minlength=len(cache.cameras))
-    return sorted(pair_counts.argsort(descending=True, stable=True)[:count].tolist())
-
-
-def _predict(cache_frame: CachedFrame, student: Student, head: ProjectionHead) -> Tensor:
-    with torch.inference_mode():
-        features = student.eval()(PointBatch.from_clouds([cache_frame.points]))
-        return normalize(head.eval()(features[cache_frame.pair_point]), dim=1).clone()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)

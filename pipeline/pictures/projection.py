@@ -1,6 +1,5 @@
 """Pictures of points on camera images: what a wrong calibration looks like at a glance."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,19 +10,12 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences, project
-from ...files import atomic_write
+from .figures import save_figure
 
 COLUMNS = 3
 """Cameras side by side."""
 NEAR, FAR = 2.0, 80.0
 """Metres of the ends of the colour scale."""
-
-
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    data = io.BytesIO()
-    figure.savefig(data, dpi=dpi, format="png")
-    atomic_write(path, data.getvalue())
 
 
 def projection_panels(

@@ -95,6 +95,19 @@ class OccupancyHead(nn.Module):
             points: augmented but not mixed: scenes as loaded, places as the network saw them.
             scenes_total: see `occupancy_loss`.
         """
+        logit, intensity, weight = self.answers(features, voxel, representative, queries, points)
+        return occupancy_loss(logit, intensity, weight, queries, points, self.task, scenes_total)
+
+    def answers(
+        self,
+        features: Tensor,
+        voxel: Tensor,
+        representative: Tensor,
+        queries: Queries,
+        points: PointBatch,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Occupancy logit, intensity and weight (Q, K) of K answers to every query; weight is 1, or
+        0 where there is no answer. Arguments as in `forward`."""
         if self.task.aggregation == "source":
             index, offset = voxel[queries.source][:, None], queries.offset[:, None]
             weight = queries.weight[:, None]
@@ -105,7 +118,7 @@ class OccupancyHead(nn.Module):
         # Not features[index]: on several CPU threads its gradient adds up in no fixed order.
         answering = features.index_select(0, index.flatten()).unflatten(0, index.shape)
         logit, intensity = self.decoder(answering, offset)
-        return occupancy_loss(logit, intensity, weight, queries, points, self.task, scenes_total)
+        return logit, intensity, weight
 
     def _neighbourhood(
         self, representative: Tensor, queries: Queries, points: PointBatch

@@ -1,0 +1,334 @@
+"""Pictures of what a run has learned, as in the paper's figures, for any frames."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..cache import FeatureCache
+from ..cache.frame import Frame
+from ..cache.images import load_image
+from ..cache.projection import visible_pairs
+from ..errors import CleverError, FrameError
+from ..student.draws import Draws, key
+from ..student.losses.occupancy import OccupancyHead
+from ..student.points import PointBatch
+from ..student.queries import make_queries
+from ..student.segmenter import CLASSIFIER_FILE, Training, load_segmenter
+from ..student.student import Student
+from .datasets import IGNORE, LidarDataset, open_dataset, positions
+from .device import choose_device
+from .doctor import drawn_frames
+from .pictures.features import FrameFeatures, cloud_panels, feature_panels
+from .pictures.labels import LabelledCloud, camera_label_panels, label_panels
+from .pictures.occupancy import occupancy_panels
+from .pictures.recording import RecordedFrame, check_rerun, write_recording
+from .pictures.similarity import similarity_panels
+from .pretrain import build_step, start_from
+from .progress import Track
+from .runs import notice
+from .settings.base import SETTINGS_FILE
+from .settings.look import LookSettings
+from .settings.pretrain import PretrainSettings
+from .steps.cached_part import cached_part
+from .steps.distillation import DistillationStep
+from .steps.labelled import BadFrame
+
+CAMERAS = 3
+"""Cameras of a frame whose features are drawn: those that see most points."""
+NEAR = 25.0
+"""Metres within which a point to compare with is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookResult:
+    """What was drawn: pictures, what they show and of which frames, and frames that could not be
+    drawn."""
+
+    protocol: str
+    pictures: list[Path]
+    bad: list[BadFrame] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [self.protocol, *map(str, self.pictures)]
+            + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]
+        )
+
+
+def look(settings: LookSettings) -> LookResult:
+    """Draw frames of a run: of a fine-tuned one predictions, ground truth and errors; of a
+    pre-trained one features beside the teacher's, similarities and occupancy.
+
+    Raises:
+        CleverError: no such run, no cache or dataset, unknown frames, or none that can be drawn.
+    """
+    if settings.rerun:
+        check_rerun()
+    out = settings.out or settings.checkpoint / "look"
+    recorded: list[RecordedFrame] = []
+    if (settings.checkpoint / CLASSIFIER_FILE).is_file():
+        result = _look_at_labels(settings, out, recorded)
+    else:
+        result = _look_at_features(settings, out, recorded)
+    if not result.pictures:
+        first = result.bad[0]
+        raise CleverError(f"no frame can be drawn; the first, {first.id}: {first.reason}")
+    if settings.rerun:
+        write_recording(settings.rerun, recorded)
+        result.pictures.append(settings.rerun)
+    return result
+
+
+def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFrame]) -> LookResult:
+    """Predictions, ground truth and errors of a fine-tuned student."""
+    segmenter, training = load_segmenter(settings.checkpoint)
+    segmenter = segmenter.to(choose_device(settings.device)).eval()
+    name = settings.dataset or training.dataset
+    version = settings.version or (training.version if name == training.dataset else None)
+    dataset = open_dataset(settings.decided(version=version), name)
+    indices = _chosen(settings, dataset)
+    pictures: list[Path] = []
+    bad: list[BadFrame] = []
+    protocol = f"{dataset.name} {settings.split}, seed {settings.seed}: {training.line()}"
+    with Track("look", len(indices)) as track, torch.inference_mode():
+        for index in indices:
+            try:
+                points = dataset.points(index)
+                batch = PointBatch.from_clouds([torch.from_numpy(points)])
+                device = next(segmenter.parameters()).device
+                prediction = segmenter(batch.to(device)).argmax(1).cpu().numpy()
+                cloud = LabelledCloud(
+                    points[:, :3], prediction, _truth(dataset, index, training), IGNORE,
+                    training.class_names,
+                )  # fmt: skip
+                pictures += _draw_labels(dataset, index, cloud, protocol, out, recorded)
+            except CleverError as error:
+                bad.append(_bad(dataset.frame_ids[index], error))
+            track.advance()
+    return LookResult(protocol, pictures, bad)
+
+
+def _chosen(settings: LookSettings, dataset: LidarDataset) -> list[int]:
+    """Positions of the frames to draw: by id, or spread over those with labels if there are any."""
+    if settings.frame_ids:
+        places = positions(dataset)
+        return [places[_known(frame, places, dataset.name)] for frame in settings.frame_ids]
+    labelled = [index for index in range(len(dataset)) if dataset.has_labels(index)]
+    candidates = labelled or list(range(len(dataset)))
+    return [candidates[n] for n in drawn_frames(len(candidates), settings.frames, settings.seed)]
+
+
+def _known(frame: str, ids: Sequence[str] | dict[str, int], where: str) -> str:
+    if frame not in ids:
+        raise CleverError(f"{where} has no frame {frame!r} in this split; try `split=all`")
+    return frame
+
+
+def _truth(dataset: LidarDataset, index: int, training: Training) -> NDArray[np.uint8] | None:
+    """Labels of a frame; None without any, or where they are of other classes than were trained."""
+    if not dataset.has_labels(index) or tuple(dataset.class_names) != training.class_names:
+        return None
+    return dataset.labels(index)
+
+
+def _draw_labels(
+    dataset: LidarDataset,
+    index: int,
+    cloud: LabelledCloud,
+    protocol: str,
+    out: Path,
+    recorded: list[RecordedFrame],
+) -> list[Path]:
+    """From above, and in the cameras where the images can be read."""
+    frame_id = dataset.frame_ids[index]
+    title = f"{frame_id}\n{protocol}"
+    pictures = [out / f"{_file_name(frame_id)}-labels.png"]
+    label_panels(cloud, title, pictures[0])
+    try:
+        frame = dataset.frame(index)
+        images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
+    except CleverError as error:
+        notice(f"{frame_id}: drawn from above alone: {_bad(frame_id, error).reason}")
+        recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), {}))
+        return pictures
+    recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), _by_name(frame, images)))
+    if images:
+        pictures.append(out / f"{_file_name(frame_id)}-labels-cameras.png")
+        camera_label_panels(cloud, frame, images, visible_pairs(frame), title, pictures[-1])
+    return pictures
+
+
+def _by_name(frame: Frame, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    return {camera.name: image for camera, image in zip(frame.cameras, images, strict=True)}
+
+
+def _look_at_features(
+    settings: LookSettings, out: Path, recorded: list[RecordedFrame]
+) -> LookResult:
+    """Features, similarities and occupancy of a pre-trained student."""
+    if not (settings.checkpoint / SETTINGS_FILE).is_file():
+        raise CleverError(
+            f"{settings.checkpoint} holds no {SETTINGS_FILE}; give the folder of a pre-training or "
+            "fine-tuning run"
+        )
+    run = PretrainSettings.recorded(settings.checkpoint / SETTINGS_FILE)
+    teacher = settings.teacher or (run.teacher or (None,))[0]
+    cache = FeatureCache(settings.cache or run.cache, teacher)
+    step = build_step(run, [cache])
+    words = start_from(settings.checkpoint, step)
+    if f"head of {cache.teacher.id}" in words.partition("; new: ")[2]:
+        raise CleverError(
+            f"{settings.checkpoint} has no head for {cache.teacher.id}; choose its `teacher`"
+        )
+    ids = _chosen_ids(settings, cache)
+    dataset = _images_of(settings, cache)
+    pictures: list[Path] = []
+    bad: list[BadFrame] = []
+    part = f"split {settings.split}" if not settings.sequences else "sequences"
+    protocol = (
+        f"{step.student.name} from {settings.checkpoint}, teacher {cache.teacher.id}; "
+        f"{cache.name}, {part}, seed {settings.seed}"
+    )
+    with Track("look", len(ids)) as track:
+        for frame_id in ids:
+            try:
+                images = _images(dataset, frame_id)
+                pictures += _draw_features(
+                    settings, cache, step, frame_id, images, protocol, out, recorded
+                )
+            except CleverError as error:
+                bad.append(_bad(frame_id, error))
+            track.advance()
+    return LookResult(protocol, pictures, bad)
+
+
+def _chosen_ids(settings: LookSettings, cache: FeatureCache) -> list[str]:
+    """Ids of the frames to draw."""
+    if settings.frame_ids:
+        return [_known(frame, cache.ids, cache.path) for frame in settings.frame_ids]
+    ids = cached_part(cache, settings.split, sequences=settings.sequences or ()).ids
+    return [ids[index] for index in drawn_frames(len(ids), settings.frames, settings.seed)]
+
+
+def _images_of(settings: LookSettings, cache: FeatureCache) -> LidarDataset | None:
+    """The dataset with the images; None where no folder is given, and they are left out."""
+    if settings.data_root is None:
+        notice("no `data_root`: drawn without camera images")
+        return None
+    return open_dataset(settings, settings.dataset or cache.name)
+
+
+def _images(dataset: LidarDataset | None, frame_id: str) -> list[NDArray[np.uint8]] | None:
+    """Images of a frame, in the order of its cameras."""
+    if dataset is None:
+        return None
+    places = positions(dataset)
+    frame = dataset.frame(places[_known(frame_id, places, dataset.name)])
+    return [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
+
+
+def _draw_features(
+    settings: LookSettings,
+    cache: FeatureCache,
+    step: DistillationStep,
+    frame_id: str,
+    images: list[NDArray[np.uint8]] | None,
+    protocol: str,
+    out: Path,
+    recorded: list[RecordedFrame],
+) -> list[Path]:
+    """The pictures of one frame."""
+    cached = cache[cache.position(frame_id)]
+    if not len(cached.pair_point):
+        raise FrameError(frame_id, "no camera sees a point of it")
+    head = step.heads[0]
+    frame = FrameFeatures.of(
+        cached, cache.cameras, images, {"student": (step.student, head)}, step.align_corners
+    )
+    title, name = f"{frame_id}\n{protocol}", _file_name(frame_id)
+    point = _chosen_point(settings, frame)
+    pictures = [out / f"{name}-{kind}.png" for kind in ("features", "above", "similarity")]
+    feature_panels(frame, frame.best_cameras(CAMERAS), title, pictures[0])
+    cloud_panels(frame, title, pictures[1])
+    similarity_panels(frame, frame.backbones["student"], point, title, pictures[2])
+    if step.occupancy is not None:
+        pictures.append(out / f"{name}-occupancy.png")
+        centre = cached.points[point, :2].tolist()
+        _draw_occupancy(
+            step.student, step.occupancy, frame, settings.seed, centre, title, pictures[-1]
+        )
+    recorded.append(RecordedFrame.of_features(frame, point))
+    return pictures
+
+
+def _chosen_point(settings: LookSettings, frame: FrameFeatures) -> int:
+    """Index of the point that is compared with all others.
+
+    Raises:
+        CleverError: a camera that the frame does not have, or one that sees no point.
+    """
+    xyz = frame.cached.points[:, :3]
+    if settings.pixel:
+        camera, u, v = settings.pixel
+        if camera not in frame.names:
+            raise CleverError(f"no camera {camera!r}; choose {', '.join(frame.names)}")
+        mine, pixels = frame.pixels(list(frame.names).index(camera))
+        if not len(pixels):
+            raise CleverError(f"camera {camera} sees no point of frame {frame.cached.id}")
+        nearest = int(np.linalg.norm(pixels - (u, v), axis=1).argmin())
+        return int(frame.cached.pair_point[mine][nearest])
+    if settings.point:
+        return int((xyz - torch.tensor(settings.point)).norm(dim=1).argmin())
+    seen = frame.cached.pair_point.unique()
+    near = seen[xyz[seen].norm(dim=1) < NEAR]
+    candidates = near if len(near) else seen
+    drawn = np.random.default_rng(key(settings.seed, frame.cached.id)).integers(len(candidates))
+    return int(candidates[int(drawn)])
+
+
+@torch.inference_mode()
+def _draw_occupancy(
+    student: Student,
+    head: OccupancyHead,
+    frame: FrameFeatures,
+    seed: int,
+    centre: Sequence[float],
+    title: str,
+    path: Path,
+) -> None:
+    """Queries of the frame and what the student says of them."""
+    points = PointBatch.from_clouds([frame.cached.points])
+    queries = make_queries(points, head.task, Draws(points, [key(seed, frame.cached.id)]))
+    voxels = student.voxels(points)
+    features = student.encode(points, voxels)
+    logit, _, weight = head.answers(
+        features, voxels.inverse, voxels.representative, queries, points
+    )
+    answered = weight.sum(1) > 0
+    # Of several answers to a query the mean probability.
+    probability = (logit.sigmoid() * weight).sum(1)[answered] / weight.sum(1)[answered]
+    place = (points.xyz[queries.source] + queries.offset)[answered]
+    x, y = centre
+    occupancy_panels(
+        place.numpy(),
+        queries.kind[answered].numpy(),
+        queries.occupied[answered].numpy(),
+        probability.numpy(),
+        (x, y),
+        title,
+        path,
+    )
+
+
+def _bad(frame: str, error: CleverError) -> BadFrame:
+    return BadFrame(id=frame, reason=error.reason if isinstance(error, FrameError) else str(error))
+
+
+def _file_name(frame: str) -> str:
+    """A frame's id as the name of a file."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", frame)

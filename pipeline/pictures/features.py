@@ -1,0 +1,169 @@
+"""Pictures of features: a student's at the points beside its teacher's, in the same colours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+from ...cache import CachedFrame
+from ...cache.codec import decode
+from ...cache.sampling import sample_tokens
+from ...student.points import PointBatch
+from ...student.student import Student
+from .feature_colours import FeatureColours
+from .figures import draw_above, draw_camera, save_figure, write_title
+
+SMOOTH = 8
+"""Pixels that a token is drawn with on either side."""
+UNSEEN = 0.25
+"""Grey of points that no camera sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFeatures:
+    """A frame, its teacher's features and those that students predict.
+
+    Attributes:
+        cached: the frame.
+        names: of its cameras.
+        images: (H, W, 3) by camera; None where the images are not at hand.
+        teacher: (K, C) float32, the teacher's feature of every pair.
+        students: (N, C) float32 by name: what a student predicts for every point.
+        backbones: (N, D) float32 by name: the student's own features, before its head.
+    """
+
+    cached: CachedFrame
+    names: Sequence[str]
+    images: Sequence[NDArray[np.uint8]] | None
+    teacher: Tensor
+    students: Mapping[str, Tensor]
+    backbones: Mapping[str, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        cached: CachedFrame,
+        names: Sequence[str],
+        images: Sequence[NDArray[np.uint8]] | None,
+        students: Mapping[str, tuple[Student, nn.Module]],
+        align_corners: bool,
+    ) -> "FrameFeatures":
+        """Run the students, which are on the CPU; see `sample_tokens` for `align_corners`."""
+        teacher = sample_tokens(
+            cached.tokens,
+            cached.pair_camera,
+            cached.pair_uv,
+            cached.image_size,
+            cached.calibration,
+            align_corners,
+        )
+        points = PointBatch.from_clouds([cached.points])
+        with torch.no_grad():
+            backbones = {
+                name: student.eval()(points).float() for name, (student, _) in students.items()
+            }
+            predictions = {
+                name: head.eval()(backbones[name]) for name, (_, head) in students.items()
+            }
+        return cls(cached, names, images, teacher, predictions, backbones)
+
+    def cosines(self) -> dict[str, float]:
+        """Mean cosine between prediction and teacher over the frame's pairs, by student."""
+        target = normalize(self.teacher, dim=1)
+        return {name: float((target * self.at_pairs(name)).sum(1).mean()) for name in self.students}
+
+    def at_pairs(self, student: str) -> Tensor:
+        """(K, C) unit features of a student, one for each pair."""
+        return normalize(self.students[student][self.cached.pair_point], dim=1)
+
+    def pixels(self, camera: int) -> tuple[Tensor, NDArray[np.float64]]:
+        """(K,) bool, the pairs of a camera, and their (n, 2) pixels."""
+        mine = self.cached.pair_camera == camera
+        size = self.cached.image_size[camera]
+        return mine, (self.cached.pair_uv[mine].double() * size - 0.5).numpy()
+
+    def best_cameras(self, count: int) -> list[int]:
+        """The cameras that see most points, in camera order."""
+        pair_counts = torch.bincount(self.cached.pair_camera, minlength=len(self.names))
+        return sorted(pair_counts.argsort(descending=True, stable=True)[:count].tolist())
+
+    def image(self, camera: int) -> NDArray[np.uint8] | None:
+        return None if self.images is None else self.images[camera]
+
+    def size(self, camera: int) -> tuple[int, int]:
+        """Width and height of a camera's image."""
+        width, height = self.cached.image_size[camera].tolist()
+        return width, height
+
+    def tokens(self, camera: int) -> Tensor:
+        """(h, w, C) a camera's tokens, smoothed to `SMOOTH` times as many."""
+        tokens = decode(self.cached.tokens[camera], self.cached.calibration)
+        large = interpolate(tokens.permute(2, 0, 1)[None], scale_factor=SMOOTH, mode="bilinear")
+        return large[0].permute(1, 2, 0)
+
+
+def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, path: Path) -> None:
+    """For some cameras of a frame: the image, the teacher's tokens, the teacher's features at the
+    points, and what each student predicts there.
+
+    The colours are the teacher's three principal directions in all panels, around the mean and
+    over the spread of each panel's own features at the points, see `FeatureColours`.
+    """
+    colours = FeatureColours(frame.teacher)
+    teacher, cosines = colours.stretched(frame.teacher), frame.cosines()
+    students = {name: colours.stretched(frame.at_pairs(name)) for name in frame.students}
+    width, height = frame.size(cameras[0])
+    columns = (frame.images is not None) + 2 + len(students)
+    figure = Figure(
+        figsize=(4.2 * columns, (4.2 * height / width + 0.25) * len(cameras) + 0.4),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(cameras), columns, squeeze=False)
+    for row, camera in zip(grid, cameras, strict=True):
+        image, size = frame.image(camera), frame.size(camera)
+        panels = iter(row)
+        if image is not None:
+            draw_camera(next(panels), image, size, frame.names[camera])
+        axes = next(panels)
+        draw_camera(axes, None, size, f"teacher, {frame.names[camera]}")
+        axes.imshow(
+            teacher(frame.tokens(camera)), extent=(-0.5, size[0] - 0.5, size[1] - 0.5, -0.5)
+        )
+        mine, pixels = frame.pixels(camera)
+        draw_camera(
+            next(panels), image, size, "teacher at the points", pixels, teacher(frame.teacher[mine])
+        )
+        for name, stretched in students.items():
+            values = stretched(frame.at_pairs(name)[mine])
+            label = f"{name}: cosine {cosines[name]:.2f}"
+            draw_camera(next(panels), image, size, label, pixels, values)
+    write_title(figure, title)
+    save_figure(figure, path)
+
+
+def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:
+    """The sweep from above in the colours of `feature_panels`: the teacher's features at the points
+    that a camera sees (the mean where several do), and what each student predicts for all."""
+    colours = FeatureColours(frame.teacher)
+    points = frame.cached.points[:, :3].numpy()
+    seen = np.full((len(points), 3), UNSEEN)
+    pair_colours = colours.stretched(frame.teacher)(frame.teacher)
+    sums, index = np.zeros_like(seen), frame.cached.pair_point.numpy()
+    np.add.at(sums, index, pair_colours)
+    count = np.bincount(index, minlength=len(points))
+    seen[count > 0] = sums[count > 0] / count[count > 0, None]
+    panels = {"teacher, where a camera sees": seen}
+    for name, predicted in frame.students.items():
+        panels[name] = colours.stretched(frame.at_pairs(name))(predicted)
+    figure = Figure(figsize=(5 * len(panels), 5.4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, values) in zip(grid, panels.items(), strict=True):
+        draw_above(axes, points, values, name)
+    write_title(figure, title)
+    save_figure(figure, path)

@@ -1,0 +1,131 @@
+"""Pictures of a segmentation: prediction, truth and errors (paper Figs. 1 and A1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from ...cache.frame import Frame
+from ...cache.projection import Correspondences
+from .figures import draw_above, draw_camera, save_figure, write_title
+
+WRONG, RIGHT, UNKNOWN = (0.9, 0.1, 0.1), (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
+"""Colours of points by whether the prediction is right; unknown where they have no label."""
+
+PALETTE = (
+    "#1f77b4", "#ff7f0e", "#bcbd22", "#b07cf0", "#e377c2", "#17becf", "#f2e34c", "#8c564b",
+    "#ffbb78", "#3b5bdb", "#8fa3bf", "#c49c94", "#f7b6d2", "#98df8a", "#d9d9d9", "#2ca02c",
+    "#00a08a", "#9edae5", "#dbdb8d", "#7a4fb5",
+)  # fmt: skip
+"""Colours of classes; none is red, which is for errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCloud:
+    """A cloud with predicted and true classes.
+
+    Attributes:
+        xyz: (N, 3) metres.
+        prediction: (N,) class of every point.
+        truth: (N,) true class, `ignore` where it has none; None without labels.
+        ignore: the label of points that do not count.
+        class_names: by class.
+    """
+
+    xyz: NDArray[np.floating]
+    prediction: NDArray[np.integer]
+    truth: NDArray[np.integer] | None
+    ignore: int
+    class_names: Sequence[str]
+
+    def panels(self) -> dict[str, NDArray[np.float64]]:
+        """Colours (N, 3) of every point by the name of the panel."""
+        palette = class_colours(len(self.class_names))
+        panels = {"prediction": palette[self.prediction]}
+        if self.truth is not None:
+            counts = self.truth != self.ignore
+            truth = np.full((len(self.xyz), 3), UNKNOWN)
+            truth[counts] = palette[self.truth[counts]]
+            errors = np.full((len(self.xyz), 3), UNKNOWN)
+            wrong = counts & (self.truth != self.prediction)
+            errors[counts], errors[wrong] = RIGHT, WRONG
+            panels |= {"ground truth": truth, "errors": errors}
+        return panels
+
+    def score(self) -> str:
+        """How many labelled points are wrong, in words."""
+        if self.truth is None:
+            return "no ground truth"
+        counts = self.truth != self.ignore
+        wrong = (self.truth != self.prediction)[counts]
+        return f"{wrong.sum()} of {len(wrong)} labelled points wrong"
+
+
+def class_colours(count: int) -> NDArray[np.float64]:
+    """(count, 3) colours in [0, 1], the same for the same class; more than `PALETTE` begin anew."""
+    return np.array([to_rgb(PALETTE[place % len(PALETTE)]) for place in range(count)])
+
+
+def label_panels(cloud: LabelledCloud, title: str, path: Path) -> None:
+    """The cloud from above: prediction, ground truth and errors in red."""
+    panels = cloud.panels()
+    figure = Figure(figsize=(5 * len(panels), 6.0), layout="constrained")
+    for axes, (name, colours) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        draw_above(axes, cloud.xyz, colours, name)
+    _legend(figure, cloud)
+    write_title(figure, f"{title}\n{cloud.score()}")
+    save_figure(figure, path)
+
+
+def camera_label_panels(
+    cloud: LabelledCloud,
+    frame: Frame,
+    images: Sequence[NDArray[np.uint8]],
+    pairs: Correspondences,
+    title: str,
+    path: Path,
+) -> None:
+    """The same on the images of all cameras, one a row."""
+    panels = cloud.panels()
+    ratio = max(camera.height / camera.width for camera in frame.cameras)
+    figure = Figure(
+        figsize=(5 * len(panels), (5 * ratio + 0.3) * len(frame.cameras) + 0.9),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(frame.cameras), len(panels), squeeze=False)
+    for m, (camera, image) in enumerate(zip(frame.cameras, images, strict=True)):
+        part = slice(*pairs.offsets[m : m + 2])
+        for axes, (name, colours) in zip(grid[m], panels.items(), strict=True):
+            draw_camera(
+                axes,
+                image,
+                (camera.width, camera.height),
+                f"{camera.name}, {name}",
+                pairs.uv[part],
+                colours[pairs.point[part]],
+            )
+    _legend(figure, cloud)
+    write_title(figure, f"{title}\n{cloud.score()}")
+    save_figure(figure, path)
+
+
+def _legend(figure: Figure, cloud: LabelledCloud) -> None:
+    """Classes that occur."""
+    classes = set(np.unique(cloud.prediction).tolist())
+    if cloud.truth is not None:
+        classes |= set(np.unique(cloud.truth[cloud.truth != cloud.ignore]).tolist())
+    palette = class_colours(len(cloud.class_names))
+    handles = [
+        Line2D(
+            [], [], marker="o", linestyle="", color=tuple(palette[c]), label=cloud.class_names[c]
+        )
+        for c in sorted(classes)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)

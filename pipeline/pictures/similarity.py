@@ -1,0 +1,89 @@
+"""Similarity of a point to all others, student and teacher side by side (paper Figs. 5 and A2)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .features import FrameFeatures
+from .figures import draw_above, draw_camera, save_figure, write_title
+
+TAILS = 0.02
+"""Share of the similarities at either end that has the end colour."""
+
+
+def similarity_panels(
+    frame: FrameFeatures, features: Tensor, point: int, title: str, path: Path
+) -> None:
+    """A camera's image with a point marked, the teacher's similarity of its pixel to all pixels of
+    the image, and the student's of the point to all points, in the camera and from above.
+
+    Args:
+        features: (N, C) of the student's backbone at every point.
+        point: index of the point; a camera should see it, else only the student is drawn.
+    """
+    xyz = frame.cached.points[:, :3].numpy()
+    student = _similarity(features, point)
+    seen_by = torch.nonzero(frame.cached.pair_point == point).flatten().tolist()
+    panels = 4 if seen_by else 1
+    figure = Figure(figsize=(4.8 * panels, 4.6), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    if seen_by:
+        _in_camera(list(axes), frame, seen_by[0], student)
+    place = xyz[point]
+    draw_above(axes[-1], xyz, _yellow(student), _range("student, from above", student))
+    _cross(axes[-1], place[:2])
+    write_title(figure, title)
+    save_figure(figure, path)
+
+
+def similarity_colours(features: Tensor, point: int) -> NDArray[np.float64]:
+    """(N, 3) colours of the similarity of features (N, C) to that of a point."""
+    return _yellow(_similarity(features, point))
+
+
+def _similarity(features: Tensor, point: int) -> NDArray[np.float64]:
+    """(N,) cosines."""
+    unit = normalize(features.double(), dim=1)
+    return (unit @ unit[point]).numpy()
+
+
+def _in_camera(
+    axes: list[Axes], frame: FrameFeatures, pair: int, student: NDArray[np.float64]
+) -> None:
+    """The three panels of the camera that sees the point as `pair`."""
+    camera = int(frame.cached.pair_camera[pair])
+    image, size = frame.image(camera), frame.size(camera)
+    mine, pixels = frame.pixels(camera)
+    own = (frame.cached.pair_uv[pair].double() * torch.tensor(size) - 0.5).numpy()
+    tokens = normalize(frame.tokens(camera).double(), dim=-1)
+    teacher = (tokens @ normalize(frame.teacher[pair].double(), dim=0)).numpy()
+    draw_camera(axes[0], image, size, frame.names[camera])
+    draw_camera(axes[1], None, size, _range("teacher", teacher))
+    axes[1].imshow(_yellow(teacher), extent=(-0.5, size[0] - 0.5, size[1] - 0.5, -0.5))
+    values = student[frame.cached.pair_point[mine].numpy()]
+    draw_camera(axes[2], image, size, _range("student", values), pixels, _yellow(values))
+    for panel in axes[:3]:
+        _cross(panel, own)
+
+
+def _yellow(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3) colours: yellow is most alike, blue least."""
+    low, high = np.quantile(similarity, [TAILS, 1 - TAILS])
+    share = (similarity - low) / max(high - low, 1e-12)
+    return colormaps["viridis"](share.clip(0, 1))[..., :3]
+
+
+def _range(name: str, similarity: NDArray[np.float64]) -> str:
+    low, high = np.quantile(similarity, [TAILS, 1 - TAILS])
+    return f"{name}: cosine {low:.2f} (blue) to {high:.2f} (yellow)"
+
+
+def _cross(axes: Axes, place: NDArray[np.floating]) -> None:
+    axes.plot(*place, marker="x", color="red", markersize=10, markeredgewidth=2.5)

@@ -1,0 +1,144 @@
+"""`clever look`: which pictures a run gets, of which frames, and which point is compared."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clever.cache import FeatureCache
+from clever.errors import CleverError
+from clever.pipeline.datasets.nuscenes import CLASSES
+from clever.pipeline.look import _chosen_point, look
+from clever.pipeline.pictures.features import FrameFeatures
+from clever.pipeline.pictures.recording import RecordedFrame
+from clever.pipeline.pretrain import build_step, pretrain
+from clever.pipeline.settings.look import LookSettings
+from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.student.registry import build_student
+from clever.student.segmentation import LinearProbe
+from clever.student.segmenter import Segmenter, Training
+
+
+def settings(checkpoint: Path, **changes: Any) -> LookSettings:
+    return LookSettings.resolve(
+        None, {"checkpoint": checkpoint, "split": "all", "device": "cpu", **changes}
+    )
+
+
+@pytest.fixture
+def pretrained(make_cache: Callable[..., Path], tmp_path: Path) -> Path:
+    given = {"cache": make_cache(), "out": tmp_path / "run", "student": "minkunet-tiny"}
+    given |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
+    return pretrain(PretrainSettings.resolve(None, {**given, "rankme_every": 0})).out
+
+
+@pytest.fixture
+def finetuned(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    student = build_student("minkunet-tiny", 0.5)
+    training = Training(
+        dataset="nuscenes",
+        version=None,
+        class_names=CLASSES,
+        batch_norm=False,
+        head="linear probe",
+        initialisation="random initialisation",
+        frames="train scene-0061 (3 scans)",
+        scenes=("scene-0061",),
+        details="no epochs",
+    )
+    Segmenter(student, LinearProbe(student.out_channels, 16)).save(tmp_path / "probe", training)
+    return tmp_path / "probe"
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as picture:
+        return picture.format == "PNG" and np.ptp(np.array(picture)) > 0
+
+
+def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> None:
+    result = look(settings(pretrained, frames=2))
+    kinds = [re.sub(r".*-(\w+)\.png", r"\1", path.name) for path in result.pictures]
+    assert kinds == ["features", "above", "similarity", "occupancy"] * 2
+    assert {path.parent for path in result.pictures} == {pretrained / "look"}
+    assert all(map(is_picture, result.pictures))
+    assert result.bad == []
+    assert re.search(r"teacher toy-3x5-\w+; toy, split all, seed 0$", result.protocol)
+    first = [path.read_bytes() for path in result.pictures]
+    again = look(settings(pretrained, frames=2))
+    assert [path.read_bytes() for path in again.pictures] == first
+
+
+def test_predictions_are_drawn_on_images_and_from_above(
+    finetuned: Path, nuscenes_root: Path, tmp_path: Path
+) -> None:
+    """A frame without an image is drawn from above; one without points is named."""
+    (nuscenes_root / "samples/CAM_BACK/scene-0061-1.jpg").unlink()
+    (nuscenes_root / "samples/LIDAR_TOP/scene-0061-2.pcd.bin").write_bytes(b"")
+    ids = ["scene-0061-0", "scene-0061-1", "scene-0061-2"]
+    changes = {"data_root": nuscenes_root, "frame_ids": ids, "out": tmp_path / "pictures"}
+    result = look(settings(finetuned, **changes))
+    assert [path.name for path in result.pictures] == [
+        "scene-0061-0-labels.png",
+        "scene-0061-0-labels-cameras.png",
+        "scene-0061-1-labels.png",
+    ]
+    assert all(map(is_picture, result.pictures))
+    assert [frame.id for frame in result.bad] == ["scene-0061-2"]
+    assert "linear probe, nuscenes train scene-0061 (3 scans)" in result.protocol
+    assert "no TTA" in result.protocol
+    with pytest.raises(CleverError, match="nuscenes has no frame 'other'"):
+        look(settings(finetuned, **{**changes, "frame_ids": ["other"]}))
+    with pytest.raises(CleverError, match=r"no frame can be drawn; the first, scene-0061-2: "):
+        look(settings(finetuned, **{**changes, "frame_ids": ids[2:]}))
+
+
+def test_the_chosen_point_is_the_nearest(pretrained: Path) -> None:
+    run = PretrainSettings.recorded(pretrained / "settings.yaml")
+    cache = FeatureCache(run.cache)
+    step = build_step(run, [cache])
+    cached = cache[0]
+    networks = {"student": (step.student, step.heads[0])}
+    frame = FrameFeatures.of(cached, cache.cameras, None, networks, step.align_corners)
+    place = cached.points[7, :3].tolist()
+    asked = settings(pretrained, point=tuple(value + 1e-4 for value in place))
+    assert _chosen_point(asked, frame) == 7
+    mine, pixels = frame.pixels(1)
+    u, v = pixels[3]
+    asked = settings(pretrained, pixel=("right", u + 0.01, v))
+    assert _chosen_point(asked, frame) == int(cached.pair_point[mine][3])
+    drawn = _chosen_point(settings(pretrained, seed=3), frame)
+    assert drawn == _chosen_point(settings(pretrained, seed=3), frame)
+    assert drawn in cached.pair_point.tolist()
+    with pytest.raises(CleverError, match="no camera 'top'; choose left, right"):
+        _chosen_point(settings(pretrained, pixel=("top", 1, 2)), frame)
+    cosine = torch.nn.functional.cosine_similarity(
+        frame.teacher, frame.students["student"][cached.pair_point]
+    )
+    assert frame.cosines()["student"] == pytest.approx(float(cosine.mean()), abs=1e-6)
+    recorded = RecordedFrame.of_features(frame, 7)
+    assert set(recorded.colours) == {"features of student", "similarity, student"}
+    yellow = recorded.colours["similarity, student"]
+    assert yellow[7].tolist() == pytest.approx([0.993248, 0.906157, 0.143936])
+
+
+def test_what_cannot_be_looked_at_is_one_line(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CleverError, match=r"holds no settings\.yaml; give the folder of a"):
+        look(settings(tmp_path))
+    with pytest.raises(CleverError, match="has no frame 'other' in this split"):
+        look(settings(pretrained, frame_ids="other"))
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(CleverError, match=r"`rerun` needs the package rerun-sdk.*\[rerun\]"):
+        look(settings(pretrained, rerun=tmp_path / "a.rrd"))
+    with pytest.raises(CleverError, match="should be three numbers X,Y,Z"):
+        settings(pretrained, point="1,2")
+    with pytest.raises(CleverError, match="should be CAMERA,U,V"):
+        settings(pretrained, pixel="left,2")
