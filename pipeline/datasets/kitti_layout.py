@@ -58,6 +58,14 @@ class Drive:
         """File of a sweep's labels."""
         return self.folder / "labels" / f"{number}.label"
 
+    def calibration(self) -> Path:
+        """calib.txt of the sequence: in its folder, else, where it is there, in the tree
+        ``calib/dataset/sequences`` beside ``dataset/sequences``."""
+        own = self.folder / "calib.txt"
+        name = Path("calib/dataset/sequences", self.folder.name, own.name)
+        beside = [place / name for place in self.folder.absolute().parents[2:3]]
+        return next((path for path in (own, *beside) if path.exists()), own)
+
     def timestamp(self, frame: str, number: str) -> int:
         """Microseconds from the beginning of the drive; raises FrameError for a line that is
         none."""

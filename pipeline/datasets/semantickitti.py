@@ -31,7 +31,8 @@ class SemanticKittiDataset(SweepDataset):
     - ``image_2/NNNNNN.png``: rectified colour images of any size; may be missing, then `frame`
       raises;
     - ``calib.txt``: ``P2`` (3x4 projection of camera 2) and ``Tr`` (3x4, velodyne to rectified
-      camera 0), or what `kitti_layout.read_calibration` takes for them; only `frame` needs it;
+      camera 0), or what `kitti_layout.read_calibration` takes for them; only `frame` needs it. It
+      may lie in a tree ``calib/dataset/sequences`` beside ``dataset/sequences`` instead;
     - ``labels/NNNNNN.label``: uint32, class in the lower 16 bits; may be missing;
     - ``times.txt``: seconds, one line a frame number; without it frames lie 0.1 s apart;
     - ``poses.txt``: 3x4 world <- camera 0, one line a frame number; without it the pose is the
@@ -79,9 +80,7 @@ class SemanticKittiDataset(SweepDataset):
     def frame(self, index: int) -> Frame:
         frame_id = self.frame_ids[index]
         drive, number = self._locate(index)
-        camera, camera0_from_lidar = camera_2(
-            frame_id, drive.folder / "calib.txt", drive.image(number)
-        )
+        camera, camera0_from_lidar = camera_2(frame_id, drive.calibration(), drive.image(number))
         world_from_camera0 = drive.world_from_camera0(frame_id, number)
         return Frame(
             id=frame_id,

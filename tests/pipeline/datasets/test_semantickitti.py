@@ -217,6 +217,21 @@ def test_bad_labels_are_a_bad_frame(kitti_root: Path, labels: bytes, reason: str
     one_line(error)
 
 
+def test_calibration_in_a_tree_beside_the_sequences(kitti_root: Path, tmp_path: Path) -> None:
+    root = kitti_root.rename(tmp_path / "dataset")
+    (expected,) = SemanticKittiDataset(root).frame(0).cameras
+    beside = tmp_path / "calib/dataset/sequences/00/calib.txt"
+    beside.parent.mkdir(parents=True)
+    (root / "sequences/00/calib.txt").rename(beside)
+    for place in (root, root / "sequences"):
+        (camera,) = SemanticKittiDataset(place).frame(0).cameras
+        np.testing.assert_array_equal(camera.camera_from_lidar, expected.camera_from_lidar)
+    # The one in the sequence's own folder wins.
+    (root / "sequences/00/calib.txt").write_text("")
+    with pytest.raises(FrameError, match=r"^frame 00/000000: calibration .*dataset/sequences/00/c"):
+        SemanticKittiDataset(root).frame(0)
+
+
 P2, TR = "P2: 72 0 60 4.5 0 72 20 0.2 0 0 1 0.003", "Tr: 0 -1 0 -0.01 0 0 -1 -0.08 1 0 0 -0.27"
 HALF_TURN = "-1 0 0 0 -1 0 0 0 1"
 
