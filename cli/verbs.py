@@ -294,6 +294,16 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.share:share",
         arguments=("path",),
     ),
+    "init-drive": Verb(
+        """Write a first drive.yaml for a folder of your own recordings.
+
+        It says where points, images, labels, times and poses lie and how the sensors are placed, as
+        far as files tell; what they do not is marked TODO. An existing drive.yaml is never
+        overwritten. Then: --dataset folder --data-root FOLDER.""",
+        "pipeline.settings.init_drive:InitDriveSettings",
+        "pipeline.init_drive:init_drive",
+        arguments=("folder",),
+    ),
     "make-drives": Verb(
         """Generate street drives in the nuScenes format: no download, exact labels.
 

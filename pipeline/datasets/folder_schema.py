@@ -4,7 +4,7 @@ placed."""
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import yaml
@@ -394,15 +394,23 @@ def read_drive(path: Path) -> Drive:
             still to be filled in; the message names the file and the key.
     """
     content = _content(path)
-    if todo := list(_todo(content, "")):
+    if todo := _todo(content, ""):
         raise CleverError(
             f"{path} is not complete: fill in {', '.join(todo)} (the comments beside them say how)"
         )
+    if not isinstance(content, dict):
+        raise CleverError(f"{path} has no keys; it needs at least points")
     try:
         return Drive.model_validate(content)
     except ValidationError as error:
         faults = [_explain(detail) for detail in error.errors(include_url=False)]
         raise CleverError(f"{path}: {'; '.join(faults)}") from None
+
+
+def open_keys(path: Path) -> list[str]:
+    """Keys of a ``drive.yaml`` that are still to be filled in; raises CleverError where it is no
+    YAML."""
+    return _todo(_content(path), "")
 
 
 def _content(path: Path) -> object:
@@ -444,7 +452,7 @@ def _todo(value: object, key: str) -> list[str]:
 def _explain(detail: Any) -> str:
     """One pydantic error: the key, what is wrong and what is allowed."""
     place, kind = tuple(map(str, detail["loc"])), detail["type"]
-    key = ".".join(place) or "it"
+    key = ".".join(place)
     if kind == "extra_forbidden":
         known = _keys(place[:-1])
         near = difflib.get_close_matches(place[-1], known, n=1)
@@ -457,16 +465,19 @@ def _explain(detail: Any) -> str:
     if isinstance(value, str | int | float):
         hint = "; put names in quotes" if kind == "string_type" else ""
         return f"{key} is {value!r}: {reason}{hint}"
-    return f"{key} {reason}"
+    return f"{key} {reason}".lstrip()
 
 
 def _keys(place: tuple[str, ...]) -> list[str]:
     """Keys that the part of ``drive.yaml`` at `place` may have."""
     part: Any = Drive
     for name in place:
-        if isinstance(part, type) and issubclass(part, Part):
-            part = part.model_fields[name].annotation
-        # A mapping of names to parts, or a part that may be left out.
-        arguments = [kind for kind in get_args(part) if isinstance(kind, type)]
-        part = next((kind for kind in arguments if issubclass(kind, Part)), part)
-    return list(part.model_fields) if isinstance(part, type) and issubclass(part, Part) else []
+        # Below a mapping every name is a key: its values are all of one kind.
+        kind = part.model_fields[name].annotation if _is_part(part) else get_args(part)[1]
+        optional = () if get_origin(kind) is dict else get_args(kind)
+        part = next((choice for choice in optional if _is_part(choice)), kind)
+    return list(part.model_fields)
+
+
+def _is_part(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Part)

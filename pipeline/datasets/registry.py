@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .base import LidarDataset
 
 DATASETS = {
-    "nuscenes": "clever.pipeline.datasets.nuscenes:NuScenesDataset",
     "folder": "clever.pipeline.datasets.folder:FolderDataset",
+    "nuscenes": "clever.pipeline.datasets.nuscenes:NuScenesDataset",
     "semantickitti": "clever.pipeline.datasets.semantickitti:SemanticKittiDataset",
     "kitti": "clever.pipeline.datasets.kitti:KittiDataset",
     "kitti360": "clever.pipeline.datasets.kitti360:Kitti360Dataset",

@@ -98,8 +98,8 @@ class DatasetSettings(DatasetPart):
     """Frames of a dataset, all told."""
 
     dataset: DatasetName = "nuscenes"
-    """Kind of dataset: nuscenes, semantickitti or another of docs/datasets.md, one of an installed
-    package, or package.module:Class."""
+    """Kind of dataset: nuscenes, semantickitti or another of docs/datasets.md, folder (your own, by
+    its drive.yaml), one of an installed package, or package.module:Class."""
 
 
 class WholeDatasetSettings(WholePart, DatasetSettings):

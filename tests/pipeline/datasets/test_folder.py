@@ -15,11 +15,13 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from clever.cache.projection import project, visible_pairs
-from clever.errors import CleverError
+from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.base import class_mean
+from clever.pipeline.datasets.file_patterns import FilePattern
 from clever.pipeline.datasets.folder import FolderDataset
+from clever.pipeline.datasets.folder_tracks import nanoseconds
 from clever.pipeline.datasets.kitti_layout import read_calibration
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
@@ -369,3 +371,577 @@ def test_the_nuscenes_keyframe_as_a_folder_gives_the_same_pairs(
     write(tmp_path / "own", content)
     standing = visible_pairs(FolderDataset(tmp_path / "own", split="all").frame(0))
     assert len(standing.point) != len(expected.point)
+
+
+def test_images_of_the_nearest_time(changed: Callable[[Change], Path]) -> None:
+    def timed(content: dict[str, Any]) -> None:
+        content["match"], content["largest_gap"] = "time", 0.3
+        content["points"]["times"] = {"files": "{scene}/lidar.txt", "unit": "s"}
+        content["cameras"]["front"]["times"] = {"files": "{scene}/front.txt", "unit": "ms"}
+
+    root = changed(timed)
+    # Frames 2, 9 and 10 in this order; images 2, 9 and 10 were taken at other times.
+    (root / "a/lidar.txt").write_text("10.0\n10.5\n12.0\n")
+    (root / "a/front.txt").write_text("10450\n9900.5\n11699.999999\n")
+    dataset = FolderDataset(root)
+    images = [dataset.frame(index).cameras[0].image.name for index in (0, 1)]
+    assert images == ["9.png", "2.png"]
+    assert [dataset.frame(index).timestamp for index in (0, 1)] == [10_000_000, 10_500_000]
+    with pytest.raises(
+        FrameError,
+        match=r"^frame a/10: camera front: no image within 0.3 s of the points: the nearest, "
+        r".*a/front/10\.png, was taken 0\.300 s away$",
+    ):
+        dataset.frame(2)
+    (root / "a/front.txt").write_text("10450\n9900.5\n11700\n")
+    assert FolderDataset(root).frame(2).cameras[0].image.name == "10.png"
+    (root / "a/front.txt").write_text("10450\nsoon\n11700\n")
+    with pytest.raises(FrameError, match=r"front\.txt line 2 holds 'soon', no number; correct it"):
+        FolderDataset(root).frame(2)
+    (root / "a/front.txt").write_text("10450\n")
+    with pytest.raises(FrameError, match=r"front\.txt has 1 lines for 3 files; restore it, or"):
+        FolderDataset(root).frame(2)
+    assert len(FolderDataset(root).points(2)) == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("1532402927647951", "us", 1532402927647951000),
+        (" 1532402927.647951 ", "s", 1532402927647951000),
+        ("1532402927647951999", "ns", 1532402927647951999),
+        ("1.036224e-01", "s", 103622400),
+        ("-2.5", "ms", -2500000),
+        ("2011-09-26 13:02:25.964389445", "date", 1317042145964389445),
+        ("2011-09-26T13:02:25", "date", 1317042145000000000),
+    ],
+)
+def test_times_are_exact(text: str, unit: Any, expected: int) -> None:
+    assert nanoseconds(text, unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("", "s"), ("nan", "s"), ("inf", "ms"), ("1e30", "s"), ("now", "date"), ("12:00", "date")],
+)
+def test_what_is_no_time(text: str, unit: Any) -> None:
+    with pytest.raises(ValueError, match=r"^holds "):
+        nanoseconds(text, unit)
+
+
+def _moving(content: dict[str, Any]) -> None:
+    """The car drives 10 m/s ahead; images are taken 0.1 s after the points."""
+    content["points"]["times"] = {"files": "{scene}/lidar.txt", "unit": "s"}
+    content["cameras"]["front"]["times"] = {"files": "{scene}/front.txt", "unit": "s"}
+    content["poses"] = {"files": "{scene}/poses.txt", "format": "tum", "of": "lidar"}
+
+
+def _turned(degrees: float) -> np.ndarray:
+    return Rotation.from_euler("z", degrees, degrees=True).as_quat()
+
+
+def test_points_move_with_the_car_to_the_time_of_the_image(
+    changed: Callable[[Change], Path],
+) -> None:
+    root = changed(_moving)
+    (root / "a/lidar.txt").write_text("0\n0.5\n1\n")
+    (root / "a/front.txt").write_text("0.1\n0.6\n0.9\n")
+    rows = ["# time x y z qx qy qz qw", ""]
+    for time in (0.0, 0.5, 1.0):
+        quaternion = " ".join(map(str, _turned(90 * time)))
+        rows.append(f"{time} {10 * time} 0 0 {quaternion}")
+    (root / "a/poses.txt").write_text("\n".join(rows))
+    frame = FolderDataset(root).frame(0)
+    np.testing.assert_array_equal(frame.global_from_lidar, np.eye(4))
+    # 0.1 s later the car stands 1 m further ahead and is turned 9 degrees to the left: what was 6 m
+    # ahead is 5 m away and 9 degrees to the right.
+    x, y = 5 * np.cos(np.radians(9)), -5 * np.sin(np.radians(9))
+    seen = frame.cameras[0].camera_from_lidar @ [6, 0, 0, 1]
+    np.testing.assert_allclose(seen, [-y + 0.1, -0.2, x + 0.3, 1], atol=1e-12)
+    later = FolderDataset(root).frame(2)
+    np.testing.assert_allclose(later.global_from_lidar @ [1, 0, 0, 1], [10, 1, 0, 1], atol=1e-12)
+    (root / "a/front.txt").write_text("0.1\n0.6\n1.1\n")
+    with pytest.raises(FrameError, match=r"^frame a/10: camera front: .*poses\.txt: time 11000"):
+        FolderDataset(root).frame(2)
+    (root / "a/poses.txt").write_text("\n".join(rows).replace(" 5.0 0 0", " five 0 0"))
+    with pytest.raises(FrameError, match=r"poses\.txt line 4 holds what is no number; correct it"):
+        FolderDataset(root).frame(0)
+    (root / "a/poses.txt").write_text("\n".join([*rows, rows[-1]]))
+    with pytest.raises(FrameError, match=r"poses\.txt: the times of the poses do not ascend"):
+        FolderDataset(root).frame(0)
+    (root / "a/poses.txt").unlink()
+    with pytest.raises(FrameError, match=r"^frame a/2: cannot read .*poses\.txt: No such file"):
+        FolderDataset(root).frame(0)
+
+
+@pytest.mark.parametrize("of", ["lidar", "front", "body", "body inverse"])
+def test_poses_of_any_body_say_the_same(changed: Callable[[Change], Path], of: str) -> None:
+    world_from_lidar = [np.eye(4) for _ in range(3)]
+    for number, pose in enumerate(world_from_lidar):
+        pose[:3, :3] = Rotation.from_euler("xyz", [0.01, 0.02, 0.2 * number]).as_matrix()
+        pose[:3, 3] = [5 * number, 0.3 * number, 0.1]
+    body = np.eye(4)
+    body[:3, :3] = Rotation.from_euler("xyz", [0.5, 0.1, -0.4]).as_matrix()
+    body[:3, 3] = [1, 0.5, -1]
+    place = {"lidar": np.eye(4), "front": np.array([*FORWARD, [0, 0, 0, 1.0]])}.get(of, body)
+
+    def change(content: dict[str, Any]) -> None:
+        _moving(content)
+        content["poses"] |= {"format": "kitti", "of": of.split()[0]}
+        if of == "body":
+            content["poses"]["body_from_lidar"] = body.tolist()
+        if of == "body inverse":
+            content["poses"]["lidar_from_body"] = np.linalg.inv(body).tolist()
+
+    root = changed(change)
+    (root / "a/lidar.txt").write_text("0\n1\n2\n")
+    (root / "a/front.txt").write_text("0\n2\n2\n")
+    poses = [pose @ np.linalg.inv(place) for pose in world_from_lidar]
+    np.savetxt(root / "a/poses.txt", [pose[:3].ravel() for pose in poses], fmt="%.17g")
+    frame = FolderDataset(root).frame(1)
+    np.testing.assert_allclose(frame.global_from_lidar, world_from_lidar[1], atol=1e-12)
+    moved = np.linalg.inv(world_from_lidar[2]) @ world_from_lidar[1]
+    expected = np.array([*FORWARD, [0, 0, 0, 1.0]]) @ moved
+    np.testing.assert_allclose(frame.cameras[0].camera_from_lidar, expected, atol=1e-12)
+
+
+def test_a_bad_line_of_poses_costs_its_frame(changed: Callable[[Change], Path]) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["poses"] = {
+            "files": "{scene}/poses.txt",
+            "format": "kitti",
+            "of": "lidar",
+            "rows": "number",
+        }
+
+    root = changed(change)
+    rows = ["1 0 0 0 0 1 0 0 0 0 1 0"] * 10
+    rows[2] = "1 0 0 0 0 1 0 0 0 0 -1 0"
+    rows[9] = "1 0 0 7 0 1 0 8 0 0 1 9"
+    (root / "a/poses.txt").write_text("\n".join(rows))
+    dataset = FolderDataset(root)
+    assert dataset.frame(1).global_from_lidar[:3, 3].tolist() == [7, 8, 9]
+    with pytest.raises(FrameError, match=r"^frame a/2: .*poses\.txt line 3 is a reflection"):
+        dataset.frame(0)
+    with pytest.raises(FrameError, match=r"^frame a/10: .* has 10 lines, none for this frame"):
+        dataset.frame(2)
+
+
+def _write_ply(path: Path, rows: np.ndarray) -> None:
+    header = "ply\nformat ascii 1.0\nelement vertex {}\n{}end_header\n"
+    names = "".join(f"property float {name}\n" for name in ("x", "y", "z", "reflectance"))
+    text = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in rows)
+    path.write_text(header.format(len(rows), names) + text + "\n")
+
+
+def _write_pcd(path: Path, rows: np.ndarray) -> None:
+    head = "VERSION 0.7\nFIELDS x y z i\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\n"
+    head += (
+        f"WIDTH {len(rows)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(rows)}\nDATA binary\n"
+    )
+    path.write_bytes(head.encode() + rows.astype("<f4").tobytes())
+
+
+def _write_las(path: Path, rows: np.ndarray) -> None:
+    laspy = pytest.importorskip("laspy")
+    cloud = laspy.create()
+    cloud.header.scales = [1e-6] * 3
+    cloud.x, cloud.y, cloud.z = rows[:, 0], rows[:, 1], rows[:, 2]
+    cloud.intensity = np.round(rows[:, 3] * 65535).astype(np.uint16)
+    cloud.write(path)
+
+
+def _write_turned_bin(path: Path, rows: np.ndarray) -> None:
+    rows[:, [3, 1, 0, 2, 3]].astype("<f8").tofile(path)
+
+
+FORMATS: dict[str, tuple[dict[str, Any], Callable[[Path, np.ndarray], object], float]] = {
+    "kitti": ({}, lambda path, rows: rows.astype("<f4").tofile(path), 0),
+    "ply": ({"intensity_scale": 1}, _write_ply, 1e-7),
+    "pcd": ({"intensity_scale": 1, "intensity_field": "i"}, _write_pcd, 0),
+    "las": ({}, _write_las, 1e-5),
+    "npy": (
+        {"columns": ["x", "y", "z", "intensity"], "intensity_scale": 1.0},
+        lambda path, rows: np.save(path, rows),
+        0,
+    ),
+    "bin": (
+        {
+            "columns": ["ring", "y", "x", "z", "light"],
+            "dtype": "float64",
+            "intensity_field": "light",
+            "intensity_scale": 1.0,
+        },
+        _write_turned_bin,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_of_points(changed: Callable[[Change], Path], kind: str) -> None:
+    keys, save, tolerance = FORMATS[kind]
+
+    def change(content: dict[str, Any]) -> None:
+        ending = "bin" if kind == "kitti" else kind
+        files = f"{{scene}}/lidar/{{frame}}.{ending}"
+        content["points"] = {"files": files, "input_format": kind, **keys}
+
+    root = changed(change)
+    for number, frame in enumerate(("2", "9", "10")):
+        (root / f"a/lidar/{frame}.bin").unlink()
+        save(root / f"a/lidar/{frame}.{'bin' if kind == 'kitti' else kind}", cloud(number))
+    if kind != "kitti":
+        content = yaml.safe_load((root / "drive.yaml").read_text())
+        content["splits"].pop("val")
+        write(root, content)
+    dataset = FolderDataset(root)
+    for number in range(3):
+        points = dataset.points(number)
+        assert points.dtype == np.float32
+        np.testing.assert_allclose(points, cloud(number), rtol=0, atol=tolerance)
+        assert len(dataset.labels(number)) == 60
+
+
+def test_intensity_is_a_share_of_its_scale(changed: Callable[[Change], Path]) -> None:
+    root = changed(lambda content: content["points"].update(intensity_scale=2))
+    dataset = FolderDataset(root)
+    assert dataset.intensity_scale == 2
+    np.testing.assert_array_equal(dataset.points(0)[:, 3], cloud(0)[:, 3] / 2)
+    root = changed(lambda content: content["points"].update(intensity_field="none"))
+    assert not FolderDataset(root).points(0)[:, 3].any()
+    root = changed(lambda content: content["points"].update(intensity_scale=0.5))
+    with pytest.raises(FrameError, match=r"^frame a/2: .*2\.bin, .* has intensities from 0.* to 0"):
+        FolderDataset(root).points(0)
+
+
+def test_rows_without_return_are_left_out_with_their_labels(
+    changed: Callable[[Change], Path],
+) -> None:
+    root = changed(lambda content: None)
+    rows = cloud(0)
+    rows[5, :3], rows[7, :3] = np.nan, 0
+    rows.tofile(root / "a/lidar/2.bin")
+    with pytest.raises(FrameError, match=r"holds 1 of 60 points whose position is NaN"):
+        FolderDataset(root).points(0)
+    labels = np.resize([IGNORE, 0, 1, 1], 60)
+    for kinds, dropped in ((["nan"], [5]), (["nan", "zero"], [5, 7])):
+        changed(lambda content, kinds=kinds: content["points"].update(no_returns=kinds))
+        dataset = FolderDataset(root)
+        np.testing.assert_array_equal(dataset.points(0), np.delete(rows, dropped, 0))
+        np.testing.assert_array_equal(dataset.labels(0), np.delete(labels, dropped))
+    changed(lambda content: content["points"].update(no_returns=["zero"]))
+    with pytest.raises(FrameError, match="holds 1 of 60 points whose position is NaN"):
+        FolderDataset(root).points(0)
+
+
+def test_labels_of_arrays_and_of_other_widths(changed: Callable[[Change], Path]) -> None:
+    ids = np.resize([-1, 40, 10], 60)
+    expected = np.resize([IGNORE, 0, 1], 60)
+
+    def change(content: dict[str, Any], **keys: object) -> None:
+        content["labels"] |= {"map": {-1: "ignore", 40: "road", 10: "car"}, **keys}
+
+    root = changed(lambda content: change(content, dtype="int8"))
+    ids.astype("<i1").tofile(root / "a/labels/2.label")
+    np.testing.assert_array_equal(FolderDataset(root).labels(0), expected)
+    changed(lambda content: change(content, files="{scene}/labels/{frame}.npy"))
+    np.save(root / "a/labels/2.npy", ids)
+    dataset = FolderDataset(root)
+    np.testing.assert_array_equal(dataset.labels(0), expected)
+    assert (dataset.has_labels(0), dataset.has_labels(1)) == (True, False)
+    for array, reason in (
+        (ids[:-1], "holds an array 59 of int64, but the sweep has 60 points; restore the pair"),
+        (ids.astype(float), "holds an array 60 of float64, but the sweep has 60 points"),
+        (ids + 7, r"holds unknown label ids \[6, 17, 47\]"),
+    ):
+        np.save(root / "a/labels/2.npy", array)
+        with pytest.raises(FrameError, match=rf"^frame a/2: .*labels/2\.npy {reason}"):
+            dataset.labels(0)
+    (root / "a/labels/2.npy").write_bytes(b"no array")
+    with pytest.raises(FrameError, match=r"^frame a/2: .*labels/2\.npy is no array of numbers"):
+        dataset.labels(0)
+
+
+def test_a_drive_without_labels_or_cameras(changed: Callable[[Change], Path]) -> None:
+    root = changed(lambda content: (content.pop("labels"), content.pop("cameras")))
+    dataset = FolderDataset(root)
+    assert (dataset.cameras, dataset.class_names, dataset.has_labels(0)) == ((), (), False)
+    assert dataset.frame(0).cameras == ()
+    with pytest.raises(FrameError, match=r"^frame a/2: .*drive\.yaml has no labels"):
+        dataset.labels(0)
+
+
+BAD_FILES = {
+    "a/front/2.png": (None, r"no image .*a/front/2\.png"),
+    "a/lidar/2.bin": (b"123", r".*a/lidar/2\.bin has 3 bytes, no multiple of 16"),
+    "a/labels/2.label": (b"123", r".*2\.label holds 0.75 labels but the sweep has 60 points"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_at_fault_costs_its_frame(root: Path, name: str) -> None:
+    content, reason = BAD_FILES[name]
+    dataset = FolderDataset(root)
+    (root / name).unlink()
+    if content is not None:
+        (root / name).write_bytes(content)
+    with pytest.raises(FrameError, match=rf"^frame a/2: {reason}") as error:
+        dataset.labels(0) if "labels" in name else dataset.frame(0)
+    one_line(error)
+    assert dataset.frame(1).id == "a/9"
+    assert len(dataset.labels(1)) == 60
+
+
+def test_images_of_another_size(changed: Callable[[Change], Path]) -> None:
+    root = changed(lambda content: content["cameras"]["front"].update(size=[96, 60]))
+    with pytest.raises(FrameError, match=r"2\.png has 96x64 pixels, not the 96x60 of cameras"):
+        FolderDataset(root).frame(0)
+    changed(lambda content: content["cameras"]["front"].update(size=list(SIZE)))
+    assert FolderDataset(root).frame(0).cameras[0].width == 96
+
+
+def test_images_with_names_of_their_own(changed: Callable[[Change], Path]) -> None:
+    files = "{scene}/front/cam{frame}-*.png"
+    root = changed(lambda content: content["cameras"]["front"].update(images=files))
+    for frame in ("2", "9"):
+        (root / f"a/front/{frame}.png").rename(root / f"a/front/cam{frame}-77.png")
+    dataset = FolderDataset(root)
+    assert dataset.frame(0).cameras[0].image.name == "cam2-77.png"
+    with pytest.raises(FrameError, match=r"^frame a/10: camera front: no image .*cam10-\*\.png"):
+        dataset.frame(2)
+    (root / "a/front/cam2-78.png").write_bytes(b"")
+    with pytest.raises(FrameError, match=r"cam2-77\.png and .*cam2-78\.png are both images of it"):
+        FolderDataset(root).frame(0)
+
+
+def test_splits_by_frames_and_from_files(changed: Callable[[Change], Path]) -> None:
+    (root := changed(lambda content: content.update(splits={"train": "train.txt", "val": ["b"]})))
+    (root / "train.txt").write_text("a/10\n\na/2\n")
+    assert FolderDataset(root).frame_ids == ["a/2", "a/10"]
+    everything = FolderDataset(root, split="all")
+    assert [everything.frame(n).split for n in range(4)] == ["train", "", "train", "val"]
+    assert FolderDataset(root, split="val").frame_ids == ["b/000007"]
+
+
+def test_a_drive_of_one_scene(changed: Callable[[Change], Path]) -> None:
+    def flat(content: dict[str, Any]) -> None:
+        content["points"]["files"] = "b/lidar/{frame}.bin"
+        content["cameras"]["front"]["images"] = "b/front/{frame}.png"
+        content["labels"]["files"] = "b/labels/{frame}.label"
+        content["splits"] = {"train": ["drive"]}
+
+    dataset = FolderDataset(changed(flat))
+    assert (dataset.frame_ids, dataset.scenes) == (["000007"], ["drive"])
+    assert dataset.frame(0).split == "train"
+    np.testing.assert_array_equal(dataset.points(0), cloud(3))
+
+
+def test_choices_that_are_not_there(root: Path, changed: Callable[[Change], Path]) -> None:
+    choices: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"split": "test"}, r"drive\.yaml has no split 'test' \(it has train, val\)"),
+        ({"sequences": ["c"]}, "no scene c: .* holds the scenes a, b; choose among them"),
+        ({"cameras": ["back"]}, r"has no camera back; choose among its own with `cameras=front`"),
+    )
+    for keys, reason in choices:
+        with pytest.raises(CleverError, match=reason) as error:
+            build_dataset("folder", root, **keys)
+        one_line(error)
+    changed(lambda content: content.pop("splits"))
+    with pytest.raises(CleverError, match=r"no split 'train' \(it has no splits\); .* `split=all`"):
+        FolderDataset(root)
+    (root / "drive.yaml").unlink()
+    with pytest.raises(CleverError, match=r"has no drive\.yaml, .*; `clever init-drive .*own` w"):
+        FolderDataset(root)
+
+
+def _set(place: str, value: object) -> Change:
+    """Sets a key, ``cameras.front.size``; a value of None removes it."""
+
+    def change(content: dict[str, Any]) -> None:
+        *parts, last = place.split(".")
+        part = content
+        for name in parts:
+            part = part.setdefault(name, {})
+        if value is None:
+            del part[last]
+        else:
+            part[last] = value
+
+    return change
+
+
+FRONT = "cameras.front"
+WRONG = [
+    (_set("pionts", {}), "unknown key pionts; did you mean points?"),
+    (_set("points", None), "points is missing"),
+    (_set("points.file", "x"), r"unknown key points\.file; did you mean files\?"),
+    (_set(f"{FRONT}.intrinsic", K), r"unknown key cameras\.front\.intrinsic; did you mean intrins"),
+    (
+        _set(f"{FRONT}.distortion", {"k": 1}),
+        r"unknown key cameras\.front\.distortion\.k; known: m",
+    ),
+    (_set("points.input_format", "csv"), r"points\.input_format is 'csv': should be 'bin'"),
+    (_set("points.columns", None), "points needs `columns` with x, y and z"),
+    (_set("points.columns", ["x", "y", "z", "x"]), "points names one of its `columns` twice"),
+    (_set("points.columns", ["x", "y", "z"]), "points has no intensity among its `columns`"),
+    (_set("points.intensity_scale", None), "points needs `intensity_scale`"),
+    (_set("points.intensity_scale", 0), r"points\.intensity_scale is 0: should be greater than 0"),
+    (_set("points.input_format", "kitti"), "points kitti files need no columns"),
+    (_set("points.files", "{scene}/lidar/*.bin"), r"points needs \{frame\} or \{time\} in `files`"),
+    (_set("points.files", "{run}/{frame}.bin"), r"points\.files .*has \{run\}, which is none of"),
+    (_set("points.files", "**/{frame}.bin"), r"points\.files .*has \*\*, but \* stands for"),
+    (_set("points.times", {"unit": "s"}), r"points needs \{time\} in the names of its files"),
+    (_set("points.times", {"unit": "h"}), r"points\.times\.unit is 'h': should be 's', 'ms'"),
+    (_set(f"{FRONT}.images", "front/{time}.png"), r"cameras\.front\.images has \{time\}, which p"),
+    (
+        _set(f"{FRONT}.images", "front/{scene}.png"),
+        r"cameras\.front\.images needs \{frame\} or ",
+    ),
+    (_set(f"{FRONT}.intrinsics", [1, 2]), r"cameras\.front\.intrinsics is no calibration: give"),
+    (_set(f"{FRONT}.intrinsics", {"fx": 1}), r"cameras\.front\.intrinsics is no calibration: give"),
+    (
+        _set(f"{FRONT}.intrinsics", {**K, "cx": float("nan")}),
+        r"cameras\.front\.intrinsics is not",
+    ),
+    (_set(f"{FRONT}.camera_from_lidar", None), r"cameras\.front needs one of `camera_from_"),
+    (
+        _set(f"{FRONT}.lidar_from_camera", FORWARD),
+        r"cameras\.front needs one of `camera_from_",
+    ),
+    (
+        _set(f"{FRONT}.camera_from_lidar", [[1, 0], [0, 1]]),
+        r"front\.camera_from_lidar is no ",
+    ),
+    (_set(f"{FRONT}.camera_from_lidar", "x"), r"front\.camera_from_lidar is .*: is no transform"),
+    (_set(f"{FRONT}.camera_from_lidar", np.diag([1.0, 1, -1, 1]).tolist()), "is a reflection"),
+    (
+        _set(f"{FRONT}.camera_from_lidar", {"translation": [0, 0, 0], "quaternion": [1, 0, 0, 0]}),
+        "is no transform: give 3 or 4 rows of 4 numbers, or `translation` and `quaternion_wxyz`",
+    ),
+    (
+        _set(
+            f"{FRONT}.camera_from_lidar",
+            {"translation": [0, 0, 0], "quaternion_wxyz": [1, 1, 0, 0]},
+        ),
+        "has a quaternion that has the length 1.41421, not 1",
+    ),
+    (
+        _set(f"{FRONT}.camera_from_lidar", {"translation": [0], "quaternion_wxyz": [1, 0, 0, 0]}),
+        "has a translation of 1 numbers, not 3",
+    ),
+    (
+        _set(f"{FRONT}.distortion", {"model": "fisheye", "coefficients": [1, 2]}),
+        r"cameras\.front\.distortion its fisheye lens has 2 coefficients, not 4",
+    ),
+    (
+        _set(f"{FRONT}.distortion", {"model": "pinhole", "coefficients": [1]}),
+        r"cameras\.front\.distortion a pinhole has no coefficients",
+    ),
+    (_set("match", "time"), "needs `largest_gap` with `match: time`, and only then"),
+    (_set("largest_gap", 1), "needs `largest_gap` with `match: time`, and only then"),
+    (
+        lambda content: content.update(match="time", largest_gap=1),
+        r"points\.times is needed with `match: time`",
+    ),
+    (
+        _set("poses", {"files": "p.txt", "format": "kitti", "of": "back"}),
+        r"poses\.of is 'back', which is none of lidar, body, front",
+    ),
+    (
+        _set("poses", {"files": "p.txt", "format": "kitti", "of": "body"}),
+        "poses needs one of `body_from_lidar` and `lidar_from_body` if it is `of: body`",
+    ),
+    (
+        _set("poses", {"files": "p.txt", "format": "tum", "of": "lidar"}),
+        r"points\.times is needed with `format: tum` of poses",
+    ),
+    (
+        _set("poses", {"files": "{frame}.txt", "format": "kitti", "of": "lidar"}),
+        r"poses\.files may have \{scene\}",
+    ),
+    (_set("labels.classes", ["road"]), "labels `map` takes 10 to car, which is no class"),
+    (_set("labels.map", {1: "raod", 2: "car"}), "`map` takes 1 to raod, .* did you mean road?"),
+    (_set("labels.map", {1: "road"}), "labels `map` gives no id to the class car"),
+    (_set("labels.map", {70000: "road", 1: "car"}), "`map` has the id 70000, which 16 bits do not"),
+    (_set("labels.classes", ["car", "car"]), "`classes` have names that differ"),
+    (_set("splits.train", [8]), r"splits\.train.* is 8: should be a valid string; put names in q"),
+    (_set("splits.train", ["c"]), r"splits\.train names c, which is no scene or frame; .* a, b$"),
+    (_set("splits.train", "lists.txt"), r"splits\.train: cannot read .*lists\.txt: No such file"),
+    (_set("splits.val", ["a/2"]), "frame a/2 is in the splits train and val; name it in one"),
+    (_set(f"{FRONT}.camera_from_lidar", "TODO"), r"fill in cameras\.front\.camera_from_lidar \("),
+    (
+        _set("labels.map", {"TODO": "car", 1: "TODO: name"}),
+        r"not complete: fill in labels\.map\.1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), WRONG)
+def test_what_is_wrong_with_the_file_is_one_line(
+    changed: Callable[[Change], Path], change: Change, reason: str
+) -> None:
+    root = changed(change)
+    with pytest.raises(CleverError, match=rf"^{root}/drive\.yaml.*{reason}") as error:
+        FolderDataset(root)
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("points: [", "is no valid YAML"),
+        ("points: {}\npoints: {}", "the key points is there twice"),
+        ("- a", "has no keys; it needs at least points"),
+        ("", "has no keys; it needs at least points"),
+    ],
+)
+def test_what_is_no_drive_file(root: Path, text: str, reason: str) -> None:
+    (root / "drive.yaml").write_text(text)
+    with pytest.raises(CleverError, match=rf"^{root}/drive\.yaml.*{reason}") as error:
+        FolderDataset(root)
+    one_line(error)
+
+
+def test_points_that_are_not_there_or_there_twice(changed: Callable[[Change], Path]) -> None:
+    root = changed(_set("points.files", "{scene}/cloud/{frame}.bin"))
+    with pytest.raises(CleverError, match=r"holds no file \{scene\}/cloud/\{frame\}\.bin; correct"):
+        FolderDataset(root)
+    root = changed(lambda content: [content.pop(key) for key in ("cameras", "labels", "splits")])
+    text = (root / "drive.yaml").read_text()
+    (root / "drive.yaml").write_text(text.replace("'{scene}/lidar", "'*/lidar"))
+    (root / "b/lidar/2.bin").write_bytes(b"")
+    with pytest.raises(CleverError, match=r"a/lidar/2\.bin and .*b/lidar/2\.bin are both frame 2"):
+        FolderDataset(root)
+
+
+def test_patterns() -> None:
+    pattern = FilePattern("{scene}/l-{frame}_*.bin")
+    assert pattern.names() == {"scene", "frame"}
+    assert not pattern.exact()
+    parts = {"scene": "a", "frame": "1"}
+    assert str(pattern.path(Path("r"), parts)) == "r/a/l-1_*.bin"
+    assert str(FilePattern("/x/{frame}.bin").path(Path("r"), parts)) == "/x/1.bin"
+
+
+def test_patterns_take_names_apart(tmp_path: Path) -> None:
+    for name in ("b_1/s_b_1_10.5.bin", "b_1/s_b_1_9.bin", "b_1/s_a_1_9.bin", "b_1/.s_b_1_1.bin",
+                 "a/s_a_12.bin", ".h/s_.h_1.bin", "c"):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    files = FilePattern("{scene}/s_{scene}_{time}.bin").files(tmp_path)
+    assert [(file.scene, file.frame) for file in files] == [
+        ("a", "12"),
+        ("b_1", "9"),
+        ("b_1", "10.5"),
+    ]
+    assert files[1].path == tmp_path / "b_1/s_b_1_9.bin"
+    only = FilePattern("{scene}/s_{scene}_{time}.bin").files(tmp_path, {"scene": "a", "frame": "x"})
+    assert [file.path.name for file in only] == ["s_a_12.bin"]
+    greedy = FilePattern("b_1/{scene}_{frame}.bin").files(tmp_path)
+    assert [(file.scene, file.frame) for file in greedy] == [
+        ("s_a_1", "9"),
+        ("s_b_1", "9"),
+        ("s_b_1", "10.5"),
+    ]

@@ -1,0 +1,386 @@
+"""A first ``drive.yaml`` from what lies in a folder: what can be seen is written, what cannot is
+marked."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.store.point_statistics import is_dark
+from ...errors import CleverError
+from .bare_files import read_cloud
+from .folder_calibrations import KITTI_CAMERA, kitti_calibrations, ros_calibrations
+from .folder_schema import TODO
+from .folder_survey import FileGroup, Survey
+from .kitti_layout import KittiCalibration, image_size
+from .semantickitti_classes import RAW_IDS, UNLABELLED
+from .sweep_checks import reach_fault
+from .text_rows import text_lines
+
+SAMPLE = 8
+"""Files of a kind that are opened."""
+COLUMNS = (4, 5, 3, 6, 7, 8)
+"""Numbers a point of a flat file that are tried, the usual first."""
+COLUMN_NAMES = ("x", "y", "z", "intensity", "column5", "column6", "column7", "column8")
+SMOOTHER = 0.8
+"""Another number of columns wins over a more usual one if neighbouring rows then differ by less
+than this share."""
+SCALES = (1.0, 255.0, 65535.0)
+"""Values of full intensity that sensors use."""
+TIME_FILES = ("times.txt", "timestamps.txt")
+POSE_FILES = re.compile(r"(poses?|trajectory|odometry).*\.(txt|csv|tum)|.*\.tum", re.IGNORECASE)
+UNITS = ((1e8, "s"), (1e11, "s"), (1e14, "ms"), (1e17, "us"), (1e20, "ns"))
+"""Largest value of a time in each unit, since 1970 or from the beginning of the drive."""
+
+_HEAD = """\
+# Where the files of this drive lie and how its sensors are placed. All keys: docs/your-own-drive.md
+# of the project. Patterns are paths below this folder: {scene}, {frame} and {time} stand for what
+# differs from file to file within one name, * for what does not matter. Replace every TODO.
+"""
+_EXTRINSICS = """\
+    # The camera's frame: x right, y down, z forward. Give camera_from_lidar (takes LiDAR points to
+    # the camera) or lidar_from_camera (the camera's place in the LiDAR's frame) as 3 rows of 4
+    # numbers, or as {translation: [x, y, z], quaternion_wxyz: [w, x, y, z]} (or quaternion_xyzw).
+"""
+
+
+@dataclass
+class Draft:
+    """Sections of a first ``drive.yaml``, and remarks on what was seen.
+
+    Attributes:
+        root: the drive's folder.
+        seen: what lies there.
+        remarks: what a user should know.
+    """
+
+    root: Path
+    seen: Survey
+    remarks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.seen.points is None:
+            raise CleverError(
+                f"{self.root} holds no point files (.bin, .pcd, .ply, .las, .laz, .npy); give the "
+                "folder of your recordings"
+            )
+        self.points = self.seen.points
+        self.kitti = kitti_calibrations(self.root, self.seen.texts)
+        self.ros = ros_calibrations(self.root, self.seen.texts)
+        for group in self.seen.others:
+            self.remarks.append(
+                f"{group.pattern} are further point files; a drive has one LiDAR: change "
+                "points.files to use them"
+            )
+
+    def text(self) -> str:
+        """The whole file.
+
+        Raises:
+            CleverError: a point file of the sample that cannot be read.
+        """
+        sections = [
+            _HEAD,
+            self._points(),
+            self._cameras(),
+            self._match(),
+            self._poses(),
+            self._labels(),
+            self._splits(),
+        ]
+        return "\n".join(section for section in sections if section)
+
+    def _points(self) -> str:
+        first = self.root / self.points.files()[0]
+        lines = ["points:", f'  files: "{self.points.pattern}"']
+        suffix = "".join(first.suffixes[-2:]) if first.name.endswith(".pcd.bin") else first.suffix
+        if suffix == ".pcd.bin":
+            lines += ["  input_format: nuscenes  # x y z intensity ring, float32"]
+        elif suffix in (".bin", ".npy"):
+            lines += _flat_lines(self._arrays(suffix), suffix)
+        else:
+            lines += _field_lines(first)
+        return "\n".join([*lines, *self._times(self.points, "  ")]) + "\n"
+
+    def _arrays(self, suffix: str) -> list[NDArray[np.float64]]:
+        """Rows of some files: (R, C) of arrays, (R,) of flat files."""
+        files = _some(self.points.files())
+        if suffix == ".npy":
+            return [np.load(self.root / file, allow_pickle=False) for file in files]
+        return [np.fromfile(self.root / file, "<f4").astype(np.float64) for file in files]
+
+    def _times(self, group: FileGroup, indent: str) -> list[str]:
+        """Lines on when the files of a group were recorded; none where nothing tells it."""
+        if group.timed:
+            name = PurePosixPath(group.files()[0]).name
+            digits = re.findall(r"\d{10,}(?:\.\d+)?", name)
+            return [f"{indent}times: {{unit: {_unit(digits[-1])}}}  # of {{time}} in the names"]
+        for scene, folder in group.folders.items():
+            for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
+                for name in TIME_FILES:
+                    path = str(parent / name)
+                    if path in self.seen.texts:
+                        return self._time_lines(group, scene, path, indent)
+        return []
+
+    def _time_lines(self, group: FileGroup, scene: str, path: str, indent: str) -> list[str]:
+        lines = text_lines(self.root / path)
+        numbered = len(lines) != len(group.names[scene])
+        rows = ", rows: number" if numbered else ""
+        unit = _unit(lines[0]) if lines else TODO
+        return [f'{indent}times: {{files: "{_pattern(path, scene)}", unit: {unit}{rows}}}']
+
+    def _cameras(self) -> str:
+        if not self.seen.images:
+            return "# cameras: no images here; without cameras only labels can be learned from\n"
+        parts = ["cameras:"]
+        for place, group in enumerate(self.seen.images):
+            parts.append(f'  {group.label}:\n    images: "{group.pattern}"')
+            parts += self._times(group, "    ")
+            calibration = self._calibration(group)
+            if place:  # once is enough
+                calibration = calibration.replace(_EXTRINSICS, "")
+            parts.append(calibration.rstrip("\n"))
+        return "\n".join(parts) + "\n"
+
+    def _calibration(self, group: FileGroup) -> str:
+        """Lines of a camera's calibration, from a file where one is there."""
+        image = self.root / group.files()[0]
+        width, height = image_size("", image)
+        size = f"    size: [{width}, {height}]\n"
+        if self.kitti and group.label == KITTI_CAMERA:
+            path, calibration = next(iter(self.kitti.items()))
+            intrinsics, place = calibration.camera2("", image, width, height)
+            self._remark_other_calibrations(path, calibration)
+            return (
+                f"    # from {path}; images differ in size by a few pixels from drive to drive\n"
+                f"    intrinsics: {_matrix(intrinsics)}\n"
+                f"    camera_from_lidar: {_matrix(place[:3])}\n"
+            )
+        ros = [each for each in self.ros if group.label in (each.camera, *Path(each.path).parts)]
+        ros = ros or (self.ros if len(self.ros) == len(self.seen.images) == 1 else [])
+        todo = f"{_EXTRINSICS}    camera_from_lidar: {TODO}\n"
+        if not ros:
+            return (
+                f"{size}    intrinsics: {TODO}  # {{fx: , fy: , cx: , cy: }} in pixels\n"
+                "    distortion: {model: pinhole}  # or radial-tangential or fisheye, with "
+                f"coefficients: [k1, ...]\n{todo}"
+            )
+        distortion = f"{TODO}  # a model of ROS that is not read"
+        if lens := ros[0].distortion:
+            numbers = ", ".join(map(repr, lens.coefficients))
+            coefficients = f", coefficients: [{numbers}]" if numbers else ""
+            distortion = f"{{model: {lens.model}{coefficients}}}"
+        return (
+            f"    # from {ros[0].path}; of rectified images: the projection matrix, and pinhole\n"
+            f"    size: [{ros[0].size[0]}, {ros[0].size[1]}]\n"
+            f"    intrinsics: {_matrix(ros[0].intrinsics)}\n    distortion: {distortion}\n{todo}"
+        )
+
+    def _remark_other_calibrations(self, path: str, calibration: KittiCalibration) -> None:
+        others = [
+            name
+            for name, other in self.kitti.items()
+            if not np.array_equal(other.projection, calibration.projection)
+            or not np.array_equal(other.camera0_from_lidar, calibration.camera0_from_lidar)
+        ]
+        if others:
+            self.remarks.append(
+                f"{', '.join(others)} differ from {path}; a drive.yaml has one calibration: put "
+                "the drives of each into a folder of their own"
+            )
+
+    def _match(self) -> str:
+        """How images belong to frames."""
+        if not self.seen.images:
+            return ""
+        scene = next(iter(self.points.names))
+        frames = set(_stems(self.points, scene))
+        named = [len(frames & set(_stems(group, scene))) for group in self.seen.images]
+        scenes = [scene in group.names for group in self.seen.images]
+        if any(count for count in named) or not any(scenes):
+            return "match: name  # an image has the {scene} and {frame} of its points\n"
+        return (
+            "match: time  # the image taken nearest to the points, at most largest_gap seconds "
+            "away\nlargest_gap: 0.05\n"
+        )
+
+    def _poses(self) -> str:
+        for scene, folder in self.points.folders.items():
+            for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
+                for text in self.seen.texts:
+                    path = PurePosixPath(text)
+                    if path.parent == parent and POSE_FILES.fullmatch(path.name):
+                        return self._pose_lines(text, scene)
+        return "# poses: none here; without them points are not moved with the car between times\n"
+
+    def _pose_lines(self, path: str, scene: str) -> str:
+        rows = [line for line in text_lines(self.root / path) if not line.startswith("#")]
+        columns = len(rows[0].split()) if rows else 0
+        known = {12: "kitti", 8: "tum  # qx qy qz qw; tum-wxyz where qw comes first"}
+        numbered = columns == 12 and len(rows) != len(self.points.names[scene])
+        text = f'poses:\n  files: "{_pattern(path, scene)}"\n'
+        text += f"  format: {known.get(columns, f'{TODO}  # kitti, tum or tum-wxyz')}\n"
+        text += "  rows: number  # the first line is that of frame 0\n" if numbered else ""
+        if self.kitti and columns == 12:
+            place = next(iter(self.kitti.values())).camera0_from_lidar
+            return f"{text}  of: body  # camera 0\n  body_from_lidar: {_matrix(place[:3])}\n"
+        return (
+            f"{text}  of: {TODO}  # lidar, a camera's name, or body with body_from_lidar or "
+            "lidar_from_body beside it\n"
+        )
+
+    def _labels(self) -> str:
+        group = self.seen.labels
+        if group is None:
+            return "# labels: none here; see docs/your-own-drive.md\n"
+        text = f'labels:\n  files: "{group.pattern}"\n'
+        dtype, ids = self._raw_ids(group)
+        text += f"  dtype: {dtype}\n" if dtype else ""
+        names = {raw: name for name, raws in RAW_IDS.items() for raw in raws}
+        names |= dict.fromkeys(UNLABELLED, "ignore")
+        if ids and ids <= set(names) and group.pattern.endswith(".label"):
+            entries = ", ".join(f"{raw}: {name}" for raw, name in names.items())
+            return (
+                f"{text}  # the ids are SemanticKITTI's\n"
+                f"  classes: [{', '.join(RAW_IDS)}]\n  map: {{{entries}}}\n  mean: all\n"
+            )
+        entries = ", ".join(f"{raw}: ignore" for raw in sorted(ids))
+        self.remarks.append(
+            f"labels: ids {', '.join(map(str, sorted(ids)))} occur in a sample of files; name "
+            "the class of each in labels.map, or remove labels"
+        )
+        return (
+            f"{text}  classes: {TODO}  # names of the training classes, [road, car, ...]\n"
+            f"  map: {{{entries}}}  # raw id: class, or ignore\n"
+        )
+
+    def _raw_ids(self, group: FileGroup) -> tuple[str, set[int]]:
+        """Type of the raw bytes (empty for .npy), and the ids in a sample of files."""
+        files = _some(group.files())
+        if files[0].endswith(".npy"):
+            arrays = [np.load(self.root / file, allow_pickle=False) for file in files]
+            return "", {int(raw) for array in arrays for raw in np.unique(array)}
+        dtype = "uint32" if files[0].endswith(".label") else "uint8"
+        raws = [np.fromfile(self.root / file, f"<{np.dtype(dtype).str[1:]}") for file in files]
+        return dtype, {int(raw) & 0xFFFF for array in raws for raw in np.unique(array)}
+
+    def _splits(self) -> str:
+        scenes = list(self.points.folders)
+        if scenes == [""]:
+            return (
+                "# splits: {train: lists/train.txt, val: lists/val.txt}  # files of one frame a "
+                "line; until then --split all\n"
+            )
+        labelled = [name for name in scenes if self.seen.labels and name in self.seen.labels.names]
+        held_out = (labelled or scenes)[-1] if len(scenes) > 1 else None
+        quoted = ", ".join(f'"{name}"' for name in scenes if name != held_out)
+        text = f"splits:\n  train: [{quoted}]\n"
+        return text + (f'  val: ["{held_out}"]\n' if held_out else "")
+
+
+def _some(files: Sequence[str]) -> list[str]:
+    """`SAMPLE` files, spread evenly."""
+    places: list[int] = np.linspace(0, len(files) - 1, SAMPLE).round().astype(int).tolist()
+    return [files[place] for place in dict.fromkeys(places)]
+
+
+def _stems(group: FileGroup, scene: str) -> list[str]:
+    """What stands for ``{frame}`` in the names of a scene."""
+    expression = re.escape(PurePosixPath(group.pattern).name)
+    for part in ("frame", "time"):
+        expression = expression.replace(rf"\{{{part}\}}", "(.+)")
+    matches = (re.fullmatch(expression, name) for name in group.names.get(scene, ()))
+    return [f"{match[1]}" for match in matches if match]
+
+
+def _pattern(path: str, scene: str) -> str:
+    """A path with the scene's name as a named part."""
+    parts = path.split("/")
+    return "/".join("{scene}" if scene and part == scene else part for part in parts)
+
+
+def _matrix(matrix: NDArray[np.float64]) -> str:
+    """Rows in YAML, every digit."""
+    rows = (", ".join(map(repr, row)) for row in matrix.tolist())
+    return "[" + ", ".join(f"[{row}]" for row in rows) + "]"
+
+
+def _unit(text: str) -> str:
+    """Unit of a time by its size, or a date."""
+    try:
+        value = abs(float(text))
+    except ValueError:
+        return "date"
+    return next((unit for limit, unit in UNITS if value < limit), TODO)
+
+
+def _flat_lines(arrays: Sequence[NDArray[np.float64]], suffix: str) -> list[str]:
+    """Lines on the columns of flat files and arrays and on the scale of their intensity."""
+    if suffix == ".npy":
+        counts = [arrays[0].shape[1]] if arrays[0].ndim == 2 else []
+    else:
+        counts = plausible_columns(arrays)
+    lines = [f"  input_format: {suffix[1:]}"]
+    if not counts:
+        return [*lines, f"  columns: {TODO}  # names of the numbers of a point, [x, y, z, ...]"]
+    count = counts[0]
+    doubt = f"  # or {' or '.join(map(str, counts[1:]))} columns" if len(counts) > 1 else ""
+    lines.append(f"  columns: [{', '.join(COLUMN_NAMES[:count])}]{doubt}")
+    rows = np.concatenate([array.reshape(-1, count) for array in arrays])
+    if count == 3:
+        lines.append("  intensity_field: none")
+    else:
+        lines.append(_scale_line(rows[:, 3]))
+    placed = np.isfinite(rows[:, :3]).all(1)
+    kinds = [] if placed.all() else ["nan"]
+    kinds += ["zero"] if (rows[:, :3] == 0).all(1).mean() > 0.01 else []
+    return [*lines, *([f"  no_returns: [{', '.join(kinds)}]"] if kinds else [])]
+
+
+def plausible_columns(arrays: Sequence[NDArray[np.float64]]) -> list[int]:
+    """Numbers of columns that flat files (R,) may have, the likeliest first: neighbouring points of
+    a sweep lie close together, and rows of a wrong length mix axes."""
+    roughness: dict[int, float] = {}
+    for count in COLUMNS:
+        if any(len(array) % count or not len(array) for array in arrays):
+            continue
+        xyz = np.concatenate([array.reshape(-1, count)[:, :3] for array in arrays])
+        xyz = xyz[np.isfinite(xyz).all(1)]
+        if len(xyz) < 2 or reach_fault(xyz):
+            continue
+        roughness[count] = float(np.median(np.abs(np.diff(xyz, axis=0)).max(1)))
+    order = sorted(roughness, key=lambda count: roughness[count])
+    for count in roughness:
+        if roughness[order[0]] > SMOOTHER * roughness[count]:
+            return [count, *(other for other in order if other != count)]
+    return order
+
+
+def _field_lines(path: Path) -> list[str]:
+    """Lines on a file with named fields."""
+    kind = "las" if path.suffix.lower() == ".laz" else path.suffix.lower()[1:]
+    lines = [f"  input_format: {kind}"]
+    try:
+        cloud = read_cloud(path)
+    except CleverError as error:
+        if "intensity" not in str(error):
+            raise
+        return [*lines, "  intensity_field: none"]
+    placed = np.isfinite(cloud.xyz).all(1)
+    if cloud.full is None:
+        lines.append(_scale_line(cloud.intensity[placed].astype(np.float64)))
+    return lines if placed.all() else [*lines, "  no_returns: [nan]"]
+
+
+def _scale_line(intensity: NDArray[np.float64]) -> str:
+    """The value of full intensity that the brightest point of a sample suggests."""
+    values = intensity[np.isfinite(intensity)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    scale, seen = next((scale for scale in SCALES if high <= scale), None), f"{low:g} to {high:g}"
+    if scale is None or low < 0 or is_dark(high / scale):
+        return f"  intensity_scale: {TODO}  # value of full intensity; a sample has {seen}"
+    return f"  intensity_scale: {scale:g}  # a sample has {seen}"

@@ -1,0 +1,12 @@
+"""Settings of `clever init-drive`."""
+
+from pathlib import Path
+
+from .base import JobSettings
+
+
+class InitDriveSettings(JobSettings):
+    """Settings of `init-drive`."""
+
+    folder: Path
+    """Folder of recordings: point files, images, labels and what lies beside them."""

@@ -1,0 +1,237 @@
+"""`init-drive`: what it writes for the layouts that it knows, what it leaves open, and that the
+result opens."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from clever.errors import CleverError
+from clever.pipeline.datasets.folder import FolderDataset
+from clever.pipeline.datasets.folder_draft import plausible_columns
+from clever.pipeline.datasets.folder_survey import survey, template
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
+from clever.pipeline.init_drive import init_drive
+from clever.pipeline.settings.init_drive import InitDriveSettings
+
+CAMERA_INFO = """\
+image_width: 96
+image_height: 64
+camera_name: narrow
+camera_matrix: {rows: 3, cols: 3, data: [60.0, 0, 47, 0, 61, 33, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.2, 0.1, 0.001, 0.002, 0.0]}
+"""
+
+
+def sweep(seed: int, columns: int, points: int = 300) -> np.ndarray:
+    """Rings of a LiDAR, intensity in bytes."""
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 6 * np.pi, points)
+    rows = rng.uniform(0, 255, (points, columns))
+    rows[:, :3] = np.column_stack([10 * np.cos(angle), 8 * np.sin(angle), angle / 10])
+    return rows.astype(np.float32)
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (96, 64)).save(path)
+
+
+def written(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "drive.yaml").read_text())
+
+
+def test_a_kitti_root_is_written_whole(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"00": 3, "08": 2}, poses=True)
+    summary = init_drive(InitDriveSettings(folder=root))
+    assert (summary.todo, summary.frames, summary.scenes) == ([], 5, 2)
+    assert not summary.remarks
+    for split in ("train", "val"):
+        own, known = FolderDataset(root, split), SemanticKittiDataset(root, split=split)
+        assert own.frame_ids == known.frame_ids
+        assert own.class_names == known.class_names
+        assert own.class_mean == known.class_mean
+        for index in range(len(known)):
+            frame, expected = own.frame(index), known.frame(index)
+            np.testing.assert_array_equal(frame.points, expected.points)
+            np.testing.assert_array_equal(frame.global_from_lidar, expected.global_from_lidar)
+            assert (frame.timestamp, frame.split) == (expected.timestamp, split)
+            (camera,), (reference,) = frame.cameras, expected.cameras
+            assert camera.image == reference.image
+            np.testing.assert_array_equal(camera.intrinsics, reference.intrinsics)
+            np.testing.assert_array_equal(camera.camera_from_lidar, reference.camera_from_lidar)
+            np.testing.assert_array_equal(own.labels(index), known.labels(index))
+
+
+def test_another_calibration_is_told(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"00": 1, "08": 1})
+    path = root / "sequences/08/calib.txt"
+    path.write_text(path.read_text().replace("P2: 72 0 60", "P2: 73 0 60"))
+    (remark,) = init_drive(InitDriveSettings(folder=root)).remarks
+    assert remark.startswith("sequences/08/calib.txt differ from sequences/00/calib.txt; ")
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Two cameras of other times than the LiDAR's, nanoseconds in the names, a trajectory."""
+    root = tmp_path / "rec"
+    for number in range(4):
+        time = 1700000000_000000000 + number * 100_000_000
+        (root / "lidar").mkdir(parents=True, exist_ok=True)
+        sweep(number, 5).tofile(root / f"lidar/{time}.bin")
+        picture(root / f"narrow/img_{time + 20_000_000}.png")
+        picture(root / f"wide/img_{time - 20_000_000}.png")
+        (root / "seg").mkdir(exist_ok=True)
+        np.save(root / f"seg/{time}.npy", np.arange(300) % 3)
+    (root / "calibration").mkdir()
+    (root / "calibration/narrow.yaml").write_text(CAMERA_INFO)
+    (root / "trajectory.txt").write_text("# time x y z qx qy qz qw\n1700000000.0 0 0 0 0 0 0 1\n")
+    return root
+
+
+def test_a_recording_by_times(recording: Path) -> None:
+    summary = init_drive(InitDriveSettings(folder=recording))
+    assert summary.todo == [
+        "cameras.narrow.camera_from_lidar",
+        "cameras.wide.intrinsics",
+        "cameras.wide.camera_from_lidar",
+        "poses.of",
+        "labels.classes",
+    ]
+    (remark,) = summary.remarks
+    assert remark.startswith("labels: ids 0, 1, 2 occur")
+    assert "left to fill in: cameras.narrow.camera_from_lidar, " in str(summary)
+    with pytest.raises(
+        CleverError, match=r"drive\.yaml is not complete: fill in cameras\.narrow\."
+    ):
+        FolderDataset(recording)
+    content = written(recording)
+    assert content["points"] == {
+        "files": "lidar/{time}.bin",
+        "input_format": "bin",
+        "columns": ["x", "y", "z", "intensity", "column5"],
+        "intensity_scale": 255,
+        "times": {"unit": "ns"},
+    }
+    assert content["cameras"]["narrow"] == {
+        "images": "narrow/img_{time}.png",
+        "times": {"unit": "ns"},
+        "size": [96, 64],
+        "intrinsics": [[60, 0, 47], [0, 61, 33], [0, 0, 1]],
+        "distortion": {
+            "model": "radial-tangential",
+            "coefficients": [-0.2, 0.1, 0.001, 0.002, 0],
+        },
+        "camera_from_lidar": "TODO",
+    }
+    assert content["cameras"]["wide"]["intrinsics"] == "TODO"
+    assert (content["match"], content["largest_gap"]) == ("time", 0.05)
+    assert content["poses"] == {"files": "trajectory.txt", "format": "tum", "of": "TODO"}
+    assert content["labels"]["map"] == {0: "ignore", 1: "ignore", 2: "ignore"}
+    forward = [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]
+    content["cameras"]["narrow"]["camera_from_lidar"] = forward
+    content["cameras"]["wide"] |= {
+        "camera_from_lidar": forward,
+        "intrinsics": {"fx": 60, "fy": 60, "cx": 47, "cy": 33},
+    }
+    content["poses"] = {**content["poses"], "of": "lidar", "compensate": False}
+    content["labels"] |= {"classes": ["thing"], "map": {0: "ignore", 1: "thing", 2: "thing"}}
+    (recording / "drive.yaml").write_text(yaml.safe_dump(content))
+    dataset = FolderDataset(recording, split="all")
+    frame = dataset.frame(0)
+    names = [camera.image.name for camera in frame.cameras]
+    assert names == ["img_1700000000020000000.png", "img_1699999999980000000.png"]
+    assert frame.timestamp == 1700000000_000000
+    np.testing.assert_array_equal(dataset.labels(0), np.array([255, 0, 0] * 100))
+
+
+def test_it_never_overwrites(recording: Path) -> None:
+    (recording / "drive.yaml").write_text("mine")
+    with pytest.raises(CleverError, match=r"drive\.yaml exists; it is never overwritten"):
+        init_drive(InitDriveSettings(folder=recording))
+    assert (recording / "drive.yaml").read_text() == "mine"
+
+
+def test_folders_without_points(tmp_path: Path) -> None:
+    picture(tmp_path / "front/1.png")
+    with pytest.raises(CleverError, match=r"holds no point files \(\.bin, \.pcd, "):
+        init_drive(InitDriveSettings(folder=tmp_path))
+    with pytest.raises(CleverError, match="is no folder; give the folder of your recordings"):
+        init_drive(InitDriveSettings(folder=tmp_path / "front/1.png"))
+    assert not (tmp_path / "drive.yaml").exists()
+
+
+@pytest.mark.parametrize("columns", [3, 4, 5, 6, 7, 8])
+def test_columns_of_flat_files(columns: int) -> None:
+    """The number of points is divisible by everything, so that sizes tell nothing."""
+    arrays = [sweep(seed, columns, 840).ravel().astype(np.float64) for seed in range(3)]
+    assert plausible_columns(arrays)[0] == columns
+
+
+def test_columns_of_real_sweeps(shared_data: Path) -> None:
+    nuscenes = next((shared_data / "nuscenes/samples/LIDAR_TOP").iterdir())
+    kitti = shared_data / "semantickitti/sequences/40/velodyne/000000.bin"
+    for path, columns in ((nuscenes, 5), (kitti, 4)):
+        # Cut to a length that every number of columns divides.
+        rows = np.fromfile(path, "<f4").astype(np.float64)
+        rows = rows[: len(rows) // 840 * 840]
+        assert plausible_columns([rows])[0] == columns
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        (["000000", "000001", "000012"], "{frame}"),
+        (["frame0001", "frame0002"], "frame{frame}"),
+        (["0001_left", "0002_left"], "{frame}_left"),
+        (["a_1700000000000000000", "a_1700000000100000000"], "a_{time}"),
+        (["1700000000.25", "1700000000.5"], "{time}"),
+        (["lidar_7"], "{frame}"),
+        (["a", "ab"], "{frame}"),
+    ],
+)
+def test_what_names_have_in_common(stems: list[str], expected: str) -> None:
+    assert template(stems) == expected
+
+
+def test_what_lies_in_a_folder(tmp_path: Path) -> None:
+    for run in ("run1", "run2"):
+        for camera in ("left", "right"):
+            for number in (9, 10):
+                picture(tmp_path / run / camera / f"{number}.jpg")
+        (tmp_path / run / "cloud").mkdir()
+        for number in (9, 10):
+            (tmp_path / run / "cloud" / f"{number}.pcd").write_bytes(b"")
+        (tmp_path / run / "stamps.txt").write_text("")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden/1.pcd").write_bytes(b"")
+    seen = survey(tmp_path)
+    assert seen.points
+    assert seen.points.pattern == "{scene}/cloud/{frame}.pcd"
+    assert seen.points.names == {"run1": ("9.pcd", "10.pcd"), "run2": ("9.pcd", "10.pcd")}
+    assert seen.points.files()[2] == "run2/cloud/9.pcd"
+    patterns = {group.label: group.pattern for group in seen.images}
+    assert patterns == {"left": "{scene}/left/{frame}.jpg", "right": "{scene}/right/{frame}.jpg"}
+    assert (seen.labels, seen.others, seen.texts) == (
+        None,
+        [],
+        ["run1/stamps.txt", "run2/stamps.txt"],
+    )
+
+
+def test_several_lidars_without_scenes(tmp_path: Path) -> None:
+    for sensor, count in (("lidar_left", 1), ("lidar_top", 2)):
+        (tmp_path / sensor).mkdir()
+        for number in range(count):
+            sweep(number, 4).tofile(tmp_path / sensor / f"{number}.bin")
+    summary = init_drive(InitDriveSettings(folder=tmp_path))
+    assert written(tmp_path)["points"]["files"] == "lidar_top/{frame}.bin"
+    (remark,) = summary.remarks
+    assert remark.startswith("lidar_left/{frame}.bin are further point files")
+    assert "cameras" not in written(tmp_path)
+    assert summary.frames == 2
