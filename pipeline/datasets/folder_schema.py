@@ -353,6 +353,9 @@ class Drive(Part):
                 _check_names(f"cameras.{name}.images", images, points)
             elif "scene" in images - points:
                 raise ValueError(f"cameras.{name}.images has {{scene}}, points.files has not")
+        for key, part in (("labels", self.labels), ("poses", self.poses)):
+            if part and not FilePattern(part.files).exact():
+                raise ValueError(f"{key}.files has *, but it has to tell the whole path")
         if self.labels:
             _check_names("labels.files", FilePattern(self.labels.files).names(), points)
         if self.poses:
@@ -374,7 +377,8 @@ def _check_times(times: Times | None, names: set[str]) -> None:
         return
     if times.files is None and "time" not in names:
         raise ValueError("needs {time} in the names of its files, or a file named in `times`")
-    if times.files is not None and FilePattern(times.files).names() - (names & {"scene"}):
+    pattern = FilePattern(times.files or "")
+    if not pattern.exact() or pattern.names() - (names & {"scene"}):
         raise ValueError("`times` has a file whose name may have {scene}, and no more")
 
 

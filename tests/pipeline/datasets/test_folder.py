@@ -792,6 +792,15 @@ WRONG = [
     (_set("points.files", "{run}/{frame}.bin"), r"points\.files .*has \{run\}, which is none of"),
     (_set("points.files", "**/{frame}.bin"), r"points\.files .*has \*\*, but \* stands for"),
     (_set("points.times", {"unit": "s"}), r"points needs \{time\} in the names of its files"),
+    (
+        _set("points.times", {"unit": "s", "files": "{scene}/*.txt"}),
+        r"points `times` has a file whose name may have \{scene\}, and no more",
+    ),
+    (
+        _set("points.times", {"unit": "s", "files": "{frame}.txt"}),
+        r"points `times` has a file whose name may have \{scene\}, and no more",
+    ),
+    (_set("labels.files", "{scene}/*/{frame}.label"), r"labels\.files has \*, but it has to tell"),
     (_set("points.times", {"unit": "h"}), r"points\.times\.unit is 'h': should be 's', 'ms'"),
     (_set(f"{FRONT}.images", "front/{time}.png"), r"cameras\.front\.images has \{time\}, which p"),
     (
