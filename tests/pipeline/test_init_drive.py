@@ -144,8 +144,10 @@ def test_a_recording_by_times(recording: Path) -> None:
     (recording / "drive.yaml").write_text(yaml.safe_dump(content))
     dataset = FolderDataset(recording, split="all")
     frame = dataset.frame(0)
-    names = [camera.image.name for camera in frame.cameras]
-    assert names == ["img_1700000000020000000.png", "img_1699999999980000000.png"]
+    assert [camera.image for camera in frame.cameras] == [
+        recording / "narrow/img_1700000000020000000.png",
+        recording / "wide/img_1699999999980000000.png",
+    ]
     assert frame.timestamp == 1700000000_000000
     np.testing.assert_array_equal(dataset.labels(0), np.array([255, 0, 0] * 100))
 
