@@ -27,6 +27,7 @@ DATASETS = {
     "waymo": "clever.pipeline.datasets.waymo:WaymoDataset",
     "argoverse2": "clever.pipeline.datasets.argoverse2:Argoverse2Dataset",
     "pandaset": "clever.pipeline.datasets.pandaset:PandaSetDataset",
+    "once": "clever.pipeline.datasets.once:OnceDataset",
 }
 """Class of each dataset of the package, as ``module:Class``; the class's `name` is the key."""
 ENTRY_POINTS = "clever.datasets"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.calibration_checks import rigid_fault
 from ...cache.lens import Lens
 from ...errors import CleverError
 from .arrow_tables import ParquetImage, ParquetTable
@@ -199,7 +200,10 @@ def _transform(table: ParquetTable, row: int, column: str) -> NDArray[np.float64
         raise CleverError(
             f"{table.path} row {row}: {column} is no list of 16 numbers; restore the file"
         )
-    return np.array(values, np.float64).reshape(4, 4)
+    transform = np.array(values, np.float64).reshape(4, 4)
+    if fault := rigid_fault(transform):
+        raise CleverError(f"{table.path} row {row}: {column} {fault}; restore the file")
+    return transform
 
 
 def _image(

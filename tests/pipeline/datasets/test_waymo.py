@@ -383,7 +383,8 @@ def test_a_bad_frame_costs_no_other(tmp_path: Path, frames: list[Scripted]) -> N
         (lambda f: f.ranges[1].__setitem__(0, np.ones((3, 36, 4))), "TOP: its calibration has 4"),
         (lambda f: f.ranges[3].__setitem__(0, np.ones((3, 20, 5))), "1 values|are no image of"),
         (lambda f: f.ranges[1][0].__setitem__((..., 1), -1.0), "has intensities from -1 to"),
-        (lambda f: f.image_poses[4].__setitem__((0, 0), np.inf), "camera SIDE_LEFT: its trans"),
+        (lambda f: f.world_from_vehicle.fill(0), "transform has the last row 0 0 0 0"),
+        (lambda f: f.image_poses[4].__setitem__((0, 0), np.inf), "pose.transform is not finite"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
