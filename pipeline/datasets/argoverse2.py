@@ -57,6 +57,7 @@ class Argoverse2Dataset:
 
     Checked on real files: sweeps, poses and calibrations of two logs that the authors' code has
     among its tests: columns and types as above, 99,229 points. Scripted: all of it, images too.
+    [R]: remembered, not verified.
 
     Args:
         root: dataset folder. Opening lists the sweeps of the chosen logs and reads none.

@@ -115,7 +115,9 @@ class FolderDataset:
 
     Classes, raw ids and splits are those of ``drive.yaml``; a frame that no split names belongs to
     none. A file at fault costs its own frame; a text file that all frames of a scene share costs
-    those whose lines are at fault.
+    those whose lines are at fault. Licence: the recording's own.
+
+    Checked on real files: a nuScenes keyframe and a KITTI drive described so.
 
     Args:
         root: folder with ``drive.yaml``.

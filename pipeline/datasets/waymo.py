@@ -81,8 +81,8 @@ class WaymoDataset:
 
     Checked on real files: nothing. Scripted: files with the columns of the authors' code, from
     which also come the model of range images, pixels counted from the edge of the first one, camera
-    axes and distortion. [R], remembered: whether a projection's whole pixel is cut or rounded; it
-    is taken as the pixel of that number.
+    axes and distortion. [R]: remembered, not verified. Open too: whether a projection's whole
+    pixel is cut or rounded; it is taken as the pixel of that number.
 
     Opening reads the key column of every segment's ``lidar`` file. The published files hold some
     50 frames a row group, about 1 GB decoded; a process keeps the last four. For frames in random
