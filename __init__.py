@@ -1,30 +1,13 @@
 """Distil a frozen image teacher into a LiDAR student from an offline cache (CleverDistiller).
 
-The teacher runs once over all camera frames; the student trains from the store alone, any number of
-times. The whole way, as the command line goes it::
+::
 
-    import clever
+    clever.cache_teacher(clever.CacheTeacherSettings(data_root="/data/nuscenes", cache="run.zarr"))
+    run = clever.pretrain(clever.PretrainSettings(cache="run.zarr"))
+    print(clever.finetune(clever.FinetuneSettings(checkpoint=run.out, data_root="/data/nuscenes")))
 
-    clever.cache_teacher(
-        clever.CacheTeacherSettings(data_root="/data/nuscenes", model="vitb14", cache="run.zarr")
-    )
-    run = clever.pretrain(clever.PretrainSettings(cache="run.zarr", out="runs/first"))
-    probe = clever.finetune(
-        clever.FinetuneSettings(checkpoint=run.out, data_root="/data/nuscenes", mode="probe")
-    )
-    print(probe)  # mIoU and IoU by class, with the protocol that they were measured under
-
-Parts of it::
-
-    frame = clever.FeatureCache("run.zarr")[0]  # points, pairs and tokens as tensors
-    student = clever.load_student("runs/first")  # an nn.Module in evaluation mode
-    features = student(clever.PointBatch.from_clouds([frame.points]))  # (N, student.out_channels)
-    labels, confidence = clever.load_segmenter(probe.out)(points)  # (N, 4) points, [0, 1] last
-
-Every job takes its settings (a pydantic model; the field names are the flags' names with
-underscores) and returns a result that prints as the command does. What a user can mend is a
-`CleverError`, one line; a `FrameError` concerns one frame. Names are imported when they are first
-asked for, so `import clever` costs nothing.
+Every job, here as on the command line, takes its settings and returns what it prints; `dir(clever)`
+lists them, and `help(clever.pretrain)` or `help(clever.FeatureCache)` tells of one.
 """
 
 from importlib import import_module
@@ -67,50 +50,53 @@ if TYPE_CHECKING:
     from .student.points import PointBatch
     from .student.segmenter import load_segmenter
 
+    # For type checkers alone: with it `help(clever)` would print every class to its last method.
+    __all__ = [
+        "AblateSettings",
+        "CacheTeacherSettings",
+        "CachedFrame",
+        "Camera",
+        "CleverError",
+        "Correspondences",
+        "DemoSettings",
+        "EvaluateSettings",
+        "FeatureCache",
+        "FeaturesSettings",
+        "FinetuneSettings",
+        "Frame",
+        "FrameError",
+        "ImportWeightsSettings",
+        "MakeDrivesSettings",
+        "PointBatch",
+        "PredictSettings",
+        "PretrainSettings",
+        "RankmeSettings",
+        "RepairSettings",
+        "ShareSettings",
+        "VerifySettings",
+        "ablate",
+        "cache_teacher",
+        "demo",
+        "evaluate",
+        "features",
+        "finetune",
+        "from_pretrained",
+        "import_weights",
+        "load_segmenter",
+        "load_student",
+        "make_drives",
+        "predict",
+        "pretrain",
+        "push_to_hub",
+        "rankme",
+        "repair",
+        "share",
+        "verify",
+    ]
+
+
 __version__ = "0.1.0"
 
-__all__ = [
-    "AblateSettings",
-    "CacheTeacherSettings",
-    "CachedFrame",
-    "Camera",
-    "CleverError",
-    "Correspondences",
-    "DemoSettings",
-    "EvaluateSettings",
-    "FeatureCache",
-    "FeaturesSettings",
-    "FinetuneSettings",
-    "Frame",
-    "FrameError",
-    "ImportWeightsSettings",
-    "MakeDrivesSettings",
-    "PointBatch",
-    "PredictSettings",
-    "PretrainSettings",
-    "RankmeSettings",
-    "RepairSettings",
-    "ShareSettings",
-    "VerifySettings",
-    "ablate",
-    "cache_teacher",
-    "demo",
-    "evaluate",
-    "features",
-    "finetune",
-    "from_pretrained",
-    "import_weights",
-    "load_segmenter",
-    "load_student",
-    "make_drives",
-    "predict",
-    "pretrain",
-    "push_to_hub",
-    "rankme",
-    "repair",
-    "share",
-    "verify",
-]
 
 _HOMES = {
     "cache.frame": ("Camera", "Frame"),
@@ -162,4 +148,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({"__version__", *(name for names in _HOMES.values() for name in names)})

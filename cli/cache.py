@@ -199,7 +199,7 @@ def _text(summary: "StoreSummary") -> str:
     rule = ", ".join(
         f"{key} {value}"
         for key, value in as_json(base).items()
-        if key not in ("dataset", "cameras")
+        if key not in ("dataset", "cameras") and value is not None
     )
     lines = [
         f"{summary.path}",

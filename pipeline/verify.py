@@ -102,6 +102,20 @@ def open_source(settings: SourceSettings, store: str | Path, points: LayerState)
     Raises:
         CleverError: it does not open, or is another one.
     """
+    try:
+        return _open_source(settings, store, points)
+    except CleverError as error:
+        if "data_root" in settings.model_fields_set:
+            raise
+        alone = isinstance(settings, VerifySettings)
+        rest = ", or `dataset_free=yes` to check the store alone" if alone else ""
+        raise CleverError(
+            f"{error} (the dataset folder {settings.data_root} is that of CLEVER_DATA_ROOT: give "
+            f"another `data_root`{rest})"
+        ) from error
+
+
+def _open_source(settings: SourceSettings, store: str | Path, points: LayerState) -> LidarDataset:
     assert isinstance(points.content, PointContent)
     base = points.content.base
     origin = base.dataset

@@ -211,7 +211,7 @@ class BenchmarkTeacherSettings(WholeDatasetSettings):
     batch_images: Annotated[int, Field(ge=1)] | None = None
     """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""
     decoders: Annotated[int, Field(ge=1)] | None = None
-    """Threads that read and resize images; default: as cache-teacher."""
+    """Threads that read images and resize them on the CPU; default: as cache-teacher."""
     device: Device = "auto"
     """Where the teacher runs."""
     frames: Annotated[int, Field(ge=1)] | None = None

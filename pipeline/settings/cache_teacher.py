@@ -54,8 +54,8 @@ class CacheTeacherSettings(DatasetSettings):
     batch_images: Annotated[int, Field(ge=1)] | None = None
     """Images in one teacher call; default: 64 on a GPU, 12 on a CPU."""
     decoders: Annotated[int, Field(ge=1)] | None = None
-    """Threads that read and resize images; default: the number of cores, at most 16; 2 a task with
-    workers."""
+    """Threads that read images and resize them on the CPU, ahead of the teacher; default: the
+    number of cores, at most 16; 2 a task with workers."""
     device: Device = "auto"
     """Where the teacher runs."""
     workers: Annotated[int, Field(ge=0)] | None = None

@@ -42,7 +42,8 @@ class RepairSettings(SourceSettings):
     batch_images: Annotated[int, Field(ge=1)] | None = None
     """Images in one teacher call; the same as when the cache was made gives the same bytes."""
     decoders: Annotated[int, Field(ge=1)] | None = None
-    """Threads that read and resize images; default: the number of cores, at most 16."""
+    """Threads that read images and resize them on the CPU, ahead of the teacher; default: the
+    number of cores, at most 16."""
     device: Device = "auto"
     """Where the teacher runs."""
 

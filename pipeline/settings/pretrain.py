@@ -87,22 +87,24 @@ class PretrainSettings(TrainingSettings):
     pairs: Count | None = None
     """At most so many pairs a camera view, drawn anew each time; default: all."""
     occupancy: Literal["paper", "also"] = "paper"
-    """Form of the occupancy task: the paper's (source point's feature, three queries a point,
-    squared intensity error), or ALSO's (latent layer of 128, voxels within a radius, thirds,
-    absolute error)."""
+    """The extra task that needs no images: say of a place (a query) beside a LiDAR point whether it
+    is empty or inside something. paper: the feature of that point answers, three queries a point,
+    squared error of the intensity; also: the features of voxels around it answer, through a latent
+    layer of 128, one query a point, absolute error, as ALSO does."""
     occupancy_weight: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of the occupancy task; 0 leaves it out."""
+    """How much the task counts beside the distillation loss; 0 leaves it out."""
     occupancy_points: Count | None = None
-    """Source points of queries a frame; default: an eighth of its points (paper), 2048 (also)."""
+    """LiDAR points of a frame beside which queries are placed; default: an eighth of its points
+    (paper), 2048 (also)."""
     occupancy_delta: Annotated[float, Field(gt=0)] = 0.1
-    """Metres from a point to its queries in front and behind."""
+    """Metres by which a query lies in front of its point (empty) or behind it (inside), at most."""
     occupancy_distance: Distance = "uniform"
-    """Whether they lie anywhere up to there (ALSO) or exactly there."""
+    """uniform: queries lie anywhere up to that distance, as ALSO's; fixed: exactly there."""
     occupancy_radius: Annotated[float, Field(gt=0)] = 1.0
-    """Metres around a query from which features answer (also)."""
+    """also: metres around a query within which voxels answer."""
     occupancy_neighbours: NeighbourRule | None = None
-    """Which 32 of more voxels in there answer: the nearest, or the first in the order of x, y, z,
-    as ALSO's search meets them; default: first (also)."""
+    """also: which 32 voxels answer where there are more: the nearest, or the first in the order of
+    x, y, z, as in ALSO's code; default: first."""
     voxel_size: Annotated[float, Field(gt=0)] = 0.05
     """Metres."""
     epochs: Count = 50

@@ -36,7 +36,7 @@ class TrainingSettings(JobSettings):
     warmup: Annotated[float, Field(ge=0, le=0.5)] = 0.04
     """Share of the steps in which the learning rate rises."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest gradient norm; default: any."""
+    """A gradient whose length over all weights is greater is scaled down to it; default: never."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision. bf16: on a CPU that computes in it (avx512_bf16, amx) more than twice as
     fast, slow on any other; on a GPU sparse convolutions stay in fp32 then. fp16 needs a GPU."""

@@ -106,8 +106,19 @@ def test_environment_names_the_dataset(
     monkeypatch.setenv("CLEVER_DATA_ROOT", str(data))
     assert "frames compared" in run("verify", store).stdout
     assert "frames compared" not in run("verify", store, "--dataset-free").stdout
-    monkeypatch.setenv("CLEVER_DATA_ROOT", str(data / "nowhere"))
-    assert run("verify", store).exit_code == 2
+    (data / "other").mkdir()
+    for root in (data / "nowhere", data / "other"):  # as that of another dataset
+        monkeypatch.setenv("CLEVER_DATA_ROOT", str(root))
+        refused = run("verify", store)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+        assert refused.stderr.endswith(
+            f"(the dataset folder {root} is that of CLEVER_DATA_ROOT: give another --data-root, or "
+            "--dataset-free to check the store alone)\n"
+        )
+        assert "dataset-free" not in run("repair", store).stderr
+        assert "CLEVER_DATA_ROOT:" not in run("verify", store, "--data-root", root).stderr
+        assert run("verify", store, "--dataset-free").exit_code == 0
+    assert "None" not in run("info", store).stdout
 
 
 def test_copy_and_info(store: Path, data: Path, tmp_path: Path) -> None:
