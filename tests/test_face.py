@@ -39,7 +39,7 @@ def test_type_checkers_see_the_same_homes() -> None:
 
 def test_help_fits_on_a_page() -> None:
     """The tour and where to read on, not every method of every class."""
-    lines = pydoc.render_doc(clever, renderer=pydoc.plaintext).splitlines()
+    lines = pydoc.plain(pydoc.render_doc(clever)).splitlines()
     assert len(lines) < 60
     for name in ("cache_teacher", "pretrain", "finetune", "dir(clever)", "help(clever.pretrain)"):
         assert any(name in line for line in lines), name
