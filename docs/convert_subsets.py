@@ -58,10 +58,12 @@ def frame_tokens(path: Path) -> list[str]:
     frames = next((content[name] for name in FRAMES if name in names), content)
     if not isinstance(frames, list) or not frames:
         raise ValueError(f"{path} has no list of frames, neither {' nor '.join(FRAMES)}")
-    tokens = [frame.get("token") if isinstance(frame, dict) else None for frame in frames]
-    for number, token in enumerate(tokens):
+    tokens: list[str] = []
+    for number, frame in enumerate(frames):
+        token = frame.get("token") if isinstance(frame, dict) else None
         if not isinstance(token, str) or not token.isalnum():
-            raise ValueError(f"{path}: frame {number} of {len(tokens)} has no token")
+            raise ValueError(f"{path}: frame {number} of {len(frames)} has no token")
+        tokens.append(token)
     if len(set(tokens)) < len(tokens):
         raise ValueError(f"{path} holds {len(tokens) - len(set(tokens))} frames twice")
     return tokens
