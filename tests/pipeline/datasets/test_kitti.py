@@ -45,6 +45,7 @@ def root(tmp_path: Path) -> Path:
     (root / "ImageSets").mkdir()
     (root / "ImageSets/train.txt").write_text("000000\n000007\n")
     (root / "ImageSets/val.txt").write_text("000001\n")
+    (root / "ImageSets/test.txt").write_text("000002\n")  # OpenPCDet's are numbers of testing
     return root
 
 
@@ -69,6 +70,8 @@ def test_points_reach_the_image_through_tr_r0_and_p2(root: Path) -> None:
     (camera,) = frame.cameras
     assert camera.image == root / "training/image_2/000007.png"
     assert (camera.width, camera.height, frame.timestamp) == (124, 38, 0)
+    raw = np.fromfile(root / "training/velodyne/000007.bin", "<f4").reshape(-1, 4)
+    np.testing.assert_array_equal(frame.points, raw)
     point = np.array([12.0, -1.5, 0.4])
     rectified = R0 @ (TR[:, :3] @ point + TR[:, 3])
     expected = P2[:, :3] @ rectified + P2[:, 3]

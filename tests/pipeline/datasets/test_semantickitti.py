@@ -324,7 +324,10 @@ def test_numbers_of_sequences_and_frames_need_no_padding(write_kitti: Callable[.
     assert dataset.frame(10).split == "val"
     assert SemanticKittiDataset(root, split="val").frame_ids == dataset.frame_ids
     assert SemanticKittiDataset(root, split="train").scenes == ["9"]
-    write_kitti({"08": 1, "008": 1}, points=10)
+    write_kitti({"08": 1}, points=10)
+    with pytest.raises(CleverError, match=r"sequence 008 may be 08 or 8: .* as its folder"):
+        SemanticKittiDataset(root, ["008"])
+    write_kitti({"008": 1}, points=10)
     assert SemanticKittiDataset(root, ["8", "008"]).scenes == ["8"] * 11 + ["008"]
     assert SemanticKittiDataset(root, split="val").scenes == ["008", "08"] + ["8"] * 11
     with pytest.raises(CleverError, match=r"sequence 0008 may be 008 or 08 or 8: .* as its folder"):
