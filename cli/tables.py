@@ -62,7 +62,7 @@ def runs(result: "RunList") -> Table:
         cells: dict[str, Cell] = {
             "run": str(run.folder),
             "kind": run.kind,
-            "done": "yes" if run.done else "no",
+            "complete": "yes" if run.complete else "no",
             "finished": run.finished,
             "epoch": run.epoch,
             "epochs": run.epochs,

@@ -74,15 +74,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Frame ids of a nuScenes subset file, as text.")
     parser.add_argument("source", type=Path, help="the published .pkl file")
     parser.add_argument("target", type=Path, help="text file to write; must not exist")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        tokens = frame_tokens(given.source)
-        with given.target.open("x", encoding="utf-8") as file:
+        tokens = frame_tokens(arguments.source)
+        with arguments.target.open("x", encoding="utf-8") as file:
             file.write("".join(f"{token}\n" for token in tokens))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{given.target}: {len(tokens)} frames of {given.source}")
+    print(f"{arguments.target}: {len(tokens)} frames of {arguments.source}")
     return 0
 
 

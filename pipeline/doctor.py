@@ -256,13 +256,13 @@ def _calibration_warning(score: CalibrationScore) -> str:
 
 
 def _score_line(score: CalibrationScore) -> str:
-    what = f"calibration of {score.where}: {score.edges} depth edges in {score.images} images"
+    summary = f"calibration of {score.where}: {score.edges} depth edges in {score.images} images"
     if score.alignment is None:
-        return f"{what}, too few to tell"
+        return f"{summary}, too few to tell"
     turned = "no rotation fits clearly better"
     if score.gain is not None and score.gain.above(0, 0.025):
         turned = f"{score.gain} more after turning by {rotation_name(score)}"
-    return f"{what}, alignment {score.alignment}; {turned}"
+    return f"{summary}, alignment {score.alignment}; {turned}"
 
 
 def _facts(frames: Sequence[FrameFacts]) -> list[str]:
@@ -273,10 +273,10 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
         pairs.update(frame.pairs)
         labels.update(frame.labels or {})
     points = [frame.points for frame in frames]
-    seen = float(np.mean([frame.seen for frame in frames]))
+    visible_share = float(np.mean([frame.seen for frame in frames]))
     cameras = ", ".join(f"{name} {count / len(frames):.0f}" for name, count in pairs.items())
     lines = [
-        f"points {min(points)} to {max(points)}, {seen:.1%} seen by a camera; farthest "
+        f"points {min(points)} to {max(points)}, {visible_share:.1%} seen by a camera; farthest "
         f"{max(frame.farthest for frame in frames):.0f} m",
         f"pairs a frame: {cameras}",
         f"intensity: brightest {min(frame.brightest for frame in frames):.3g} to "

@@ -90,7 +90,7 @@ def import_weights(settings: ImportWeightsSettings) -> ImportedWeights:
         source=settings.file,
         sha256=digest,
         tensors=imported.tensors,
-        left_out=imported.left_out,
+        left_out=imported.classifier_names,
         out=run.folder,
     )
     run.write_result(result)

@@ -42,7 +42,7 @@ class RunSummary(BaseModel):
     Attributes:
         kind: the command that made it, see `KINDS`, or `OTHER`.
         finished: UTC time, ISO 8601, where it is finished and says so.
-        done: whether it is finished.
+        complete: whether it is finished.
         epoch: the pass that it is in or ended with; None where there are none.
         epochs: passes in the end.
         settings: as recorded.
@@ -54,7 +54,7 @@ class RunSummary(BaseModel):
 
     folder: Path
     kind: str
-    done: bool
+    complete: bool
     finished: str | None
     epoch: int | None
     epochs: int | None
@@ -167,7 +167,7 @@ def summarise_run(folder: Path) -> RunSummary:
         return RunSummary(
             folder=folder,
             kind=kind,
-            done=result is not None,
+            complete=result is not None,
             finished=result.get("finished") if result else None,
             epoch=int(log[-1]["epoch"]) if log else (0 if epochs else None),
             epochs=epochs,
@@ -261,7 +261,7 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
 
 
 def _state(run: RunSummary) -> str:
-    if run.done:
+    if run.complete:
         return f"finished {run.finished[:16].replace('T', ' ')}" if run.finished else "finished"
     return f"epoch {run.epoch} of {run.epochs}" if run.epochs else "not finished"
 

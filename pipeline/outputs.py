@@ -155,11 +155,12 @@ class ReadFile:
     words: str
 
 
-def read_file(path: Path, settings: PointFiles, lost: str) -> ReadFile:
+def read_file(path: Path, settings: PointFiles, consequence: str) -> ReadFile:
     """Read a point file, and draw the user's attention to what looks odd.
 
     Args:
-        lost: what the job has for a point that is not finite, as in ``their features are NaN``.
+        consequence: what the job has for a point that is not finite, as in ``their features are
+            NaN``.
 
     Raises:
         CleverError: see `read_cloud` and `PointCloud.points`.
@@ -169,7 +170,7 @@ def read_file(path: Path, settings: PointFiles, lost: str) -> ReadFile:
     full = cloud.full if settings.intensity_scale is None else settings.intensity_scale
     low, high = float(np.nanmin(points[:, 3])), float(np.nanmax(points[:, 3]))
     if count := int(np.isnan(points[:, 3]).sum()):
-        notice(f"{path}: {count} of {len(points)} points are not finite (no return); {lost}")
+        notice(f"{path}: {count} of {len(points)} points are not finite (no return); {consequence}")
     if is_dark(high):
         notice(dark_words(f"{path}:", high, full, "intensity_scale"))
     words = f"{cloud.layout}, intensity / {full:g} = {low:.3g} to {high:.3g}"

@@ -51,9 +51,9 @@ class LabelFile:
     """What was read as what, and how intensity was scaled; empty for a dataset's frame."""
 
     def __str__(self) -> str:
-        read = f"{self.points} points{self.words and f', {self.words}'}"
-        lost = f", {self.unlabelled} without a label" if self.unlabelled else ""
-        return f"{self.source}: {read} -> {self.out}{lost}"
+        contents = f"{self.points} points{self.words and f', {self.words}'}"
+        gaps = f", {self.unlabelled} without a label" if self.unlabelled else ""
+        return f"{self.source}: {contents} -> {self.out}{gaps}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,11 @@ def predict(settings: PredictSettings) -> Predictions:
 def _check(settings: PredictSettings) -> None:
     """Refuse settings that mean nothing beside the others."""
     if settings.points:
-        others, told = HeldOutPart, "`points` names files"
+        others, reason = HeldOutPart, "`points` names files"
         own = {"dataset", "limit", "submission"}
         free = {"data_root"}
     else:
-        others, told, own, free = PointFiles, "a dataset's frames are labelled", set(), {"points"}
+        others, reason, own, free = PointFiles, "a dataset's frames are labelled", set(), {"points"}
         if settings.data_root is None:
             raise CleverError(
                 "nothing to label: name files in `points`, or a dataset with `data_root`"
@@ -190,7 +190,7 @@ def _check(settings: PredictSettings) -> None:
             raise CleverError("a submission has its own format; leave `output_format` out")
     for name in (own | others.model_fields.keys()) - free:
         if getattr(settings, name) != PredictSettings.model_fields[name].default:
-            raise CleverError(f"{told}; leave `{name}` out")
+            raise CleverError(f"{reason}; leave `{name}` out")
 
 
 def _ids(dataset: str, class_names: Sequence[str]) -> Sequence[int]:

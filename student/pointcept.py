@@ -32,13 +32,13 @@ class PointceptStudent:
         student: on the CPU, in evaluation mode.
         network: what Pointcept calls it.
         tensors: tensors that it took.
-        left_out: names of the classifier's tensors, which nothing here needs.
+        classifier_names: names of the classifier's tensors, which nothing here needs.
     """
 
     student: Student
     network: str
     tensors: int
-    left_out: tuple[str, ...]
+    classifier_names: tuple[str, ...]
 
 
 def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) -> PointceptStudent:
@@ -54,7 +54,7 @@ def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) 
         CleverError: of another network, for other input features, a tensor that is missing, left
             over or of another shape, or values that are not finite.
     """
-    backbone, left_out = _backbone(state, source)
+    backbone, classifier_names = _backbone(state, source)
     if "conv_input.0.weight" in backbone:
         network, stem, tables = "SpUNet-v1m1", "conv_input.0.weight", _SPUNETS
     elif "embedding.stem.conv.weight" in backbone:
@@ -72,7 +72,7 @@ def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) 
     if infinite:
         raise CleverError(f"{source}: values of {_shown(infinite)} are not finite; get it again")
     student.backbone.load_state_dict(weights)
-    return PointceptStudent(student.eval(), network, len(own), left_out)
+    return PointceptStudent(student.eval(), network, len(own), classifier_names)
 
 
 def _backbone(

@@ -98,13 +98,13 @@ def _jumps(
         return np.empty(0, np.intp), np.empty(0, np.intp)
     scaled = angles / reach
     _, neighbours = KDTree(scaled).query(scaled, k=CANDIDATES, distance_upper_bound=1.0)
-    there = neighbours < len(distance)
-    neighbours = np.where(there, neighbours, 0)
+    inside = neighbours < len(distance)
+    neighbours = np.where(inside, neighbours, 0)
     offset = angles[neighbours, axis] - angles[:, None, axis]
     near, far = [], []
     for side in (-1, 1):
         # Of the points on this side the one next to it; the point itself is on neither.
-        gap = np.where(there & (side * offset > 0), np.abs(offset), np.inf)
+        gap = np.where(inside & (side * offset > 0), np.abs(offset), np.inf)
         nearest = gap.argmin(1)
         rows = np.arange(len(distance))
         next_to = neighbours[rows, nearest]

@@ -133,10 +133,10 @@ def _read(path: Path, _: Stamp, group: int | None, names: Sequence[str]) -> Any:
         raise _unreadable(path, error) from error
 
 
-def _require(path: Path, held: Sequence[str], names: Sequence[str]) -> None:
-    if missing := [name for name in names if name not in held]:
+def _require(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in columns]:
         raise CleverError(
-            f"{path} has no column {', '.join(missing)} (it has {', '.join(held)}); restore the "
+            f"{path} has no column {', '.join(missing)} (it has {', '.join(columns)}); restore the "
             "file"
         )
 

@@ -57,8 +57,8 @@ class FilePattern:
             if match[0].startswith("**"):
                 return "has **, but * stands for the name of one folder or file"
             if match[1] is not None and match[1] not in SHAPES:
-                known = ", ".join(f"{{{name}}}" for name in SHAPES)
-                return f"has {match[0]}, which is none of {known}"
+                shape_list = ", ".join(f"{{{name}}}" for name in SHAPES)
+                return f"has {match[0]}, which is none of {shape_list}"
         return ""
 
     def names(self) -> set[str]:
@@ -85,8 +85,8 @@ class FilePattern:
         Raises:
             CleverError: a folder that cannot be read.
         """
-        known = {name: text for name, text in (parts or {}).items() if name in self.names()}
-        matches = [NamedFile(Path("/") if self.text.startswith("/") else root, known)]
+        fixed_parts = {name: text for name, text in (parts or {}).items() if name in self.names()}
+        matches = [NamedFile(Path("/") if self.text.startswith("/") else root, fixed_parts)]
         for name in filter(None, self.text.split("/")):
             matches = [inner for match in matches for inner in _step(match, name)]
         return sorted(matches, key=lambda file: natural((file.scene, file.frame, str(file.path))))

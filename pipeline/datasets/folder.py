@@ -181,19 +181,19 @@ class FolderDataset:
         frame_id, labels = self.frame_ids[index], self._drive.labels
         if labels is None or self._table is None:
             raise FrameError(frame_id, f"{self._root / DRIVE_FILE} has no labels; add them")
-        path, (_, kept) = self._label_file(index), self._sweep(index)
+        path, (_, mask) = self._label_file(index), self._sweep(index)
         if path.suffix != ".npy":
             dtype = np.dtype(labels.dtype).newbyteorder("<").str
-            return read_labels(frame_id, path, dtype, self._table, len(kept))[kept]
+            return read_labels(frame_id, path, dtype, self._table, len(mask))[mask]
         with _frame_errors(frame_id):
             raw = read_array(path)
-        if raw.shape != kept.shape or raw.dtype.kind not in "iu":
+        if raw.shape != mask.shape or raw.dtype.kind not in "iu":
             raise FrameError(
                 frame_id,
                 f"{path} holds an array {' x '.join(map(str, raw.shape))} of {raw.dtype}, but the "
-                f"sweep has {len(kept)} points; restore the pair",
+                f"sweep has {len(mask)} points; restore the pair",
             )
-        return training_labels(frame_id, path, raw, self._table)[kept]
+        return training_labels(frame_id, path, raw, self._table)[mask]
 
     def _sweep(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         entry = self._entries[index]
@@ -301,8 +301,8 @@ class FolderDataset:
                     f"{place}: cannot read {self._root / names}: {error.strerror}; give a list of "
                     "names, or a file of one name a line"
                 ) from error
-        there = {entry.id for entry in entries} | set(self._scenes)
-        if unknown := [name for name in names if name not in there]:
+        members = {entry.id for entry in entries} | set(self._scenes)
+        if unknown := [name for name in names if name not in members]:
             raise CleverError(
                 f"{place} names {', '.join(unknown[:5])}, which is no scene or frame; there are "
                 f"the scenes {_some(self._scenes)}"
@@ -313,11 +313,11 @@ class FolderDataset:
         self, entries: list[_Entry], split: str, sequences: Sequence[str] | None
     ) -> list[_Entry]:
         """The frames asked for, scene by scene."""
-        there = f"{self._root} holds the scenes {_some(self._scenes)}"
+        contents = f"{self._root} holds the scenes {_some(self._scenes)}"
         if sequences:
             if missing := [name for name in sequences if name not in self._scenes]:
                 raise CleverError(
-                    f"no scene {', '.join(missing)}: {there}; choose among them with `sequences`"
+                    f"no scene {', '.join(missing)}: {contents}; choose among them with `sequences`"
                 )
             order = dict.fromkeys(sequences)
             return [entry for scene in order for entry in entries if entry.scene == scene]
@@ -325,9 +325,9 @@ class FolderDataset:
             return entries
         if split not in self._drive.splits:
             names = ", ".join(self._drive.splits)
-            known_splits = f"it has {names}" if names else "it has no splits"
+            split_list = f"it has {names}" if names else "it has no splits"
             raise CleverError(
-                f"{self._root / DRIVE_FILE} has no split {split!r} ({known_splits}); name its "
+                f"{self._root / DRIVE_FILE} has no split {split!r} ({split_list}); name its "
                 "scenes under splits, or choose `split=all`"
             )
         return [entry for entry in entries if entry.split == split]
@@ -348,8 +348,8 @@ def _microseconds(time: int | None, place: int) -> int:
     """Time stamp of a frame, rounded half to even."""
     if time is None:
         return round(place * FRAME_SECONDS * 1e6)
-    whole, rest = divmod(time, 1000)
-    return whole + (rest > 500 or (rest == 500 and whole % 2 == 1))
+    whole, nanoseconds = divmod(time, 1000)
+    return whole + (nanoseconds > 500 or (nanoseconds == 500 and whole % 2 == 1))
 
 
 def _some(names: Mapping[str, object]) -> str:

@@ -37,9 +37,9 @@ class SceneImages:
     ) -> None:
         self._pattern, self._root = FilePattern(camera.images), root
         self._gap = largest_gap
-        listed = camera.times is not None or not self._pattern.exact()
+        has_listing = camera.times is not None or not self._pattern.exact()
         parts = {name: text for name, text in scene.parts.items() if name == "scene"}
-        self._files = self._pattern.files(root, parts) if listed else []
+        self._files = self._pattern.files(root, parts) if has_listing else []
         self._times: list[int | Fault] | None = None
         if camera.times:
             self._times = recording_times(camera.times, root, self._files)

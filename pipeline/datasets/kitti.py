@@ -96,8 +96,8 @@ class KittiDataset(SweepDataset):
         frames = self._folder(_TRAINING, "")
         for part in SPLITS[:2]:
             if (self._root / "ImageSets" / f"{part}.txt").exists():
-                listed = self._listed(part)
-                frames |= {frame: part for frame in listed if frame in frames}
+                part_frames = self._listed(part)
+                frames |= {frame: part for frame in part_frames if frame in frames}
         testing = (self._root / _TESTING / "velodyne").is_dir()
         return frames | (self._folder(_TESTING, "test") if testing else {})
 

@@ -180,10 +180,10 @@ class Rellis3dDataset(SweepDataset):
         folder = self._root / sequence / CAMERA
         names = self._images[sequence].get(int(number), [])
         if len(names) != 1:
-            what = (
+            fault = (
                 f"several images {', '.join(names)}" if names else f"no image frame{number}-*.jpg"
             )
-            raise FrameError(frame_id, f"{what} in {folder}; restore the one of this frame")
+            raise FrameError(frame_id, f"{fault} in {folder}; restore the one of this frame")
         match = _IMAGE.fullmatch(names[0])
         assert match
         seconds, milliseconds = map(int, match.groups()[1:])

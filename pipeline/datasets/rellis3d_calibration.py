@@ -85,8 +85,8 @@ class CalibrationFiles:
         try:
             return _rigid(yaml.safe_load(decoded(data)), key)
         except (yaml.YAMLError, ValueError) as error:
-            what = "is no YAML" if isinstance(error, yaml.YAMLError) else str(error)
-            raise FrameError(frame, f"calibration {path} {what}; restore the file") from error
+            fault = "is no YAML" if isinstance(error, yaml.YAMLError) else str(error)
+            raise FrameError(frame, f"calibration {path} {fault}; restore the file") from error
 
     def _content(self, frame: str, path: Path | None, name: str) -> tuple[Path, bytes]:
         if path is None:

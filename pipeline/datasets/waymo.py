@@ -118,13 +118,13 @@ class WaymoDataset:
                 f"{', '.join(CAMERAS)}"
             )
         folders = {name: Path(root) / folder for name, folder in FOLDERS.items()}
-        held = {
+        segments_by_split = {
             name: sorted(path.stem for path in folder.glob("lidar/*.parquet"))
             for name, folder in folders.items()
         }
-        names = [name for segments in held.values() for name in segments]
-        names = choose_sequences(self.name, names, sequences, split, held, Path(root))
-        self._splits = {name: split_of(name, held) for name in names}
+        names = [name for segments in segments_by_split.values() for name in segments]
+        names = choose_sequences(self.name, names, sequences, split, segments_by_split, Path(root))
+        self._splits = {name: split_of(name, segments_by_split) for name in names}
         self._segments = {
             name: Segment(folders[official], name) for name, official in self._splits.items()
         }
@@ -253,10 +253,10 @@ class WaymoDataset:
 def _matching(pixels: NDArray[Any] | None, image: _RangeImage, path: Path) -> NDArray[Any]:
     """`pixels` if they are of the same shape as a range image; raises CleverError else."""
     if pixels is None or pixels.shape[:2] != image.values.shape[:2]:
-        what = "nothing" if pixels is None else f"{pixels.shape[0]} x {pixels.shape[1]} pixels"
+        content = "nothing" if pixels is None else f"{pixels.shape[0]} x {pixels.shape[1]} pixels"
         height, width = image.values.shape[:2]
         raise CleverError(
-            f"{path} has {what} for return {image.echo + 1} of {LASERS[image.laser - 1]}, whose "
+            f"{path} has {content} for return {image.echo + 1} of {LASERS[image.laser - 1]}, whose "
             f"range image has {height} x {width}; restore the pair"
         )
     return pixels

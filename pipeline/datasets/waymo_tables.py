@@ -188,9 +188,9 @@ def _rows(table: ParquetTable, sensor: str | None, time: int | None) -> dict[int
     return dict(zip(numbers, rows, strict=True))
 
 
-def _only(table: ParquetTable, rows: dict[int, int], number: int, what: str) -> int:
+def _only(table: ParquetTable, rows: dict[int, int], number: int, label: str) -> int:
     if number not in rows:
-        raise CleverError(f"{table.path} has not {what}; restore the file")
+        raise CleverError(f"{table.path} has not {label}; restore the file")
     return rows[number]
 
 

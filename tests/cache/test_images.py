@@ -75,9 +75,9 @@ def test_images_inside_other_files(pixels: NDArray[np.uint8]) -> None:
     )
     with pytest.raises(CleverError, match=r"^image images\.table, row 3: 80x45 pixels, but"):
         load_image(source, 80, 46)
-    with pytest.raises(CleverError) as caught:
+    with pytest.raises(CleverError) as failure:
         load_image(Embedded(b"no picture"))
-    assert str(caught.value) == (
+    assert str(failure.value) == (
         "image images.table, row 3: cannot be decoded (cannot identify an image format); restore "
         "it from the dataset"
     )

@@ -107,8 +107,8 @@ def test_a_point_beyond_the_limit_is_in_no_image() -> None:
     assert np.isnan(distorted[[0, 2]]).all()
     np.testing.assert_allclose(distorted[1], (0.5 * (1 - 0.3 * 0.25), 0), rtol=1e-15)
     cloud = np.column_stack([points * 10, np.zeros(3)]).astype(np.float32)
-    seen = replace(camera(barrel), camera_from_lidar=np.eye(4))
-    pairs = visible_pairs(Frame("a", "s", 0, cloud, np.eye(4), (seen,)))
+    front_camera = replace(camera(barrel), camera_from_lidar=np.eye(4))
+    pairs = visible_pairs(Frame("a", "s", 0, cloud, np.eye(4), (front_camera,)))
     assert pairs.point.tolist() == [1]
 
 
@@ -145,10 +145,10 @@ def test_occlusion_is_judged_without_the_lens() -> None:
     hidden = np.setdiff1d(everything, visible_pairs(frame, occlusion="parallax").point)
     assert len(hidden) > 50
     bent = replace(frame, cameras=(replace(ideal, lens=LENSES[0]),))
-    seen = visible_pairs(bent).point
-    bent_hidden = np.setdiff1d(seen, visible_pairs(bent, occlusion="parallax").point)
+    visible_points = visible_pairs(bent).point
+    bent_hidden = np.setdiff1d(visible_points, visible_pairs(bent, occlusion="parallax").point)
     # A barrel shows more of the world, and what it shows is hidden or not as before.
-    assert len(np.setdiff1d(everything, seen)) == 0
+    assert len(np.setdiff1d(everything, visible_points)) == 0
     assert set(hidden) <= set(bent_hidden)
 
 

@@ -55,9 +55,9 @@ def infos() -> list[dict[str, Any]]:
     [{"metainfo": {"version": "v1.0-trainval"}, "data_list": infos()}, {"infos": infos()}, infos()],
 )
 def test_tokens_in_the_order_of_the_file(content: object, protocol: int, tmp_path: Path) -> None:
-    done = convert(content, tmp_path, protocol)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path / 'ids.txt'}: 3 frames of {tmp_path / 'subset.pkl'}\n"
+    process = convert(content, tmp_path, protocol)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == f"{tmp_path / 'ids.txt'}: 3 frames of {tmp_path / 'subset.pkl'}\n"
     assert read_frame_ids(tmp_path / "ids.txt") == TOKENS
     again = convert(content, tmp_path, protocol)
     assert again.returncode == 2
@@ -87,8 +87,8 @@ def test_nothing_that_a_file_names_is_run(tmp_path: Path) -> None:
     ],
 )
 def test_another_file_is_one_line(content: object, complaint: str, tmp_path: Path) -> None:
-    done = convert(content, tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert complaint in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = convert(content, tmp_path)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert complaint in process.stderr
+    assert process.stderr.count("\n") == 1
     assert not (tmp_path / "ids.txt").exists()

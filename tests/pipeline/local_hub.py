@@ -22,7 +22,7 @@ class LocalHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: set[str] = set()
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     @property
     def address(self) -> str:
@@ -68,22 +68,22 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
         if path == "/api/repos/create":
-            asked = json.loads(body)
-            kind = asked.get("type", "model")
-            name = f"{asked['organization']}/{asked['name']}"
-            known = f"{kind}s/{name}" in self.hub.repositories
+            request = json.loads(body)
+            kind = request.get("type", "model")
+            name = f"{request['organization']}/{request['name']}"
+            existing = f"{kind}s/{name}" in self.hub.repositories
             self.hub.repositories.setdefault(f"{kind}s/{name}", {})
-            if asked.get("private") or asked.get("visibility") == "private":
+            if request.get("private") or request.get("visibility") == "private":
                 self.hub.private.add(name)
             url = f"{self.hub.address}/{'datasets/' if kind == 'dataset' else ''}{name}"
-            return self._json({"url": url}, 409 if known else 200)
+            return self._json({"url": url}, 409 if existing else 200)
         kind, user, name, verb, *_ = path.removeprefix("/api/").split("/")
         files = self.hub.repositories[f"{kind}/{user}/{name}"]
         if verb == "preupload":
-            asked = json.loads(body)["files"]
+            request = json.loads(body)["files"]
             answer = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for file in asked
+                for file in request
             ]
             return self._json({"files": answer})
         assert verb == "commit"
@@ -101,11 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = self._path().strip("/").split("/")
         if parts[0] == "api":
-            _, kind, user, name, *rest = parts
+            _, kind, user, name, *subpath = parts
             files = self.hub.repositories.get(f"{kind}/{user}/{name}")
             if files is None:
                 return self._json({"error": "Repository not found"}, 404, "RepoNotFound")
-            if rest[:1] == ["tree"]:
+            if subpath[:1] == ["tree"]:
                 return self._json(
                     [
                         {"type": "file", "path": path, "size": len(data), "oid": _blob(data)}
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _path(self) -> str:
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append(f"{self.command} {path}")
+        self.hub.requests.append(f"{self.command} {path}")
         return path
 
     def _json(self, content: object, status: int = 200, code: str = "") -> None:

@@ -54,9 +54,9 @@ def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> N
         assert f"({facts.picture})" in report.summary.read_text()
     # Half a second apart; of the last of a scene nothing follows.
     assert [frame.gap for frame in report.frames] == [0.5, None, 0.5, None]
-    written = json.loads((out / "doctor.json").read_text())
-    assert written["protocol"] == report.protocol
-    assert written["calibration"][0]["where"] == "all cameras"
+    record = json.loads((out / "doctor.json").read_text())
+    assert record["protocol"] == report.protocol
+    assert record["calibration"][0]["where"] == "all cameras"
     assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
 
 

@@ -78,7 +78,7 @@ def read(*folders: Path) -> RunList:
 def test_a_finished_pretraining(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", pretraining(lr=0.5), steps(40), PRETRAINED)
     run = summarise_run(folder)
-    assert (run.kind, run.done, run.finished) == ("pretrain", True, FINISHED)
+    assert (run.kind, run.complete, run.finished) == ("pretrain", True, FINISHED)
     assert (run.epoch, run.epochs, run.settings["lr"]) == (4, 4, 0.5)
     # A tenth of 40 steps: 37 to 40.
     assert run.figures == {"loss": 61.5, "distillation loss": 11.5, "RankMe": 12.5}
@@ -90,7 +90,7 @@ def test_a_finished_pretraining(tmp_path: Path) -> None:
 
 def test_an_unfinished_pretraining(tmp_path: Path) -> None:
     run = summarise_run(write_run(tmp_path / "a", pretraining(), steps(15)))
-    assert (run.done, run.finished, run.epoch, run.epochs) == (False, None, 2, 4)
+    assert (run.complete, run.finished, run.epoch, run.epochs) == (False, None, 2, 4)
     assert run.figures == {"loss": 85.0, "distillation loss": 35.0}
     assert run.protocol == "losses: means over 1 steps up to step 15"
     fresh = summarise_run(write_run(tmp_path / "b", pretraining()))
@@ -122,7 +122,7 @@ def test_an_evaluation_inside_of_a_run_is_another(tmp_path: Path) -> None:
     inner = write_run(outer / "evaluate-toy-val", settings, None, EVALUATION)
     first, second = read(tmp_path).runs
     assert (first.folder, second.folder) == (outer, inner)
-    assert (second.kind, second.done, second.finished) == ("evaluate", True, None)
+    assert (second.kind, second.complete, second.finished) == ("evaluate", True, None)
     assert (second.epoch, second.epochs) == (None, None)
     assert second.figures == {"mIoU %": 25.0}
     # Named twice is listed once.
@@ -226,7 +226,7 @@ def test_the_command_prints_a_table_a_kind(folder: Path) -> None:
 
 def test_the_table_has_a_line_a_run(folder: Path) -> None:
     first, second, third = tables.runs(read(Path("runs")))
-    assert (first["run"], first["kind"], first["done"], first["epoch"]) == (
+    assert (first["run"], first["kind"], first["complete"], first["epoch"]) == (
         "runs/a", "pretrain", "no", 2
     )  # fmt: skip
     assert (first["lr"], second["lr"], third["lr"]) == ("0.5", "0.25", None)

@@ -80,8 +80,8 @@ def scan(path: Path) -> Cloud:
     return np.fromfile(path, "<f4").reshape(-1, 4)
 
 
-def settings(**given: object) -> PredictSettings:
-    return PredictSettings.resolve(None, {"device": "cpu", **given})
+def settings(**values: object) -> PredictSettings:
+    return PredictSettings.resolve(None, {"device": "cpu", **values})
 
 
 def test_every_format_holds_what_the_segmenter_says(
@@ -143,11 +143,11 @@ def test_a_folder_goes_on_and_a_bad_file_costs_no_other(
     paths = [write_scan(name) for name in ("a.bin", "b.bin")]
     bad = tmp_path / "bad.bin"
     bad.write_bytes(b"12345")
-    given = {"checkpoint": checkpoint, "out": tmp_path / "out"}
-    first = predict(settings(points=[paths[0], bad], **given)).outputs
+    values = {"checkpoint": checkpoint, "out": tmp_path / "out"}
+    first = predict(settings(points=[paths[0], bad], **values)).outputs
     assert [file.source for file in first.files] == [str(paths[0])]
     assert [entry.id for entry in first.bad] == [str(bad)]
-    again = predict(settings(points=paths, **given)).outputs
+    again = predict(settings(points=paths, **values)).outputs
     assert ([file.source for file in again.files], again.current) == ([str(paths[1])], paths[:1])
     for path in paths:
         labels, _ = load_segmenter(checkpoint)(scan(path))
@@ -161,20 +161,20 @@ def test_a_folder_goes_on_and_a_bad_file_costs_no_other(
     with torch.no_grad():
         segmenter.classifier.linear.bias[4] += 1000
     segmenter.save(checkpoint, training, with_student=False)
-    assert len(predict(settings(points=paths, **given)).outputs.files) == 2
+    assert len(predict(settings(points=paths, **values)).outputs.files) == 2
     assert set(np.fromfile(tmp_path / "out/a.label", "<u4").tolist()) == {20}
     with pytest.raises(CleverError, match=r"other settings \(tta: False -> True\)"):
-        predict(settings(points=paths, **given, tta=True))
+        predict(settings(points=paths, **values, tta=True))
     with pytest.raises(CleverError, match=r"bad\.bin has 5 bytes"):
-        predict(settings(points=[bad], **given))
+        predict(settings(points=[bad], **values))
 
 
 def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path) -> None:
     """The training dataset's validation part by default, every frame in its scene's folder."""
-    given = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
-    given |= {"output_format": "npy", "tta": True}
-    one = predict(settings(**given, limit=1)).outputs
-    both = predict(settings(**given))
+    values = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
+    values |= {"output_format": "npy", "tta": True}
+    one = predict(settings(**values, limit=1)).outputs
+    both = predict(settings(**values))
     assert ([file.source for file in one.files], both.outputs.current) == (
         ["08/000000"], ["08/000000"]
     )  # fmt: skip
@@ -192,7 +192,7 @@ def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path)
     sweeps = [kitti_root / f"sequences/08/velodyne/00000{number}.bin" for number in (0, 1)]
     scan(sweeps[0])[::-1].copy().tofile(sweeps[0])  # as many points in another order
     sweeps[1].write_bytes(b"1")
-    changed = predict(settings(**given)).outputs
+    changed = predict(settings(**values)).outputs
     assert [file.source for file in changed.files] == ["08/000000"]
     assert [entry.reason[:23] for entry in changed.bad] == ["frame 08/000001: sweep "]
     labels, _ = load_segmenter(checkpoint)(scan(sweeps[0]), tta=True)
@@ -216,8 +216,8 @@ def test_a_submission_to_semantickitti_reads_back_as_labels(
     checkpoint: Path, write_kitti: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = write_kitti({"8": 2}, labels=False)
-    given = {"checkpoint": checkpoint, "data_root": root, "out": tmp_path / "out"}
-    summary = predict(settings(**given, submission=True))
+    values = {"checkpoint": checkpoint, "data_root": root, "out": tmp_path / "out"}
+    summary = predict(settings(**values, submission=True))
     folder = tmp_path / "out/submission"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
         "sequences/08/predictions/000000.label", "sequences/08/predictions/000001.label"
@@ -228,7 +228,7 @@ def test_a_submission_to_semantickitti_reads_back_as_labels(
     for index in range(2):
         labels, _ = load_segmenter(checkpoint)(dataset.points(index))
         np.testing.assert_array_equal(dataset.labels(index), labels)
-    assert predict(settings(**given, submission=True)).outputs.current == []
+    assert predict(settings(**values, submission=True)).outputs.current == []
 
 
 def link_samples(path: Path) -> None:
@@ -246,14 +246,14 @@ def test_the_devkit_takes_a_submission_to_nuscenes_and_finds_our_miou(
     root = write_nuscenes({"scene-0103": 2, "scene-0916": 1})
     link_samples(root / "v1.0-mini/sample.json")
     run = save_segmenter(tmp_path / "run", NuScenesDataset)
-    given = {"checkpoint": run, "data_root": root, "device": "cpu"}
-    summary = predict(settings(**given, out=tmp_path / "out", submission=True))
+    values = {"checkpoint": run, "data_root": root, "device": "cpu"}
+    summary = predict(settings(**values, out=tmp_path / "out", submission=True))
     assert "`use_external` is false" in str(summary)
     folder = tmp_path / "out/submission"
     devkit = NuScenes("v1.0-mini", str(root), verbose=False)
     validate_submission(devkit, str(folder), "mini_val")
     official = LidarSegEval(devkit, str(folder), "mini_val").evaluate()
-    ours = evaluate(EvaluateSettings.resolve(None, given))
+    ours = evaluate(EvaluateSettings.resolve(None, values))
     assert official["miou"] == pytest.approx(ours.miou)
     assert ours.miou > 0
 
@@ -261,11 +261,11 @@ def test_the_devkit_takes_a_submission_to_nuscenes_and_finds_our_miou(
 def test_an_incomplete_submission_says_so(
     checkpoint: Path, kitti_root: Path, tmp_path: Path
 ) -> None:
-    given = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
-    given |= {"submission": True}
-    assert "1 of 2 frames are lacking" in str(predict(settings(**given, limit=1)))
+    values = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
+    values |= {"submission": True}
+    assert "1 of 2 frames are lacking" in str(predict(settings(**values, limit=1)))
     (kitti_root / "sequences/08/velodyne/000001.bin").write_bytes(b"1")
-    summary = predict(settings(**given))
+    summary = predict(settings(**values))
     assert "skipped frame 08/000001: sweep" in str(summary)
     assert "1 of 2 frames are lacking" in str(summary)
 
@@ -295,10 +295,10 @@ def test_contradictions_are_one_line(
 def test_other_classes_are_no_submission(
     checkpoint: Path, nuscenes_root: Path, tmp_path: Path
 ) -> None:
-    given = {"checkpoint": checkpoint, "data_root": nuscenes_root, "dataset": "nuscenes"}
+    values = {"checkpoint": checkpoint, "data_root": nuscenes_root, "dataset": "nuscenes"}
     with pytest.raises(CleverError, match="trained for the classes of semantickitti, not of"):
-        predict(settings(**given, out=tmp_path / "out", submission=True))
-    labels = predict(settings(**given, out=tmp_path / "other")).outputs.files
+        predict(settings(**values, out=tmp_path / "out", submission=True))
+    labels = predict(settings(**values, out=tmp_path / "other")).outputs.files
     assert [file.out.name for file in labels] == ["scene-0103-0.label", "scene-0103-1.label"]
 
 
@@ -306,13 +306,13 @@ def test_the_command(checkpoint: Path, write_scan: Callable[[str], Path], tmp_pa
     app, good, bad = build_app("predict"), write_scan("good.bin"), tmp_path / "bad.bin"
     bad.write_bytes(b"12345")
     base = ["--checkpoint", str(checkpoint), "--device", "cpu", "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, ["predict", str(good), str(bad), *base])
-    assert done.exit_code == 3
-    assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1" in done.stdout
-    assert "no TTA, all points\n" in done.stdout
-    assert "1 files, 250 points, " in done.stdout
-    assert " files/s on cpu, reading and writing included" in done.stdout
-    assert f"skipped {bad} has 5 bytes" in done.stdout
+    result = CliRunner().invoke(app, ["predict", str(good), str(bad), *base])
+    assert result.exit_code == 3
+    assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1" in result.stdout
+    assert "no TTA, all points\n" in result.stdout
+    assert "1 files, 250 points, " in result.stdout
+    assert " files/s on cpu, reading and writing included" in result.stdout
+    assert f"skipped {bad} has 5 bytes" in result.stdout
     wrong = CliRunner().invoke(app, ["predict", str(good), *base, "--submission"])
     assert (wrong.exit_code, wrong.stderr) == (
         2, "error: POINTS names files; leave --submission out\n"
@@ -324,8 +324,8 @@ def test_real_scans(checkpoint: Path, shared_data: Path, tmp_path: Path) -> None
     root = shared_data / "semantickitti"
     path = root / "sequences/08/velodyne/000000.bin"
     predict(settings(points=[path], checkpoint=checkpoint, out=tmp_path / "files"))
-    given = {"checkpoint": checkpoint, "data_root": root, "limit": 1}
-    predict(settings(**given, out=tmp_path / "frames"))
+    values = {"checkpoint": checkpoint, "data_root": root, "limit": 1}
+    predict(settings(**values, out=tmp_path / "frames"))
     points = build_dataset("semantickitti", root, sequences=["08"]).points(0)
     labels, confidence = load_segmenter(checkpoint)(points)
     for place in ("files/000000", "frames/08/000000"):

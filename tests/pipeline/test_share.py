@@ -132,8 +132,8 @@ def test_a_segmenter_comes_back_with_its_classes_and_figures(
     loaded = clever.from_pretrained("user/probe", cache_dir=tmp_path / "cache", **where)
     assert isinstance(loaded, TrainedSegmenter)
     assert loaded.training == TRAINING
-    for found, expected in zip(loaded(points), clever.load_segmenter(probe)(points), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(loaded(points), clever.load_segmenter(probe)(points), strict=True):
+        np.testing.assert_array_equal(result, expected)
     card = hub.repositories["models/user/probe"]["README.md"].decode()
     for words in (
         "from runs/first (distilled from DINOv2).",

@@ -66,7 +66,7 @@ def test_every_tensor_is_taken_once(
     student = result.student
     assert (student.name, student.ptv3_form, student.voxel_size) == (name, form, 0.1)
     assert (result.network, result.tensors) == (network, tensors)
-    assert set(result.left_out) == HEADS & weights.keys()
+    assert set(result.classifier_names) == HEADS & weights.keys()
     assert not student.training
     body = {name: tensor for name, tensor in weights.items() if name not in HEADS}
     assert fingerprints(student.backbone.state_dict()) == fingerprints(body)
@@ -133,9 +133,9 @@ def test_prefixes_and_heads():
         result = from_pointcept(state, "file", 0.1)
         assert all(torch.equal(v, expected[k]) for k, v in result.student.state_dict().items())
         heads = ("seg_head.bias", "seg_head.weight") if len(state) > len(plain) else ()
-        assert result.left_out == heads
+        assert result.classifier_names == heads
     whole = {f"module.backbone.{name}": tensor for name, tensor in spunet(*SPUNET_TINY).items()}
-    assert from_pointcept(whole, "file", 0.1).left_out == ("final.bias", "final.weight")
+    assert from_pointcept(whole, "file", 0.1).classifier_names == ("final.bias", "final.weight")
 
 
 def test_half_precision_becomes_float32():

@@ -95,12 +95,12 @@ def test_rows_that_are_not_finite_have_no_label(run: Path, points: np.ndarray) -
     labels, confidence = trained(points)
     gaps = np.insert(points, [0, 5, 400], np.nan, axis=0)
     gaps[6, 1] = 1.0  # one that is NaN in part
-    found, shares = trained(gaps)
-    lost = [0, 6, 402]
-    assert found[lost].tolist() == [NO_LABEL] * 3
-    assert np.isnan(shares[lost]).all()
-    np.testing.assert_array_equal(np.delete(found, lost), labels)
-    np.testing.assert_array_equal(np.delete(shares, lost), confidence)
+    result, shares = trained(gaps)
+    gap_rows = [0, 6, 402]
+    assert result[gap_rows].tolist() == [NO_LABEL] * 3
+    assert np.isnan(shares[gap_rows]).all()
+    np.testing.assert_array_equal(np.delete(result, gap_rows), labels)
+    np.testing.assert_array_equal(np.delete(shares, gap_rows), confidence)
     none, nothing = trained(np.full((2, 4), np.nan))
     assert none.tolist() == [NO_LABEL] * 2
     assert np.isnan(nothing).all()

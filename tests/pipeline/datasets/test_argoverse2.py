@@ -121,10 +121,10 @@ def root(log: Path) -> Path:
 
 
 def reason(dataset: Argoverse2Dataset, index: int = 0) -> str:
-    with pytest.raises(FrameError) as caught:
+    with pytest.raises(FrameError) as failure:
         dataset.frame(index)
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
+    assert "\n" not in str(failure.value)
+    return failure.value.reason
 
 
 def vehicle_at(time: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -167,16 +167,16 @@ def test_nearest_images_through_both_poses(root: Path, log: Path) -> None:
         assert (camera.width, camera.height, camera.lens) == (*SIZE, None)
         turn_then, place_then = vehicle_at(time)
         turn, mount = camera_pose(camera.name)
-        seen = ((city - place_then) @ turn_then - mount) @ turn
+        camera_points = ((city - place_then) @ turn_then - mount) @ turn
         uv, depth = project(frame.points[:, :3], camera)
-        np.testing.assert_allclose(depth, seen[:, 2], atol=1e-5)
-        front = seen[:, 2] > 1
+        np.testing.assert_allclose(depth, camera_points[:, 2], atol=1e-5)
+        front = camera_points[:, 2] > 1
         assert front.sum() > 50
-        u = (70.0 + number) * seen[front, 0] / seen[front, 2] + 29.0
-        v = 72.0 * seen[front, 1] / seen[front, 2] + 41.0
+        u = (70.0 + number) * camera_points[front, 0] / camera_points[front, 2] + 29.0
+        v = 72.0 * camera_points[front, 1] / camera_points[front, 2] + 41.0
         np.testing.assert_allclose(uv[front], np.column_stack([u, v]), atol=1e-2, rtol=1e-5)
         static = (frame.points[:, :3].astype(float) - mount) @ turn
-        moved = max(moved, np.abs(static - seen).max())
+        moved = max(moved, np.abs(static - camera_points).max())
     assert moved > 0.1  # the vehicle drove on between sweep and images
 
 
@@ -188,9 +188,9 @@ def test_splits_logs_and_cameras(tmp_path: Path) -> None:
     assert Argoverse2Dataset(root, split="val").frame(0).split == "val"
     every = Argoverse2Dataset(root, split="all")
     assert list(dict.fromkeys(every.scenes)) == ["a", "c", "b", "d"]
-    chosen = Argoverse2Dataset(root, sequences=["d", "a"], cameras=["ring_rear_left", RING[0]])
-    assert list(dict.fromkeys(chosen.scenes)) == ["d", "a"]
-    assert [camera.name for camera in chosen.frame(0).cameras] == ["ring_rear_left", RING[0]]
+    subset = Argoverse2Dataset(root, sequences=["d", "a"], cameras=["ring_rear_left", RING[0]])
+    assert list(dict.fromkeys(subset.scenes)) == ["d", "a"]
+    assert [camera.name for camera in subset.frame(0).cameras] == ["ring_rear_left", RING[0]]
     with pytest.raises(CleverError, match="argoverse2 has no camera lidar; choose `cameras` among"):
         Argoverse2Dataset(root, cameras=["lidar"])
     with pytest.raises(
@@ -226,8 +226,8 @@ def test_images_too_far_in_time(root: Path, log: Path) -> None:
 
 def spoiled(path: Path, **columns: Any) -> None:
     table = feather.read_table(path)
-    held = {name: table.column(name) for name in table.column_names} | columns
-    feather.write_feather(pa.table({n: x for n, x in held.items() if x is not None}), path)
+    contents = {name: table.column(name) for name in table.column_names} | columns
+    feather.write_feather(pa.table({n: x for n, x in contents.items() if x is not None}), path)
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,11 @@ def test_scribbles_for_training_and_full_labels_elsewhere(root: Path) -> None:
 
 
 def test_frames_and_classes_are_those_of_semantickitti(root: Path) -> None:
-    here, there = ScribbleKittiDataset(root), SemanticKittiDataset(root)
-    assert (here.class_names, here.class_mean) == (there.class_names, "all")
+    scribbles, full_labels = ScribbleKittiDataset(root), SemanticKittiDataset(root)
+    assert (scribbles.class_names, scribbles.class_mean) == (full_labels.class_names, "all")
     for one, other in zip(
-        (here.frame(index) for index in range(2)),
-        (there.frame(index) for index in range(2)),
+        (scribbles.frame(index) for index in range(2)),
+        (full_labels.frame(index) for index in range(2)),
         strict=True,
     ):
         np.testing.assert_array_equal(one.points, other.points)
@@ -66,7 +66,7 @@ def test_frames_and_classes_are_those_of_semantickitti(root: Path) -> None:
             one.cameras[0].camera_from_lidar, other.cameras[0].camera_from_lidar
         )
         assert (one.timestamp, one.cameras[0].image) == (other.timestamp, other.cameras[0].image)
-    check_table(here, LEARNING_MAP, root / "sequences/00/scribbles/000000.label")
+    check_table(scribbles, LEARNING_MAP, root / "sequences/00/scribbles/000000.label")
 
 
 def test_a_lacking_scribble_loses_its_frame(root: Path) -> None:
@@ -83,12 +83,12 @@ def test_a_lacking_scribble_loses_its_frame(root: Path) -> None:
 def test_semantickitti_without_scribbles_is_refused(root: Path) -> None:
     shutil.rmtree(root / "sequences/00/scribbles")
     choices: list[dict[str, Any]] = [{}, {"split": "all"}, {"sequences": ["0", "8"]}]
-    for chosen in choices:
+    for choice in choices:
         with pytest.raises(
             CleverError,
             match=r"none of 1 training sequences has scribbles, e\.g\. .*00/scribbles; ",
         ) as error:
-            ScribbleKittiDataset(root, **chosen)
+            ScribbleKittiDataset(root, **choice)
         one_line(error)
     assert len(ScribbleKittiDataset(root, split="val")) == 1
     with pytest.raises(CleverError, match="scribblekitti has no split 'half'; choose train, val"):

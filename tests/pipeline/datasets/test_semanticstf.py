@@ -91,7 +91,7 @@ def test_a_sweep_of_four_columns_loses_its_frame(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "line"),
+    ("choice", "line"),
     [
         ({"split": "half"}, "semanticstf has no split 'half'; choose train, val, test or all"),
         ({"weather": "fog"}, f"no weather 'fog'; choose {', '.join(WEATHERS)}"),
@@ -99,9 +99,9 @@ def test_a_sweep_of_four_columns_loses_its_frame(root: Path) -> None:
         ({"split": "val", "weather": "dense_fog"}, r"no scan of val with the weather dense_fog"),
     ],
 )
-def test_what_is_not_there_is_one_line(root: Path, chosen: dict[str, str], line: str) -> None:
+def test_what_is_not_there_is_one_line(root: Path, choice: dict[str, str], line: str) -> None:
     with pytest.raises(CleverError, match=line) as error:
-        SemanticStfDataset(root, **chosen)
+        SemanticStfDataset(root, **choice)
     one_line(error)
 
 

@@ -59,11 +59,11 @@ def file(root: Path, component: str) -> Path:
 
 
 def one_line(dataset: WaymoDataset, index: int = 0) -> str:
-    with pytest.raises(FrameError) as caught:
+    with pytest.raises(FrameError) as failure:
         dataset.frame(index)
-    assert "\n" not in str(caught.value)
-    assert caught.value.frame == dataset.frame_ids[index]
-    return caught.value.reason
+    assert "\n" not in str(failure.value)
+    assert failure.value.frame == dataset.frame_ids[index]
+    return failure.value.reason
 
 
 def matrix(roll: float, pitch: float, yaw: float, place: NDArray[Any]) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def test_a_range_image_of_known_points() -> None:
     beam = rng.integers(0, height, width)
     distance = rng.uniform(2, 60, width)
     aside = distance * np.cos(inclinations[beam])
-    known = np.column_stack(
+    expected = np.column_stack(
         [
             aside * np.cos(bearing) + 1.0,
             aside * np.sin(bearing) - 2.0,
@@ -149,7 +149,7 @@ def test_a_range_image_of_known_points() -> None:
     laser = Laser(vehicle_from_laser, inclinations, 0.0, 0.0)
     points = points_of(ranges, laser, None, np.eye(4))
     order = np.lexsort((column, row))
-    np.testing.assert_allclose(points, known[order], atol=1e-5)
+    np.testing.assert_allclose(points, expected[order], atol=1e-5)
     still = np.zeros((height, width, 6), np.float32)
     np.testing.assert_allclose(points_of(ranges, laser, still, np.eye(4)), points, atol=1e-12)
     with pytest.raises(ValueError, match="has 8 beam inclinations, its range image 7 rows"):
@@ -313,9 +313,9 @@ def test_splits_segments_and_cameras(tmp_path: Path) -> None:
     assert WaymoDataset(root, split="val").scenes == ["c"]
     assert WaymoDataset(root, split="test").frame(0).split == "test"
     assert WaymoDataset(root, split="all").scenes == ["a", "a", "b", "c", "d"]
-    chosen = WaymoDataset(root, sequences=["c", "b"], cameras=["SIDE_LEFT", "FRONT"])
-    assert chosen.scenes == ["c", "b"]
-    frame = chosen.frame(0)
+    subset = WaymoDataset(root, sequences=["c", "b"], cameras=["SIDE_LEFT", "FRONT"])
+    assert subset.scenes == ["c", "b"]
+    frame = subset.frame(0)
     assert frame.split == "val"
     assert [camera.name for camera in frame.cameras] == ["SIDE_LEFT", "FRONT"]
     all_cameras = WaymoDataset(root, split="val").frame(0).cameras

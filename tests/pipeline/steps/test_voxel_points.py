@@ -105,9 +105,9 @@ def step_and_batches(
     path: Path, mix3d: float
 ) -> tuple[DistillationStep, DistillationBatch, DistillationBatch]:
     """A step, and four frames with all points and with one a voxel."""
-    given = {"cache": path, "student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.8}
+    values = {"cache": path, "student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.8}
     cache = FeatureCache(path)
-    step = build_step(PretrainSettings.resolve(None, {**given, "mix3d": mix3d}), [cache])
+    step = build_step(PretrainSettings.resolve(None, {**values, "mix3d": mix3d}), [cache])
     every, voxel = (
         DistillationBatch.collate([frames[number, 50 + number] for number in range(4)])
         for frames in (
