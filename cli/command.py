@@ -60,7 +60,8 @@ def add_command(app: typer.Typer, name: str, verb: Verb) -> None:
         else _option(name, settings.model_fields[name], group_of[name])
         for name in names
     ]
-    command.__signature__ = inspect.Signature([*parameters, *_shared(bool(verb.table))])  # type: ignore
+    parameters += _shared(bool(verb.table))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore
     register = app.command(
         name,
         help=_paragraphs(verb.help),
@@ -184,7 +185,7 @@ def _argument(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
-    flag = "--" + (field.alias or name).replace("_", "-")
+    flag = "--" + name.replace("_", "-")
     text, default, metavar = _description(field), typed(field.default), _metavar(field.annotation)
     choices = _choices(field.annotation)
     if shaped := _SHAPED.fullmatch(text):

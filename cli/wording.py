@@ -24,7 +24,7 @@ def with_flags(text: str, settings: type[JobSettings], arguments: Sequence[str] 
 
 
 def _flag(name: str, value: str | None, settings: type[JobSettings]) -> str:
-    fields = {field.alias or key: field for key, field in settings.model_fields.items()}
+    fields = settings.model_fields
     parts = [key for key in fields if key.endswith(f"_{name}")]
     own = [name] if name in fields else parts
     if not own:

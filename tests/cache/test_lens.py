@@ -124,7 +124,10 @@ def test_fisheye_sees_the_axis_and_sideways() -> None:
         (Lens("radial-tangential", (0.1,)), "has 1 coefficients, not 4 or 5 or 8"),
         (Lens("fisheye", (0.1,) * 5), "has 5 coefficients, not 4"),
         (Lens("fisheye", (0.1, np.nan, 0, 0)), "not finite"),
-        (Lens("plenoptic", (0.1,) * 4), "none of radial-tangential, fisheye"),  # pyright: ignore[reportArgumentType]
+        (
+            Lens("plenoptic", (0.1,) * 4),  # pyright: ignore[reportArgumentType]
+            "none of radial-tangential, fisheye",
+        ),
     ],
 )
 def test_impossible_lenses_are_errors_of_the_frame(lens: Lens, reason: str) -> None:

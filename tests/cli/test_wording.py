@@ -40,12 +40,6 @@ def test_settings_become_flags(text: str, expected: str) -> None:
     assert with_flags(text, Settings, ("points",)) == expected
 
 
-def test_a_field_is_named_by_its_alias() -> None:
-    from clever.pipeline.settings.care import InfoSettings
-
-    assert with_flags("`json` or `path`", InfoSettings, ("path",)) == "--json or PATH"
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_log_file_on_a_full_disk_is_one_line_of_its_own() -> None:
     terminal = io.StringIO()
