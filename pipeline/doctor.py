@@ -46,7 +46,7 @@ class FrameFacts(BaseModel):
     """What one frame holds.
 
     Attributes:
-        picture: file of its picture, beside the summary.
+        picture: file of its picture, beside the summary; empty without cameras.
         points: how many.
         seen: share of them that at least one camera sees.
         pairs: point-pixel pairs by camera (depth above 1 m, 1 px inside the image).
@@ -167,8 +167,10 @@ def _examine(
         raise FrameError(frame.id, f"its sweep {fault}; restore it or leave the frame out")
     images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
     pairs = visible_pairs(frame)
-    picture = f"frame-{number:02}-{re.sub('[^A-Za-z0-9.-]', '_', frame.id)}.png"
-    projection_panels(frame, images, pairs, out / picture)
+    picture = ""
+    if images:
+        picture = f"frame-{number:02}-{re.sub('[^A-Za-z0-9.-]', '_', frame.id)}.png"
+        projection_panels(frame, images, pairs, out / picture)
     distance = np.linalg.norm(frame.points[:, :3].astype(np.float64), axis=1)
     intensity = frame.points[:, 3]
     counts = np.diff(pairs.offsets).tolist()
@@ -213,7 +215,7 @@ def _warnings(
     dataset: LidarDataset, facts: Sequence[FrameFacts], calibration: Sequence[CalibrationScore]
 ) -> list[str]:
     lines = [_calibration_warning(score) for score in calibration if score.warning]
-    unseen = [frame.id for frame in facts if not frame.seen]
+    unseen = [frame.id for frame in facts if frame.pairs and not frame.seen]
     if unseen:
         lines.append(f"no camera sees a point in {len(unseen)} frames, the first {unseen[0]}")
     dark = [frame.brightest for frame in facts if is_dark(frame.brightest)]
@@ -278,7 +280,7 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
     lines = [
         f"points {min(points)} to {max(points)}, {visible_share:.1%} seen by a camera; farthest "
         f"{max(frame.farthest for frame in frames):.0f} m",
-        f"pairs a frame: {cameras}",
+        f"pairs a frame: {cameras or 'none, there are no cameras'}",
         f"intensity: brightest {min(frame.brightest for frame in frames):.3g} to "
         f"{max(frame.brightest for frame in frames):.3g} of full intensity, "
         f"{float(np.mean([frame.saturated for frame in frames])):.1%} of points at full",
@@ -313,5 +315,6 @@ def markdown(report: DoctorReport) -> str:
         lines += [f"- {frame.id}: {frame.reason}" for frame in report.bad]
     lines += ["", "## Pictures", ""]
     for frame in report.frames:
-        lines += [f"### {frame.id} ({frame.scene})", "", f"![{frame.id}]({frame.picture})", ""]
+        if frame.picture:
+            lines += [f"### {frame.id} ({frame.scene})", "", f"![{frame.id}]({frame.picture})", ""]
     return "\n".join(lines) + "\n"

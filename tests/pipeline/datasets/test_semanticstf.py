@@ -9,6 +9,8 @@ from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import build_dataset
 from clever.pipeline.datasets.base import label_ids
 from clever.pipeline.datasets.semanticstf import WEATHERS, SemanticStfDataset
+from clever.pipeline.doctor import doctor
+from clever.pipeline.settings.doctor import DoctorSettings
 
 from .test_semantickitti import LEARNING_MAP
 from .tiny_trees import (
@@ -131,6 +133,15 @@ def test_another_folder_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(CleverError, match=f"holds no {name}/velodyne; pass another") as error:
             SemanticStfDataset(tmp_path, split)
         one_line(error)
+
+
+def test_doctor_needs_no_cameras(root: Path, tmp_path: Path) -> None:
+    place = {"dataset": "semanticstf", "data_root": root, "split": "val", "out": tmp_path / "out"}
+    report = doctor(DoctorSettings.resolve(None, place))
+    assert [frame.id for frame in report.frames] == ["val/000001", "val/000002", "val/000003"]
+    assert "pairs a frame: none, there are no cameras" in str(report)
+    assert (report.bad, report.calibration, report.warnings) == ([], [], [])
+    assert "![" not in (tmp_path / "out/doctor.md").read_text()
 
 
 def test_a_probe_needs_no_cameras_and_a_teacher_does(root: Path, tmp_path: Path) -> None:
