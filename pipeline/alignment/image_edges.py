@@ -12,7 +12,7 @@ FINEST, SPREAD = 1.0, 2.5
 """Standard deviations in reduced pixels: of the smoothing before the derivative, and of the halo
 around an edge in which a point still counts as near it."""
 SURROUNDINGS = 25
-"""The strength of an edge is relative to the mean in a window of the width divided by this."""
+"""The strength of an edge is relative to the mean within the width divided by this, around it."""
 FLOOR = 0.3
 """Root of grey values a pixel that is added to that mean: noise of an even wall is no edge."""
 
@@ -68,7 +68,7 @@ def _relative(derivative: NDArray[np.floating]) -> NDArray[np.float32]:
     """Strength of the edges of a derivative (h, w) relative to their surroundings, mean 1."""
     # The root: a strong edge shall not outweigh ten weak ones.
     strength = gaussian_filter(np.sqrt(np.abs(derivative)), SPREAD, truncate=3.0)
-    window = max(3, 2 * derivative.shape[1] // SURROUNDINGS)
+    window = 2 * (derivative.shape[1] // SURROUNDINGS) + 1  # odd: it has a middle
     relative = strength / (uniform_filter(uniform_filter(strength, window), window) + FLOOR)
     mean = float(relative.mean())
     # An image without any edge says nothing: 1 everywhere.
