@@ -52,7 +52,11 @@ class FeatureMemory:
 
 
 class SegmentationStep(TrainingStep):
-    """Classifier and student, the student frozen in evaluation mode for a probe."""
+    """Classifier and student, the student frozen in evaluation mode for a probe.
+
+    The loss is over all points with a label. Pointcept's is over one point a voxel, all that its
+    clouds have in training (`GridSample`).
+    """
 
     def __init__(
         self,
