@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+import clever
 from clever.cache.projection import project, visible_pairs
 from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import cache_teacher
@@ -21,6 +22,7 @@ from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.base import class_mean
 from clever.pipeline.datasets.file_patterns import FilePattern
 from clever.pipeline.datasets.folder import FolderDataset
+from clever.pipeline.datasets.folder_schema import CameraPart, Labels, Points, Poses, read_drive
 from clever.pipeline.datasets.folder_tracks import nanoseconds
 from clever.pipeline.datasets.kitti_layout import read_calibration
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
@@ -922,6 +924,27 @@ def test_points_that_are_not_there_or_there_twice(changed: Callable[[Change], Pa
     (root / "b/lidar/2.bin").write_bytes(b"")
     with pytest.raises(CleverError, match=r"a/lidar/2\.bin and .*b/lidar/2\.bin are both frame 2"):
         FolderDataset(root)
+
+
+def test_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
+    text = (Path(clever.__file__).parent / "docs/your-own-drive.md").read_text()
+    examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
+    assert len(examples) == 2
+    path = tmp_path / "drive.yaml"
+    path.write_text(examples[0])
+    kitti = read_drive(path)
+    assert kitti.cameras["image_2"].from_lidar[2, 0] == 0.999945388562
+    path.write_text(examples[1])
+    nuscenes = read_drive(path)
+    assert (nuscenes.match, nuscenes.largest_gap) == ("time", 0.05)
+    # The front camera looks along the LiDAR's y axis.
+    ahead = nuscenes.cameras["CAM_FRONT"].from_lidar[:3, :3] @ [0, 1, 0]
+    np.testing.assert_allclose(ahead, [0, 0, 1], atol=0.05)
+    keys = {key for kind in DOCUMENTED for key in kind.model_fields}
+    assert not {key for key in keys if f"`{key}" not in text and f".{key}`" not in text}
+
+
+DOCUMENTED = (Points, CameraPart, Poses, Labels)
 
 
 def test_patterns() -> None:
