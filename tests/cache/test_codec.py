@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from clever.cache.choices import Codec
 from clever.cache.codec import (
     ZSTD_STEP,
+    Calibration,
     Statistics,
     calibrate,
     decode,
@@ -98,3 +100,45 @@ def test_fidelity_against_numpy() -> None:
 def test_nothing_to_calibrate_on() -> None:
     with pytest.raises(CleverError, match="no frame could be read"):
         calibrate([], "int8")
+
+
+def test_calibrations_are_equal_in_both_halves_or_not_at_all() -> None:
+    centre, step = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25])
+    calibration = Calibration(centre, step)
+    assert calibration.equals(Calibration(centre.clone(), step.clone()))
+    assert not calibration.equals(Calibration(centre + 1, step))
+    assert not calibration.equals(Calibration(centre, step * 2))
+    assert not calibration.equals(Calibration(centre + 1, step * 2))
+
+
+def test_what_eight_bits_hold_is_not_clipped() -> None:
+    """Codes of 127 and what rounds to them; one more is clipped, at both ends."""
+    calibration = Calibration(torch.tensor([1.0]), torch.tensor([0.5]))
+    steps = torch.tensor([[127.0], [-127.0], [127.25], [-127.25], [127.75], [-128.0], [300.0]])
+    codes, clip_count = encode(1 + 0.5 * steps, "int8", calibration)
+    assert codes.flatten().tolist() == [127, -127, 127, -127, 127, -127, 127]
+    assert int(clip_count) == 3
+    limit = torch.tensor([[65504.0, -65504.0, 65536.0]])
+    half, overflow = encode(limit, "fp16", None)
+    assert half.tolist() == [[65504.0, -65504.0, 65504.0]]
+    assert int(overflow) == 1
+
+
+@pytest.mark.parametrize("codec", ["int8", "int8-zstd"])
+def test_the_smallest_step_is_the_rounding_of_the_centre(codec: Codec) -> None:
+    """Of channels that do not vary: of the centre's size, or of 1 where that is smaller."""
+    values = torch.tensor([[0.0, 0.125, -4.0, 1024.0]]).repeat(5, 1)
+    calibration = calibrate([Statistics.of(values)], codec)
+    assert calibration is not None
+    assert torch.equal(calibration.centre, values[0])
+    eps = torch.finfo(torch.float32).eps
+    assert torch.equal(calibration.step, torch.tensor([1.0, 1.0, 4.0, 1024.0]) * eps)
+
+
+def test_codecs_that_need_no_fit_and_those_that_need_one() -> None:
+    assert calibrate([], "fp16") is None
+    with pytest.raises(CleverError, match="the codec int8-zstd needs a calibration"):
+        encode(torch.zeros(1, 1), "int8-zstd", None)
+    for codec in ("int8", "fp16", None):
+        assert pack(b"clever" * 99, codec) == unpack(b"clever" * 99, codec) == b"clever" * 99
+    assert len(pack(b"clever" * 99, "int8-zstd")) < 60

@@ -159,3 +159,54 @@ def test_against_brute_force() -> None:
 def test_few_points() -> None:
     assert hidden_points(np.empty((0, 2)), np.empty(0), camera()).shape == (0,)
     assert not hidden_points(np.array([[5.0, 5.0]]), np.array([3.0]), camera()).any()
+
+
+LINE = (0.125, 0.0, 0.0)
+"""A LiDAR an eighth of a metre to the right of the camera: for places that floats hold exactly."""
+
+
+def on_a_line(
+    points: list[tuple[float, float]], lidar: tuple[float, float, float] = LINE
+) -> list[bool]:
+    """Which of some points (x / z and depth) in the camera's horizontal plane are hidden."""
+    eye = np.eye(4)
+    eye[:3, 3] = lidar
+    place, depth = np.array(points).T
+    uv = np.column_stack([place, np.zeros(len(place))])
+    return hidden_points(uv, depth, Camera("c", Path("c.png"), 1, 1, np.eye(3), eye)).tolist()
+
+
+FAR = (0.0, 8.0)
+BEYOND = (1 / 64, 4.0)
+"""On the LiDAR's ray through the far point: it passed over it from exactly there."""
+FOLLOWING = (-1 / 128, 4.0)
+COVERING = (0.0, 4.0)
+"""On the camera's ray through the far point."""
+
+
+def test_borders_of_passing_over_and_following() -> None:
+    """On the outline itself a point counts as passed over by what was right before it, and as
+    covered by what is right before it."""
+    hidden, seen = [True, False, False], [False, False, False]
+    assert on_a_line([FAR, BEYOND, FOLLOWING]) == hidden
+    assert on_a_line([FAR, BEYOND, COVERING]) == hidden
+    assert on_a_line([FAR, COVERING, FOLLOWING]) == seen
+    assert on_a_line([FAR, BEYOND]) == on_a_line([FAR, COVERING]) == seen[:2]
+
+
+def test_clearly_nearer_by_share_and_by_metres() -> None:
+    """Four fifths of the depth, or half a metre less, is not enough; a little less is."""
+    for depth, limit in ((8.0, 8.0 * (1 - RELATIVE)), (1.0, 1.0 - ABSOLUTE)):
+        for nearer, hidden in ((limit, False), (limit - 1e-6, True)):
+            # As far before the LiDAR's ray and beyond the camera's as the spacing allows.
+            lidar = (depth / 64, 0.0, 0.0)
+            shift = 0.9 * (depth / 64 / nearer - 1 / 64)
+            line = [(0.0, depth), (shift, nearer), (-1 / 256, nearer)]
+            assert on_a_line(line, lidar) == [hidden, False, False], (depth, nearer)
+
+
+def test_points_beside_the_lidar_are_left_alone() -> None:
+    """They have no place in its view; without a division by zero."""
+    with np.errstate(all="raise"):
+        assert on_a_line([FAR, BEYOND, FOLLOWING, (0.25, 2.0)], (0.125, 0.0, 0.0))[0]
+        assert not any(on_a_line([(0.0, 4.0), (1 / 64, 2.0), (-1 / 128, 2.0)], (0.0625, 0, 4.0)))

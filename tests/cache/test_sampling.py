@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from clever.cache.codec import Calibration, decode
-from clever.cache.sampling import sample_tokens, tap_mask
+from clever.cache.sampling import grid_coordinates, sample_tokens, tap_mask
 
 HEIGHT, WIDTH = 45, 80
 
@@ -90,3 +90,44 @@ def test_the_tap_mask_is_all_that_is_read(align_corners: bool) -> None:
     emptied = tokens.clone()
     emptied[reached] = 0
     assert not bool(sample_tokens(emptied, view, uv, size, None, align_corners).any())
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (1, 1), (1, 4), (4, 1)])
+def test_the_corner_pixels_read_the_corner_tokens(grid: tuple[int, int]) -> None:
+    """First and last row and column, under either convention; nothing beyond them is read."""
+    height, width = grid
+    tokens = torch.arange(1.0, 1 + height * width).view(1, height, width, 1).half()
+    u, v = torch.tensor([0, WIDTH - 1]), torch.tensor([0, HEIGHT - 1])
+    uv = torch.cartesian_prod((u + 0.5) / WIDTH, (v + 0.5) / HEIGHT)
+    size, view = torch.tensor([[WIDTH, HEIGHT]]), torch.zeros(4, dtype=torch.long)
+    rows, columns = (0, height - 1), (0, width - 1)
+    corners = [tokens[0, row, column, 0].item() for column in columns for row in rows]
+    for align_corners in (True, False):
+        samples = sample_tokens(tokens, view, uv, size, None, align_corners).flatten()
+        torch.testing.assert_close(samples, torch.tensor(corners), atol=1e-5, rtol=0)
+
+
+def test_the_tap_mask_of_single_pixels() -> None:
+    """Both conventions' four tokens, counted by hand, on a grid of patches of ten pixels."""
+    grid, size = (3, 4), torch.tensor([[40, 30], [40, 30]])
+
+    def mask(u: float, v: float, view: int = 0) -> set[tuple[int, ...]]:
+        uv = torch.tensor([[(u + 0.5) / 40, (v + 0.5) / 30]])
+        return set(map(tuple, tap_mask(torch.tensor([view]), uv, size, grid).nonzero().tolist()))
+
+    # The first pixel lies on the centre of its token, or before it: the next ones weigh nothing
+    # but are read. The last pixel's are the last ones alone.
+    first = {(0, row, column) for row in (0, 1) for column in (0, 1)}
+    assert mask(0, 0) == first
+    assert mask(39, 29, view=1) == {(1, 2, 3)}
+    # In the middle of the image: between tokens 1 and 2 across; down, on the centre of token 1.
+    assert mask(19.5, 14.5) == {(0, row, column) for row in (1, 2) for column in (1, 2)}
+    # A quarter across: 0.75 of the aligned grid, 0.5 of the patches' centres.
+    assert mask(9.25, 14.5) == {(0, row, column) for row in (1, 2) for column in (0, 1)}
+
+
+def test_aligned_corners_divide_the_image_by_its_pixels_less_one() -> None:
+    uv, size = torch.tensor([[0.5, 0.5]]), torch.tensor([[5, 9]])
+    x, y = grid_coordinates(uv, size, (3, 4), True)[0].tolist()
+    assert (x, y) == (2 * 3 / 4, 4 * 2 / 8)
+    assert grid_coordinates(uv, size, (3, 4), False)[0].tolist() == [1.5, 1.0]
