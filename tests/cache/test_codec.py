@@ -142,3 +142,12 @@ def test_codecs_that_need_no_fit_and_those_that_need_one() -> None:
     for codec in ("int8", "fp16", None):
         assert pack(b"clever" * 99, codec) == unpack(b"clever" * 99, codec) == b"clever" * 99
     assert len(pack(b"clever" * 99, "int8-zstd")) < 60
+
+
+def test_the_ends_of_the_histogram_hold_what_lies_beyond() -> None:
+    """Equal and opposite features: every token is counted, in the first and in the last bin."""
+    features = torch.eye(4)
+    signs = torch.tensor([[1.0], [1.0], [1.0], [-1.0]])
+    histogram = measure(features, features * signs, 0).histogram
+    assert (histogram[0], sum(histogram)) == (3, 4)
+    assert np.flatnonzero(histogram).tolist() == [0, int(np.floor((np.log10(2) + 8) / 0.1))]

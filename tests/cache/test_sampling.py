@@ -105,6 +105,9 @@ def test_the_corner_pixels_read_the_corner_tokens(grid: tuple[int, int]) -> None
     for align_corners in (True, False):
         samples = sample_tokens(tokens, view, uv, size, None, align_corners).flatten()
         torch.testing.assert_close(samples, torch.tensor(corners), atol=1e-5, rtol=0)
+    middle = torch.tensor([[0.4, 0.3]])
+    aligned = sample_tokens(tokens, view[:1], middle, size, None, True)
+    assert torch.equal(sample_tokens(tokens, view[:1], middle, size, None), aligned)
 
 
 def test_the_tap_mask_of_single_pixels() -> None:
