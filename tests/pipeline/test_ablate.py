@@ -122,6 +122,12 @@ def test_a_table_grows_by_another_setting_and_refuses_other_shared_ones(
     (tmp_path / "out/table.json").write_text("{")
     with pytest.raises(CleverError, match=r"table\.json is damaged \(ValidationError\); remove"):
         ablate(AblateSettings.resolve(None, {**values, "vary": ["head=linear"]}))
+    # A table from before points could be chosen is of runs with all of them.
+    (tmp_path / "shared.yaml").write_text(SHARED.format(cache=cache))
+    written = tmp_path / "out/shared/pretrain/settings.yaml"
+    written.write_text(written.read_text().replace("\npoints: null\n", "\n"))
+    with pytest.raises(CleverError, match=r"of pretrain \(points: all -> None\)"):
+        ablate(AblateSettings.resolve(None, {**values, "vary": ["head=mlp"]}))
 
 
 @pytest.mark.parametrize(
