@@ -69,6 +69,7 @@ def test_an_object_s_own_form_is_taken() -> None:
 
 def test_a_table_has_the_same_columns_in_every_row() -> None:
     assert table_text([{"a": 1, "b": None}, {"a": "x, y", "b": 0.5}]) == 'a,b\n1,\n"x, y",0.5\n'
+    assert table_text([{"a": 1}]) == "a\n1\n"
     with pytest.raises(ValueError, match="columns"):
         table_text([{"a": 1}, {"b": 1}])
 
