@@ -21,7 +21,7 @@ from ..cache.teacher import Teacher, load_teacher
 from ..errors import CleverError
 from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
-from .datasets.intensity import dark_sweeps
+from .datasets.readers.intensity import dark_sweeps
 from .device import choose_device, cores, slow_bfloat16
 from .progress import Track
 from .runs import notice

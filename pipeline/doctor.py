@@ -19,8 +19,8 @@ from ..files import atomic_write
 from .alignment.score import FALSE_ALARM, INVERTED, TURNED, CalibrationScore, judge, rotation_name
 from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
-from .datasets.intensity import dark_words
-from .datasets.sweep_checks import sweep_fault
+from .datasets.readers.intensity import dark_words
+from .datasets.readers.sweep_checks import sweep_fault
 from .pictures.projection import projection_panels
 from .progress import Track
 from .settings.doctor import DoctorSettings

@@ -17,7 +17,7 @@ from ..student.segmenter import Segmenter, Training, load_segmenter
 from ..student.tta import mean_probabilities
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
-from .datasets.intensity import dark_sweeps
+from .datasets.readers.intensity import dark_sweeps
 from .device import choose_device
 from .pictures.confusion import draw_confusion
 from .progress import Track

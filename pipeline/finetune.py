@@ -22,7 +22,7 @@ from ..student.student import Student
 from .cycles import Cycle, cycle_words
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
-from .datasets.intensity import dark_sweeps
+from .datasets.readers.intensity import dark_sweeps
 from .device import choose_device
 from .evaluate import SegmentationResult, common_scenes, write_confusion
 from .published import published
@@ -41,13 +41,7 @@ from .steps.labelled import (
     scenes_of,
     usable,
 )
-from .steps.samplers import (
-    TRAIN_FRAMES,
-    FrameSample,
-    LabelledPart,
-    listed_frames,
-    sample_frames,
-)
+from .steps.samplers import TRAIN_FRAMES, FrameSample, LabelledPart, listed_frames, sample_frames
 from .steps.segmentation import SegmentationStep
 from .team import Team
 from .training.job import Job

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ..errors import CleverError
 from ..files import atomic_write
+from .datasets.drive_yaml.draft import Draft
+from .datasets.drive_yaml.schema import DRIVE_FILE, open_keys
+from .datasets.drive_yaml.survey import survey
 from .datasets.folder import FolderDataset
-from .datasets.folder_draft import Draft
-from .datasets.folder_schema import DRIVE_FILE, open_keys
-from .datasets.folder_survey import survey
 from .settings.init_drive import InitDriveSettings
 
 

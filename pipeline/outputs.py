@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..cache.store.point_statistics import is_dark
 from ..errors import CleverError
-from .datasets.bare_files import PointCloud, read_cloud, suffix
-from .datasets.intensity import dark_words
+from .datasets.readers.bare_files import PointCloud, read_cloud, suffix
+from .datasets.readers.intensity import dark_words
 from .progress import Track
 from .runs import Run, notice
 from .settings.base import JobSettings

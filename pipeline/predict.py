@@ -14,7 +14,7 @@ from ..files import atomic_write
 from ..student.segmenter import NO_LABEL, TrainedSegmenter, load_segmenter, segmenter_digest
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import label_ids, positions
-from .datasets.intensity import dark_sweeps
+from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .datasets.submission import submission_of
 from .device import choose_device

@@ -9,23 +9,10 @@ from ...errors import CleverError
 from . import schema1
 from .layers import POINTS_ID, Layer, PointLayer, TeacherLayer, choose_layer, place
 from .layout import SHARD_ROWS
-from .models import (
-    Commit,
-    PointSeal,
-    PointSettings,
-    Seal,
-    TeacherContent,
-    TeacherInfo,
-    TeacherSeal,
-)
+from .models import Commit, PointSeal, PointSettings, Seal, TeacherContent, TeacherInfo, TeacherSeal
 from .records import committed_shards, read_commit
 from .remote import AnyPath
-from .seals import (
-    check_schema,
-    read_point_seal,
-    read_teacher_seal,
-    sealed_teachers,
-)
+from .seals import check_schema, read_point_seal, read_teacher_seal, sealed_teachers
 
 
 def read_attributes(folder: AnyPath) -> dict[str, Any]:

@@ -10,15 +10,7 @@ import numpy as np
 
 from .layers import TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
-from .models import (
-    FORMAT,
-    SCHEMA,
-    Commit,
-    Content,
-    PointContent,
-    TeacherContent,
-    as_json,
-)
+from .models import FORMAT, SCHEMA, Commit, Content, PointContent, TeacherContent, as_json
 from .records import records_by_row, total_fidelity
 from .tables import TABLE_ROWS, FrameTable, status_column
 from .zarr_files import array_files, block_metadata, group_metadata

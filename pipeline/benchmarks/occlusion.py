@@ -15,15 +15,7 @@ from ...cache.occlusion import hidden_points
 from ...cache.projection import in_view, project
 from ...errors import CleverError
 from ..datasets import open_dataset
-from ..drives import (
-    CAMERAS,
-    CATEGORIES,
-    CameraModel,
-    Recipe,
-    ground_truth,
-    recorded_sweep,
-    seconds,
-)
+from ..drives import CAMERAS, CATEGORIES, CameraModel, Recipe, ground_truth, recorded_sweep, seconds
 from ..progress import Track
 from ..settings.benchmarks import BenchmarkOcclusionSettings
 from ..tables import markdown_table

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
-from .arrow_tables import arrow, read_feather
-from .frame_errors import errors_of
-from .intensity import scale_option
-from .quaternions import pose_matrices
-from .sequences import choose_sequences, split_of
-from .sweep_files import scaled_sweep
-from .timing import PoseTrack, nearest
+from .readers.arrow_tables import arrow, read_feather
+from .readers.frame_errors import errors_of
+from .readers.intensity import scale_option
+from .readers.quaternions import pose_matrices
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_files import scaled_sweep
+from .readers.timing import PoseTrack, nearest
 
 SPLITS = ("train", "val", "test")
 RING = (

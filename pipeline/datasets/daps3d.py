@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ...errors import CleverError
 from ..settings.choices import ClassMean
-from .intensity import scale_option
-from .sequences import choose_sequences, split_of
-from .sweep_dataset import SweepDataset
-from .sweep_files import class_table, sweep_names
+from .readers.intensity import scale_option
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import class_table, sweep_names
 
 _PARK = "38-18_7_72_90"
 _OTHER_PARKS = ("42-48_10_78_90", "44-18_11_15_32")

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.choices import ClassMean
-from .file_patterns import FilePattern, NamedFile
-from .folder_images import SceneImages, TimedImage
-from .folder_points import read_array, read_points
-from .folder_schema import DRIVE_FILE, Drive, read_drive
-from .folder_tracks import Fault, ScenePoses, known, recording_times
-from .kitti_layout import FRAME_SECONDS, image_size
-from .sweep_files import label_table, read_labels, training_labels
-from .text_rows import text_lines
+from .drive_yaml.images import SceneImages, TimedImage
+from .drive_yaml.points import read_array, read_points
+from .drive_yaml.schema import DRIVE_FILE, Drive, read_drive
+from .drive_yaml.tracks import Fault, ScenePoses, known, recording_times
+from .readers.file_patterns import FilePattern, NamedFile
+from .readers.kitti_layout import FRAME_SECONDS, image_size
+from .readers.sweep_files import label_table, read_labels, training_labels
+from .readers.text_rows import text_lines
 
 ONLY_SCENE = "drive"
 """Name of the only scene where the pattern of the points names none."""
@@ -107,8 +107,8 @@ class _Entry:
 class FolderDataset:
     """Point files, images and labels anywhere below a folder, as its ``drive.yaml`` says.
 
-    Format: see `folder_schema.Drive`. A frame is a file that ``points.files`` matches; its id is
-    ``SCENE/FRAME`` where the pattern has ``{scene}``, else ``FRAME``; scenes, and frames within
+    Format: see `drive_yaml.schema.Drive`. A frame is a file that ``points.files`` matches; its id
+    is ``SCENE/FRAME`` where the pattern has ``{scene}``, else ``FRAME``; scenes, and frames within
     one, come in natural order. Times are exact to a nanosecond; without any, the frames of a scene
     count 0.1 s apart. Where both times and poses are known, points are moved with the car from the
     LiDAR's time to each image's, composed in float64.

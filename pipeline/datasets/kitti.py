@@ -7,12 +7,12 @@ import numpy as np
 
 from ...cache.frame import Frame
 from ...errors import CleverError
-from .intensity import scale_option
-from .kitti_layout import camera_2
-from .sequences import check_split
-from .sweep_dataset import SweepDataset
-from .sweep_files import sweep_names
-from .text_rows import listed_lines
+from .readers.intensity import scale_option
+from .readers.kitti_layout import camera_2
+from .readers.sequences import check_split
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import sweep_names
+from .readers.text_rows import listed_lines
 
 SPLITS = ("train", "val", "test")
 _TRAINING, _TESTING = "training", "testing"

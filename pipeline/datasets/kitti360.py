@@ -8,12 +8,12 @@ import numpy as np
 from ...cache.frame import Frame
 from ...errors import CleverError
 from ..settings.choices import ClassMean
-from .intensity import scale_option
 from .kitti360_calibration import DrivePoses, Kitti360Calibration
-from .kitti_layout import FRAME_SECONDS, frame_numbers
-from .sequences import choose_sequences, split_of
-from .sweep_dataset import SweepDataset
-from .sweep_files import class_table
+from .readers.intensity import scale_option
+from .readers.kitti_layout import FRAME_SECONDS, frame_numbers
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import class_table
 
 CAMERAS = ("image_00", "image_01")
 SPLITS = {

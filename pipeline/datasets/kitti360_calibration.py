@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from ...cache.calibration_checks import rigid_fault
 from ...cache.frame import Camera
 from ...errors import CleverError, FrameError
-from .kitti_layout import image_size, table_lines
-from .text_rows import decoded, named_matrix, named_rows, number_row, square
-from .timing import PoseTrack
+from .readers.kitti_layout import image_size, table_lines
+from .readers.text_rows import decoded, named_matrix, named_rows, number_row, square
+from .readers.timing import PoseTrack
 
 
 @dataclass(frozen=True, slots=True)

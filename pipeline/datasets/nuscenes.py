@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.choices import ClassMean
-from .intensity import scale_option
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
+from .readers.intensity import scale_option
+from .readers.sweep_files import class_table, count_points, read_labels, read_sweep
 from .submission import Submission
-from .sweep_files import class_table, count_points, read_labels, read_sweep
 
 CAMERAS = (
     "CAM_FRONT_LEFT",

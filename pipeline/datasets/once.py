@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...cache.lens import Lens
 from ...errors import CleverError
-from .frame_errors import errors_of
-from .intensity import scale_option
-from .json_files import number_list, pose_of, read_json
-from .kitti_layout import image_size
-from .sequences import choose_sequences, split_of
-from .sweep_dataset import SweepDataset
-from .sweep_files import sweep_names
-from .text_rows import listed_lines
+from .readers.frame_errors import errors_of
+from .readers.intensity import scale_option
+from .readers.json_files import number_list, pose_of, read_json
+from .readers.kitti_layout import image_size
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import sweep_names
+from .readers.text_rows import listed_lines
 
 CAMERAS = ("cam01", "cam03", "cam05", "cam06", "cam07", "cam08", "cam09")
 SPLITS = {

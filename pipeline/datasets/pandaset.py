@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
-from .frame_errors import errors_of
-from .intensity import scale_option
-from .json_files import number_list, pose_of, read_json
-from .kitti_layout import image_size
-from .pickled_tables import NumberTable, read_number_table
-from .sequences import choose_sequences, split_of
-from .sweep_files import class_table, scaled_sweep, training_labels
+from .readers.frame_errors import errors_of
+from .readers.intensity import scale_option
+from .readers.json_files import number_list, pose_of, read_json
+from .readers.kitti_layout import image_size
+from .readers.pickled_tables import NumberTable, read_number_table
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_files import class_table, scaled_sweep, training_labels
 
 CAMERAS = (
     "back_camera",

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Frame
 from ...errors import CleverError, FrameError
-from .intensity import scale_option
-from .kitti_layout import pose_of, table_lines
+from .readers.intensity import scale_option
+from .readers.kitti_layout import pose_of, table_lines
+from .readers.sequences import check_split
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import class_table
+from .readers.text_rows import listed_lines
 from .rellis3d_calibration import CAMERA, CalibrationFiles
-from .sequences import check_split
-from .sweep_dataset import SweepDataset
-from .sweep_files import class_table
-from .text_rows import listed_lines
 
 SPLITS = ("train", "val", "test")
 OFFICIAL = {

@@ -13,8 +13,8 @@ from ...cache.calibration_checks import quaternion_fault
 from ...cache.frame import Camera
 from ...cache.lens import Lens
 from ...errors import FrameError
-from .kitti_layout import image_size
-from .text_rows import decoded, number_row
+from .readers.kitti_layout import image_size
+from .readers.text_rows import decoded, number_row
 
 CAMERA = "pylon_camera_node"
 LENS = Lens("radial-tangential", (-0.134313, -0.025905, 0.002181, 0.00084, 0.0))

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ...cache.frame import Frame
-from .intensity import scale_option
-from .kitti_layout import Drive, camera_2, frame_numbers, sequence_folders
+from .readers.intensity import scale_option
+from .readers.kitti_layout import Drive, camera_2, frame_numbers, sequence_folders
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_dataset import SweepDataset
 from .semantickitti_classes import CLASSES, LABEL_IDS, TABLE
-from .sequences import choose_sequences, split_of
 from .submission import Submission
-from .sweep_dataset import SweepDataset
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),

@@ -1,7 +1,7 @@
 """Classes of the SemanticKITTI benchmark and the raw ids of its label files, which ScribbleKITTI
 and others share."""
 
-from .sweep_files import class_table
+from .readers.sweep_files import class_table
 
 RAW_IDS = {
     "car": (10, 252),

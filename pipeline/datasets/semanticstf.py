@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ...errors import CleverError
 from ..settings.choices import ClassMean
-from .intensity import scale_option
+from .readers.intensity import scale_option
+from .readers.sequences import check_split
+from .readers.sweep_dataset import SweepDataset
+from .readers.sweep_files import class_table, sweep_names
+from .readers.text_rows import listed_lines
 from .semantickitti_classes import CLASSES
-from .sequences import check_split
-from .sweep_dataset import SweepDataset
-from .sweep_files import class_table, sweep_names
-from .text_rows import listed_lines
 
 SPLITS = ("train", "val", "test")
 WEATHERS = ("dense_fog", "light_fog", "snow", "rain")

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame, ProjectedPoints
 from ...errors import CleverError, FrameError
-from .frame_errors import errors_of
-from .sequences import choose_sequences, split_of
-from .sweep_files import class_table, scaled_sweep, training_labels
+from .readers.frame_errors import errors_of
+from .readers.sequences import choose_sequences, split_of
+from .readers.sweep_files import class_table, scaled_sweep, training_labels
 from .waymo_range_images import points_of, returns
 from .waymo_tables import CAMERAS, LASERS, Segment
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...cache.calibration_checks import rigid_fault
 from ...cache.lens import Lens
 from ...errors import CleverError
-from .arrow_tables import ParquetImage, ParquetTable
+from .readers.arrow_tables import ParquetImage, ParquetTable
 from .waymo_range_images import Laser
 
 LASERS = ("TOP", "FRONT", "SIDE_LEFT", "SIDE_RIGHT", "REAR")

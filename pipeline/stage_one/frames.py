@@ -15,7 +15,7 @@ from ...cache.store.contents import Contents
 from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset, positions
-from ..datasets.sweep_checks import sweep_fault
+from ..datasets.readers.sweep_checks import sweep_fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ...cache.store.point_statistics import bounds_of
 from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
 from ..datasets import IGNORE, LidarDataset
-from ..datasets.sweep_checks import sweep_fault
+from ..datasets.readers.sweep_checks import sweep_fault
 from ..progress import Track
 from ..training.batches import Batch, FrameDraw
 

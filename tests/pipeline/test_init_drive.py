@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 
 from clever.errors import CleverError
+from clever.pipeline.datasets.drive_yaml.draft import plausible_columns
+from clever.pipeline.datasets.drive_yaml.survey import survey, template
 from clever.pipeline.datasets.folder import FolderDataset
-from clever.pipeline.datasets.folder_draft import plausible_columns
-from clever.pipeline.datasets.folder_survey import survey, template
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.init_drive import init_drive
 from clever.pipeline.settings.init_drive import InitDriveSettings

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clever.errors import CleverError
-from clever.pipeline.datasets.bare_files import read_cloud
+from clever.pipeline.datasets.readers.bare_files import read_cloud
 
 Cloud = NDArray[np.float32]
 FIELDS = np.dtype([("ring", "<u2"), ("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "u1")])

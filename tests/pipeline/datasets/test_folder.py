@@ -20,12 +20,12 @@ from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.base import class_mean
-from clever.pipeline.datasets.file_patterns import FilePattern
+from clever.pipeline.datasets.drive_yaml.schema import CameraPart, Labels, Points, Poses, read_drive
+from clever.pipeline.datasets.drive_yaml.tracks import nanoseconds
 from clever.pipeline.datasets.folder import FolderDataset
-from clever.pipeline.datasets.folder_schema import CameraPart, Labels, Points, Poses, read_drive
-from clever.pipeline.datasets.folder_tracks import nanoseconds
-from clever.pipeline.datasets.kitti_layout import read_calibration
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.readers.file_patterns import FilePattern
+from clever.pipeline.datasets.readers.kitti_layout import read_calibration
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.datasets.pickled_tables import read_number_table
+from clever.pipeline.datasets.readers.pickled_tables import read_number_table
 
 from .pickled_frames import call, frame, pickled, write_frame
 
@@ -60,7 +60,7 @@ def test_the_same_bytes_are_a_pandas_frame(tmp_path: Path) -> None:
         ("subprocess", "Popen", (["touch", "{mark}"],)),
         ("numpy", "load", ("{mark}",)),
         ("pandas", "read_pickle", ("{mark}",)),
-        ("clever.pipeline.datasets.pickled_tables", "read_number_table", ("{mark}", ())),
+        ("clever.pipeline.datasets.readers.pickled_tables", "read_number_table", ("{mark}", ())),
     ],
 )
 def test_a_malicious_pickle_is_refused(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from clever.pipeline.datasets.timing import PoseTrack, nearest
+from clever.pipeline.datasets.readers.timing import PoseTrack, nearest
 
 
 @given(

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 
 from clever.errors import CleverError
-from clever.student.backbones.kernel_maps import (
-    KernelMap,
-    _size,
-    halving_map,
-    submanifold_map,
-)
+from clever.student.backbones.kernel_maps import KernelMap, _size, halving_map, submanifold_map
 from clever.student.points import PointBatch
 from clever.student.voxelize import voxelize
 

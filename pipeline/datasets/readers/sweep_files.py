@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError, FrameError
-from .base import IGNORE
+from ....errors import CleverError, FrameError
+from ..base import IGNORE
 from .sweep_checks import other_encoding, reach_fault, size_fault
 
 _UNKNOWN = -1

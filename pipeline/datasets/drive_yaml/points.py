@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError, FrameError
-from .bare_files import PointCloud, from_columns, read_cloud, read_flat
-from .folder_schema import Points
-from .sweep_checks import reach_fault, size_fault
+from ....errors import CleverError, FrameError
+from ..readers.bare_files import PointCloud, from_columns, read_cloud, read_flat
+from ..readers.sweep_checks import reach_fault, size_fault
+from .schema import Points
 
 
 def read_points(

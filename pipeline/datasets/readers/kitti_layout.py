@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...cache.calibration_checks import intrinsics_fault, rigid_fault
-from ...cache.frame import Camera
-from ...errors import CleverError, FrameError
+from ....cache.calibration_checks import intrinsics_fault, rigid_fault
+from ....cache.frame import Camera
+from ....errors import CleverError, FrameError
 from .sweep_files import sweep_names
 from .text_rows import named_matrix, named_rows, number_row, square, text_lines
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 Splits = Mapping[str, Sequence[str]]
 """Sequences of each split by its name."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 
 def text_lines(path: Path) -> tuple[str, ...]:

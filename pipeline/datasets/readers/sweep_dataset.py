@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.frame import Frame
-from ...errors import FrameError
-from ..settings.choices import ClassMean
+from ....cache.frame import Frame
+from ....errors import FrameError
+from ...settings.choices import ClassMean
 from .sweep_files import count_points, read_labels, read_sweep
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ...cache.calibration_checks import ORTHONORMAL
+from ....cache.calibration_checks import ORTHONORMAL
 
 
 def pose_matrices(

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .file_patterns import FilePattern, NamedFile
-from .folder_schema import CameraPart
-from .folder_tracks import Fault, known, recording_times
-from .timing import nearest
+from ..readers.file_patterns import FilePattern, NamedFile
+from ..readers.timing import nearest
+from .schema import CameraPart
+from .tracks import Fault, known, recording_times
 
 _EVER = 2**62
 """Nanoseconds; no recording is as long."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
+from ....errors import CleverError
 from .quaternions import pose_matrices
 
 

@@ -20,14 +20,14 @@ from pydantic import (
 )
 from scipy.spatial.transform import Rotation
 
-from ...cache.calibration_checks import quaternion_fault, rigid_fault
-from ...cache.lens import Lens
-from ...errors import CleverError
-from ..settings.choices import ClassMean
-from .bare_files import NO_FIELD
-from .base import IGNORE
-from .file_patterns import FilePattern
-from .text_rows import square
+from ....cache.calibration_checks import quaternion_fault, rigid_fault
+from ....cache.lens import Lens
+from ....errors import CleverError
+from ...settings.choices import ClassMean
+from ..base import IGNORE
+from ..readers.bare_files import NO_FIELD
+from ..readers.file_patterns import FilePattern
+from ..readers.text_rows import square
 
 DRIVE_FILE = "drive.yaml"
 TODO = "TODO"

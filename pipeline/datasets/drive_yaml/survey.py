@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ...errors import CleverError
-from .bare_files import SUFFIXES
-from .file_patterns import natural
+from ....errors import CleverError
+from ..readers.bare_files import SUFFIXES
+from ..readers.file_patterns import natural
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 POINT_SUFFIXES = (*SUFFIXES, ".npy")

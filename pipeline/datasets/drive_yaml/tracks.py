@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ...cache.calibration_checks import quaternion_fault, rigid_fault
-from .file_patterns import FilePattern, NamedFile
-from .folder_schema import Poses, Rows, Times, TimeUnit
-from .text_rows import number_row, square, text_lines
-from .timing import PoseTrack
+from ....cache.calibration_checks import quaternion_fault, rigid_fault
+from ..readers.file_patterns import FilePattern, NamedFile
+from ..readers.text_rows import number_row, square, text_lines
+from ..readers.timing import PoseTrack
+from .schema import Poses, Rows, Times, TimeUnit
 
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,9})?")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 SHAPES = {"scene": ".+", "frame": ".+", "time": r"\d+(?:\.\d+)?"}
 """What the named parts of a pattern match within one folder's or file's name, as much as they

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
-from ..settings.choices import InputFormat
+from ....errors import CleverError
+from ...settings.choices import InputFormat
 from .sweep_checks import other_encoding, reach_fault
 
 SUFFIXES: dict[str, InputFormat] = {

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...cache.store.point_statistics import is_dark
-from ...errors import CleverError, FrameError
-from .base import LidarDataset
+from ....cache.store.point_statistics import is_dark
+from ....errors import CleverError, FrameError
+from ..base import LidarDataset
 
 SAMPLE = 16
 """Sweeps of a dataset that are looked at before a job begins."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.store.point_statistics import is_dark
-from ...errors import CleverError
-from .bare_files import read_cloud
-from .folder_calibrations import KITTI_CAMERA, kitti_calibrations, ros_calibrations
-from .folder_schema import TODO
-from .folder_survey import FileGroup, Survey
-from .kitti_layout import KittiCalibration, image_size
-from .semantickitti_classes import RAW_IDS, UNLABELLED
-from .sweep_checks import reach_fault
-from .text_rows import text_lines
+from ....cache.store.point_statistics import is_dark
+from ....errors import CleverError
+from ..readers.bare_files import read_cloud
+from ..readers.kitti_layout import KittiCalibration, image_size
+from ..readers.sweep_checks import reach_fault
+from ..readers.text_rows import text_lines
+from ..semantickitti_classes import RAW_IDS, UNLABELLED
+from .calibrations import KITTI_CAMERA, kitti_calibrations, ros_calibrations
+from .schema import TODO
+from .survey import FileGroup, Survey
 
 SAMPLE = 8
 """Files of a kind that are opened."""

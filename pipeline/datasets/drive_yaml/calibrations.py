@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ...errors import FrameError
-from .folder_schema import Distortion
-from .kitti_layout import KittiCalibration, read_calibration
+from ....errors import FrameError
+from ..readers.kitti_layout import KittiCalibration, read_calibration
+from .schema import Distortion
 
 KITTI_CAMERA = "image_2"
 """The camera that KITTI's file is read for."""

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 GROUPS = 4
 """Decoded row groups that a process holds: frames that follow each other lie in the same ones."""

@@ -1,0 +1,1 @@
+"""Layouts and files that several datasets share: sweeps, labels, tables, poses, times."""
