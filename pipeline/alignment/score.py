@@ -5,7 +5,7 @@ mostly is an edge of the image. Under a wrong calibration depth edges fall where
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -103,7 +103,7 @@ def quick_doubt(pairs: Sequence[ViewPair]) -> str:
     usual = _Group([pair.usual for pair in pairs], _lidar)
     inverse = _Group([pair.inverse for pair in pairs], _lidar)
     if not usual.enough:
-        return ""
+        return _only_inverse(inverse, FALSE_ALARM)
     turns = [sign * size * axis for axis in np.eye(3) for size in QUICK for sign in (1.0, -1.0)]
     level = FALSE_ALARM / (len(turns) + 2)
     alignment, own, chance = usual.alignment(), usual.strength(np.zeros(3)), usual.chance()
@@ -151,7 +151,7 @@ def _score(where: str, pairs: Sequence[ViewPair], turn: Turn, level: float) -> C
     inverse = _Group([pair.inverse for pair in pairs], turn)
     score = CalibrationScore(where, len(pairs), usual.edges)
     if not usual.enough:
-        return score
+        return replace(score, warning=_only_inverse(inverse, level))
     alignment = usual.alignment()
     other = inverse.alignment() if inverse.enough else None
     rotation, gain = _better_rotation(usual)
@@ -159,6 +159,12 @@ def _score(where: str, pairs: Sequence[ViewPair], turn: Turn, level: float) -> C
         where, len(pairs), usual.edges, alignment, other, rotation, gain,
         _warning(alignment, other, rotation, gain, level),
     )  # fmt: skip
+
+
+def _only_inverse(inverse: "_Group", level: float) -> str:
+    """The warning where hardly an edge is in view: the inverse extrinsics, if edges agree with
+    them."""
+    return INVERTED if inverse.enough and inverse.alignment().above(POOR, level) else ""
 
 
 def _warning(
@@ -185,7 +191,8 @@ class _Group:
         self._turn = turn
         self.block = np.concatenate([np.empty(0, np.int64), *(v.block for v in self._views)])
         self.weight = np.concatenate([np.empty(0), *(v.edges.weight for v in self._views)])
-        self.fold = self.block % FOLDS
+        # By rank: where edges lie in a few strips alone, every fold has its share of them.
+        self.fold = np.unique(self.block, return_inverse=True)[1] % FOLDS
         # Who takes part: all but one fold, for each fold; in the last row all.
         takes_part = self.fold != np.arange(FOLDS + 1)[:, None]
         shares = self.weight * takes_part
