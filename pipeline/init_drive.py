@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import CleverError
 from ..files import atomic_write
 from .datasets.drive_yaml.draft import Draft
-from .datasets.drive_yaml.schema import DRIVE_FILE, open_keys
+from .datasets.drive_yaml.schema import DRIVE_FILE, drive_of, parsed
 from .datasets.drive_yaml.survey import survey
 from .datasets.folder import FolderDataset
 from .settings.init_drive import InitDriveSettings
@@ -55,8 +55,21 @@ def init_drive(settings: InitDriveSettings) -> InitSummary:
         text = draft.text()
     except (OSError, ValueError) as error:
         raise CleverError(f"cannot look at the files of {settings.folder}: {error}") from error
+    todo = _read_back(text, path)
     atomic_write(path, text)
-    if todo := open_keys(path):
-        return InitSummary(path, None, None, todo, draft.remarks)
+    remarks = list(dict.fromkeys(draft.remarks))
+    if todo:
+        return InitSummary(path, None, None, todo, remarks)
     dataset = FolderDataset(settings.folder, split="all")
-    return InitSummary(path, len(dataset), len(set(dataset.scenes)), [], draft.remarks)
+    return InitSummary(path, len(dataset), len(set(dataset.scenes)), [], remarks)
+
+
+def _read_back(text: str, path: Path) -> list[str]:
+    """Keys that are left to fill in; raises CleverError for a text that is no ``drive.yaml``."""
+    try:
+        content, todo = parsed(text, path)
+        if not todo:
+            drive_of(content, path)
+    except CleverError as error:
+        raise CleverError(f"nothing is written, write it yourself: {error}") from error
+    return todo

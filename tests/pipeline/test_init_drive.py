@@ -1,6 +1,7 @@
 """`init-drive`: what it writes for the layouts that it knows, what it leaves open, and that the
 result opens."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,97 @@ def test_several_lidars_without_scenes(tmp_path: Path) -> None:
     assert remark.startswith("lidar_left/{frame}.bin are further point files")
     assert "cameras" not in written(tmp_path)
     assert summary.frames == 2
+
+
+def scenes(root: Path, *names: str) -> Path:
+    """Scenes of two sweeps each."""
+    for name in names:
+        (root / name / "lidar").mkdir(parents=True)
+        for number in range(2):
+            sweep(number, 4).tofile(root / name / f"lidar/{number}.bin")
+    return root
+
+
+def test_names_with_signs_of_yaml(tmp_path: Path) -> None:
+    names = ['a "b"', "c\\d", "no", "{s}", "e: #\x7f"]
+    summary = init_drive(InitDriveSettings(folder=scenes(tmp_path, *names)))
+    assert (summary.todo, summary.frames, summary.scenes) == ([], 10, 5)
+    splits = written(tmp_path)["splits"]
+    assert sorted(splits["train"] + splits["val"]) == sorted(names)
+
+
+def test_a_camera_whose_name_is_a_truth_value(tmp_path: Path) -> None:
+    scenes(tmp_path, "a")
+    picture(tmp_path / "no/1.png")
+    init_drive(InitDriveSettings(folder=tmp_path))
+    assert list(written(tmp_path)["cameras"]) == ["no"]
+
+
+@pytest.mark.parametrize("name", ["{s}", "x*", "{scene}"])
+def test_a_folder_that_patterns_take_for_a_part(tmp_path: Path, name: str) -> None:
+    scenes(tmp_path / name, "a", "b")
+    with pytest.raises(CleverError) as error:
+        init_drive(InitDriveSettings(folder=tmp_path))
+    assert str(error.value) == (
+        f"{name}/a/lidar: patterns of drive.yaml take {name} for what differs from file to file; "
+        "rename the folder"
+    )
+    assert not (tmp_path / "drive.yaml").exists()
+
+
+def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    scenes(tmp_path, "a", os.fsdecode(b"\xff\xfe"))
+    with pytest.raises(
+        CleverError, match=r"^b'.*/\\xff\\xfe/lidar/.\.bin' is no UTF-8; rename it$"
+    ):
+        init_drive(InitDriveSettings(folder=tmp_path))
+
+
+def test_a_draft_that_cannot_be_read_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes(tmp_path, "a", "b")
+    monkeypatch.setattr("clever.pipeline.init_drive.Draft.text", lambda _: "points: [")
+    with pytest.raises(CleverError, match=r"^nothing is written, write it yourself: .*no valid YA"):
+        init_drive(InitDriveSettings(folder=tmp_path))
+    assert not (tmp_path / "drive.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["times.txt", "poses.txt"])
+def test_text_files_that_a_scene_lacks_are_left_out(tmp_path: Path, name: str) -> None:
+    scenes(tmp_path, "a", "b")
+    line = "1 0 0 0 0 1 0 0 0 0 1 0\n" if name == "poses.txt" else "0.5\n"
+    (tmp_path / "a" / name).write_text(line * 2)
+    summary = init_drive(InitDriveSettings(folder=tmp_path))
+    assert summary.remarks == [
+        f"{{scene}}/{name} is left out: the scenes b lack it; add it, or move them elsewhere"
+    ]
+    assert "times" not in written(tmp_path)["points"]
+    assert "poses" not in written(tmp_path)
+
+
+def test_lines_of_every_scene_are_counted(tmp_path: Path) -> None:
+    scenes(tmp_path, "a", "b")
+    (tmp_path / "a/times.txt").write_text("0.5\n1.5\n")
+    (tmp_path / "b/times.txt").write_text("0.5\n1.5\n2.5\n")
+    init_drive(InitDriveSettings(folder=tmp_path))
+    times = {"files": "{scene}/times.txt", "unit": "s", "rows": "number"}
+    assert written(tmp_path)["points"]["times"] == times
+    frames = FolderDataset(tmp_path, split="all")
+    assert [frames.frame(n).timestamp for n in range(4)] == [500_000, 1_500_000] * 2
+    (tmp_path / "drive.yaml").unlink()
+    (tmp_path / "b/times.txt").write_text("0.5\n")
+    (remark,) = init_drive(InitDriveSettings(folder=tmp_path)).remarks
+    assert remark == (
+        "{scene}/times.txt is left out: b/times.txt has 1 lines for 2 files; restore it"
+    )
+
+
+def test_a_link_in_a_circle_is_followed_once(tmp_path: Path) -> None:
+    scenes(tmp_path, "b", "c")
+    (tmp_path / "b/back").symlink_to(tmp_path)
+    (tmp_path / "a").symlink_to(tmp_path / "c")
+    seen = survey(tmp_path)
+    assert seen.points
+    assert seen.points.folders == {"b": "b/lidar", "c": "c/lidar"}
+    assert not seen.others

@@ -1,17 +1,20 @@
 """A first ``drive.yaml`` from what lies in a folder: what can be seen is written, what cannot is
 marked."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from ....cache.store.point_statistics import is_dark
 from ....errors import CleverError
 from ..readers.bare_files import read_cloud
+from ..readers.file_patterns import TOKEN
 from ..readers.kitti_layout import KittiCalibration, image_size
 from ..readers.sweep_checks import reach_fault
 from ..readers.text_rows import text_lines
@@ -95,7 +98,7 @@ class Draft:
 
     def _points(self) -> str:
         first = self.root / self.points.files()[0]
-        lines = ["points:", f'  files: "{self.points.pattern}"']
+        lines = ["points:", f"  files: {_quoted(self.points.pattern)}"]
         suffix = "".join(first.suffixes[-2:]) if first.name.endswith(".pcd.bin") else first.suffix
         if suffix == ".pcd.bin":
             lines += ["  input_format: nuscenes  # x y z intensity ring, float32"]
@@ -118,28 +121,79 @@ class Draft:
             name = PurePosixPath(group.files()[0]).name
             digits = re.findall(r"\d{10,}(?:\.\d+)?", name)
             return [f"{indent}times: {{unit: {_unit(digits[-1])}}}  # of {{time}} in the names"]
+        pattern = self._beside(group, re.compile("|".join(map(re.escape, TIME_FILES))))
+        if pattern and (rows := self._rows(group, pattern)):
+            line = next(iter(self._lines(group, pattern).values()))[0]
+            numbered = ", rows: number" if rows == "number" else ""
+            files = f"{{files: {_quoted(pattern)}, unit: {_unit(line)}{numbered}}}"
+            return [f"{indent}times: {files}"]
+        return [f"{indent}times: {TODO}"] if self._by_time() else []
+
+    def _beside(self, group: FileGroup, names: re.Pattern[str]) -> str:
+        """Pattern of the text files beside or above a group that every scene has; empty where there
+        are none, or a scene lacks its own."""
+        lacking: dict[str, list[str]] = {}
         for scene, folder in group.folders.items():
             for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
-                for name in TIME_FILES:
-                    path = str(parent / name)
-                    if path in self.seen.texts:
-                        return self._time_lines(group, scene, path, indent)
-        return []
+                for text in self.seen.texts:
+                    path = PurePosixPath(text)
+                    if path.parent != parent or not names.fullmatch(path.name):
+                        continue
+                    pattern = _pattern(text, scene)
+                    if TOKEN.search(path.name) or pattern in lacking:
+                        continue
+                    lacking[pattern] = [
+                        other
+                        for other in group.folders
+                        if _of_scene(pattern, other) not in self.seen.texts
+                    ]
+                    if not lacking[pattern]:
+                        return pattern
+        for pattern, scenes in lacking.items():
+            self.remarks.append(
+                f"{pattern} is left out: the scenes {', '.join(scenes)} lack it; add it, or move "
+                "them elsewhere"
+            )
+        return ""
 
-    def _time_lines(self, group: FileGroup, scene: str, path: str, indent: str) -> list[str]:
-        lines = text_lines(self.root / path)
-        numbered = len(lines) != len(group.names[scene])
-        rows = ", rows: number" if numbered else ""
-        unit = _unit(lines[0]) if lines else TODO
-        return [f'{indent}times: {{files: "{_pattern(path, scene)}", unit: {unit}{rows}}}']
+    def _lines(self, group: FileGroup, pattern: str) -> dict[str, list[str]]:
+        """Lines of a text file by scene."""
+        return {
+            scene: list(text_lines(self.root / _of_scene(pattern, scene)))
+            for scene in group.folders
+        }
+
+    def _rows(self, group: FileGroup, pattern: str) -> str:
+        """``order`` or ``number``, whichever is right of the lines of every scene; empty for
+        none."""
+        lines = self._lines(group, pattern)
+        uneven = [scene for scene in lines if len(lines[scene]) != len(group.names[scene])]
+        if not uneven:
+            return "order"
+        for scene, rows in lines.items():
+            stems = _stems(group, scene)
+            if all(stem.isdecimal() and int(stem) < len(rows) for stem in stems):
+                continue
+            faulty = scene if scene in uneven else uneven[0]
+            self.remarks.append(
+                f"{pattern} is left out: {_of_scene(pattern, faulty)} has {len(lines[faulty])} "
+                f"lines for {len(group.names[faulty])} files; restore it"
+            )
+            return ""
+        return "number"
 
     def _cameras(self) -> str:
         if not self.seen.images:
             return "# cameras: no images here; without cameras only labels can be learned from\n"
         parts = ["cameras:"]
         for place, group in enumerate(self.seen.images):
-            parts.append(f'  {group.label}:\n    images: "{group.pattern}"')
+            parts.append(f"  {_key(group.label)}:\n    images: {_quoted(group.pattern)}")
             parts += self._times(group, "    ")
+            if lacking := [name for name in self.points.names if name not in group.names]:
+                self.remarks.append(
+                    f"the scenes {', '.join(lacking)} have no images {group.pattern}; their frames "
+                    "are refused: add them, or move the scenes elsewhere"
+                )
             calibration = self._calibration(group)
             if place:  # once is enough
                 calibration = calibration.replace(_EXTRINSICS, "")
@@ -156,7 +210,8 @@ class Draft:
             intrinsics, place = calibration.camera2("", image, width, height)
             self._remark_other_calibrations(path, calibration)
             return (
-                f"    # from {path}; images differ in size by a few pixels from drive to drive\n"
+                f"    # from {_key(path)}; images differ in size by a few pixels from drive to "
+                "drive\n"
                 f"    intrinsics: {_matrix(intrinsics)}\n"
                 f"    camera_from_lidar: {_matrix(place[:3])}\n"
             )
@@ -175,7 +230,8 @@ class Draft:
             coefficients = f", coefficients: [{numbers}]" if numbers else ""
             distortion = f"{{model: {lens.model}{coefficients}}}"
         return (
-            f"    # from {ros[0].path}; of rectified images: the projection matrix, and pinhole\n"
+            f"    # from {_key(ros[0].path)}; of rectified images: the projection matrix, and "
+            "pinhole\n"
             f"    size: [{ros[0].size[0]}, {ros[0].size[1]}]\n"
             f"    intrinsics: {_matrix(ros[0].intrinsics)}\n    distortion: {distortion}\n{todo}"
         )
@@ -197,32 +253,41 @@ class Draft:
         """How images belong to frames."""
         if not self.seen.images:
             return ""
-        scene = next(iter(self.points.names))
-        frames = set(_stems(self.points, scene))
-        named = [len(frames & set(_stems(group, scene))) for group in self.seen.images]
-        scenes = [scene in group.names for group in self.seen.images]
-        if any(count for count in named) or not any(scenes):
+        if not self._by_time():
             return "match: name  # an image has the {scene} and {frame} of its points\n"
         return (
             "match: time  # the image taken nearest to the points, at most largest_gap seconds "
             "away\nlargest_gap: 0.05\n"
         )
 
-    def _poses(self) -> str:
-        for scene, folder in self.points.folders.items():
-            for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
-                for text in self.seen.texts:
-                    path = PurePosixPath(text)
-                    if path.parent == parent and POSE_FILES.fullmatch(path.name):
-                        return self._pose_lines(text, scene)
-        return "# poses: none here; without them points are not moved with the car between times\n"
+    def _by_time(self) -> bool:
+        """Whether no image has the name of its points."""
+        both = [
+            (set(_stems(self.points, scene)), set(_stems(group, scene)))
+            for group in self.seen.images
+            for scene in self.points.names
+            if scene in group.names
+        ]
+        return bool(both) and not any(frames & images for frames, images in both)
 
-    def _pose_lines(self, path: str, scene: str) -> str:
-        rows = [line for line in text_lines(self.root / path) if not line.startswith("#")]
+    def _poses(self) -> str:
+        if pattern := self._beside(self.points, POSE_FILES):
+            return self._pose_lines(pattern)
+        return (
+            "# poses: none of every scene; without them points are not moved with the car between "
+            "times\n"
+        )
+
+    def _pose_lines(self, pattern: str) -> str:
+        lines = next(iter(self._lines(self.points, pattern).values()))
+        rows = [line for line in lines if not line.startswith("#")]
         columns = len(rows[0].split()) if rows else 0
         known = {12: "kitti", 8: "tum  # qx qy qz qw; tum-wxyz where qw comes first"}
-        numbered = columns == 12 and len(rows) != len(self.points.names[scene])
-        text = f'poses:\n  files: "{_pattern(path, scene)}"\n'
+        order = self._rows(self.points, pattern) if columns == 12 else "order"
+        if not order:
+            return "# poses: left out, they have other numbers of lines than frames\n"
+        numbered = order == "number"
+        text = f"poses:\n  files: {_quoted(pattern)}\n"
         text += f"  format: {known.get(columns, f'{TODO}  # kitti, tum or tum-wxyz')}\n"
         text += "  rows: number  # the first line is that of frame 0\n" if numbered else ""
         if self.kitti and columns == 12:
@@ -237,7 +302,7 @@ class Draft:
         group = self.seen.labels
         if group is None:
             return "# labels: none here; see docs/your-own-drive.md\n"
-        text = f'labels:\n  files: "{group.pattern}"\n'
+        text = f"labels:\n  files: {_quoted(group.pattern)}\n"
         dtype, ids = self._raw_ids(group)
         text += f"  dtype: {dtype}\n" if dtype else ""
         names = {raw: name for name, raws in RAW_IDS.items() for raw in raws}
@@ -277,9 +342,9 @@ class Draft:
             )
         labelled = [name for name in scenes if self.seen.labels and name in self.seen.labels.names]
         held_out = (labelled or scenes)[-1] if len(scenes) > 1 else None
-        quoted = ", ".join(f'"{name}"' for name in scenes if name != held_out)
+        quoted = ", ".join(_quoted(name) for name in scenes if name != held_out)
         text = f"splits:\n  train: [{quoted}]\n"
-        return text + (f'  val: ["{held_out}"]\n' if held_out else "")
+        return text + (f"  val: [{_quoted(held_out)}]\n" if held_out else "")
 
 
 def _some(files: Sequence[str]) -> list[str]:
@@ -301,6 +366,23 @@ def _pattern(path: str, scene: str) -> str:
     """A path with the scene's name as a named part."""
     parts = path.split("/")
     return "/".join("{scene}" if scene and part == scene else part for part in parts)
+
+
+def _of_scene(pattern: str, scene: str) -> str:
+    """The path of one scene."""
+    return pattern.replace("{scene}", scene)
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML reads it back, whatever is in it."""
+    dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return dumped.rstrip("\n")
+
+
+def _key(text: str) -> str:
+    """A text with quotes only where it needs them."""
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*", text, re.ASCII) and yaml.safe_load(text) == text
+    return text if plain else _quoted(text)
 
 
 def _matrix(matrix: NDArray[np.float64]) -> str:

@@ -397,11 +397,16 @@ def read_drive(path: Path) -> Drive:
         CleverError: no such file, no YAML, a key that is unknown, missing, wrong, twice there or
             still to be filled in; the message names the file and the key.
     """
-    content = _content(path)
-    if todo := _todo(content, ""):
+    content, todo = parsed(_text(path), path)
+    if todo:
         raise CleverError(
             f"{path} is not complete: fill in {', '.join(todo)} (the comments beside them say how)"
         )
+    return drive_of(content, path)
+
+
+def drive_of(content: object, path: Path) -> Drive:
+    """What the content of a ``drive.yaml`` says; raises CleverError as `read_drive` does."""
     if not isinstance(content, dict):
         raise CleverError(f"{path} has no keys; it needs at least points")
     try:
@@ -411,15 +416,24 @@ def read_drive(path: Path) -> Drive:
         raise CleverError(f"{path}: {'; '.join(faults)}") from None
 
 
-def open_keys(path: Path) -> list[str]:
-    """Keys of a ``drive.yaml`` that are still to be filled in; raises CleverError where it is no
-    YAML."""
-    return _todo(_content(path), "")
-
-
-def _content(path: Path) -> object:
+def parsed(text: str, path: Path) -> tuple[object, list[str]]:
+    """Content of a ``drive.yaml`` and its keys that are still to be filled in; raises CleverError
+    where it is no YAML."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        content: object = yaml.load(text, _UniqueKeys)
+        return content, _todo(content, "")
+    except RecursionError:
+        raise CleverError(
+            f"{path} has a value that holds itself, or too many in one another; write it out"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CleverError(f"{path} is no valid YAML: {reason}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CleverError(
             f"{path.parent} has no {path.name}, which says where its files lie; `clever init-drive "
@@ -427,7 +441,7 @@ def _content(path: Path) -> object:
         ) from None
     except OSError as error:
         raise CleverError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         reason = " ".join(str(error).split())
         raise CleverError(f"{path} is no valid YAML: {reason}") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ....errors import CleverError
 from ..readers.bare_files import SUFFIXES
-from ..readers.file_patterns import natural
+from ..readers.file_patterns import TOKEN, natural
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 POINT_SUFFIXES = (*SUFFIXES, ".npy")
@@ -85,7 +85,8 @@ def survey(root: Path) -> Survey:
     texts: list[str] = []
     for folder, names in _walk(root):
         for name in names:
-            kind = _kind(folder, name)
+            if kind := _kind(folder, name):
+                _check_name(root / folder / name)
             if kind == "text":
                 texts.append(str(PurePosixPath(folder, name)))
             elif kind:
@@ -104,13 +105,30 @@ def _walk(root: Path) -> list[tuple[str, list[str]]]:
     if not root.is_dir():
         raise CleverError(f"{root} is no folder; give the folder of your recordings")
     result: list[tuple[str, list[str]]] = []
-    for folder, inner, names in os.walk(root, followlinks=True):
-        relative = Path(folder).relative_to(root)
-        deep = len(relative.parts) >= DEEPEST
-        inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
-        visible = [name for name in names if not name.startswith(".")]
-        result.append((relative.as_posix(), visible))
+    # Each real folder once, by its own path if it has one here; links may lead round in circles.
+    starts, visited = [root], set(root.resolve().parents)
+    for start in starts:
+        for folder, inner, names in os.walk(start):
+            path = Path(folder)
+            if path.resolve() in visited:
+                inner[:] = []
+                continue
+            visited.add(path.resolve())
+            relative = path.relative_to(root)
+            deep = len(relative.parts) >= DEEPEST
+            inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
+            starts += [path / name for name in inner if (path / name).is_symlink()]
+            visible = [name for name in names if not name.startswith(".")]
+            result.append((relative.as_posix(), visible))
     return result
+
+
+def _check_name(path: Path) -> None:
+    """Raise CleverError for a path that a text file cannot hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CleverError(f"{os.fsencode(path)!r} is no UTF-8; rename it") from None
 
 
 def _kind(folder: str, name: str) -> str:
@@ -151,6 +169,11 @@ def _groups(folders: dict[str, list[str]], scenes: set[str]) -> list[FileGroup]:
     for folder in sorted(folders, key=lambda folder: natural((folder,))):
         parts = folder.split("/")
         scene = next((part for part in parts if part in scenes), "")
+        if fault := next((part for part in parts if part != scene and TOKEN.search(part)), ""):
+            raise CleverError(
+                f"{folder}: patterns of drive.yaml take {fault} for what differs from file to "
+                "file; rename the folder"
+            )
         parts = ["{scene}" if part == scene and scene else part for part in parts]
         together.setdefault("/".join(parts), {})[scene] = folder
     labels = _labels(list(together))
@@ -196,10 +219,12 @@ def template(stems: Sequence[str]) -> str:
     ``{frame}`` for whatever else differs."""
     times = [_TIME.fullmatch(stem) for stem in stems]
     prefixes = {match[1] for match in times if match}
-    if all(times) and len(prefixes) == 1:
+    if all(times) and len(prefixes) == 1 and not TOKEN.search("".join(prefixes)):
         return f"{prefixes.pop()}{{time}}"
     prefix = _shared_start(stems).rstrip("0123456789")
     suffix = _shared_start([stem[::-1] for stem in stems])[::-1].lstrip("0123456789")
+    if TOKEN.search(prefix) or TOKEN.search(suffix):
+        return "{frame}"
     middle = [stem[len(prefix) : len(stem) - len(suffix)] for stem in stems]
     if len(set(stems)) > 1 and all(middle) and len(set(middle)) == len(set(stems)):
         return f"{prefix}{{frame}}{suffix}"

@@ -10,7 +10,8 @@ from ....errors import CleverError
 SHAPES = {"scene": ".+", "frame": ".+", "time": r"\d+(?:\.\d+)?"}
 """What the named parts of a pattern match within one folder's or file's name, as much as they
 can."""
-_TOKEN = re.compile(r"\{([^{}]*)\}|\*+")
+TOKEN = re.compile(r"\{([^{}]*)\}|\*+")
+"""What stands for other text in a pattern."""
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -53,7 +54,7 @@ class FilePattern:
         """Why this is no pattern; empty where it is one."""
         if not self.text or self.text.endswith("/"):
             return "is no path of files"
-        for match in _TOKEN.finditer(self.text):
+        for match in TOKEN.finditer(self.text):
             if match[0].startswith("**"):
                 return "has **, but * stands for the name of one folder or file"
             if match[1] is not None and match[1] not in SHAPES:
@@ -63,7 +64,7 @@ class FilePattern:
 
     def names(self) -> set[str]:
         """Its named parts."""
-        return {match[1] for match in _TOKEN.finditer(self.text) if match[1]}
+        return {match[1] for match in TOKEN.finditer(self.text) if match[1]}
 
     def exact(self) -> bool:
         """Whether its named parts tell the whole path."""
@@ -71,7 +72,7 @@ class FilePattern:
 
     def path(self, root: Path, parts: Mapping[str, str]) -> Path:
         """The path with its named parts put in; those that are not given stay as they are."""
-        text = _TOKEN.sub(lambda match: parts.get(match[1] or "", match[0]), self.text)
+        text = TOKEN.sub(lambda match: parts.get(match[1] or "", match[0]), self.text)
         return root / text
 
     def files(self, root: Path, parts: Mapping[str, str] | None = None) -> list[NamedFile]:
@@ -104,7 +105,7 @@ def _split(text: str) -> list[str | int]:
 
 def _step(match: NamedFile, name: str) -> list[NamedFile]:
     """What of a folder matches the next name of a pattern."""
-    if not _TOKEN.search(name):
+    if not TOKEN.search(name):
         path = match.path / name
         return [NamedFile(path, match.parts)] if path.exists() else []
     expression = _expression(name, match.parts)
@@ -124,7 +125,7 @@ def _expression(name: str, parts: Mapping[str, str]) -> re.Pattern[str]:
     """The regular expression of one name of a pattern; parts that are known match their text."""
     text, end = "", 0
     own: set[str] = set()
-    for match in _TOKEN.finditer(name):
+    for match in TOKEN.finditer(name):
         text += re.escape(name[end : match.start()])
         part, end = match[1], match.end()
         if part is None:
