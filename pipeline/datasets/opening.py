@@ -81,6 +81,11 @@ def build_dataset(
     _refuse_unknown(dataset, choices, options)
     opened = dataset(Path(root), **choices, **options)  # pyright: ignore[reportCallIssue]
     _check(opened)
+    if not len(opened):
+        raise CleverError(
+            f"{opened.name} has no frames in {root} for this choice; pass another `data_root`, or "
+            "choose other frames"
+        )
     return opened
 
 

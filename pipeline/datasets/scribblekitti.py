@@ -46,7 +46,6 @@ class ScribbleKittiDataset(SemanticKittiDataset):
         if folders and not any(folder.is_dir() for folder in folders):
             raise CleverError(
                 f"none of {len(folders)} training sequences has scribbles, e.g. {folders[0]}; "
-                "unpack "
                 "unpack scribblekitti.zip over the folder of SemanticKITTI"
             )
 

@@ -133,7 +133,7 @@ def read_frame_ids(path: Path) -> list[str]:
         CleverError: it cannot be read, is no UTF-8 text, holds no id, or one twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise CleverError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -41,11 +41,15 @@ def choose_sequences(
         root: where the folders lie, for errors.
 
     Raises:
-        CleverError: a sequence that is not there, or that several folders may be; an unknown split,
-            or one without a folder.
+        CleverError: no sequence at all, one that is not there, or that several folders may be; an
+            unknown split, or one without a folder.
     """
+    if not folders:
+        raise CleverError(
+            f"{root} holds no sequence in the layout of {dataset}; pass another `data_root`"
+        )
     more = f" and {len(folders) - LISTED} more" if len(folders) > LISTED else ""
-    contents = f"{root} holds sequences {', '.join(folders[:LISTED]) or 'of no name'}{more}"
+    contents = f"{root} holds sequences {', '.join(folders[:LISTED])}{more}"
     if sequences:
         return _by_name(folders, sequences, contents)
     if split == "all":
@@ -62,7 +66,8 @@ def choose_sequences(
 def check_split(dataset: str, split: str, splits: Sequence[str] | Splits) -> None:
     """Raise CleverError for a split that is neither in `splits` nor ``all``."""
     if split != "all" and split not in splits:
-        raise CleverError(f"{dataset} has no split {split!r}; choose {', '.join(splits)} or all")
+        choices = f"{', '.join(splits)} or all" if splits else "all"
+        raise CleverError(f"{dataset} has no split {split!r}; choose {choices}")
 
 
 def _by_name(folders: Sequence[str], sequences: Sequence[str], contents: str) -> list[str]:

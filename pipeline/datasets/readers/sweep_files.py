@@ -113,8 +113,10 @@ def sweep_names(folder: Path) -> list[str]:
         CleverError: there is none.
     """
     names = [path.stem for path in folder.glob("*.bin")]
+    if not folder.is_dir():
+        raise CleverError(f"there is no folder {folder}; pass another `data_root` or restore it")
     if not names:
-        raise CleverError(f"{folder} holds no .bin file; restore it or leave the sequence out")
+        raise CleverError(f"{folder} holds no .bin file; restore them or leave the folder out")
     return sorted(names, key=lambda name: (int(name) if name.isdecimal() else np.inf, name))
 
 

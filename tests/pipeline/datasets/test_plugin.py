@@ -186,6 +186,15 @@ def test_entry_points_that_mislead(
         build_dataset("small", images)
 
 
+def test_a_dataset_without_frames(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(CleverError, match=r"tiny has no frames in .*nothing for this choice; pass"):
+        build_dataset("tiny_set:Tiny", tmp_path / "nothing", options={"distance": "7"})
+
+
 def test_semantickitti_has_no_versions(kitti_root: Path) -> None:
     with pytest.raises(CleverError, match="semantickitti has no versions; leave `version` out"):
         build_dataset("semantickitti", kitti_root, version="v1.0-mini")

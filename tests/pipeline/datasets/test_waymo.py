@@ -331,10 +331,9 @@ def test_splits_segments_and_cameras(tmp_path: Path) -> None:
     for words, line in wrong:
         with pytest.raises(CleverError, match=line):
             WaymoDataset(root, **words)
-    with pytest.raises(
-        CleverError, match=r"no sequence of split 'train': .* holds sequences of no name; choose"
-    ):
-        WaymoDataset(tmp_path)
+    for split in ("train", "all"):
+        with pytest.raises(CleverError, match="holds no sequence in the layout of waymo; pass"):
+            WaymoDataset(tmp_path, split=split)
 
 
 @pytest.mark.parametrize(

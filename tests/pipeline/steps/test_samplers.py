@@ -96,7 +96,7 @@ def test_ids_of_a_file(tmp_path: Path) -> None:
             read_frame_ids(path)
     with pytest.raises(CleverError, match=r"cannot read .*none\.txt: No such file"):
         read_frame_ids(tmp_path / "none.txt")
-    path.write_text("b \r\n\na\n")
+    path.write_text("\ufeffb \r\n\na\n", encoding="utf-8")
     assert read_frame_ids(path) == ["b", "a"]
 
 
