@@ -332,3 +332,51 @@ def test_a_link_in_a_circle_is_followed_once(tmp_path: Path) -> None:
     assert seen.points
     assert seen.points.folders == {"b": "b/lidar", "c": "c/lidar"}
     assert not seen.others
+
+
+def test_a_bad_image_is_named_and_passed_over(tmp_path: Path) -> None:
+    scenes(tmp_path, "a")
+    picture(tmp_path / "a/front/1.png")
+    (tmp_path / "a/front/0.png").write_bytes(b"x")
+    reason = (
+        f"cannot read image {tmp_path}/a/front/0.png: it is damaged or no picture; restore the file"
+    )
+    (remark,) = init_drive(InitDriveSettings(folder=tmp_path)).remarks
+    assert remark == reason
+    assert written(tmp_path)["cameras"]["front"]["size"] == [96, 64]
+    (tmp_path / "drive.yaml").unlink()
+    (tmp_path / "a/front/1.png").unlink()
+    with pytest.raises(CleverError) as error:
+        init_drive(InitDriveSettings(folder=tmp_path))
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([{}, None]), "0.npy is no array of numbers: Object arrays cannot be loaded"),
+        (np.zeros((0, 4)), "0.npy is empty; restore it, or leave it out"),
+        (np.array(["a"]), "0.npy is an array of <U1, not of numbers; convert it"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_bad_array_is_named_and_passed_over(
+    tmp_path: Path, array: np.ndarray, reason: str
+) -> None:
+    np.save(tmp_path / "0.npy", array)
+    with pytest.raises(CleverError, match=f"^{tmp_path}/{reason}"):
+        init_drive(InitDriveSettings(folder=tmp_path))
+    np.save(tmp_path / "1.npy", sweep(1, 4))
+    summary = init_drive(InitDriveSettings(folder=tmp_path))
+    (remark,) = summary.remarks
+    assert remark.startswith(f"{tmp_path}/{reason}")
+    assert written(tmp_path)["points"]["columns"] == ["x", "y", "z", "intensity"]
+    assert written(tmp_path)["points"]["intensity_scale"] == 255
+
+
+def test_an_empty_flat_file_is_named_and_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "0.bin").write_bytes(b"")
+    sweep(1, 4).tofile(tmp_path / "1.bin")
+    (remark,) = init_drive(InitDriveSettings(folder=tmp_path)).remarks
+    assert remark == f"{tmp_path}/0.bin is empty; restore it, or leave it out"
+    assert written(tmp_path)["points"]["intensity_scale"] == 255

@@ -3,16 +3,17 @@ marked."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from ....cache.store.point_statistics import is_dark
-from ....errors import CleverError
+from ....errors import CleverError, FrameError
 from ..readers.bare_files import read_cloud
 from ..readers.file_patterns import TOKEN
 from ..readers.kitti_layout import KittiCalibration, image_size
@@ -20,6 +21,7 @@ from ..readers.sweep_checks import reach_fault
 from ..readers.text_rows import text_lines
 from ..semantickitti_classes import RAW_IDS, UNLABELLED
 from .calibrations import KITTI_CAMERA, kitti_calibrations, ros_calibrations
+from .points import read_array
 from .schema import TODO
 from .survey import FileGroup, Survey
 
@@ -37,6 +39,8 @@ TIME_FILES = ("times.txt", "timestamps.txt")
 POSE_FILES = re.compile(r"(poses?|trajectory|odometry).*\.(txt|csv|tum)|.*\.tum", re.IGNORECASE)
 UNITS = ((1e8, "s"), (1e11, "s"), (1e14, "ms"), (1e17, "us"), (1e20, "ns"))
 """Largest value of a time in each unit, since 1970 or from the beginning of the drive."""
+
+T = TypeVar("T")
 
 _HEAD = """\
 # Where the files of this drive lie and how its sensors are placed. All keys: docs/your-own-drive.md
@@ -105,15 +109,31 @@ class Draft:
         elif suffix in (".bin", ".npy"):
             lines += _flat_lines(self._arrays(suffix), suffix)
         else:
-            lines += _field_lines(first)
+            lines += self._opened(self.points, _field_lines)[0]
         return "\n".join([*lines, *self._times(self.points, "  ")]) + "\n"
 
     def _arrays(self, suffix: str) -> list[NDArray[np.float64]]:
         """Rows of some files: (R, C) of arrays, (R,) of flat files."""
-        files = _some(self.points.files())
-        if suffix == ".npy":
-            return [np.load(self.root / file, allow_pickle=False) for file in files]
-        return [np.fromfile(self.root / file, "<f4").astype(np.float64) for file in files]
+        return self._opened(self.points, _rows_of if suffix == ".npy" else _numbers_of, SAMPLE)
+
+    def _opened(self, group: FileGroup, reader: Callable[[Path], T], count: int = 1) -> list[T]:
+        """What `count` files of a sample hold; those that cannot be read are remarked on, unless
+        they are all."""
+        found: list[T] = []
+        errors: list[CleverError] = []
+        for file in _some(group.files()):
+            if len(found) == count:
+                break
+            try:
+                found.append(reader(self.root / file))
+            except OSError as error:
+                errors.append(CleverError(f"cannot read {self.root / file}: {error.strerror}"))
+            except CleverError as error:
+                errors.append(error)
+        if not found:
+            raise errors[0]
+        self.remarks += [str(error) for error in errors]
+        return found
 
     def _times(self, group: FileGroup, indent: str) -> list[str]:
         """Lines on when the files of a group were recorded; none where nothing tells it."""
@@ -202,8 +222,7 @@ class Draft:
 
     def _calibration(self, group: FileGroup) -> str:
         """Lines of a camera's calibration, from a file where one is there."""
-        image = self.root / group.files()[0]
-        width, height = image_size("", image)
+        ((image, (width, height)),) = self._opened(group, _size_of)
         size = f"    size: [{width}, {height}]\n"
         if self.kitti and group.label == KITTI_CAMERA:
             path, calibration = next(iter(self.kitti.items()))
@@ -327,7 +346,7 @@ class Draft:
         """Type of the raw bytes (empty for .npy), and the ids in a sample of files."""
         files = _some(group.files())
         if files[0].endswith(".npy"):
-            arrays = [np.load(self.root / file, allow_pickle=False) for file in files]
+            arrays = self._opened(group, _ids_of, SAMPLE)
             return "", {int(raw) for array in arrays for raw in np.unique(array)}
         dtype = "uint32" if files[0].endswith(".label") else "uint8"
         raws = [np.fromfile(self.root / file, f"<{np.dtype(dtype).str[1:]}") for file in files]
@@ -391,6 +410,40 @@ def _matrix(matrix: NDArray[np.float64]) -> str:
     return "[" + ", ".join(f"[{row}]" for row in rows) + "]"
 
 
+def _size_of(path: Path) -> tuple[Path, tuple[int, int]]:
+    """An image with its width and height; raises CleverError where it is none."""
+    try:
+        return path, image_size("", path)
+    except FrameError as error:
+        raise CleverError(error.reason) from error
+
+
+def _array_of(path: Path, kinds: str) -> NDArray[Any]:
+    """An array that is not empty, of numpy's `kinds` of numbers; raises CleverError for others."""
+    array = read_array(path)
+    if not array.size:
+        raise CleverError(f"{path} is empty; restore it, or leave it out")
+    if array.dtype.kind not in kinds:
+        raise CleverError(f"{path} is an array of {array.dtype}, not of numbers; convert it")
+    return array
+
+
+def _rows_of(path: Path) -> NDArray[np.float64]:
+    return _array_of(path, "fiu").astype(np.float64)
+
+
+def _ids_of(path: Path) -> NDArray[np.int64]:
+    return _array_of(path, "iu").astype(np.int64)
+
+
+def _numbers_of(path: Path) -> NDArray[np.float64]:
+    """float32 of a flat file."""
+    numbers = np.fromfile(path, "<f4").astype(np.float64)
+    if not len(numbers):
+        raise CleverError(f"{path} is empty; restore it, or leave it out")
+    return numbers
+
+
 def _unit(text: str) -> str:
     """Unit of a time by its size, or a date."""
     try:
@@ -404,6 +457,8 @@ def _flat_lines(arrays: Sequence[NDArray[np.float64]], suffix: str) -> list[str]
     """Lines on the columns of flat files and arrays and on the scale of their intensity."""
     if suffix == ".npy":
         counts = [arrays[0].shape[1]] if arrays[0].ndim == 2 else []
+        counts = [count for count in counts if 3 <= count <= len(COLUMN_NAMES)]
+        arrays = [array for array in arrays if array.shape[1:] == arrays[0].shape[1:]]
     else:
         counts = plausible_columns(arrays)
     lines = [f"  input_format: {suffix[1:]}"]

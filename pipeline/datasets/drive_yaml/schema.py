@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -114,8 +115,24 @@ def _either(transform: Any, inverse: Any) -> NDArray[np.float64]:
     return np.linalg.inv(inverse) if transform is None else transform
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _names(value: object) -> object:
+    if isinstance(value, list | tuple):
+        if wrong := [name for name in value if not isinstance(name, str)]:
+            raise ValueError(f"holds {wrong[0]!r}, which is no text; write names in quotes")
+    elif not isinstance(value, str):
+        raise ValueError("needs a list of names in quotes, or a text file of one name a line")
+    return value
+
+
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """See `FilePattern`."""
+_NUMBER = BeforeValidator(_number)
 Transform = Annotated[Any, PlainValidator(_transform)]
 """(4, 4) float64, rigid."""
 
@@ -153,7 +170,7 @@ class Points(Part):
     intensity_field: str | None = None
     """Column or field of the intensity; ``none`` leaves it out; default: ``intensity``, or the
     usual names in PCD and PLY."""
-    intensity_scale: Annotated[float, Field(gt=0)] | None = None
+    intensity_scale: Annotated[Annotated[float, Field(gt=0)] | None, _NUMBER] = None
     """Stored value of full intensity."""
     no_returns: tuple[Literal["nan", "zero"], ...] = ()
     """Rows that are no points and are left out with their labels: NaN, or exactly 0 0 0."""
@@ -299,8 +316,10 @@ class Labels(Part):
 
     @model_validator(mode="after")
     def _complete(self) -> "Labels":
-        if len(set(self.classes)) < len(self.classes) or IGNORED_CLASS in self.classes:
-            raise ValueError(f"`classes` have names that differ, and none is {IGNORED_CLASS}")
+        if twice := [name for name in self.classes if self.classes.count(name) > 1]:
+            raise ValueError(f"`classes` has {twice[0]} twice; name each class once")
+        if IGNORED_CLASS in self.classes:
+            raise ValueError(f"`classes` has {IGNORED_CLASS}, which is for `map` alone; remove it")
         for raw, name in self.map.items():
             if name not in (*self.classes, IGNORED_CLASS):
                 near = difflib.get_close_matches(name, [*self.classes, IGNORED_CLASS], n=1)
@@ -328,20 +347,24 @@ class Drive(Part):
     match: Literal["name", "time"] = "name"
     """How an image belongs to a frame: by the same ``{scene}`` and ``{frame}``, or as the one of
     its camera and scene that was taken nearest."""
-    largest_gap: Annotated[float, Field(gt=0)] | None = None
+    largest_gap: Annotated[Annotated[float, Field(gt=0)] | None, _NUMBER] = None
     """Seconds between points and the nearest image, at most, with `match: time`."""
     poses: Poses | None = None
     """Where the car was; default: unknown."""
     labels: Labels | None = None
     """Classes of points; default: none."""
-    splits: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    splits: dict[str, Annotated[str | tuple[str, ...], BeforeValidator(_names)]] = Field(
+        default_factory=dict
+    )
     """Scenes or frames of each split: a list of names in quotes, or a text file of one name a
     line."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Drive":
-        if (self.largest_gap is not None) != (self.match == "time"):
-            raise ValueError("needs `largest_gap` with `match: time`, and only then")
+        if self.match == "time" and self.largest_gap is None:
+            raise ValueError("`largest_gap` is missing, which `match: time` needs: give seconds")
+        if self.match != "time" and self.largest_gap is not None:
+            raise ValueError("`largest_gap` is for `match: time` alone; write that, or remove it")
         points = FilePattern(self.points.files).names()
         if self.match == "time" and self.points.times is None:
             raise ValueError("points.times is needed with `match: time`")
@@ -478,6 +501,10 @@ def _explain(detail: Any) -> str:
         return f"unknown key {key}; {hint}"
     if kind == "missing":
         return f"{key} is missing"
+    if kind in ("model_type", "dict_type"):
+        known = f", such as {_keys(place)[0]}" if kind == "model_type" else ""
+        empty = " is empty; it" if detail["input"] is None else ""
+        return f"{key}{empty} needs keys of its own{known}"
     reason = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     value = detail["input"]
     if isinstance(value, str | int | float):

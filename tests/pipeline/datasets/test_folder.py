@@ -849,8 +849,8 @@ WRONG = [
         _set(f"{FRONT}.distortion", {"model": "pinhole", "coefficients": [1]}),
         r"cameras\.front\.distortion a pinhole has no coefficients",
     ),
-    (_set("match", "time"), "needs `largest_gap` with `match: time`, and only then"),
-    (_set("largest_gap", 1), "needs `largest_gap` with `match: time`, and only then"),
+    (_set("match", "time"), "`largest_gap` is missing, which `match: time` needs: give seconds"),
+    (_set("largest_gap", 1), "`largest_gap` is for `match: time` alone; write that, or remove it"),
     (
         lambda content: content.update(match="time", largest_gap=1),
         r"points\.times is needed with `match: time`",
@@ -875,8 +875,20 @@ WRONG = [
     (_set("labels.map", {1: "raod", 2: "car"}), "`map` takes 1 to raod, .* did you mean road?"),
     (_set("labels.map", {1: "road"}), "labels `map` gives no id to the class car"),
     (_set("labels.map", {70000: "road", 1: "car"}), "`map` has the id 70000, which 16 bits do not"),
-    (_set("labels.classes", ["car", "car"]), "`classes` have names that differ"),
-    (_set("splits.train", [8]), r"splits\.train.* is 8: should be a valid string; put names in q"),
+    (_set("labels.classes", ["car", "car"]), "`classes` has car twice; name each class once"),
+    (_set("labels.classes", ["ignore", "car"]), "`classes` has ignore, which is for `map` alone"),
+    (
+        lambda content: content.update(points=None),
+        "points is empty; it needs keys of its own, such as files$",
+    ),
+    (_set("points", 5), "points needs keys of its own, such as files$"),
+    (lambda content: content.update(cameras=None), "cameras is empty; it needs keys of its own$"),
+    (_set("points.intensity_scale", True), r"intensity_scale is True: should be a number$"),
+    (
+        _set("splits.train", [8]),
+        r": splits\.train holds 8, which is no text; write names in quotes$",
+    ),
+    (_set("splits.train", 40), r"splits\.train is 40: needs a list of names in quotes, or a te"),
     (_set("splits.train", ["c"]), r"splits\.train names c, which is no scene or frame; .* a, b$"),
     (_set("splits.train", "lists.txt"), r"splits\.train: cannot read .*lists\.txt: No such file"),
     (_set("splits.val", ["a/2"]), "frame a/2 is in the splits train and val; name it in one"),
@@ -905,6 +917,9 @@ def test_what_is_wrong_with_the_file_is_one_line(
         ("points: {}\npoints: {}", "the key points is there twice"),
         ("- a", "has no keys; it needs at least points"),
         ("", "has no keys; it needs at least points"),
+        ("a: &a [*a]", "has a value that holds itself, or too many in one another; write it out$"),
+        ("a: " + "[" * 3000, "has a value that holds itself, or too many in one another"),
+        ("a: 2001-99-99", "is no valid YAML: month must be in"),
     ],
 )
 def test_what_is_no_drive_file(root: Path, text: str, reason: str) -> None:
