@@ -240,9 +240,9 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _several_names(annotation: Any) -> bool:
-    """Whether a flag may be given several times: for a tuple of strings."""
+    """Whether a flag may be given several times: for a tuple of any number of strings."""
     if get_origin(annotation) is tuple:
-        return get_args(annotation)[0] is str
+        return get_args(annotation) == (str, ...)
     return any(_several_names(part) for part in get_args(annotation) if part is not Ellipsis)
 
 

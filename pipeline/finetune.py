@@ -21,7 +21,7 @@ from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segme
 from ..student.student import Student
 from .cycles import Cycle, cycle_words
 from .datasets import LidarDataset, open_dataset
-from .datasets.base import class_mean
+from .datasets.base import class_mean, label_ids
 from .datasets.readers.intensity import dark_sweeps
 from .device import choose_device
 from .evaluate import SegmentationResult, common_scenes, write_confusion
@@ -424,6 +424,7 @@ def _describe(
         dataset=dataset.name,
         version=settings.version,
         class_names=tuple(dataset.class_names),
+        label_ids=tuple(label_ids(dataset, dataset.class_names)),
         batch_norm=recipe.batch_norm,
         head="linear probe" if settings.mode == "probe" else "full fine-tuning",
         initialisation=plan.start.origin,

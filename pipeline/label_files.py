@@ -47,10 +47,14 @@ def label_bytes(labels: NDArray[np.uint8], ids: Sequence[int], dtype: str) -> by
     return table[labels].tobytes()
 
 
+def confidence_file(path: Path) -> Path:
+    """The file of the confidence beside a ``.label`` file."""
+    return path.with_name(f"{path.name.removesuffix('.label')}{CONFIDENCE}")
+
+
 def write_label(path: Path, cloud: LabelledPoints) -> None:
     """``PATH.label``, little-endian uint32 ids, and beside it the confidence, (N,) float32."""
-    beside = path.with_name(f"{path.name.removesuffix('.label')}{CONFIDENCE}")
-    atomic_write(beside, _npy(cloud.confidence))
+    atomic_write(confidence_file(path), _npy(cloud.confidence))
     atomic_write(path, label_bytes(cloud.labels, cloud.ids, "<u4"))
 
 

@@ -1,9 +1,10 @@
 """Pictures of what a run has learned, as in the paper's figures, for any frames."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -67,8 +68,7 @@ def look(settings: LookSettings) -> LookResult:
     Raises:
         CleverError: no such run, no cache or dataset, unknown frames, or none that can be drawn.
     """
-    if settings.rerun:
-        check_rerun()
+    _check(settings)
     out = settings.out or settings.checkpoint / "look"
     recorded: list[RecordedFrame] = []
     if (settings.checkpoint / CLASSIFIER_FILE).is_file():
@@ -84,6 +84,16 @@ def look(settings: LookSettings) -> LookResult:
     return result
 
 
+def _check(settings: LookSettings) -> None:
+    """Refuse settings that contradict each other."""
+    if settings.point and settings.pixel:
+        raise CleverError("`point` and `pixel` both choose the point; leave one out")
+    if settings.rerun:
+        if settings.rerun.suffix.lower() != ".rrd":
+            raise CleverError(f"`rerun={settings.rerun}` should end in .rrd")
+        check_rerun()
+
+
 def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFrame]) -> LookResult:
     """Predictions, ground truth and errors of a fine-tuned student."""
     segmenter, training = load_segmenter(settings.checkpoint)
@@ -91,10 +101,11 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
     name = settings.dataset or training.dataset
     version = settings.version or (training.version if name == training.dataset else None)
     dataset = open_dataset(settings.decided(version=version), name)
-    indices = _chosen(settings, dataset)
+    indices = _chosen(settings, dataset, name)
     pictures: list[Path] = []
     bad: list[BadFrame] = []
-    protocol = f"{dataset.name} {settings.split}, seed {settings.seed}: {training.line()}"
+    part = _sequences(settings) or settings.split
+    protocol = f"{dataset.name} {part}, seed {settings.seed}: {training.line()}"
     with Track("look", len(indices)) as track, torch.inference_mode():
         for index in indices:
             try:
@@ -113,20 +124,43 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
     return LookResult(protocol, pictures, bad)
 
 
-def _chosen(settings: LookSettings, dataset: LidarDataset) -> list[int]:
+def _sequences(settings: LookSettings) -> str:
+    """The sequences that win over the split, in words; empty where none are given."""
+    return f"sequences {', '.join(settings.sequences)}" if settings.sequences else ""
+
+
+def _chosen(settings: LookSettings, dataset: LidarDataset, kind: str) -> list[int]:
     """Positions of the frames to draw: by id, or spread over those with labels if there are any."""
     if settings.frame_ids:
         places = positions(dataset)
-        return [places[_known(frame, places, dataset.name)] for frame in settings.frame_ids]
+        ids = dict.fromkeys(settings.frame_ids)
+        return [places[_known(frame, places, settings, kind)] for frame in ids]
+    if not len(dataset):
+        raise CleverError(f"{dataset.name} in {settings.data_root} has no frame; choose others")
     labelled = [index for index in range(len(dataset)) if dataset.has_labels(index)]
     candidates = labelled or list(range(len(dataset)))
     return [candidates[n] for n in drawn_frames(len(candidates), settings.frames, settings.seed)]
 
 
-def _known(frame: str, ids: Sequence[str] | dict[str, int], where: str) -> str:
-    if frame not in ids:
-        raise CleverError(f"{where} has no frame {frame!r} in this split; try `split=all`")
-    return frame
+def _known(frame: str, ids: Collection[str], settings: LookSettings, name: str) -> str:
+    """The id `frame` of the dataset called `name`; raises CleverError where it is not in `ids`."""
+    if frame in ids:
+        return frame
+    try:
+        everywhere = open_dataset(settings.decided(split="all", sequences=None), name).frame_ids
+    except CleverError:  # it has no `all`
+        everywhere = ids
+    if frame in everywhere:
+        part = "these sequences" if settings.sequences else "this split"
+        advice = "leave `sequences` out and choose" if settings.sequences else "choose"
+        raise CleverError(f"{name} has no frame {frame!r} in {part}; {advice} `split=all`")
+    raise CleverError(_unknown(name, frame, everywhere))
+
+
+def _unknown(where: object, frame: str, ids: Collection[str]) -> str:
+    """What is said of an id that is nowhere."""
+    example = f", such as {next(iter(ids))}" if ids else ""
+    return f"{where} has no frame {frame!r}; give its own ids in `frame_ids`{example}"
 
 
 def _truth(dataset: LidarDataset, index: int, training: Training) -> NDArray[np.uint8] | None:
@@ -189,7 +223,8 @@ def _look_at_features(
     dataset = _images_of(settings, cache)
     pictures: list[Path] = []
     bad: list[BadFrame] = []
-    part = f"split {settings.split}" if not settings.sequences else "sequences"
+    part = _sequences(settings) or f"split {settings.split}"
+    part = "frames by id" if settings.frame_ids else part
     protocol = (
         f"{step.student.name} from {settings.checkpoint}, teacher {cache.teacher.id}; "
         f"{cache.name}, {part}, seed {settings.seed}"
@@ -197,7 +232,7 @@ def _look_at_features(
     with Track("look", len(ids)) as track:
         for frame_id in ids:
             try:
-                images = _images(dataset, frame_id)
+                images = _images(settings, dataset, frame_id)
                 pictures += _draw_features(
                     settings, cache, step, frame_id, images, protocol, out, recorded
                 )
@@ -210,7 +245,10 @@ def _look_at_features(
 def _chosen_ids(settings: LookSettings, cache: FeatureCache) -> list[str]:
     """Ids of the frames to draw."""
     if settings.frame_ids:
-        return [_known(frame, cache.ids, cache.path) for frame in settings.frame_ids]
+        own = set(cache.ids)
+        if strange := [frame for frame in settings.frame_ids if frame not in own]:
+            raise CleverError(_unknown(cache.path, strange[0], cache.ids))
+        return list(dict.fromkeys(settings.frame_ids))
     ids = cached_part(cache, settings.split, sequences=settings.sequences or ()).ids
     return [ids[index] for index in drawn_frames(len(ids), settings.frames, settings.seed)]
 
@@ -223,12 +261,15 @@ def _images_of(settings: LookSettings, cache: FeatureCache) -> LidarDataset | No
     return open_dataset(settings, settings.dataset or cache.name)
 
 
-def _images(dataset: LidarDataset | None, frame_id: str) -> list[NDArray[np.uint8]] | None:
+def _images(
+    settings: LookSettings, dataset: LidarDataset | None, frame_id: str
+) -> list[NDArray[np.uint8]] | None:
     """Images of a frame, in the order of its cameras."""
     if dataset is None:
         return None
     places = positions(dataset)
-    frame = dataset.frame(places[_known(frame_id, places, dataset.name)])
+    kind = settings.dataset or dataset.name
+    frame = dataset.frame(places[_known(frame_id, places, settings, kind)])
     return [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
 
 
@@ -330,5 +371,9 @@ def _bad(frame: str, error: CleverError) -> BadFrame:
 
 
 def _file_name(frame: str) -> str:
-    """A frame's id as the name of a file."""
-    return re.sub(r"[^A-Za-z0-9.-]", "_", frame)
+    """A frame's id as the name of a file: no other's, so that a checksum follows where the name
+    does not tell the id."""
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", frame)
+    if re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)*", frame):
+        return name
+    return f"{name}-{crc32(frame.encode()):08x}"

@@ -62,8 +62,10 @@ def make_each(
         make: makes the output of an item; None where it is there already.
 
     Raises:
-        CleverError: no item can be used; of a single one its own error.
+        CleverError: there is no item, or none can be used; of a single one its own error.
     """
+    if not items:
+        raise CleverError(f"there are no {unit}; choose others")
     files: list[File] = []
     current: list[Item] = []
     bad: list[BadFrame] = []

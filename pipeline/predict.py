@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +18,7 @@ from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .datasets.submission import submission_of
 from .device import choose_device
-from .label_files import NO_ID, WRITERS, LabelledPoints, label_bytes
+from .label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
 from .outputs import Outputs, make_each, open_folder, output_of_each, read_file
 from .runs import notice, warn_unfinished
 from .settings.dataset import HeldOutPart
@@ -125,17 +125,30 @@ class Labeller:
     def open_folder(self) -> Sources:
         """The folder of the outputs, with a file that says what their numbers mean; raises as
         `outputs.open_folder`."""
-        settings, training = self.settings, self.trained.training
-        sources = open_folder(settings.out, settings, FREE)
-        by_id = (settings.output_format or next(iter(WRITERS))) == "label"
+        sources = open_folder(self.settings.out, self.settings, FREE)
+        ending = self.settings.output_format or next(iter(WRITERS))
+        self.write_classes(self.settings.out / CLASSES_FILE, ending)
+        return sources
+
+    def write_classes(self, path: Path, ending: str) -> None:
+        """Write what the numbers of an output mean, in the format of its ending."""
+        by_id, training = ending == "label", self.trained.training
         numbers = self.ids if by_id else range(len(training.class_names))
         content = {
-            "protocol": training.line(settings.tta),
+            "protocol": training.line(self.settings.tta),
             "classes": dict(zip(map(str, numbers), training.class_names, strict=True)),
             "no prediction": NO_ID if by_id else NO_LABEL,
         }
-        atomic_write(settings.out / CLASSES_FILE, json.dumps(content, indent=2) + "\n")
-        return sources
+        atomic_write(path, json.dumps(content, indent=2) + "\n")
+
+    def of(self, dataset: LidarDataset) -> "Labeller":
+        """The same with the ids of a dataset of the same classes."""
+        names = self.trained.training.class_names
+        ids = label_ids(dataset, names)
+        if tuple(dataset.class_names) != names or tuple(ids) == tuple(self.ids):
+            return self
+        digest = f"{self.digest} ids {','.join(map(str, ids))}"
+        return replace(self, ids=ids, digest=digest)
 
     def summary(
         self,
@@ -168,7 +181,7 @@ def predict(settings: PredictSettings) -> Predictions:
     labeller = Labeller(
         TrainedSegmenter(segmenter.to(device), training),
         settings,
-        _ids(training.dataset, training.class_names),
+        training.label_ids or _ids(training.dataset, training.class_names),
         segmenter_digest(settings.checkpoint),
     )
     return _label_files(labeller) if settings.points else _label_frames(labeller)
@@ -206,7 +219,11 @@ def _label_files(labeller: Labeller) -> Predictions:
     """Label bare files."""
     settings = labeller.settings
     targets = output_of_each(settings.points, settings.out, tuple(WRITERS), settings.output_format)
-    sources = None if settings.out in targets.values() else labeller.open_folder()
+    single = settings.out in targets.values()
+    sources = None if single else labeller.open_folder()
+    classes = settings.out.with_name(f"{settings.out.name}.{CLASSES_FILE}")
+    if single:
+        _refuse_existing(settings.out, classes)
 
     def make(path: Path) -> LabelFile | None:
         out = targets[path]
@@ -219,16 +236,34 @@ def _label_files(labeller: Labeller) -> Predictions:
         except CleverError as error:
             raise CleverError(f"{path}: {error}") from error
         labeller.write(out, file.cloud.xyz, labels, confidence)
-        if sources is not None:
+        if sources is None:
+            labeller.write_classes(classes, out.suffix.lower().removeprefix("."))
+        else:
             sources.note(out, read_from)
         return LabelFile(str(path), out, len(labels), int((labels == NO_LABEL).sum()), file.words)
 
-    return labeller.summary(make_each("predict", "files", list(targets), make), "files")
+    outputs = make_each("predict", "files", list(targets), make)
+    notes = [f"what its numbers mean: {classes}"] if single else []
+    return labeller.summary(outputs, "files", notes)
+
+
+def _refuse_existing(out: Path, classes: Path) -> None:
+    """Refuse to write over what lies beside a single output."""
+    beside = [classes, *([confidence_file(out)] if out.suffix.lower() == ".label" else [])]
+    for path in beside:
+        if path.exists():
+            raise CleverError(f"{path} exists; remove it or choose another `out` than {out}")
 
 
 def _label_frames(labeller: Labeller) -> Predictions:
     """Label frames of a dataset."""
     settings, training = labeller.settings, labeller.trained.training
+    ending = settings.out.suffix.lower().removeprefix(".")
+    if ending in WRITERS and not settings.out.is_dir():
+        raise CleverError(
+            f"`out={settings.out}` is one file, but a dataset's frames need a folder; give one, "
+            f"and `output_format={ending}` for that format"
+        )
     name = settings.dataset or training.dataset
     version = settings.version or (training.version if name == training.dataset else None)
     dataset = open_dataset(settings.decided(version=version), name)
@@ -237,6 +272,7 @@ def _label_frames(labeller: Labeller) -> Predictions:
         notice(doubtful)
     if settings.submission:
         return _submit(labeller, dataset, numbers)
+    labeller = labeller.of(dataset)
     sources = labeller.open_folder()
 
     def write(

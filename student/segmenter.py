@@ -44,6 +44,7 @@ class Training(BaseModel):
         pretraining, pretraining_scenes: the dataset and the scenes that the student was pre-trained
             on; empty where that is unknown.
         details: fraction, epochs and the rest of the recipe.
+        label_ids: id of every class in the dataset's own label files; empty where that is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,7 @@ class Training(BaseModel):
     details: str
     pretraining: str = ""
     pretraining_scenes: tuple[str, ...] = ()
+    label_ids: tuple[int, ...] = ()
 
     def with_note(self, note: str) -> "Training":
         """The same with something to add to the details."""

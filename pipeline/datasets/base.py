@@ -57,7 +57,7 @@ def class_mean(dataset: LidarDataset) -> ClassMean:
 def label_ids(
     dataset: LidarDataset | type[LidarDataset], class_names: Sequence[str]
 ) -> Sequence[int]:
-    """Id of every class in the label files that its benchmark reads, 0 being no class: the class
+    """Id of every class in the label files that its benchmark reads, 0 being no class: the
     attribute `label_ids` of `dataset`, or 1 to K where it has none."""
     ids = getattr(dataset, "label_ids", ())
     return ids if len(ids) == len(class_names) else range(1, len(class_names) + 1)

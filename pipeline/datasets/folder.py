@@ -144,6 +144,7 @@ class FolderDataset:
         self._drive = drive = read_drive(self._root / DRIVE_FILE)
         self.cameras = self._camera_names(cameras)
         self.class_names: tuple[str, ...] = drive.labels.classes if drive.labels else ()
+        self.label_ids: tuple[int, ...] = drive.labels.raw_ids() if drive.labels else ()
         self.class_mean: ClassMean = drive.labels.mean if drive.labels else "present"
         self.intensity_scale = drive.points.scale
         self._table = label_table(drive.labels.training()) if drive.labels else None

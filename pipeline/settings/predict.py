@@ -37,11 +37,13 @@ class PredictSettings(PointFiles, HeldOutPart):
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N frames only."""
     out: Path
-    """FILE.label, FILE.npy or FILE.ply for one file; else a folder, one output for every input."""
+    """FILE.label, FILE.npy or FILE.ply for one file; else a folder, one output for every input.
+    What the numbers mean stands in FILE.EXT.classes.json, or in classes.json of the folder."""
     output_format: Literal["label", "npy", "ply"] | None = None
-    """label: SemanticKITTI's uint32 ids, with FILE.confidence.npy; npy: label and confidence, one
-    record a point; ply: points with colour, label and confidence; default: the ending of --out,
-    else label."""
+    """label: SemanticKITTI's format, uint32 ids: those of the training dataset's own label files
+    (of a drive.yaml, the first of its map), 1 to K where it has none, 0 for no prediction; with
+    FILE.confidence.npy; npy: label and confidence, one record a point; ply: points with colour,
+    label and confidence; default: the ending of --out, else label."""
     submission: bool = False
     """Write a dataset's split as its benchmark wants it handed in: SemanticKITTI's
     sequences/XX/predictions, or nuScenes' lidarseg folder with its submission.json."""

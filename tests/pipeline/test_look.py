@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
+from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.datasets.nuscenes import CLASSES
-from clever.pipeline.look import _chosen_point, look
+from clever.pipeline.look import _chosen_point, _file_name, look
 from clever.pipeline.pictures.features import FrameFeatures
 from clever.pipeline.pictures.recording import RecordedFrame
 from clever.pipeline.pretrain import build_step, pretrain
@@ -93,7 +95,9 @@ def test_predictions_are_drawn_on_images_and_from_above(
     assert [frame.id for frame in result.bad] == ["scene-0061-2"]
     assert "linear probe, nuscenes train scene-0061 (3 scans)" in result.protocol
     assert "no TTA" in result.protocol
-    with pytest.raises(CleverError, match="nuscenes has no frame 'other'"):
+    with pytest.raises(
+        CleverError, match="no frame 'other'; give its own ids in `frame_ids`, such as"
+    ):
         look(settings(finetuned, **{**changes, "frame_ids": ["other"]}))
     with pytest.raises(CleverError, match=r"no frame can be drawn; the first, scene-0061-2: "):
         look(settings(finetuned, **{**changes, "frame_ids": ids[2:]}))
@@ -133,8 +137,12 @@ def test_what_cannot_be_looked_at_is_one_line(
 ) -> None:
     with pytest.raises(CleverError, match=r"holds no settings\.yaml; give the folder of a"):
         look(settings(tmp_path))
-    with pytest.raises(CleverError, match="has no frame 'other' in this split"):
+    with pytest.raises(CleverError, match="no frame 'other'; give its own ids in `frame_ids`"):
         look(settings(pretrained, frame_ids="other"))
+    with pytest.raises(CleverError, match="`point` and `pixel` both choose the point"):
+        look(settings(pretrained, point="1,2,3", pixel="left,1,2"))
+    with pytest.raises(CleverError, match=r"`rerun=.*a\.png` should end in \.rrd"):
+        look(settings(pretrained, rerun=tmp_path / "a.png"))
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(CleverError, match=r"`rerun` needs the package rerun-sdk.*\[rerun\]"):
         look(settings(pretrained, rerun=tmp_path / "a.rrd"))
@@ -142,3 +150,54 @@ def test_what_cannot_be_looked_at_is_one_line(
         settings(pretrained, point="1,2")
     with pytest.raises(CleverError, match="should be CAMERA,U,V"):
         settings(pretrained, pixel="left,2")
+
+
+def test_the_command_takes_a_pixel_and_a_point(pretrained: Path, tmp_path: Path) -> None:
+    """The picture is that of the same settings; another point gives another."""
+    base = ["look", "--checkpoint", str(pretrained), "--split", "all", "--frames", "1"]
+    pictures = []
+    for number, (flag, value) in enumerate([("pixel", "right,3,2"), ("point", "-1,2.5,-1")]):
+        out, other = tmp_path / f"flags{number}", tmp_path / f"settings{number}"
+        words = [*base, f"--{flag}", value, "--out", str(out)]
+        result = CliRunner().invoke(build_app("look"), words)
+        assert result.exit_code == 0, result.stderr
+        look(settings(pretrained, frames=1, out=other, **{flag: value}))
+        (path,) = out.glob("*-similarity.png")
+        assert path.read_bytes() == (other / path.name).read_bytes()
+        pictures.append(path.read_bytes())
+    assert pictures[0] != pictures[1]
+    wrong = CliRunner().invoke(build_app("look"), [*base, "--pixel", "right,3"])
+    assert wrong.stderr.startswith("error: --pixel is 'right,3': should be CAMERA,U,V")
+
+
+def test_every_frame_has_its_own_file_name() -> None:
+    assert [_file_name(name) for name in ("08/000000", "scene-1")] == ["08_000000", "scene-1"]
+    names = ["a/b", "a_b", "a b", "\u00e4/1", "\u00f6/1", "_/1", "a//b", "a__b"]
+    assert len({_file_name(name) for name in names}) == len(names)
+    assert all(_file_name(name).isascii() for name in names)
+
+
+def test_the_protocol_names_what_the_frames_were_chosen_from(
+    finetuned: Path,
+    nuscenes_root: Path,
+    kitti_root: Path,
+    pretrained: Path,
+    tmp_path: Path,
+) -> None:
+    values = {"data_root": nuscenes_root, "out": tmp_path / "pictures", "frames": 1}
+    kitti = {**values, "data_root": kitti_root, "dataset": "semantickitti"}
+    result = look(settings(finetuned, **kitti, split="val", sequences=("00", "08")))
+    assert result.protocol.startswith("semantickitti sequences 00, 08, seed 0: ")
+    assert look(settings(finetuned, **values)).protocol.startswith("nuscenes all, seed 0: ")
+    frame = FeatureCache(PretrainSettings.recorded(pretrained / "settings.yaml").cache).ids[1]
+    result = look(settings(pretrained, frame_ids=f"{frame},{frame}"))
+    assert result.protocol.endswith("; toy, frames by id, seed 0")
+    assert len(result.pictures) == len(set(result.pictures)) == 4
+
+
+def test_another_split_is_advised_only_where_it_helps(finetuned: Path, nuscenes_root: Path) -> None:
+    values = {"data_root": nuscenes_root, "split": "val"}
+    with pytest.raises(CleverError, match=r"'scene-0061-0' in this split; choose `split=all`$"):
+        look(settings(finetuned, **values, frame_ids="scene-0061-0"))
+    with pytest.raises(CleverError, match="nuscenes has no frame 'no'; give its own ids"):
+        look(settings(finetuned, **values, frame_ids="no"))

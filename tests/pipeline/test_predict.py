@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from nuscenes import NuScenes
 from nuscenes.eval.lidarseg.evaluate import LidarSegEval
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.folder import FolderDataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.evaluate import evaluate
@@ -109,8 +111,25 @@ def test_every_format_holds_what_the_segmenter_says(
     expected = class_colours(SemanticKittiDataset.class_names)[labels]
     np.testing.assert_array_equal(colours, expected)
     assert "label 0 car" in ply.comments
+    by_id = json.loads((tmp_path / "out.label.classes.json").read_text())
+    by_number = json.loads((tmp_path / "out.npy.classes.json").read_text())
+    assert (by_id["classes"]["10"], by_number["classes"]["0"]) == ("car", "car")
+    assert (by_id["no prediction"], by_number["no prediction"]) == (0, 255)
     with pytest.raises(CleverError, match=r"out\.ply exists; remove it or choose another `out`"):
         predict(settings(**base, out=tmp_path / "out.ply"))
+
+
+def test_what_lies_beside_an_output_is_not_written_over(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = {"points": [write_scan("a.bin")], "checkpoint": checkpoint}
+    for name in ("mine.confidence.npy", "mine.label.classes.json"):
+        (tmp_path / name).write_bytes(b"1")
+        with pytest.raises(CleverError, match=f"{name} exists; remove it or choose another"):
+            predict(settings(**base, out=tmp_path / "mine.label"))
+        assert (tmp_path / name).read_bytes() == b"1"
+        assert not (tmp_path / "mine.label").exists()
+        (tmp_path / name).unlink()
 
 
 def test_points_without_return_keep_their_row(checkpoint: Path, tmp_path: Path) -> None:
@@ -197,6 +216,54 @@ def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path)
     assert [entry.reason[:23] for entry in changed.bad] == ["frame 08/000001: sweep "]
     labels, _ = load_segmenter(checkpoint)(scan(sweeps[0]), tta=True)
     np.testing.assert_array_equal(np.load(tmp_path / "out/08/000000.npy")["label"], labels)
+
+
+def test_frames_are_no_single_file(checkpoint: Path, kitti_root: Path, tmp_path: Path) -> None:
+    values = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "p9.ply"}
+    with pytest.raises(CleverError, match=r"p9\.ply` is one file, .* `output_format=ply` for that"):
+        predict(settings(**values))
+    assert not (tmp_path / "p9.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({0: "ignore", 252: "car", 40: "road", 10: "car"}, [40, 252]),
+        ({0: "road", 7: "road", 9: "car"}, [7, 9]),
+        ({0: "road", 9: "car"}, [1, 2]),  # 0 is no prediction
+    ],
+)
+def test_a_drive_of_ones_own_gets_its_own_ids(
+    raw: dict[int, str], expected: list[int], write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    labels = {"files": "{frame}.label", "classes": ["road", "car"], "map": raw}
+    content: dict[str, Any] = {
+        "points": {
+            "files": "{frame}.bin",
+            "input_format": "bin",
+            "columns": ["x", "y", "z", "intensity"],
+            "intensity_scale": 1.0,
+        },
+        "cameras": {},
+        "labels": labels,
+    }
+    path = write_scan("a.bin")
+    (tmp_path / "drive.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    run = save_segmenter(tmp_path / "run", FolderDataset(tmp_path, split="all"))
+    values = {"checkpoint": run, "data_root": tmp_path, "split": "all"}
+    predict(settings(**values, out=tmp_path / "out"))
+    positions, _ = load_segmenter(run)(scan(path))
+    assert set(positions.tolist()) == {0, 1}
+    ids = np.fromfile(tmp_path / "out/a.label", "<u4")
+    assert ids.tolist() == [expected[label] for label in positions]
+    classes = json.loads((tmp_path / "out/classes.json").read_text())["classes"]
+    assert classes == {str(expected[0]): "road", str(expected[1]): "car"}
+    # Of a file, the ids that the run has kept.
+    segmenter, training = load_segmenter(run)
+    segmenter.save(run, training.model_copy(update={"label_ids": tuple(expected)}))
+    predict(settings(points=[path], checkpoint=run, out=tmp_path / "one.label"))
+    assert np.fromfile(tmp_path / "one.label", "<u4").tolist() == ids.tolist()
+    assert json.loads((tmp_path / "one.label.classes.json").read_text())["classes"] == classes
 
 
 def test_labels_of_a_dataset_that_is_not_installed(

@@ -336,6 +336,13 @@ class Labels(Part):
         number = {IGNORED_CLASS: IGNORE} | {name: n for n, name in enumerate(self.classes)}
         return {raw: number[name] for raw, name in self.map.items()}
 
+    def raw_ids(self) -> tuple[int, ...]:
+        """The first raw id above 0 of every class, for 0 is no class in files of predictions; empty
+        where a class has none."""
+        first = {name: raw for raw, name in reversed(self.map.items()) if raw > 0}
+        complete = all(name in first for name in self.classes)
+        return tuple(first[name] for name in self.classes) if complete else ()
+
 
 class Drive(Part):
     """All of ``drive.yaml``."""
