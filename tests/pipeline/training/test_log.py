@@ -40,6 +40,28 @@ def plugin_data(events: EventAccumulator, name: str) -> Any:
 def test_recorded_settings_are_hyper_parameters(run: Path) -> None:
     events = read(run)
     start = plugin_data(events, "session_start_info").session_start_info
+    values = {
+        name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()
+    }
+    assert values.keys() == PretrainSettings.model_fields.keys()
+    assert (values["lr"], values["epochs"], values["head"]) == (0.25, 7, "linear")
+    assert (values["recompute"], values["teacher"], values["scenes"]) == (True, '["vits"]', "null")
+    experiment = plugin_data(events, "experiment").experiment
+    assert {info.name.tag for info in experiment.metric_infos} == set(METRICS)
+    assert {info.name for info in experiment.hparam_infos} == values.keys()
+
+
+def test_they_make_no_run_of_their_own_and_take_no_number_away(run: Path) -> None:
+    assert all(path.is_file() for path in (run / "tensorboard").iterdir())
+    events = read(run)
+    assert set(events.Tags()["scalars"]) == {"loss", "epoch"}
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 4), (2, 3)]
+
+
+def test_the_evaluation_is_a_number_after_the_last_step(run: Path) -> None:
+    log_evaluation(run, 2, 0.375)
+    # File by file: TensorBoard's reader orders two files of one second by their names alone.
+    parts = [EventAccumulator(str(path)).Reload() for path in run.glob("tensorboard/events.*")]
     scores = [
         (event.step, event.value)
         for part in parts
