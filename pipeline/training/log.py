@@ -2,20 +2,26 @@
 
 import json
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CleverError
 from ...files import atomic_write
 from ..settings.base import SETTINGS_FILE, recorded_values
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Scalars = dict[str, float | int]
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD = "tensorboard"
 """Folder of the event files inside a run's."""
+LONGEST_WAIT = 2.0
+"""Seconds that a new event file waits for its place behind the others."""
 
 VALIDATION_MIOU, FINAL_MIOU = "val_miou", "miou"
 """Names of the mIoU on the validation part on the way, and of what `log_evaluation` logs."""
@@ -48,15 +54,13 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path, steps: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.path = folder / LOG_FILE
         earlier = [
             json.dumps(record) + "\n" for record in read_log(folder) if record["step"] <= steps
         ]
         atomic_write(self.path, "".join(earlier))
         self._file = self.path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps + 1)
+        self._events = event_writer(folder, purge_step=steps + 1)
         if (folder / SETTINGS_FILE).exists():
             self._write_hyperparameters(recorded_values(folder), steps)
 
@@ -100,11 +104,36 @@ class TrainingLog:
         self._events.close()
 
 
-def log_evaluation(folder: Path, step: int, miou: float) -> None:
-    """Add the mIoU that a run ended with, a share, to its TensorBoard events after `step`."""
+def event_writer(folder: Path, purge_step: int | None = None) -> "SummaryWriter":
+    """A writer of the TensorBoard events of a run, in a file that is read after those before it.
+
+    TensorBoard reads files in the order of their names, which begin with the second that they were
+    opened in and end with a plain number, so that 10 comes before 9; the earlier file then takes
+    back steps of the later one. A new file that would come too early is therefore opened again in
+    the next second. Only where a clock was ahead, on another machine, does it stay.
+
+    Args:
+        folder: of the run.
+        purge_step: events of this step and later ones, of files before, no longer count.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder / TENSORBOARD)) as events:
+    place = folder / TENSORBOARD
+    earlier = {path.name for path in place.glob("*")}
+    until = time.monotonic() + LONGEST_WAIT
+    while True:
+        events = SummaryWriter(str(place), purge_step=purge_step)
+        (name,) = {path.name for path in place.glob("*")} - earlier
+        if name > max(earlier, default="") or time.monotonic() > until:
+            return events
+        events.close()
+        (place / name).unlink()
+        time.sleep(0.1)
+
+
+def log_evaluation(folder: Path, step: int, miou: float) -> None:
+    """Add the mIoU that a run ended with, a share, to its TensorBoard events after `step`."""
+    with event_writer(folder) as events:
         events.add_scalar(FINAL_MIOU, miou, step)
 
 

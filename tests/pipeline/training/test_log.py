@@ -1,5 +1,6 @@
 """The log of a run for TensorBoard: hyper-parameters, and the mIoU that it ended with."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from clever.pipeline.settings.base import save_settings
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.training import log
 from clever.pipeline.training.log import METRICS, TrainingLog, log_evaluation, read_log
 
 SETTINGS = {"cache": "a.zarr", "lr": 0.25, "epochs": 7, "head": "linear", "recompute": True}
@@ -60,16 +62,27 @@ def test_they_make_no_run_of_their_own_and_take_no_number_away(run: Path) -> Non
 
 def test_the_evaluation_is_a_number_after_the_last_step(run: Path) -> None:
     log_evaluation(run, 2, 0.375)
-    # File by file: TensorBoard's reader orders two files of one second by their names alone.
-    parts = [EventAccumulator(str(path)).Reload() for path in run.glob("tensorboard/events.*")]
-    scores = [
-        (event.step, event.value)
-        for part in parts
-        if "miou" in part.Tags()["scalars"]
-        for event in part.Scalars("miou")
-    ]
-    assert scores == [(2, 0.375)]
+    events = read(run)
+    assert [(event.step, event.value) for event in events.Scalars("miou")] == [(2, 0.375)]
+    assert [event.value for event in events.Scalars("loss")] == [4, 3]
     assert [record["loss"] for record in read_log(run)] == [4, 3]
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_a_new_event_file_comes_after_the_others(
+    run: Path, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after one of the same second whose name comes later; not where a clock is ahead."""
+    monkeypatch.setattr(log, "LONGEST_WAIT", 0.3 if ahead else 30.0)
+    place = run / "tensorboard"
+    rival = f"events.out.tfevents.{int(time.time()) + ahead:010d}.~.1.9"
+    max(place.iterdir()).rename(place / rival)  # it takes back step 2 of what is read before it
+    log_evaluation(run, 2, 0.375)
+    names = sorted(path.name for path in place.iterdir())
+    assert len(names) == 3
+    assert (names[-1] == rival) == bool(ahead)
+    if not ahead:
+        assert [event.value for event in read(run).Scalars("miou")] == [0.375]
 
 
 def test_without_settings_there_are_no_hyper_parameters(tmp_path: Path) -> None:
