@@ -1,20 +1,24 @@
 """What commands print, and their exit codes."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from ..pipeline.settings.base import JobSettings
-from ..pipeline.settings.doctor import DoctorSettings
 from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.demo import DemoResult
-    from ..pipeline.doctor import DoctorReport
-    from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
-    from ..pipeline.list_runs import RunList
-    from ..pipeline.look import LookResult
-    from ..pipeline.outputs import Outputs
-    from ..pipeline.predict import Predictions
+
+
+class WithBad(Protocol):
+    """The result of a job that passes bad frames, files or folders over."""
+
+    @property
+    def bad(self) -> Sequence[object]:
+        """Those that were bad, each with its reason."""
+        ...
+
 
 BAD_FRAMES = 3
 """Exit code of a run that finished but had to skip frames."""
@@ -26,38 +30,8 @@ def plain(settings: JobSettings, result: object) -> int:
     return 0
 
 
-def print_doctor(settings: DoctorSettings, result: "DoctorReport") -> int:
-    """Print the report; bad frames make another exit code."""
-    plain(settings, result)
-    return BAD_FRAMES if result.bad else 0
-
-
-def print_look(settings: JobSettings, result: "LookResult") -> int:
-    """Print what was drawn; bad frames make another exit code."""
-    plain(settings, result)
-    return BAD_FRAMES if result.bad else 0
-
-
-def print_features(settings: JobSettings, result: "Outputs[Any, Any]") -> int:
-    """Print what was written; bad files make another exit code."""
-    plain(settings, result)
-    return BAD_FRAMES if result.bad else 0
-
-
-def print_predictions(settings: JobSettings, result: "Predictions") -> int:
-    """Print what was labelled; bad inputs make another exit code."""
-    plain(settings, result)
-    return BAD_FRAMES if result.outputs.bad else 0
-
-
-def print_runs(settings: JobSettings, result: "RunList") -> int:
-    """Print the tables; folders that cannot be read make another exit code."""
-    plain(settings, result)
-    return BAD_FRAMES if result.bad else 0
-
-
-def print_evaluation(settings: JobSettings, result: "SegmentationResult") -> int:
-    """Print figures; frames that could not be measured make another exit code."""
+def plain_or_bad(settings: JobSettings, result: "WithBad") -> int:
+    """The same; frames, files or folders that were bad make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad else 0
 

@@ -169,7 +169,7 @@ VERBS: dict[str, Verb | Group] = {
         bad.""",
         "pipeline.settings.doctor:DoctorSettings",
         "pipeline.doctor:doctor",
-        "cli.printers:print_doctor",
+        "cli.printers:plain_or_bad",
     ),
     "cache-teacher": Verb(
         """Run the image teacher once over all camera frames; store features, points and pairs.
@@ -219,7 +219,7 @@ VERBS: dict[str, Verb | Group] = {
         Exit code 3: finished, but some frames were bad and were skipped.""",
         "pipeline.settings.evaluate:EvaluateSettings",
         "pipeline.evaluate:evaluate",
-        "cli.printers:print_evaluation",
+        "cli.printers:plain_or_bad",
         table="cli.tables:evaluation",
     ),
     "predict": Verb(
@@ -232,7 +232,7 @@ VERBS: dict[str, Verb | Group] = {
         bad and were skipped.""",
         "pipeline.settings.predict:PredictSettings",
         "pipeline.predict:predict",
-        "cli.printers:print_predictions",
+        "cli.printers:plain_or_bad",
         ("points",),
     ),
     "look": Verb(
@@ -243,7 +243,7 @@ VERBS: dict[str, Verb | Group] = {
         occupancy. Exit code 3: finished, but some frames were bad and were skipped.""",
         "pipeline.settings.look:LookSettings",
         "pipeline.look:look",
-        "cli.printers:print_look",
+        "cli.printers:plain_or_bad",
     ),
     "rankme": Verb(
         """Measure a student without labels: RankMe and matrix rank of its features.
@@ -261,7 +261,7 @@ VERBS: dict[str, Verb | Group] = {
         printed. Exit code 3: finished, but some files were bad and were skipped.""",
         "pipeline.settings.features:FeaturesSettings",
         "pipeline.features:features",
-        "cli.printers:print_features",
+        "cli.printers:plain_or_bad",
         ("points",),
     ),
     "runs": Verb(
@@ -271,7 +271,7 @@ VERBS: dict[str, Verb | Group] = {
         Exit code 3: some folders could not be read.""",
         "pipeline.settings.list_runs:ListRunsSettings",
         "pipeline.list_runs:list_runs",
-        "cli.printers:print_runs",
+        "cli.printers:plain_or_bad",
         ("folders",),
         "cli.tables:runs",
     ),

@@ -25,6 +25,7 @@ from .settings.dataset import HeldOutPart
 from .settings.point_files import PointFiles
 from .settings.predict import PredictSettings
 from .sources import Source, Sources
+from .steps.labelled import BadFrame
 
 CLASSES_FILE = "classes.json"
 """In a folder of labels: what its numbers mean."""
@@ -73,6 +74,11 @@ class Predictions:
     device: str
     outputs: Outputs[Path, LabelFile] | Outputs[str, LabelFile]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[BadFrame]:
+        """Inputs that could not be used."""
+        return self.outputs.bad
 
     @property
     def rate(self) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from .readers.arrow_tables import arrow, read_feather
+from .readers.cameras import choose_cameras
 from .readers.frame_errors import errors_of
 from .readers.intensity import scale_option
 from .readers.quaternions import pose_matrices
@@ -84,12 +85,7 @@ class Argoverse2Dataset:
     ) -> None:
         arrow("feather")
         self.intensity_scale = scale_option(intensity_scale)
-        self.cameras = tuple(cameras or RING)
-        if unknown := [name for name in self.cameras if name not in RING + STEREO]:
-            raise CleverError(
-                f"argoverse2 has no camera {', '.join(unknown)}; choose `cameras` among "
-                f"{', '.join(RING + STEREO)}"
-            )
+        self.cameras = choose_cameras(self.name, cameras, RING, STEREO)
         self._root = Path(root)
         logs = {
             name: sorted(

@@ -17,6 +17,7 @@ from .drive_yaml.images import SceneImages, TimedImage
 from .drive_yaml.points import read_array, read_points
 from .drive_yaml.schema import DRIVE_FILE, Drive, read_drive
 from .drive_yaml.tracks import Fault, ScenePoses, known, recording_times
+from .readers.cameras import choose_cameras
 from .readers.file_patterns import FilePattern, NamedFile
 from .readers.kitti_layout import FRAME_SECONDS, image_size
 from .readers.sweep_files import label_table, read_labels, training_labels
@@ -141,8 +142,11 @@ class FolderDataset:
         cameras: Sequence[str] | None = None,
     ) -> None:
         self._root = Path(root)
-        self._drive = drive = read_drive(self._root / DRIVE_FILE)
-        self.cameras = self._camera_names(cameras)
+        path = self._root / DRIVE_FILE
+        self._drive = drive = read_drive(path)
+        self.cameras = choose_cameras(
+            str(self._root / DRIVE_FILE), cameras, tuple(self._drive.cameras)
+        )
         self.class_names: tuple[str, ...] = drive.labels.classes if drive.labels else ()
         self.label_ids: tuple[int, ...] = drive.labels.raw_ids() if drive.labels else ()
         self.class_mean: ClassMean = drive.labels.mean if drive.labels else "present"
@@ -231,15 +235,6 @@ class FolderDataset:
             camera_from_lidar,
             part.distortion.lens(),
         )
-
-    def _camera_names(self, cameras: Sequence[str] | None) -> tuple[str, ...]:
-        names = tuple(self._drive.cameras)
-        if lacking := [name for name in cameras or () if name not in names]:
-            raise CleverError(
-                f"{self._root / DRIVE_FILE} has no camera {', '.join(lacking)}; choose among its "
-                f"own with `cameras={','.join(names)}`"
-            )
-        return tuple(cameras or names)
 
     def _read_scenes(self) -> dict[str, _Scene]:
         """All scenes by name, in natural order."""

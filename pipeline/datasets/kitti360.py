@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ...cache.frame import Frame
-from ...errors import CleverError
 from ..settings.choices import ClassMean
 from .kitti360_calibration import DrivePoses, Kitti360Calibration
+from .readers.cameras import choose_cameras
 from .readers.intensity import scale_option
 from .readers.kitti_layout import FRAME_SECONDS, frame_numbers
 from .readers.sequences import choose_sequences, split_of
@@ -92,11 +92,7 @@ class Kitti360Dataset(SweepDataset):
     ) -> None:
         self.intensity_scale = scale_option(intensity_scale)
         self._root = Path(root)
-        self.cameras = tuple(cameras or CAMERAS)
-        if unknown := [camera for camera in self.cameras if camera not in CAMERAS]:
-            raise CleverError(
-                f"kitti360 has no camera {', '.join(unknown)}; choose {' and '.join(CAMERAS)}"
-            )
+        self.cameras = choose_cameras(self.name, cameras, CAMERAS)
         raw = self._root / "data_3d_raw"
         pattern = DRIVE.format("*")
         start, end = map(len, pattern.split("*"))

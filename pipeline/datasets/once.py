@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...cache.lens import Lens
 from ...errors import CleverError
+from .readers.cameras import choose_cameras
 from .readers.frame_errors import errors_of
 from .readers.intensity import scale_option
 from .readers.json_files import number_list, pose_of, read_json
@@ -91,12 +92,7 @@ class OnceDataset(SweepDataset):
         intensity_scale: str | float = 255.0,
     ) -> None:
         self.intensity_scale = scale_option(intensity_scale)
-        self.cameras = tuple(cameras or CAMERAS)
-        if unknown := [name for name in self.cameras if name not in CAMERAS]:
-            raise CleverError(
-                f"once has no camera {', '.join(unknown)}; choose `cameras` among "
-                f"{', '.join(CAMERAS)}"
-            )
+        self.cameras = choose_cameras(self.name, cameras, CAMERAS)
         self._data = Path(root) / "data"
         folders = sorted(path.parent.name for path in self._data.glob("*/lidar_roof"))
         splits = _listed_splits(Path(root) / "ImageSets")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
+from .readers.cameras import choose_cameras
 from .readers.frame_errors import errors_of
 from .readers.intensity import scale_option
 from .readers.json_files import number_list, pose_of, read_json
@@ -106,12 +107,7 @@ class PandaSetDataset:
         intensity_scale: str | float = 255.0,
     ) -> None:
         self.intensity_scale = scale_option(intensity_scale)
-        self._root, self.cameras = Path(root), tuple(cameras or CAMERAS)
-        if unknown := [name for name in self.cameras if name not in CAMERAS]:
-            raise CleverError(
-                f"pandaset has no camera {', '.join(unknown)}; choose `cameras` among "
-                f"{', '.join(CAMERAS)}"
-            )
+        self._root, self.cameras = Path(root), choose_cameras(self.name, cameras, CAMERAS)
         if sensor not in SENSORS:
             raise CleverError(
                 f"`dataset_option=sensor={sensor}` is no LiDAR; choose {', '.join(SENSORS)}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame, ProjectedPoints
 from ...errors import CleverError, FrameError
+from .readers.cameras import choose_cameras
 from .readers.frame_errors import errors_of
 from .readers.sequences import choose_sequences, split_of
 from .readers.sweep_files import class_table, scaled_sweep, training_labels
@@ -111,12 +112,7 @@ class WaymoDataset:
         sequences: Sequence[str] | None = None,
         cameras: Sequence[str] | None = None,
     ) -> None:
-        self.cameras = tuple(cameras or CAMERAS)
-        if unknown := [name for name in self.cameras if name not in CAMERAS]:
-            raise CleverError(
-                f"waymo has no camera {', '.join(unknown)}; choose `cameras` among "
-                f"{', '.join(CAMERAS)}"
-            )
+        self.cameras = choose_cameras(self.name, cameras, CAMERAS)
         folders = {name: Path(root) / folder for name, folder in FOLDERS.items()}
         segments_by_split = {
             name: sorted(path.stem for path in folder.glob("lidar/*.parquet"))

@@ -743,7 +743,7 @@ def test_choices_that_are_not_there(root: Path, changed: Callable[[Change], Path
     choices: tuple[tuple[dict[str, Any], str], ...] = (
         ({"split": "test"}, r"drive\.yaml has no split 'test' \(it has train, val\)"),
         ({"sequences": ["c"]}, "no scene c: .* holds the scenes a, b; choose among them"),
-        ({"cameras": ["back"]}, r"has no camera back; choose among its own with `cameras=front`"),
+        ({"cameras": ["back"]}, r"has no camera back; choose `cameras` among front"),
     )
     for keys, reason in choices:
         with pytest.raises(CleverError, match=reason) as error:
