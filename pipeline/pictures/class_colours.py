@@ -1,6 +1,7 @@
 """Colours of classes: the same for the same thing in every dataset."""
 
 import colorsys
+import math
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -32,18 +33,23 @@ _COLOURS = {
     "other-vehicle": "#15b3a6",
     "bicycle": "#8be0ff",
     "motorcycle": "#00c8ff",
-    "person": "#e6194b",
-    "pedestrian": "#e6194b",
+    "person": "#ffffff",
+    "pedestrian": "#ffffff",
     "bicyclist": "#ff6f91",
-    "motorcyclist": "#b0003a",
+    "motorcyclist": "#ffa8e8",
 }
 """By name, for the classes of SemanticKITTI and nuScenes."""
+ERROR_RED = (0.9, 0.1, 0.1)
+"""RGB in [0, 1] in which pictures show what is wrong; no class has it, nor one near it."""
+_NEAR_RED = 0.4
+"""Distances in RGB below this look like errors."""
 _GOLDEN = 0.6180339887498949
 """Steps of this size around the circle of hues never come close to one another."""
 
 
 def class_colours(names: Sequence[str]) -> NDArray[np.uint8]:
-    """(K, 3) uint8 RGB, all different; names that are not listed get hues around the circle."""
+    """(K, 3) uint8 RGB, all different; names that are not listed get hues around the circle. None
+    is close to `ERROR_RED`."""
     hues, reserved = _hues(), {_rgb(text) for text in _COLOURS.values()}
     colours: list[tuple[int, int, int]] = []
     for name in names:
@@ -57,8 +63,9 @@ def class_colours(names: Sequence[str]) -> NDArray[np.uint8]:
 def _hues() -> Iterator[tuple[int, int, int]]:
     for step in count():
         rgb = colorsys.hsv_to_rgb(step * _GOLDEN % 1, 0.65, 0.9 - 0.3 * (step % 2))
-        red, green, blue = (round(255 * part) for part in rgb)
-        yield red, green, blue
+        if math.dist(rgb, ERROR_RED) > _NEAR_RED:
+            red, green, blue = (round(255 * part) for part in rgb)
+            yield red, green, blue
 
 
 def _rgb(text: str) -> tuple[int, int, int]:

@@ -5,24 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
+from .class_colours import ERROR_RED, class_colours
 from .figures import draw_above, draw_camera, save_figure, write_title
 
-WRONG, RIGHT, UNKNOWN = (0.9, 0.1, 0.1), (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
+WRONG, RIGHT, UNKNOWN = ERROR_RED, (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
 """Colours of points by whether the prediction is right; unknown where they have no label."""
-
-PALETTE = (
-    "#1f77b4", "#ff7f0e", "#bcbd22", "#b07cf0", "#e377c2", "#17becf", "#f2e34c", "#8c564b",
-    "#ffbb78", "#3b5bdb", "#8fa3bf", "#c49c94", "#f7b6d2", "#98df8a", "#d9d9d9", "#2ca02c",
-    "#00a08a", "#9edae5", "#dbdb8d", "#7a4fb5",
-)  # fmt: skip
-"""Colours of classes; none is red, which is for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +38,7 @@ class LabelledCloud:
 
     def panels(self) -> dict[str, NDArray[np.float64]]:
         """Colours (N, 3) of every point by the name of the panel."""
-        palette = class_colours(len(self.class_names))
+        palette = class_colours(self.class_names) / 255
         panels = {"prediction": palette[self.prediction]}
         if self.truth is not None:
             counts = self.truth != self.ignore
@@ -64,11 +57,6 @@ class LabelledCloud:
         counts = self.truth != self.ignore
         wrong = (self.truth != self.prediction)[counts]
         return f"{wrong.sum()} of {len(wrong)} labelled points wrong"
-
-
-def class_colours(count: int) -> NDArray[np.float64]:
-    """(count, 3) colours in [0, 1], the same for the same class; more than `PALETTE` begin anew."""
-    return np.array([to_rgb(PALETTE[place % len(PALETTE)]) for place in range(count)])
 
 
 def label_panels(cloud: LabelledCloud, title: str, path: Path) -> None:
@@ -121,10 +109,16 @@ def _legend(figure: Figure, cloud: LabelledCloud) -> None:
     classes = set(np.unique(cloud.prediction).tolist())
     if cloud.truth is not None:
         classes |= set(np.unique(cloud.truth[cloud.truth != cloud.ignore]).tolist())
-    palette = class_colours(len(cloud.class_names))
+    palette = class_colours(cloud.class_names) / 255
     handles = [
         Line2D(
-            [], [], marker="o", linestyle="", color=tuple(palette[c]), label=cloud.class_names[c]
+            [],
+            [],
+            marker="o",
+            linestyle="",
+            color=tuple(palette[c]),
+            markeredgecolor="0.4",
+            label=cloud.class_names[c],
         )
         for c in sorted(classes)
     ]
