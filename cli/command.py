@@ -27,7 +27,7 @@ MISUSED = 2
 INTERRUPTED = 130
 WIDEST_METAVAR = 16
 """Columns of choices beside a flag; longer lists stand in its text."""
-_SHAPED = re.compile(r"([A-Z]+=[A-Z,.]+): (.+)")
+_SHAPED = re.compile(r"([A-Z]+[=,][A-Z,.]+): (.+)")
 """A description that begins with the form of its value, as in ``NAME=VALUE: a setting``."""
 RUN = "Run"
 """Group of what every command has."""

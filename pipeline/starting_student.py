@@ -64,7 +64,9 @@ def starting_student(
         raise CleverError(f"{checkpoint} is {own}; leave `ptv3_form` out")
     meta = read_meta(checkpoint / WEIGHTS)["meta"]
     origin = meta.get("origin")
-    words = f"from {checkpoint} ({origin})" if origin else f"from {checkpoint}"
+    # Words travel with results and shared weights, so a folder's place on this machine does not.
+    place = checkpoint.name if checkpoint.is_absolute() else checkpoint
+    words = f"from {place} ({origin})" if origin else f"from {place}"
     return StartingStudent(
         student, checkpoint, words, meta.get("dataset", ""), tuple(meta.get("scenes", ()))
     )

@@ -107,8 +107,8 @@ def open_source(settings: SourceSettings, store: str | Path, points: LayerState)
     except CleverError as error:
         if "data_root" in settings.model_fields_set:
             raise
-        alone = isinstance(settings, VerifySettings)
-        rest = ", or `dataset_free=yes` to check the store alone" if alone else ""
+        optional = isinstance(settings, VerifySettings)
+        rest = ", or `dataset_free=yes` to check the store alone" if optional else ""
         raise CleverError(
             f"{error} (the dataset folder {settings.data_root} is that of CLEVER_DATA_ROOT: give "
             f"another `data_root`{rest})"

@@ -62,7 +62,7 @@ class LookSettings(HeldOutPart):
         tuple[float, float, float] | None,
         BeforeValidator(_point),
         Field(
-            description="X,Y,Z in metres around the sensor: the point next to it is compared with "
+            description="X,Y,Z: in metres around the sensor; the point next to it is compared with "
             "all others; default: one drawn by the seed among those that a camera sees."
         ),
     ] = None

@@ -41,4 +41,4 @@ class PointFiles(JobSettings):
     """PCD and PLY only: field with the intensity; none: zeros; default: intensity, reflectivity and
     the like."""
     origin: Annotated[tuple[float, float, float], BeforeValidator(_origin)] | None = None
-    """Position X,Y,Z of the sensor in the files' frame, metres; default: 0,0,0."""
+    """X,Y,Z: position of the sensor in the files' frame, metres; default: 0,0,0."""

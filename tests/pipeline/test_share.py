@@ -65,7 +65,7 @@ def pretrained(tmp_path: Path) -> Path:
     rank = {"rankme": 12.345, "matrix_rank": 60, "tolerance": 0.01}
     ranks = {"rows": 25600, "frames": 40, "seed": 0, "uncentred": rank, "centred": rank}
     (folder / "result.json").write_text(json.dumps({"dataset": "nuscenes", "ranks": ranks}))
-    (folder / "settings.yaml").write_text("cache: /home/somebody/run.zarr\n")
+    (folder / "settings.yaml").write_text("cache: somebody/run.zarr\n")
     return folder
 
 

@@ -41,8 +41,8 @@ def test_a_checkpoint_knows_its_student_and_origin(tiny: Student, tmp_path: Path
         assert same(start.student, tiny)
         assert (start.student.name, start.student.voxel_size) == ("minkunet-tiny", 0.25)
     assert start.checkpoint == tmp_path / "run"
-    assert start.origin == f"from {tmp_path / 'run'} (distilled from toy)"
-    assert starting_student(tmp_path / "bare", None, None, 0).origin == f"from {tmp_path / 'bare'}"
+    assert start.origin == "from run (distilled from toy)"
+    assert starting_student(tmp_path / "bare", None, None, 0).origin == "from bare"
 
 
 def test_the_form_of_a_ptv3(tmp_path: Path) -> None:
@@ -75,3 +75,14 @@ def test_a_checkpoint_of_another_student_is_refused(
     assert str(error.value) == (
         f"{tmp_path} is a minkunet-tiny with voxels of 0.25 m; leave `student` and `voxel_size` out"
     )
+
+
+def test_words_tell_a_place_only_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_student(tmp_path / "runs/a", build_student("minkunet-tiny", 0.5), {"origin": "x"})
+    monkeypatch.chdir(tmp_path)
+    relative = starting_student(Path("runs/a"), None, None, 0)
+    assert relative.origin == "from runs/a (x)"
+    absolute = starting_student(tmp_path / "runs/a", None, None, 0)
+    assert absolute.origin == "from a (x)"

@@ -119,21 +119,21 @@ class Draft:
     def _opened(self, group: FileGroup, reader: Callable[[Path], T], count: int = 1) -> list[T]:
         """What `count` files of a sample hold; those that cannot be read are remarked on, unless
         they are all."""
-        found: list[T] = []
+        contents: list[T] = []
         errors: list[CleverError] = []
         for file in _some(group.files()):
-            if len(found) == count:
+            if len(contents) == count:
                 break
             try:
-                found.append(reader(self.root / file))
+                contents.append(reader(self.root / file))
             except OSError as error:
                 errors.append(CleverError(f"cannot read {self.root / file}: {error.strerror}"))
             except CleverError as error:
                 errors.append(error)
-        if not found:
+        if not contents:
             raise errors[0]
         self.remarks += [str(error) for error in errors]
-        return found
+        return contents
 
     def _times(self, group: FileGroup, indent: str) -> list[str]:
         """Lines on when the files of a group were recorded; none where nothing tells it."""
@@ -301,13 +301,13 @@ class Draft:
         lines = next(iter(self._lines(self.points, pattern).values()))
         rows = [line for line in lines if not line.startswith("#")]
         columns = len(rows[0].split()) if rows else 0
-        known = {12: "kitti", 8: "tum  # qx qy qz qw; tum-wxyz where qw comes first"}
+        formats = {12: "kitti", 8: "tum  # qx qy qz qw; tum-wxyz where qw comes first"}
         order = self._rows(self.points, pattern) if columns == 12 else "order"
         if not order:
             return "# poses: left out, they have other numbers of lines than frames\n"
         numbered = order == "number"
         text = f"poses:\n  files: {_quoted(pattern)}\n"
-        text += f"  format: {known.get(columns, f'{TODO}  # kitti, tum or tum-wxyz')}\n"
+        text += f"  format: {formats.get(columns, f'{TODO}  # kitti, tum or tum-wxyz')}\n"
         text += "  rows: number  # the first line is that of frame 0\n" if numbered else ""
         if self.kitti and columns == 12:
             place = next(iter(self.kitti.values())).camera0_from_lidar

@@ -290,8 +290,8 @@ class Poses(Part):
 
     @model_validator(mode="after")
     def _complete(self) -> "Poses":
-        given = (self.body_from_lidar is not None) + (self.lidar_from_body is not None)
-        if given != (self.of == "body"):
+        transforms = (self.body_from_lidar is not None) + (self.lidar_from_body is not None)
+        if transforms != (self.of == "body"):
             raise ValueError(
                 "needs one of `body_from_lidar` and `lidar_from_body` if it is `of: body`, and "
                 "neither otherwise"
@@ -394,8 +394,8 @@ class Drive(Part):
 
     def _check_poses(self, poses: Poses, points: set[str]) -> None:
         if poses.of not in ("lidar", "body", *self.cameras):
-            known = ", ".join(("lidar", "body", *self.cameras))
-            raise ValueError(f"poses.of is {poses.of!r}, which is none of {known}")
+            bodies = ", ".join(("lidar", "body", *self.cameras))
+            raise ValueError(f"poses.of is {poses.of!r}, which is none of {bodies}")
         if poses.format != "kitti" and self.points.times is None:
             raise ValueError(f"points.times is needed with `format: {poses.format}` of poses")
         if FilePattern(poses.files).names() - (points & {"scene"}):
@@ -502,16 +502,16 @@ def _explain(detail: Any) -> str:
     place, kind = tuple(map(str, detail["loc"])), detail["type"]
     key = ".".join(place)
     if kind == "extra_forbidden":
-        known = _keys(place[:-1])
-        near = difflib.get_close_matches(place[-1], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        keys = _keys(place[:-1])
+        near = difflib.get_close_matches(place[-1], keys, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(keys)}"
         return f"unknown key {key}; {hint}"
     if kind == "missing":
         return f"{key} is missing"
     if kind in ("model_type", "dict_type"):
-        known = f", such as {_keys(place)[0]}" if kind == "model_type" else ""
+        example = f", such as {_keys(place)[0]}" if kind == "model_type" else ""
         empty = " is empty; it" if detail["input"] is None else ""
-        return f"{key}{empty} needs keys of its own{known}"
+        return f"{key}{empty} needs keys of its own{example}"
     reason = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     value = detail["input"]
     if isinstance(value, str | int | float):

@@ -198,8 +198,8 @@ def _groups(folders: dict[str, list[str]], scenes: set[str]) -> list[FileGroup]:
 
 def _suffix(name: str) -> str:
     """The ending of a file, ``.pcd.bin`` as one."""
-    known = [ending for ending in POINT_SUFFIXES if name.lower().endswith(ending)]
-    return name[-len(known[0]) :] if known else PurePosixPath(name).suffix
+    endings = [ending for ending in POINT_SUFFIXES if name.lower().endswith(ending)]
+    return name[-len(endings[0]) :] if endings else PurePosixPath(name).suffix
 
 
 def _labels(paths: Sequence[str]) -> dict[str, str]:

@@ -146,9 +146,9 @@ def test_splits_and_sequences(root: Path) -> None:
     assert OnceDataset(root, split="raw_small").frame(0).split == "test"  # the first that lists it
     every = OnceDataset(root, split="all")
     assert list(dict.fromkeys(every.scenes)) == ["000076", "000080", "000104"]
-    chosen = OnceDataset(root, sequences=["104", "76"], cameras=["cam09", "cam01"])
-    assert list(dict.fromkeys(chosen.scenes)) == ["000104", "000076"]
-    assert [camera.name for camera in chosen.frame(0).cameras] == ["cam09", "cam01"]
+    part = OnceDataset(root, sequences=["104", "76"], cameras=["cam09", "cam01"])
+    assert list(dict.fromkeys(part.scenes)) == ["000104", "000076"]
+    assert [camera.name for camera in part.frame(0).cameras] == ["cam09", "cam01"]
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         (
             {"split": "raw_large"},

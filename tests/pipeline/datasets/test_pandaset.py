@@ -180,9 +180,9 @@ def test_splits_by_latitude(root: Path) -> None:
     assert [everything.has_labels(index) for index in (0, 2, 4)] == [True, True, False]
     with pytest.raises(FrameError, match=r"cannot read .*semseg.*: No such file"):
         everything.labels(4)
-    chosen = PandaSetDataset(root, sequences=["56", "1"], cameras=["left_camera", "back_camera"])
-    assert list(dict.fromkeys(chosen.scenes)) == ["056", "001"]
-    assert [camera.name for camera in chosen.frame(0).cameras] == ["left_camera", "back_camera"]
+    part = PandaSetDataset(root, sequences=["56", "1"], cameras=["left_camera", "back_camera"])
+    assert list(dict.fromkeys(part.scenes)) == ["056", "001"]
+    assert [camera.name for camera in part.frame(0).cameras] == ["left_camera", "back_camera"]
 
 
 def test_frames_in_order_of_number(tmp_path: Path) -> None:
