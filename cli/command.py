@@ -25,6 +25,9 @@ from .wording import with_flags
 MISUSED = 2
 """Exit code of a problem that the user can mend."""
 INTERRUPTED = 130
+GOES_ON = "stopped; what was finished is kept: the same command goes on"
+BEGINS_ANEW = "stopped; the same command begins anew"
+"""What an interrupted command says, where the job itself does not say more."""
 WIDEST_METAVAR = 16
 """Columns of choices beside a flag; longer lists stand in its text."""
 _SHAPED = re.compile(r"([A-Z]+[=,][A-Z,.]+): (.+)")
@@ -112,8 +115,7 @@ def _run(
             except CleverError as error:
                 stream.error(one_line(error))
             except KeyboardInterrupt as error:
-                line = "stopped; what was finished is kept: the same command goes on"
-                stream.error(str(error) or line)
+                stream.error(str(error) or (GOES_ON if verb.resumes else BEGINS_ANEW))
                 return INTERRUPTED
     except CleverError as error:  # the log file itself
         print(one_line(error), file=sys.stderr)

@@ -20,6 +20,7 @@ class Verb:
         printer: prints a result under its settings and returns the exit code.
         arguments: fields that are given by position instead of by a flag.
         table: the table of a result, which ``--csv`` writes; empty where a result has none.
+        resumes: whether the same command, stopped and typed again, goes on where it was.
     """
 
     help: str
@@ -28,6 +29,7 @@ class Verb:
     printer: str = "cli.printers:plain"
     arguments: tuple[str, ...] = ()
     table: str = ""
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ CACHE = Group(
             "pipeline.repair:repair",
             "cli.cache:print_repair",
             ("path",),
+            resumes=True,
         ),
         "drop-teacher": Verb(
             """Delete a teacher's layer from a store; points, pairs and other teachers stay as they
@@ -99,6 +102,7 @@ CACHE = Group(
             "cli.cache:copy",
             "cli.cache:print_copy",
             ("source", "target"),
+            resumes=True,
         ),
         "export-manifest": Verb(
             """Print a store's contents as JSON lines: a header, then ids, counts, status and
@@ -180,6 +184,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.cache_teacher:CacheTeacherSettings",
         "cli.cache_teacher:cache_or_plan",
         "cli.cache_teacher:print_result",
+        resumes=True,
     ),
     "cache": CACHE,
     "pretrain": Verb(
@@ -191,6 +196,7 @@ VERBS: dict[str, Verb | Group] = {
         the same --batch-size.""",
         "pipeline.settings.pretrain:PretrainSettings",
         "pipeline.pretrain:pretrain",
+        resumes=True,
     ),
     "ablate": Verb(
         """A table of ablations from one cache: settings x seeds, mean and spread.
@@ -201,6 +207,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.ablate:AblateSettings",
         "pipeline.ablate:ablate",
         table="cli.tables:ablation",
+        resumes=True,
     ),
     "finetune": Verb(
         """Train a linear probe or the whole student with labels, then evaluate it.
@@ -212,6 +219,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.finetune:finetune",
         "cli.printers:print_finetuning",
         table="cli.tables:finetuning",
+        resumes=True,
     ),
     "evaluate": Verb(
         """Evaluate a fine-tuned student on a labelled split: mIoU and IoU by class.
@@ -234,6 +242,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.predict:predict",
         "cli.printers:plain_or_bad",
         ("points",),
+        resumes=True,
     ),
     "look": Verb(
         """Draw what a run has learned, for any frames: the paper's figures.
@@ -263,6 +272,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.features:features",
         "cli.printers:plain_or_bad",
         ("points",),
+        resumes=True,
     ),
     "runs": Verb(
         """List run folders: how far each is, in which settings they differ, what they reached.
@@ -321,6 +331,7 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.demo:DemoSettings",
         "pipeline.demo:demo",
         "cli.printers:print_demo",
+        resumes=True,
     ),
 }
 """Every command, in the order of the overview."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clever.cli.command import typed
+from clever.cli.command import BEGINS_ANEW, GOES_ON, typed
 from clever.cli.main import build_app
 from clever.cli.verbs import VERBS, Group, Verb, load
 from clever.pipeline.settings.base import JobSettings
@@ -182,3 +182,22 @@ def test_quiet_and_log_file(tmp_path: Path) -> None:
         f"error: cannot write {tmp_path}: Is a directory; choose another --log-file\n"
     )
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "job", "message"),
+    [
+        (["make-drives", "--out"], "clever.pipeline.drives.make_drives", BEGINS_ANEW),
+        (["demo", "--out"], "clever.pipeline.demo.demo", GOES_ON),
+    ],
+)
+def test_ctrl_c_says_what_the_same_command_will_do(
+    line: list[str], job: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, interrupted)
+    result = CliRunner().invoke(build_app(line[0]), [*line, str(tmp_path / "out")])
+    assert result.exit_code == 130
+    assert result.stderr == f"{message}\n"
