@@ -203,6 +203,9 @@ def _fill(
         _forget_failed(stage, rows)
     points, grid = (set(store.pending_shards(layer, rows)) for layer in (store.points.id, info.id))
     pending = [row for shard in sorted(points | grid) for row in store.shard_rows(shard)]
+    work = set(rows) | set(pending)
+    if further := len(work) - len(set(rows)):
+        notice(f"{further} frames more lie in the same shards, which are stored whole")
     try:
         with _executor(settings, stage) as executor:
             if sample := calibration_sample(store, info, sorted(grid), executor.frames_per_batch):
@@ -210,9 +213,7 @@ def _fill(
                     f"calibrating {info.codec}", sum(len(part) for _, part in sample)
                 ) as track:
                     executor.calibrate(sample, track.advance)
-            with Track(
-                f"caching {info.id}", len(rows), start=max(0, len(rows) - len(pending))
-            ) as track:
+            with Track(f"caching {info.id}", len(work), start=len(work) - len(pending)) as track:
                 executor.run(points, grid, track.advance)
     except BaseException:
         with suppress(CleverError):  # a full disk has been reported already

@@ -219,6 +219,7 @@ def _look_at_features(
         raise CleverError(
             f"{settings.checkpoint} has no head for {cache.teacher.id}; choose its `teacher`"
         )
+    settings = _with_frames(settings, cache)
     ids = _chosen_ids(settings, cache)
     dataset = _images_of(settings, cache)
     pictures: list[Path] = []
@@ -240,6 +241,16 @@ def _look_at_features(
                 bad.append(_bad(frame_id, error))
             track.advance()
     return LookResult(protocol, pictures, bad)
+
+
+def _with_frames(settings: LookSettings, cache: FeatureCache) -> LookSettings:
+    """The settings as they are, or with all frames where nobody chose and the cache has no
+    held-out ones."""
+    chooses = {"split", "sequences", "frame_ids"} & settings.model_fields_set
+    if chooses or settings.split in cache.splits:
+        return settings
+    notice(f"{cache.path} has no frame of split {settings.split!r}: all are drawn from")
+    return settings.decided(split="all")
 
 
 def _chosen_ids(settings: LookSettings, cache: FeatureCache) -> list[str]:

@@ -48,7 +48,7 @@ class CacheTeacherSettings(DatasetSettings):
     """Store every token, or only those within reach of a point (smaller for large grids, same
     sampled features)."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """First N frames only."""
+    """First N frames only, and in a store that knows more of them those of the same shards."""
     cache: StoreFolder | None = None
     """Folder of the store; default: caches/DATASET.zarr."""
     batch_images: Annotated[int, Field(ge=1)] | None = None

@@ -195,6 +195,18 @@ def test_the_protocol_names_what_the_frames_were_chosen_from(
     assert len(result.pictures) == len(set(result.pictures)) == 4
 
 
+def test_without_held_out_frames_all_are_drawn_from(
+    pretrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cache of the run knows no splits; a split that was asked for is not replaced."""
+    values = {"checkpoint": pretrained, "device": "cpu", "frames": 1}
+    result = look(LookSettings.resolve(None, values))
+    assert result.protocol.endswith("; toy, split all, seed 0")
+    assert "toy.zarr has no frame of split 'val': all are drawn from\n" in capsys.readouterr().err
+    with pytest.raises(CleverError, match="has no frame of split 'val'"):
+        look(LookSettings.resolve(None, {**values, "split": "val"}))
+
+
 def test_another_split_is_advised_only_where_it_helps(finetuned: Path, nuscenes_root: Path) -> None:
     values = {"data_root": nuscenes_root, "split": "val"}
     with pytest.raises(CleverError, match=r"'scene-0061-0' in this split; choose `split=all`$"):

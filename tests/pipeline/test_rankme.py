@@ -209,7 +209,7 @@ def test_random_weights_equal_a_checkpoint_of_the_same_weights(
     assert trained.ranks == random.ranks
     assert (random.weights, trained.weights) == (
         "random initialisation, seed 3",
-        f"from {tmp_path / 'run'} (distilled from toy)",
+        "from run (distilled from toy)",
     )
     with pytest.raises(
         CleverError, match=r"is a minkunet-tiny with voxels of 0\.5 m; leave `student`"

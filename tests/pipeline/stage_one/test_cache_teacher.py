@@ -219,6 +219,19 @@ def test_nothing_to_do_needs_no_teacher(
             fill(root, tmp_path / "store.zarr", **other)
 
 
+def test_a_limit_within_a_known_shard_stores_it_whole_and_says_so(
+    write_kitti: Writes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_kitti({"00": 20})
+    fill(root, tmp_path / "store.zarr")
+    assert "lie in the same shards" not in capsys.readouterr().err
+    result = fill(root, tmp_path / "store.zarr", codec="fp16", limit=5)
+    assert (result.written, result.requested) == (16, 5)
+    messages = capsys.readouterr().err
+    assert "11 frames more lie in the same shards, which are stored whole\n" in messages
+    assert "16/16 frames" in messages
+
+
 def test_nothing_to_do_needs_no_nuscenes_tables(
     write_nuscenes: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
