@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.store.models import as_json
 from ..files import atomic_write
-from ..pipeline.progress import Track
+from ..pipeline.process.progress import Track
 from ..pipeline.settings.care import (
     CopySettings,
     DropSettings,

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from ..errors import CleverError
 from ..files import atomic_write
+from ..pipeline.results.tables import csv_text
 from ..pipeline.settings.base import JobSettings
-from ..pipeline.tables import csv_text
 from .verbs import Verb, load
 
 Cell = str | int | float | None

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from .output import Cell, Table
 
 if TYPE_CHECKING:
-    from ..pipeline.ablation_table import AblateResult
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.list_runs import RunList
+    from ..pipeline.results.ablation_table import AblateResult
 
 MEAN = "mIoU"
 """Row of the mean over classes."""

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from ..errors import CleverError
 from ..files import atomic_write
-from .ablation_table import UNTRAINED, AblateResult, RunFigures
 from .finetune import FinetuneResult, finetune
 from .pretrain import PretrainResult, pretrain
-from .runs import UNRECORDED, notice
+from .results.ablation_table import UNTRAINED, AblateResult, RunFigures
+from .results.run_folder import UNRECORDED, notice
 from .settings.ablate import AblateSettings
 from .settings.base import SETTINGS_FILE, JobSettings, save_settings
 from .settings.finetune import FinetuneSettings

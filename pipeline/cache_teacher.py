@@ -22,9 +22,9 @@ from ..errors import CleverError
 from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_sweeps
-from .device import choose_device, cores, slow_bfloat16
-from .progress import Track
-from .runs import notice
+from .process.device import choose_device, cores, slow_bfloat16
+from .process.progress import Track
+from .results.run_folder import notice
 from .stage_one.calibration import calibration_sample
 from .stage_one.fill import StageOne
 from .stage_one.selection import recall_rows, remember_rows

@@ -16,7 +16,7 @@ from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.page import demo_page
 from .pictures.panels import iou_bars, loss_curve
 from .pretrain import PretrainResult, build_step, pretrain, start_from
-from .runs import notice
+from .results.run_folder import notice
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.demo import DemoSettings
 from .settings.finetune import FinetuneSettings

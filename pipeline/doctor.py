@@ -22,7 +22,7 @@ from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_words
 from .datasets.readers.sweep_checks import sweep_fault
 from .pictures.projection import projection_panels
-from .progress import Track
+from .process.progress import Track
 from .settings.doctor import DoctorSettings
 from .steps.labelled import BadFrame
 

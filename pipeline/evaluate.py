@@ -18,14 +18,14 @@ from ..student.tta import mean_probabilities
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.readers.intensity import dark_sweeps
-from .device import choose_device
 from .pictures.confusion import draw_confusion
-from .progress import Track
-from .runs import Run, notice
+from .process.device import choose_device
+from .process.progress import Track
+from .results.run_folder import Run, notice
+from .results.tables import csv_text
 from .settings.choices import ClassMean
 from .settings.evaluate import EvaluateSettings
 from .steps.labelled import BadFrame, describe, labelled_indices, scenes_of
-from .tables import csv_text
 
 CONFUSION_TABLE, CONFUSION_PICTURE = "confusion.csv", "confusion.png"
 """Files beside the result of an evaluation."""

@@ -17,11 +17,11 @@ from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS, load_student, read_meta, weights_digest
 from ..student.points import PointBatch
 from ..student.student import Student
-from .device import choose_device
-from .outputs import Outputs, make_each, open_folder, output_of_each, read_file
-from .runs import warn_unfinished
+from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
+from .process.device import choose_device
+from .results.run_folder import warn_unfinished
+from .results.sources import Source
 from .settings.features import FeaturesSettings
-from .sources import Source
 
 FEATURES = "features"
 """Name of the array in a safetensors file."""

@@ -19,14 +19,24 @@ from ..student.extents import extent_fault
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segmenter
 from ..student.student import Student
-from .cycles import Cycle, cycle_words
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean, label_ids
 from .datasets.readers.intensity import dark_sweeps
-from .device import choose_device
 from .evaluate import SegmentationResult, common_scenes, write_confusion
-from .published import published
-from .runs import Run, RunResult, newest_run, notice, now, run_folder, versions, warn_unfinished
+from .process.device import choose_device
+from .process.team import Team
+from .results.cycles import Cycle, cycle_words
+from .results.published import published
+from .results.run_folder import (
+    Run,
+    RunResult,
+    newest_run,
+    notice,
+    now,
+    run_folder,
+    versions,
+    warn_unfinished,
+)
 from .settings.choices import ClassMean
 from .settings.finetune import FinetuneSettings
 from .settings.recipes import FinetuneRecipe, finetune_recipe
@@ -43,7 +53,6 @@ from .steps.labelled import (
 )
 from .steps.samplers import TRAIN_FRAMES, FrameSample, LabelledPart, listed_frames, sample_frames
 from .steps.segmentation import SegmentationStep
-from .team import Team
 from .training.job import Job
 from .training.log import Losses, first_and_last, log_evaluation, read_log
 from .training.loop import fit

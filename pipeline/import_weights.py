@@ -18,7 +18,7 @@ from ..errors import CleverError
 from ..student.checkpoint import save_student
 from ..student.choices import PTv3Form
 from ..student.pointcept import from_pointcept
-from .runs import Run, now, versions
+from .results.run_folder import Run, now, versions
 from .settings.import_weights import ImportWeightsSettings
 
 TABLES = ("state_dict", "model_point", "net")

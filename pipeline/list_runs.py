@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import CleverError
-from .runs import CLAIM, RESULT_FILE, UNRECORDED
+from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
+from .results.tables import markdown_table
 from .settings.base import SETTINGS_FILE, JobSettings, recorded_values
 from .settings.evaluate import EvaluateSettings
 from .settings.features import FeaturesSettings
@@ -18,7 +19,6 @@ from .settings.finetune import FinetuneSettings
 from .settings.import_weights import ImportWeightsSettings
 from .settings.list_runs import ListRunsSettings
 from .settings.pretrain import PretrainSettings
-from .tables import markdown_table
 from .training.log import VALIDATION_MIOU, Scalars, first_and_last, read_log
 
 KINDS: dict[str, type[JobSettings]] = {

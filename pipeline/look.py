@@ -22,7 +22,6 @@ from ..student.queries import make_queries
 from ..student.segmenter import CLASSIFIER_FILE, Training, load_segmenter
 from ..student.student import Student
 from .datasets import IGNORE, LidarDataset, open_dataset, positions
-from .device import choose_device
 from .doctor import drawn_frames
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.labels import LabelledCloud, camera_label_panels, label_panels
@@ -30,8 +29,9 @@ from .pictures.occupancy import occupancy_panels
 from .pictures.recording import RecordedFrame, check_rerun, write_recording
 from .pictures.similarity import similarity_panels
 from .pretrain import build_step, start_from
-from .progress import Track
-from .runs import notice
+from .process.device import choose_device
+from .process.progress import Track
+from .results.run_folder import notice
 from .settings.base import SETTINGS_FILE
 from .settings.look import LookSettings
 from .settings.pretrain import PretrainSettings

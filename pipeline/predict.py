@@ -17,14 +17,14 @@ from .datasets.base import label_ids, positions
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .datasets.submission import submission_of
-from .device import choose_device
-from .label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
-from .outputs import Outputs, make_each, open_folder, output_of_each, read_file
-from .runs import notice, warn_unfinished
+from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
+from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
+from .process.device import choose_device
+from .results.run_folder import notice, warn_unfinished
+from .results.sources import Source, Sources
 from .settings.dataset import HeldOutPart
 from .settings.point_files import PointFiles
 from .settings.predict import PredictSettings
-from .sources import Source, Sources
 from .steps.labelled import BadFrame
 
 CLASSES_FILE = "classes.json"

@@ -32,10 +32,11 @@ from ..student.losses.occupancy import OccupancyHead
 from ..student.queries import ALSO, PAPER, OccupancyTask
 from ..student.registry import build_student
 from ..student.student import Student
-from .cycles import cycle_words
-from .device import choose_device
+from .process.device import choose_device
+from .process.team import Team
 from .rankme import Ranks, student_ranks
-from .runs import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
+from .results.cycles import cycle_words
+from .results.run_folder import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
 from .settings.base import SETTINGS_FILE
 from .settings.choices import PointChoice
 from .settings.pretrain import PretrainSettings
@@ -43,7 +44,6 @@ from .steps.cached_frames import DistillationBatch, PairedFrames
 from .steps.cached_part import CachedPart, cached_part
 from .steps.distillation import DistillationStep
 from .steps.voxel_points import VoxelPoints
-from .team import Team
 from .training.job import Job
 from .training.log import Losses, Scalars, first_and_last, read_log
 from .training.loop import fit

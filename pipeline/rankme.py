@@ -14,9 +14,9 @@ from ..errors import CleverError
 from ..student.points import PointBatch
 from ..student.rank import EPSILON, FeatureRank, feature_rank
 from ..student.student import Student
-from .device import choose_device
-from .progress import Track
-from .runs import warn_unfinished
+from .process.device import choose_device
+from .process.progress import Track
+from .results.run_folder import warn_unfinished
 from .settings.rankme import FRAMES, ROWS, RankmeSettings
 from .starting_student import starting_student
 from .training.seeds import stream

@@ -21,8 +21,8 @@ from ..cache.store.writer import PointShard
 from ..cache.teacher import load_teacher
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset
-from .device import choose_device
-from .progress import Track
+from .process.device import choose_device
+from .process.progress import Track
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.care import RepairSettings
 from .stage_one.fill import StageOne

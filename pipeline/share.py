@@ -12,7 +12,7 @@ from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS
 from ..student.hub import hub_call
 from ..student.segmenter import CLASSIFIER_FILE
-from .cards import model_card, model_config, store_card
+from .outputs.cards import model_card, model_config, store_card
 from .settings.share import ShareSettings
 
 CARD = "README.md"

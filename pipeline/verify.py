@@ -21,7 +21,7 @@ from ..cache.store.rows import ShardRows
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
-from .progress import Track
+from .process.progress import Track
 from .settings.care import SourceSettings, VerifySettings
 from .stage_one.frames import FrameReader
 

@@ -17,9 +17,9 @@ from ...student.registry import STUDENTS, build_student
 from ...student.student import Student
 from ...student.voxelize import Voxels
 from ..datasets import open_dataset
-from ..progress import Track
+from ..process.progress import Track
+from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkConvSettings
-from ..tables import markdown_table
 from .durations import Duration, Stopwatch
 from .random_frames import RandomSweeps
 from .report import Json, machine, ratios, spread, verdict, write_report

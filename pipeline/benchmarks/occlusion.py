@@ -16,9 +16,9 @@ from ...cache.projection import in_view, project
 from ...errors import CleverError
 from ..datasets import open_dataset
 from ..drives import CAMERAS, CATEGORIES, CameraModel, Recipe, ground_truth, recorded_sweep, seconds
-from ..progress import Track
+from ..process.progress import Track
+from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkOcclusionSettings
-from ..tables import markdown_table
 from .report import Json, machine, write_report
 
 TRUTH_ABSOLUTE, TRUTH_RELATIVE = 0.5, 0.05

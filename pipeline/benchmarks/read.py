@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 from ...cache import CachedFrame, FeatureCache
 from ...cache.store.local import forget_shards
 from ...errors import CleverError
-from ..progress import Track
+from ..process.progress import Track
+from ..process.termination import sigterm_interrupts
+from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkReadSettings
-from ..tables import markdown_table
-from ..termination import sigterm_interrupts
 from .random_frames import RandomFrames
 from .random_store import write_random_store
 from .readers import BASE, OPTIONAL, Frames, Order, Source, installed, sources

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ...files import atomic_write
-from ..device import cores
+from ..process.device import cores
 
 Json = dict[str, Any]
 

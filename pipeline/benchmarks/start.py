@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import CleverError
-from ..progress import Track
+from ..process.progress import Track
+from ..process.termination import sigterm_interrupts
+from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkStartSettings
-from ..tables import markdown_table
-from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .random_frames import RandomFrames
 from .random_store import write_random_store

@@ -12,13 +12,13 @@ import torch
 from ...cache.teacher import Teacher, TeacherSettings, load_teacher
 from ...errors import CleverError
 from ...student.registry import STUDENTS
-from ..device import choose_device, slow_bfloat16
-from ..progress import Track
-from ..runs import notice
+from ..process.device import choose_device, slow_bfloat16
+from ..process.progress import Track
+from ..process.termination import sigterm_interrupts
+from ..results.run_folder import notice
 from ..settings.benchmarks import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
-from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .own_process import in_own_process, rise_of_peak
 from .random_frames import RandomSweeps

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
 
-from ..tables import markdown_table
+from ..results.tables import markdown_table
 from .durations import Duration
 from .report import Json, ratios, spread, verdict
 from .step_parts import ALL_PARTS, StepProfile

@@ -22,12 +22,12 @@ from torch.utils.data import Dataset
 
 from ...student.backbones.base import Backbone
 from ..pretrain import build_step, open_teachers, point_thinning
-from ..progress import Track
-from ..runs import Run
+from ..process.progress import Track
+from ..process.team import Team
+from ..results.run_folder import Run
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch, PairedFrame, PairedFrames
 from ..steps.distillation import DistillationStep, Prepared
-from ..team import Team
 from ..training.batches import FrameDraw
 from ..training.job import Job
 from ..training.log import TrainingLog, read_log

@@ -22,9 +22,11 @@ from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Teacher, load_teacher
 from ..datasets import LidarDataset, open_dataset
-from ..device import choose_device, slow_bfloat16
-from ..progress import Track
-from ..runs import notice
+from ..process.device import choose_device, slow_bfloat16
+from ..process.progress import Track
+from ..process.termination import sigterm_interrupts
+from ..results.run_folder import notice
+from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkTeacherSettings
 from ..settings.cache_teacher import CacheTeacherSettings
 from ..stage_one.calibration import calibration_sample
@@ -37,8 +39,6 @@ from ..stage_one.request import (
     default_batch,
     teacher_settings,
 )
-from ..tables import markdown_table
-from ..termination import sigterm_interrupts
 from .durations import Duration, Stopwatch
 from .own_process import in_own_process, peak_memory
 from .repeated_frames import GeneratedFrames, RepeatedFrames

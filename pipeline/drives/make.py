@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...errors import CleverError
 from ...files import atomic_write, fsync_folder
-from ..progress import Track
+from ..process.progress import Track
 from ..settings.make_drives import MakeDrivesSettings
 from .record import RECIPE_FILE, VERSION, Recipe, Recording, recipe_text, record_keyframe
 from .tables import CATEGORIES, sweep_token, write_tables

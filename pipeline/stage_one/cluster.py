@@ -13,8 +13,8 @@ import torch
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, wait
 
 from ...errors import CleverError
-from ..device import choose_device, cores
-from ..open_files import allow_open_files
+from ..process.device import choose_device, cores
+from ..process.open_files import allow_open_files
 
 PATIENCE = 10.0
 """Seconds to wait for a scheduler to answer."""

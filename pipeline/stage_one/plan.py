@@ -17,9 +17,9 @@ from ...cache.store.store import Store
 from ...cache.teacher import load_teacher
 from ...errors import CleverError
 from ..datasets import open_dataset
-from ..device import choose_device, cores
+from ..process.device import choose_device, cores
+from ..process.termination import sigterm_interrupts
 from ..settings.cache_teacher import CacheTeacherSettings
-from ..termination import sigterm_interrupts
 from .calibration import freeze_calibration
 from .fill import StageOne, deterministic
 from .request import (

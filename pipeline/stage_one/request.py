@@ -12,7 +12,7 @@ from ...cache.store.store import Store
 from ...cache.teacher import Teacher, TeacherSettings
 from ...errors import CleverError
 from ..datasets import LidarDataset
-from ..device import choose_device, cores
+from ..process.device import choose_device, cores
 from ..settings.cache_teacher import CacheTeacherSettings
 from .fill import StageOne
 from .frames import FrameReader

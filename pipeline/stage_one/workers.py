@@ -20,7 +20,7 @@ from ...cache.store.store import Store
 from ...cache.teacher import TeacherSettings, load_teacher
 from ...errors import CleverError
 from ..datasets import LidarDataset
-from ..device import choose_device
+from ..process.device import choose_device
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
 from .cluster import LOOK, finished, result_of, worker_threads
 from .fill import StageOne

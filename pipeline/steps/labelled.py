@@ -16,7 +16,7 @@ from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
 from ..datasets import IGNORE, LidarDataset
 from ..datasets.readers.sweep_checks import sweep_fault
-from ..progress import Track
+from ..process.progress import Track
 from ..training.batches import Batch, FrameDraw
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import CleverError
-from ..open_files import allow_open_files
+from ..process.open_files import allow_open_files
+from ..process.team import Team
 from ..settings.training import TrainingSettings
-from ..team import Team
 from .batches import Batch, FrameDraw, FrameOrder, Parts
 from .job import Job
 from .signals import ignore_interrupt

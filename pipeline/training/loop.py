@@ -13,10 +13,10 @@ from contextlib import nullcontext
 import torch
 
 from ...errors import CleverError
-from ..progress import Track
-from ..runs import Run, notice
+from ..process.progress import Track
+from ..process.team import Team
+from ..results.run_folder import Run, notice
 from ..settings.training import TrainingSettings
-from ..team import Team
 from .batches import Batch, FrameOrder
 from .finite import FiniteCheck
 from .job import Job

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..team import Team
+from ..process.team import Team
 
 REPEATED = 3.0
 """Seconds within which several processes take a second signal for the first."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CleverError
-from ..device import slow_bfloat16
-from ..runs import notice
+from ..process.device import slow_bfloat16
+from ..process.team import Team
+from ..results.run_folder import notice
 from ..settings.training import TrainingSettings
-from ..team import Team
 from .batch_norm import share_batch_norm
 from .batches import Batch
 from .job import Job

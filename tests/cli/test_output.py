@@ -16,8 +16,8 @@ from clever.cli import tables
 from clever.cli.main import build_app
 from clever.cli.output import Output, json_text, json_value, table_text
 from clever.errors import CleverError
-from clever.pipeline.ablation_table import AblateResult, RunFigures, Spread
 from clever.pipeline.evaluate import SegmentationResult
+from clever.pipeline.results.ablation_table import AblateResult, RunFigures, Spread
 from clever.pipeline.steps.labelled import BadFrame
 
 

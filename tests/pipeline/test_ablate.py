@@ -10,7 +10,7 @@ import pytest
 
 from clever.errors import CleverError
 from clever.pipeline.ablate import ablate, combinations, name_of
-from clever.pipeline.ablation_table import AblateResult, RunFigures
+from clever.pipeline.results.ablation_table import AblateResult, RunFigures
 from clever.pipeline.settings.ablate import AblateSettings
 
 SHARED = """
@@ -67,7 +67,7 @@ def test_the_table_holds_means_and_sample_deviations() -> None:
 def test_a_table_is_drawn_without_any_network() -> None:
     code = """
 import sys
-from clever.pipeline.ablation_table import AblateResult
+from clever.pipeline.results.ablation_table import AblateResult
 print(AblateResult.model_validate_json('{"protocol": [], "runs": [{"row": "a", "seed": 0}]}'))
 print(sorted({"torch", "zarr", "timm", "nuscenes", "spconv"} & sys.modules.keys()))
 """

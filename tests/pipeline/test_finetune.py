@@ -14,8 +14,8 @@ from clever.pipeline import finetune as job
 from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import FinetunePlan, finetune
-from clever.pipeline.published import published
-from clever.pipeline.runs import newest_run
+from clever.pipeline.results.published import published
+from clever.pipeline.results.run_folder import newest_run
 from clever.pipeline.settings.choices import ClassMean
 from clever.pipeline.settings.dataset import DatasetPart
 from clever.pipeline.settings.evaluate import EvaluateSettings

@@ -44,6 +44,7 @@ from clever.pipeline.benchmarks.teacher import (
 )
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.drives import CAMERAS, Truth, load_recipe, make_drives, recorded_sweep
+from clever.pipeline.results.tables import markdown_table
 from clever.pipeline.settings.benchmarks import (
     BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
@@ -51,7 +52,6 @@ from clever.pipeline.settings.benchmarks import (
 )
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
 from clever.pipeline.stage_one.request import teacher_settings
-from clever.pipeline.tables import markdown_table
 
 FRAMES = RandomFrames(cameras=2, grid=(2, 3), channels=8, points=60, seed=3)
 TINY_TEACHER = {
@@ -264,7 +264,7 @@ def test_another_precision_is_left_out_where_it_is_slow_or_the_same(
 ) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("flags : fpu avx2\n")
-    monkeypatch.setattr("clever.pipeline.device.CPU_INFO", info)
+    monkeypatch.setattr("clever.pipeline.process.device.CPU_INFO", info)
     flags = {**TINY_TEACHER, "rounds": 1, "memory": False, "device": "cpu"}
     for against, line in (
         ("bf16", "bf16 is left out: `precision=bf16` will be slow"),

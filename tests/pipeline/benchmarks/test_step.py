@@ -502,7 +502,7 @@ def test_settings_that_change_nothing_or_are_slow_here_are_left_out(
     assert _others(settings, "cuda") == {"points=all": {"points": "all"}}
     info = tmp_path / "cpuinfo"
     info.write_text("flags : fpu avx2\n")
-    monkeypatch.setattr("clever.pipeline.device.CPU_INFO", info)
+    monkeypatch.setattr("clever.pipeline.process.device.CPU_INFO", info)
     plain = BenchmarkStepSettings(out=tmp_path / "step.json")
     assert list(_others(plain, "cpu")) == ["points=all"]
     assert capsys.readouterr().err.startswith("precision=bf16 is left out: ")

@@ -267,7 +267,7 @@ def test_ctrl_c_leaves_whole_shards_and_idle_workers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("clever.pipeline.progress.Track.advance", interrupt)
+        patch.setattr("clever.pipeline.process.progress.Track.advance", interrupt)
         with pytest.raises(KeyboardInterrupt):
             cache_teacher(job)
     assert not any(client.processing().values())

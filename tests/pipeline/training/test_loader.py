@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from clever.pipeline.process.team import Team
 from clever.pipeline.settings.training import TrainingSettings
-from clever.pipeline.team import Team
 from clever.pipeline.training.loader import loader_workers
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from clever.pipeline.team import Team
+from clever.pipeline.process.team import Team
 from clever.pipeline.training import signals
 from clever.pipeline.training.signals import REPEATED, StopRequest, ignore_interrupt
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..cache.care.summary import StoreSummary, TeacherSummary, summarise
-from ..student.checkpoint import WEIGHTS, read_meta, weights_digest
-from ..student.segmenter import CLASSIFIER_FILE, Training
-from .runs import RESULT_FILE, notice
+from ... import __version__
+from ...cache.care.summary import StoreSummary, TeacherSummary, summarise
+from ...student.checkpoint import WEIGHTS, read_meta, weights_digest
+from ...student.segmenter import CLASSIFIER_FILE, Training
+from ..results.run_folder import RESULT_FILE, notice
 
 RIGHTS = (
     "Weights and features may be bound by the licences of the dataset and of the teacher that they "

@@ -2,7 +2,7 @@
 
 import resource
 
-from ..errors import CleverError
+from ...errors import CleverError
 
 
 def allow_open_files(count: int, users: str, advice: str) -> None:

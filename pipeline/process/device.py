@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CleverError
+from ...errors import CleverError
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """What Linux calls a processor's arithmetic in bfloat16: AVX-512, AMX, Arm."""

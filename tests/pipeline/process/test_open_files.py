@@ -6,7 +6,7 @@ import sys
 SCRIPT = """
 import resource
 from clever.errors import CleverError
-from clever.pipeline.open_files import allow_open_files
+from clever.pipeline.process.open_files import allow_open_files
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 64))
 allow_open_files(39, "workers", "use fewer")

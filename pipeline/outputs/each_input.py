@@ -11,16 +11,16 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.store.point_statistics import is_dark
-from ..errors import CleverError
-from .datasets.readers.bare_files import PointCloud, read_cloud, suffix
-from .datasets.readers.intensity import dark_words
-from .progress import Track
-from .runs import Run, notice
-from .settings.base import JobSettings
-from .settings.point_files import PointFiles
-from .sources import Sources
-from .steps.labelled import BadFrame
+from ...cache.store.point_statistics import is_dark
+from ...errors import CleverError
+from ..datasets.readers.bare_files import PointCloud, read_cloud, suffix
+from ..datasets.readers.intensity import dark_words
+from ..process.progress import Track
+from ..results.run_folder import Run, notice
+from ..results.sources import Sources
+from ..settings.base import JobSettings
+from ..settings.point_files import PointFiles
+from ..steps.labelled import BadFrame
 
 Item = TypeVar("Item", Path, str)
 File = TypeVar("File")

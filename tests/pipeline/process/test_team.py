@@ -15,7 +15,7 @@ import torch
 import torch.distributed as distributed
 
 distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
-from clever.pipeline.team import Team
+from clever.pipeline.process.team import Team
 
 team = Team.join(torch.device("cpu"))
 if team.first:

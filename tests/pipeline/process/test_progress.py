@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from clever.pipeline.progress import Track
+from clever.pipeline.process.progress import Track
 
 NOTE = "loss 1.1063  distillation 1.0738  occupancy 0.6150  intensity 0.0353"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CleverError
-from ..files import atomic_write
+from ...errors import CleverError
+from ...files import atomic_write
 
 SOURCES_FILE = "sources.jsonl"
 """In the folder of the outputs: a JSON object a line, the last one of an output counts."""

@@ -30,10 +30,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .. import __version__
-from ..cache.store.lock import writer_lock
-from ..errors import CleverError
-from ..files import atomic_write
+from ... import __version__
+from ...cache.store.lock import writer_lock
+from ...errors import CleverError
+from ...files import atomic_write
+from ..process.team import Team
+from ..settings.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
 from .cycles import (
     EARLIER_RESULT,
     RESULT_FILE,
@@ -42,8 +44,6 @@ from .cycles import (
     passes_to_prolong,
     present_cycle,
 )
-from .settings.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
-from .team import Team
 
 RUNS = Path("runs")
 INPUTS_FILE = "inputs.json"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CleverError
-from ..files import atomic_write
-from ..student.segmenter import NO_LABEL
-from .pictures.class_colours import class_colours
+from ...errors import CleverError
+from ...files import atomic_write
+from ...student.segmenter import NO_LABEL
+from ..pictures.class_colours import class_colours
 
 NO_ID = 0
 """In ``.label`` files: a point without a prediction."""

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.cycles import Cycle, cycle_words
 from clever.pipeline.pretrain import PretrainResult, pretrain
-from clever.pipeline.runs import Run, read_result
+from clever.pipeline.results.cycles import Cycle, cycle_words
+from clever.pipeline.results.run_folder import Run, read_result
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch
 from clever.pipeline.steps.distillation import DistillationStep
@@ -130,7 +130,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_bytes(
         "step": (DistillationStep, "forward"),
         "save": (TrainingState, "save"),
         "rename": (Run, "begin_cycle"),
-        "settings": ("clever.pipeline.runs", "write_settings"),
+        "settings": ("clever.pipeline.results.run_folder", "write_settings"),
     }[kind]
     owner = __import__(target[0], fromlist=[""]) if isinstance(target[0], str) else target[0]
     original, calls = getattr(owner, target[1]), 0

@@ -11,9 +11,16 @@ import torch
 
 from clever.cli.main import main
 from clever.errors import CleverError
-from clever.pipeline.runs import INPUTS_FILE, RESULT_FILE, RUNS, Run, run_folder, warn_unfinished
+from clever.pipeline.process.team import Team
+from clever.pipeline.results.run_folder import (
+    INPUTS_FILE,
+    RESULT_FILE,
+    RUNS,
+    Run,
+    run_folder,
+    warn_unfinished,
+)
 from clever.pipeline.settings.pretrain import PretrainSettings
-from clever.pipeline.team import Team
 
 ALONE = Team(0, 1, torch.device("cpu"))
 INPUTS = {"frames": "abc"}

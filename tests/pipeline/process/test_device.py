@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clever.pipeline import device
-from clever.pipeline.device import slow_bfloat16
+from clever.pipeline.process import device
+from clever.pipeline.process.device import slow_bfloat16
 
 SLOW = "`precision=bf16` will be slow: this CPU has neither avx512_bf16 nor amx_bf16"
 

@@ -1,0 +1,1 @@
+"""What goes out to others: an output for each input, label files, cards."""

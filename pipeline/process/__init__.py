@@ -1,0 +1,1 @@
+"""What a process runs with: its device, its files, its fellows, its progress and its end."""
