@@ -23,3 +23,24 @@ Schedule = Literal["onecycle", "cosine"]
 
 
 InputFormat = Literal["auto", "kitti", "nuscenes", "pcd", "ply", "las"]
+
+
+CorruptionName = Literal[
+    "fog",
+    "wet_ground",
+    "snow",
+    "motion_blur",
+    "beam_missing",
+    "crosstalk",
+    "incomplete_echo",
+    "cross_sensor",
+]
+"""Corruptions of Robo3D, named as the folders of the published sets are, in the order of its
+tables."""
+
+
+Severity = Literal["light", "moderate", "heavy"]
+
+
+SensorName = Literal["nuscenes", "semantickitti"]
+"""For whose sweeps the strengths of corruptions are published."""
