@@ -30,20 +30,21 @@ class ImageEdges:
     scale: float
 
     def at(self, uv: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(E,) float64 edge strength at pixels, 1 outside the image: as good as chance.
+        """(..., E) float64 edge strength at pixels, 1 outside the image: as good as chance.
 
         Args:
-            uv: (E, 2) continuous pixels of the image.
+            uv: (..., E, 2) continuous pixels of the image.
             direction: (E, 2) unit vectors in the image, across the edge that is expected.
         """
         height, width, _ = self.fields.shape
-        # Pixel centres lie at integers in both; what cannot be a number is outside.
-        place = np.nan_to_num((uv + 0.5) * self.scale, nan=-1.0)
-        inside = ((place >= 0) & (place < (width, height))).all(1)
-        column, row = place[inside].astype(np.intp).T
-        values = np.ones(len(uv))
-        values[inside] = (self.fields[row, column] * direction[inside] ** 2).sum(1)
-        return values
+        # Pixel centres lie at integers in both.
+        x, y = (uv[..., 0] + 0.5) * self.scale, (uv[..., 1] + 0.5) * self.scale
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # what is no number is outside
+        with np.errstate(invalid="ignore"):
+            index = np.where(inside, y.astype(np.int32) * width + x.astype(np.int32), 0)
+        fields, (across, down) = self.fields.reshape(-1), (direction**2).T
+        strength = fields.take(2 * index) * across + fields.take(2 * index + 1) * down
+        return np.where(inside, strength, 1.0)
 
 
 def image_edges(image: NDArray[np.uint8]) -> ImageEdges:

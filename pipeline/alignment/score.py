@@ -41,9 +41,11 @@ EVERY_CAMERA = "all cameras"
 INVERTED = "the inverse extrinsics fit better"
 TURNED = "a rotation fits better"
 APART = "depth edges do not fall on edges of the image"
+TOGETHER = 16
+"""Rotations that are tried at once: their edges fit a core's cache."""
 
 Turn = Callable[[Camera, NDArray[np.float64]], NDArray[np.float64]]
-"""`camera_from_lidar` of a camera after a rotation (3, 3)."""
+"""`camera_from_lidar` (R, 4, 4) of a camera after rotations (R, 3, 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,12 @@ def quick_doubt(pairs: Sequence[ViewPair]) -> str:
     inverse = _Group([pair.inverse for pair in pairs], _lidar)
     if not usual.enough:
         return _only_inverse(inverse, FALSE_ALARM)
-    turns = [sign * size * axis for axis in np.eye(3) for size in QUICK for sign in (1.0, -1.0)]
+    turns = np.array([s * size * axis for axis in np.eye(3) for size in QUICK for s in (1, -1)])
     level = FALSE_ALARM / (len(turns) + 2)
-    alignment, own, chance = usual.alignment(), usual.strength(np.zeros(3)), usual.chance()
+    alignment, own, chance = usual.alignment(), usual.own(), usual.chance()
     if inverse.enough and difference(inverse.alignment(), alignment).above(0, level):
         return f"{INVERTED} (alignment {inverse.alignment()} against {alignment})"
-    gains = [usual.share(usual.strength(turn) - own, chance) for turn in turns]
+    gains = [usual.share(after - own, chance) for after in usual.strengths(turns)]
     gain, turn = max(zip(gains, turns, strict=True), key=lambda pair: pair[0].bound(1 - level))
     if gain.above(0, level):
         return f"{TURNED}: {_turn_name(turn, 'LiDAR')} adds {gain} to the alignment of {alignment}"
@@ -129,20 +131,20 @@ def _turn_name(turn: Sequence[float] | NDArray[np.float64], frame: str) -> str:
     return f"{np.linalg.norm(turn):.2g} degrees ({parts} in the {frame}'s axes)"
 
 
-def _camera(camera: Camera, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+def _camera(camera: Camera, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turned about the camera's own axes, at its place."""
-    return _rigid(rotation) @ camera.camera_from_lidar
+    return _rigid(rotations) @ camera.camera_from_lidar
 
 
-def _lidar(camera: Camera, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lidar(camera: Camera, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     """The LiDAR turned about its own axes, at its place."""
-    return camera.camera_from_lidar @ _rigid(rotation)
+    return camera.camera_from_lidar @ _rigid(rotations)
 
 
-def _rigid(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    transform = np.eye(4)
-    transform[:3, :3] = rotation
-    return transform
+def _rigid(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    transforms = np.tile(np.eye(4), (len(rotations), 1, 1))
+    transforms[:, :3, :3] = rotations
+    return transforms
 
 
 def _score(where: str, pairs: Sequence[ViewPair], turn: Turn, level: float) -> CalibrationScore:
@@ -204,51 +206,56 @@ class _Group:
             and len(np.unique(self.fold)) == FOLDS
         )
 
-    def strength(self, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(E,) edge strength at every depth edge after a rotation vector (3,)."""
-        rotation = Rotation.from_rotvec(degrees, degrees=True).as_matrix()
+    def strengths(self, turns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, E) edge strength at every depth edge after rotation vectors (R, 3), degrees."""
+        rotations = Rotation.from_rotvec(turns, degrees=True).as_matrix()
         return np.concatenate(
-            [view.strength(self._turn(view.camera, rotation)) for view in self._views]
+            [view.strengths(self._turn(view.camera, rotations)) for view in self._views], axis=1
         )
+
+    def own(self) -> NDArray[np.float64]:
+        """(E,) edge strength at every depth edge as it is."""
+        return self.strengths(np.zeros((1, 3)))[0]
 
     def chance(self) -> NDArray[np.float64]:
         """(E,) mean strength at the same edges `ELSEWHERE` degrees off, in 26 directions."""
-        around = [np.array(way) for way in product((-1, 0, 1), repeat=3) if any(way)]
-        turns = [ELSEWHERE * way / np.linalg.norm(way) for way in around]
-        return np.mean([self.strength(turn) for turn in turns], 0)
+        around = np.array([way for way in product((-1.0, 0.0, 1.0), repeat=3) if any(way)])
+        turns = ELSEWHERE * around / np.linalg.norm(around, axis=1, keepdims=True)
+        return self.strengths(turns).mean(0)
 
     def alignment(self) -> Estimate:
         """See `CalibrationScore`."""
         chance = self.chance()
-        return self.share(self.strength(np.zeros(3)) - chance, chance)
+        return self.share(self.own() - chance, chance)
 
     def share(self, values: NDArray[np.float64], chance: NDArray[np.float64]) -> Estimate:
         """Mean of differences of strength (E,) as a share of chance (E,)."""
         scale = np.average(chance, weights=self.weight)
         return block_mean(values / scale, self.weight, self.block)
 
-    def means(self, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(FOLDS + 1,) mean strength after a rotation vector (3,): without each fold, and of
-        all."""
-        return self._shares @ self.strength(degrees)
+    def means(self, turns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, FOLDS + 1) mean strength after rotation vectors (R, 3), degrees: without each fold,
+        and of all."""
+        parts = [turns[start : start + TOGETHER] for start in range(0, len(turns), TOGETHER)]
+        return np.concatenate([self.strengths(part) @ self._shares.T for part in parts])
 
 
 def _better_rotation(group: _Group) -> tuple[tuple[float, float, float], Estimate]:
     """The rotation that fits best, and what such a search gains on edges that it has not seen."""
     ways = np.arange(-FARTHEST, FARTHEST + STEPS[0], STEPS[0])
-    coarse = [np.array(turn) for turn in product(ways, repeat=3)]
-    places = np.array([group.means(turn) for turn in coarse]).argmax(0)
+    coarse = np.array(list(product(ways, repeat=3)))
+    places = group.means(coarse).argmax(0)
     *others, best = (_refine(group, coarse[place], part) for part, place in enumerate(places))
     # Every fold is measured with the rotation that the other folds chose.
-    crossed = np.choose(group.fold, [group.strength(turn) for turn in others])
+    crossed = np.choose(group.fold, list(group.strengths(np.array(others))))
     x, y, z = best.tolist()
-    return (x, y, z), group.share(crossed - group.strength(np.zeros(3)), group.chance())
+    return (x, y, z), group.share(crossed - group.own(), group.chance())
 
 
 def _refine(group: _Group, start: NDArray[np.float64], part: int) -> NDArray[np.float64]:
     """The best rotation vector near `start` for a part of the edges, see `_Group.means`."""
     best = start
     for step in STEPS[1:]:
-        around = [best + step * np.array(way) for way in product((-1, 0, 1), repeat=3)]
-        best = max(around, key=lambda turn: group.means(turn)[part])
+        around = best + step * np.array(list(product((-1, 0, 1), repeat=3)))
+        best = around[group.means(around)[:, part].argmax()]
     return best

@@ -35,10 +35,10 @@ class View:
     image: ImageEdges
     block: NDArray[np.int64]
 
-    def strength(self, camera_from_lidar: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(E,) edge strength of the image where the depth edges fall under another transform."""
-        camera = replace(self.camera, camera_from_lidar=camera_from_lidar)
-        uv, depth = project(self.edges.place, camera)
+    def strengths(self, transforms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, E) edge strength of the image where the depth edges fall under other transforms
+        `camera_from_lidar` (R, 4, 4)."""
+        uv, depth = _pixels(self.edges.place, self.camera, transforms)
         uv[depth <= 0] = np.nan
         return self.image.at(uv, self.direction)
 
@@ -59,12 +59,18 @@ def views_of(frame: Frame, images: Sequence[NDArray[np.uint8]], number: int) -> 
         images: (H, W, 3) of every camera.
         number: of the frame among those that are judged together.
     """
-    edges = depth_edges(frame.points[:, :3])
+    fields = [image_edges(pixels) for pixels in images]
+    return view_pairs(frame.cameras, depth_edges(frame.points[:, :3]), fields, number)
+
+
+def view_pairs(
+    cameras: Sequence[Camera], edges: DepthEdges, images: Sequence[ImageEdges], number: int
+) -> list[ViewPair]:
+    """The same of edges: depth edges of the frame's sweep, and those of every camera's image."""
     pairs = []
-    for m, (camera, pixels) in enumerate(zip(frame.cameras, images, strict=True)):
-        image = image_edges(pixels)
+    for m, (camera, image) in enumerate(zip(cameras, images, strict=True)):
         inverse = replace(camera, camera_from_lidar=np.linalg.inv(camera.camera_from_lidar))
-        seed = number * len(frame.cameras) + m
+        seed = number * len(cameras) + m
         pairs.append(ViewPair(*(make_view(side, edges, image, seed) for side in (camera, inverse))))
     return pairs
 
@@ -86,3 +92,31 @@ def make_view(camera: Camera, edges: DepthEdges, image: ImageEdges, number: int)
     direction = across / np.maximum(length, 1e-12)
     strip = (uv[:, 0] / camera.width * STRIPS).astype(np.int64)
     return View(camera, edges, direction, image, number * STRIPS + strip)
+
+
+def _pixels(
+    points_xyz: NDArray[np.float64], camera: Camera, transforms: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`project` under many transforms at once.
+
+    Args:
+        points_xyz: (E, 3), metres, in the LiDAR frame.
+        transforms: (R, 4, 4) in place of the camera's own `camera_from_lidar`.
+
+    Returns:
+        (R, E, 2) pixels and (R, E) depth.
+    """
+    if camera.lens:
+        in_camera = (
+            points_xyz @ transforms[:, :3, :3].transpose(0, 2, 1) + transforms[:, None, :3, 3]
+        )
+        itself = replace(camera, camera_from_lidar=np.eye(4))
+        uv, depth = project(in_camera.reshape(-1, 3), itself)
+        return uv.reshape(*in_camera.shape[:2], 2), depth.reshape(in_camera.shape[:2])
+    pixels_from_lidar = camera.intrinsics @ transforms[:, :3]
+    # One product of (3R, 3) and (3, E): all u z, all v z and all z of a transform lie in a row.
+    image = pixels_from_lidar.reshape(-1, 4)[:, :3] @ points_xyz.T
+    image = image.reshape(len(transforms), 3, -1) + pixels_from_lidar[:, :, 3:]
+    depth = image[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.moveaxis(image[:, :2] / depth[:, None], 1, -1), depth

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from clever.cache.frame import Camera
+from clever.cache.lens import Lens
 from clever.cache.projection import project
 from clever.pipeline.alignment.depth_edges import SHARPEST, DepthEdges, depth_edges
 from clever.pipeline.alignment.image_edges import ImageEdges, image_edges
@@ -143,4 +145,35 @@ def test_a_view_holds_the_edges_in_sight_in_blocks_of_its_own() -> None:
     behind = replace(
         camera(), camera_from_lidar=np.diag([-1.0, 1, -1, 1]) @ camera().camera_from_lidar
     )
-    np.testing.assert_array_equal(view.strength(behind.camera_from_lidar), 1)
+    np.testing.assert_array_equal(view.strengths(behind.camera_from_lidar[None]), 1)
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [None, Lens("radial-tangential", (-0.3, 0.1, 0.001, 0.002)), Lens("fisheye", (0.1,) * 4)],
+)
+def test_many_transforms_are_as_many_projections(lens: Lens | None) -> None:
+    """Turns of a camera, each against `project` and a pixel looked up by hand."""
+    rng = np.random.default_rng(0)
+    place = rng.uniform([-20, -20, -5], [30, 20, 5], (200, 3))
+    edges = DepthEdges(place, place + rng.normal(size=(200, 3)), np.ones(200))
+    fields = ImageEdges(rng.random((45, 80, 2)).astype(np.float32), 0.5)
+    looking = replace(camera(), lens=lens)
+    view = make_view(looking, edges, fields, 0)
+    turns = Rotation.from_rotvec(rng.uniform(-40, 40, (5, 3)), degrees=True).as_matrix()
+    transforms = np.tile(looking.camera_from_lidar, (5, 1, 1))
+    transforms[:, :3, :3] = transforms[:, :3, :3] @ turns
+    transforms[:, :3, 3] = rng.normal(size=(5, 3))
+    strengths = view.strengths(transforms)
+    assert strengths.shape == (5, len(view.edges))
+    outside = 0
+    for row, transform in zip(strengths, transforms, strict=True):
+        uv, depth = project(view.edges.place, replace(looking, camera_from_lidar=transform))
+        for strength, (u, v), z, (across, down) in zip(row, uv, depth, view.direction, strict=True):
+            if z > 0 and -0.5 <= u < 159.5 and -0.5 <= v < 89.5:
+                one, other = fields.fields[int((v + 0.5) / 2), int((u + 0.5) / 2)]
+                assert strength == pytest.approx(one * across**2 + other * down**2, rel=1e-6)
+            else:
+                assert strength == 1
+                outside += 1
+    assert 50 < outside < strengths.size - 50

@@ -1,7 +1,9 @@
 """The calibration score: true calibrations pass, turned and inverted ones are noticed."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from clever.cache.frame import Frame
 from clever.cache.images import load_image
 from clever.pipeline.alignment import score as alignment
 from clever.pipeline.alignment.blocks import block_mean, difference
+from clever.pipeline.alignment.depth_edges import DepthEdges, depth_edges
+from clever.pipeline.alignment.image_edges import ImageEdges, image_edges
 from clever.pipeline.alignment.score import (
     APART,
     EVERY_CAMERA,
@@ -21,7 +25,7 @@ from clever.pipeline.alignment.score import (
     judge,
     quick_doubt,
 )
-from clever.pipeline.alignment.view import ViewPair, views_of
+from clever.pipeline.alignment.view import ViewPair, view_pairs, views_of
 from clever.pipeline.datasets import build_dataset
 from clever.pipeline.drives import make_drives
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
@@ -29,67 +33,77 @@ from clever.pipeline.settings.make_drives import MakeDrivesSettings
 AXES = np.eye(3)
 
 
-def turned(frame: Frame, degrees: NDArray[np.float64]) -> Frame:
-    """The frame with a LiDAR that is said to stand otherwise."""
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_rotvec(degrees, degrees=True).as_matrix()
-    return with_extrinsics(frame, [camera.camera_from_lidar @ turn for camera in frame.cameras])
+@dataclass(frozen=True)
+class Scene:
+    """A frame with its edges: they stay the same whatever the calibration is said to be."""
+
+    frame: Frame
+    edges: DepthEdges
+    images: tuple[ImageEdges, ...]
+
+    def turned(self, degrees: NDArray[np.float64]) -> "Scene":
+        """With a LiDAR that is said to stand otherwise."""
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_rotvec(degrees, degrees=True).as_matrix()
+        return self._with([camera.camera_from_lidar @ turn for camera in self.frame.cameras])
+
+    def inverted(self) -> "Scene":
+        return self._with([np.linalg.inv(c.camera_from_lidar) for c in self.frame.cameras])
+
+    def _with(self, transforms: list[NDArray[np.float64]]) -> "Scene":
+        cameras = zip(self.frame.cameras, transforms, strict=True)
+        other = tuple(replace(camera, camera_from_lidar=t) for camera, t in cameras)
+        return replace(self, frame=replace(self.frame, cameras=other))
 
 
-def inverted(frame: Frame) -> Frame:
-    return with_extrinsics(
-        frame, [np.linalg.inv(camera.camera_from_lidar) for camera in frame.cameras]
-    )
+def scene_of(frame: Frame) -> Scene:
+    images = tuple(image_edges(load_image(camera.image)) for camera in frame.cameras)
+    return Scene(frame, depth_edges(frame.points[:, :3]), images)
 
 
-def with_extrinsics(frame: Frame, transforms: list[NDArray[np.float64]]) -> Frame:
-    cameras = zip(frame.cameras, transforms, strict=True)
-    return replace(
-        frame, cameras=tuple(replace(camera, camera_from_lidar=t) for camera, t in cameras)
-    )
-
-
-def pairs_of(frames: list[Frame]) -> list[ViewPair]:
+def pairs_of(scenes: list[Scene]) -> list[ViewPair]:
     return [
         pair
-        for number, frame in enumerate(frames)
-        for pair in views_of(frame, [load_image(c.image) for c in frame.cameras], number)
+        for number, scene in enumerate(scenes)
+        for pair in view_pairs(scene.frame.cameras, scene.edges, scene.images, number)
     ]
 
 
-def together(frames: list[Frame], monkeypatch: pytest.MonkeyPatch) -> CalibrationScore:
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Scene]], CalibrationScore]:
     """The first score: that of single cameras takes as long again."""
     own = alignment._score
-    monkeypatch.setattr(
-        alignment,
-        "_score",
-        lambda where, pairs, turn, level: (
-            own(where, pairs, turn, level)
-            if where in (EVERY_CAMERA, "image_2")
-            else CalibrationScore(where, 0, 0)
-        ),
-    )
-    return judge(pairs_of(frames))[0]
+
+    def first(where: str, *rest: Any) -> CalibrationScore:
+        alone = where in (EVERY_CAMERA, "image_2")
+        return own(where, *rest) if alone else CalibrationScore(where, 0, 0)
+
+    def score(scenes: list[Scene]) -> CalibrationScore:
+        with monkeypatch.context() as patch:
+            patch.setattr(alignment, "_score", first)
+            return judge(pairs_of(scenes))[0]
+
+    return score
 
 
-@pytest.fixture(scope="session")
-def drive_frames(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
-    """Two keyframes of two generated streets, whose geometry is exact."""
+@pytest.fixture(scope="module")
+def drive_scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
+    """A keyframe of each of six generated streets, whose geometry is exact."""
     root = tmp_path_factory.mktemp("drives") / "drives"
-    make_drives(MakeDrivesSettings(out=root, scenes=2, keyframes=1, image_width=480, workers=1))
+    make_drives(MakeDrivesSettings(out=root, scenes=6, keyframes=1, image_width=480, workers=1))
     dataset = build_dataset("nuscenes", root, split="all")
-    return [dataset.frame(index) for index in range(2)]
+    return [scene_of(dataset.frame(index)) for index in range(6)]
 
 
-@pytest.fixture(scope="session")
-def nuscenes_frames(shared_data: Path) -> list[Frame]:
-    return [build_dataset("nuscenes", shared_data / "nuscenes", split="all").frame(0)]
+@pytest.fixture(scope="module")
+def nuscenes_scenes(shared_data: Path) -> list[Scene]:
+    return [scene_of(build_dataset("nuscenes", shared_data / "nuscenes", split="all").frame(0))]
 
 
-@pytest.fixture(scope="session")
-def kitti_frames(shared_data: Path) -> list[Frame]:
+@pytest.fixture(scope="module")
+def kitti_scenes(shared_data: Path) -> list[Scene]:
     dataset = build_dataset("semantickitti", shared_data / "semantickitti", sequences=("40",))
-    return [dataset.frame(index) for index in range(2, 39, 5)]
+    return [scene_of(dataset.frame(index)) for index in range(2, 39, 5)]
 
 
 def test_a_block_mean_has_the_error_of_its_blocks() -> None:
@@ -114,67 +128,60 @@ def test_a_block_mean_has_the_error_of_its_blocks() -> None:
 
 @pytest.mark.slow
 def test_generated_drives_fit_and_turned_ones_do_not(
-    drive_frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+    drive_scenes: list[Scene], together: Callable[[list[Scene]], CalibrationScore]
 ) -> None:
-    true = together(drive_frames, monkeypatch)
+    two = drive_scenes[:2]
+    true = together(two)
     assert true.warning == ""
     assert true.alignment is not None
     assert true.alignment.above(0, 1e-4)
     for degrees in (AXES[2] * 2, -AXES[0] * 2, AXES[1] * 5):
-        score = together([turned(frame, degrees) for frame in drive_frames], monkeypatch)
+        score = together([scene.turned(degrees) for scene in two])
         assert score.warning == TURNED
         assert score.rotation is not None
         assert np.linalg.norm(np.array(score.rotation) + degrees) < 0.8
-    score = together([inverted(frame) for frame in drive_frames], monkeypatch)
+    score = together([scene.inverted() for scene in two])
     assert score.warning == INVERTED
 
 
 @pytest.mark.slow
-def test_true_drives_of_many_seeds_are_not_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_true_drives_of_many_streets_are_not_warned_of(
+    drive_scenes: list[Scene], together: Callable[[list[Scene]], CalibrationScore]
 ) -> None:
-    warnings = []
-    for seed in range(6):
-        root = tmp_path / str(seed)
-        make_drives(
-            MakeDrivesSettings(
-                out=root, scenes=1, keyframes=1, image_width=480, workers=1, seed=seed
-            )
-        )
-        frame = build_dataset("nuscenes", root, split="all").frame(0)
-        warnings.append(quick_doubt(pairs_of([frame])))
-        warnings.append(together([frame], monkeypatch).warning)
-    assert warnings == [""] * 12
+    assert [quick_doubt(pairs_of([scene])) for scene in drive_scenes] == [""] * 6
+    assert [together([scene]).warning for scene in drive_scenes] == [""] * 6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", ["nuscenes_frames", "kitti_frames"])
+@pytest.mark.parametrize("scenes", ["nuscenes_scenes", "kitti_scenes"])
 def test_real_frames_fit_as_they_are_and_no_other_way(
-    frames: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    scenes: str,
+    request: pytest.FixtureRequest,
+    together: Callable[[list[Scene]], CalibrationScore],
 ) -> None:
     """The true calibrations pass; 1, 2 and 5 degrees about any axis and the inverse matrix are
     noticed."""
-    true: list[Frame] = request.getfixturevalue(frames)
+    true: list[Scene] = request.getfixturevalue(scenes)
     assert [score.warning for score in judge(pairs_of(true))] == [""] * (
-        7 if frames == "nuscenes_frames" else 1
+        7 if scenes == "nuscenes_scenes" else 1
     )
     assert quick_doubt(pairs_of(true)) == ""
     noticed = {
-        (size, axis): together([turned(frame, size * AXES[axis]) for frame in true], monkeypatch)
+        (size, axis): together([scene.turned(size * AXES[axis]) for scene in true])
         for size, axis in [(1, 0), (-1, 1), (1, 2), (-2, 0), (2, 1), (5, 0), (-5, 2)]
     }
     assert {key: score.warning for key, score in noticed.items()} == dict.fromkeys(noticed, TURNED)
-    score = together([inverted(frame) for frame in true], monkeypatch)
+    score = together([scene.inverted() for scene in true])
     assert score.warning == INVERTED
-    assert quick_doubt(pairs_of([inverted(frame) for frame in true])).startswith(INVERTED)
-    assert TURNED in quick_doubt(pairs_of([turned(frame, 2 * AXES[2]) for frame in true]))
+    assert quick_doubt(pairs_of([scene.inverted() for scene in true])).startswith(INVERTED)
+    assert TURNED in quick_doubt(pairs_of([scene.turned(2 * AXES[2]) for scene in true]))
 
 
 @pytest.mark.slow
-def test_noise_fits_nothing(nuscenes_frames: list[Frame]) -> None:
+def test_noise_fits_nothing(nuscenes_scenes: list[Scene]) -> None:
     """Images of another place: no calibration is better, and that is what is said."""
     rng = np.random.default_rng(0)
-    frame = nuscenes_frames[0]
+    frame = nuscenes_scenes[0].frame
     images = [load_image(camera.image)[:, ::-1].copy() for camera in frame.cameras]
     order = rng.permutation(len(images))
     while (order == np.arange(len(images))).any():
@@ -186,8 +193,8 @@ def test_noise_fits_nothing(nuscenes_frames: list[Frame]) -> None:
     assert not scores[0].alignment.above(0.05, 0.01)
 
 
-def test_too_little_says_so(nuscenes_frames: list[Frame]) -> None:
-    frame = replace(nuscenes_frames[0], points=nuscenes_frames[0].points[:200])
+def test_too_little_says_so(nuscenes_scenes: list[Scene]) -> None:
+    frame = replace(nuscenes_scenes[0].frame, points=nuscenes_scenes[0].frame.points[:200])
     images = [load_image(camera.image) for camera in frame.cameras]
     pairs = views_of(frame, images, 0)
     assert {score.alignment for score in judge(pairs)} == {None}
