@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.list_runs import RunList
-    from ..pipeline.results.ablation_table import AblateResult
+    from ..pipeline.results.ablation_table import AblationTable
 
 MEAN = "mIoU"
 """Row of the mean over classes."""
@@ -37,15 +37,26 @@ def finetuning(result: "FinetuneResult") -> Table:
     return evaluation(result.evaluation)
 
 
-def ablation(result: "AblateResult") -> Table:
-    """Mean and sample standard deviation of every figure over the seeds, by combination of
-    settings; every row carries the protocol."""
-    protocol = " ".join(result.protocol)
+def ablation(result: "AblationTable") -> Table:
+    """Mean and sample standard deviation of every figure over the seeds, and its difference to the
+    base row with the half width of the interval, by row; every row carries the protocol."""
+    protocol = " ".join(result.protocol())
     rows = []
-    for row in result.rows():
-        cells: dict[str, Cell] = {"settings": row.name, "runs": row.runs}
-        for name, spread in row.figures.items():
-            cells |= {f"{name}, mean": spread.mean, f"{name}, deviation": spread.deviation}
+    for row in result.rows:
+        cells: dict[str, Cell] = {
+            "row": row.name,
+            "in grid": "yes" if row.in_grid else "no",
+            "cells": len(result.cells_of(row.key)),
+        }
+        for column in result.shown_columns():
+            spread = result.spread(row.key, column.key)
+            difference = result.difference(row.key, column.key)
+            cells |= {
+                f"{column.title}, mean": spread.mean,
+                f"{column.title}, deviation": spread.deviation,
+                f"{column.title}, difference": difference and difference.mean,
+                f"{column.title}, half width": difference and difference.half_width,
+            }
         rows.append({**cells, "protocol": protocol})
     return rows
 

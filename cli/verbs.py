@@ -199,13 +199,16 @@ VERBS: dict[str, Verb | Group] = {
         resumes=True,
     ),
     "ablate": Verb(
-        """A table of ablations from one cache: settings x seeds, mean and spread.
+        """A table of ablations: rows of settings x seeds, pre-trained, measured and compared.
 
-        Runs lie under --out and are kept: stopped at any time, the same command goes on. Several
-        commands may share the work by seed; the same command with all seeds then only makes the
-        table.""",
+        GRID is a YAML file of rows and measurements (docs/ablations.md), or one of the paper's
+        tables: table1, table2, table3, tableA2. Writes table.json, .md, .csv and .tex. Cells are
+        known by their settings: a changed grid runs only what changed, and stopped at any time the
+        same command goes on. Exit code 3: finished, but some cells failed.""",
         "pipeline.settings.ablate:AblateSettings",
         "pipeline.ablate:ablate",
+        "cli.printers:plain_or_bad",
+        ("grid",),
         table="cli.tables:ablation",
         resumes=True,
     ),

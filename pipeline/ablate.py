@@ -1,220 +1,112 @@
-"""A table of ablations from one cache: every combination of some settings, several seeds, mean and
-spread."""
+"""A table of ablations: every row of a grid with every seed is pre-trained and measured once."""
 
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import shlex
+from collections.abc import Iterator
 
-from pydantic import ValidationError
-
-from ..errors import CleverError
 from ..files import atomic_write
-from .finetune import FinetuneResult, finetune
-from .pretrain import PretrainResult, pretrain
-from .results.ablation_table import UNTRAINED, AblateResult, RunFigures
-from .results.run_folder import UNRECORDED, notice
+from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
+from .ablations.run_cell import finished, run_cell
+from .results import ablation_formats
+from .results.ablation_table import (
+    PRETRAINING_COLUMNS,
+    TABLE_FILE,
+    AblationTable,
+    CellRecord,
+    RowRecord,
+    grown,
+)
+from .results.run_folder import notice
 from .settings.ablate import AblateSettings
-from .settings.base import SETTINGS_FILE, JobSettings, save_settings
-from .settings.finetune import FinetuneSettings
-from .settings.pretrain import PretrainSettings
 
-TABLE = "table.md"
-RESULTS = "table.json"
-SHARED = "shared"
-"""Folder of the settings that all runs of a table share."""
-
-
-def ablate(settings: AblateSettings) -> AblateResult:
-    """Pre-train every combination with every seed, probe each, and write the table after every run.
-
-    The table of a folder grows: rows of an earlier call with the same shared settings stay in it.
-
-    Raises:
-        CleverError: an unknown setting or value; a folder whose table has other shared settings;
-            what `pretrain` and `finetune` raise.
-    """
-    rows = combinations(settings.vary)
-    _check_rows(settings, rows)
-    _share(settings)
-    result = AblateResult(protocol=[], runs=[])
-    for seed in settings.seeds:
-        if settings.probe:
-            probe = _probe(settings, UNTRAINED, seed, None, _pretraining(settings, rows[0], seed))
-            result.runs.append(
-                RunFigures(row=UNTRAINED, seed=seed, miou=100 * probe.evaluation.miou)
-            )
-        for row in rows:
-            notice(f"{name_of(row)}, seed {seed}")
-            training = _pretraining(settings, row, seed)
-            run = pretrain(training)
-            probe = (
-                _probe(settings, name_of(row), seed, run.out, training) if settings.probe else None
-            )
-            result.runs.append(_run_figures(name_of(row), seed, run, probe))
-            result.protocol = _protocol(run, probe)
-            table = result.grown(_read_table(settings.out / RESULTS))
-            atomic_write(settings.out / RESULTS, table.model_dump_json(indent=1))
-            atomic_write(settings.out / TABLE, f"{table}\n")
-    return _read_table(settings.out / RESULTS) or result
+FORMATS = {
+    "table.md": ablation_formats.markdown,
+    "table.csv": ablation_formats.csv,
+    "table.tex": ablation_formats.latex,
+}
+"""Files of the table beside ``table.json``."""
 
 
-def _check_rows(settings: AblateSettings, rows: Sequence[dict[str, str]]) -> None:
-    """Resolve every row, so that a wrong value shows before hours of training.
+def ablate(settings: AblateSettings) -> AblationTable:
+    """Do every cell that is not finished yet and write the table after each.
+
+    A cell that fails is recorded with its reason and costs no other; the same command tries it
+    again. The table of a folder grows: what an earlier grid measured there stays in it.
 
     Raises:
-        CleverError: an unknown setting or value, or two rows that are the same run.
+        CleverError: see `resolve_grid`; a table that cannot be read or written.
+        KeyboardInterrupt: the user stopped it; the message says how it goes on.
     """
-    earlier: list[tuple[dict[str, str], PretrainSettings]] = []
-    for row in rows:
-        resolved = _pretraining(settings, row, settings.seeds[0])
-        for other, twin in earlier:
-            if not resolved.differences(twin, frozenset({"out"})):
-                raise CleverError(
-                    f"`vary` gives the same run twice: {name_of(other)} and {name_of(row)}; leave "
-                    "one of them out"
-                )
-        earlier.append((row, resolved))
-
-
-def _share(settings: AblateSettings) -> None:
-    """Write down the settings that all runs of the folder share, or compare them.
-
-    Raises:
-        CleverError: the runs there share others.
-    """
-    shared: list[tuple[str, JobSettings]] = [
-        ("pretrain", PretrainSettings.resolve(settings.pretrain, {}))
-    ]
-    if settings.probe:
-        shared.append(("probe", FinetuneSettings.resolve(settings.probe, {})))
-    for name, own in shared:
-        folder = settings.out / SHARED / name
-        if not (folder / SETTINGS_FILE).exists():
-            save_settings(own, folder)
-            continue
-        earlier = type(own).recorded(folder / SETTINGS_FILE)
-        differing = own.differences(earlier, UNRECORDED | {"seed"})
-        if differing:
-            raise CleverError(
-                f"{settings.out} holds a table whose runs share other settings of {name} "
-                f"({', '.join(differing)}); choose another `out`"
-            )
-
-
-def _read_table(path: Path) -> AblateResult | None:
-    """The table of a folder, or None.
-
-    Raises:
-        CleverError: it is damaged.
-    """
-    if not path.exists():
-        return None
+    plan = resolve_grid(settings)
+    records: list[CellRecord] = []
+    waiting = [cell for cell in plan.cells if not finished(cell)]
+    for cell in plan.cells:
+        if cell not in waiting:
+            records.append(run_cell(cell, settings.threads))
+    table = _write(plan, records)
     try:
-        return AblateResult.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        raise CleverError(
-            f"{path} is damaged ({type(error).__name__}); remove it, and the same command makes it "
-            "again from its runs"
-        ) from error
+        for record in _run(settings, waiting, len(plan.cells)):
+            records.append(record)
+            table = _write(plan, records)
+    except KeyboardInterrupt:
+        count = sum(not record.failure for record in records)
+        raise KeyboardInterrupt(
+            f"stopped; {count} of {len(plan.cells)} cells are finished and stay, and so does what "
+            f"the others have done; this goes on: {command_line(settings)}"
+        ) from None
+    return table
 
 
-def combinations(vary: Sequence[str]) -> list[dict[str, str]]:
-    """``["a=1,2", "b=x"]`` to every combination of values.
-
-    Raises:
-        CleverError: something else than ``name=value,...``, or a name that is given twice.
-    """
-    names, values = [], []
-    for text in vary:
-        name, equals, value_list = text.partition("=")
-        parts = [part.strip() for part in value_list.split(",") if part.strip()]
-        name = name.strip().replace("-", "_")
-        if not equals or not name or not parts:
-            raise CleverError(
-                f"`vary={text}`: should be a setting and its values, as in head=linear,mlp"
-            )
-        if name in names or name in ("seed", "out"):
-            raise CleverError(f"`vary={text}`: {name} is given elsewhere already")
-        names.append(name)
-        values.append(parts)
-    return [
-        dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)
-    ]
+def _run(settings: AblateSettings, cells: list[Cell], total: int) -> Iterator[CellRecord]:
+    """Records of cells as they end."""
+    first = total - len(cells)
+    for number, cell in enumerate(cells, first + 1):
+        notice(f"cell {number} of {total}: {cell.name}")
+        yield run_cell(cell, settings.threads)
 
 
-def name_of(row: dict[str, str]) -> str:
-    """``head=mlp occupancy_weight=0``."""
-    return " ".join(f"{name}={value}" for name, value in row.items()) or "as given"
+def command_line(settings: AblateSettings) -> str:
+    """The command of some settings, as it is typed."""
+    words = ["clever", "ablate", settings.grid]
+    values = settings.model_dump(mode="json", exclude_defaults=True, exclude={"grid"})
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name == "set":
+            words += [word for text in value for word in (flag, text)]
+        elif value is not None:
+            words += [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return shlex.join(words)
 
 
-def _pretraining(settings: AblateSettings, row: dict[str, str], seed: int) -> PretrainSettings:
-    out = settings.out / "runs" / f"{_folder(name_of(row))}-seed{seed}"
-    return PretrainSettings.resolve(settings.pretrain, {**row, "seed": seed, "out": out})
+def _write(plan: Plan, records: list[CellRecord]) -> AblationTable:
+    """Bring the table of the folder up to date in all its forms."""
+    path = plan.out / TABLE_FILE
+    earlier = AblationTable.read(path) if path.exists() else None
+    table = grown(earlier, _table(plan, records))
+    atomic_write(path, table.model_dump_json(indent=1) + "\n")
+    for name, text_of in FORMATS.items():
+        atomic_write(plan.out / name, f"{text_of(table)}\n")
+    return table
 
 
-def _probe(
-    settings: AblateSettings,
-    row: str,
-    seed: int,
-    checkpoint: Path | None,
-    training: PretrainSettings,
-) -> FinetuneResult:
-    values: dict[str, Any] = {
-        "seed": seed,
-        "out": settings.out / "probes" / f"{_folder(row)}-seed{seed}",
-    }
-    if checkpoint:
-        values["checkpoint"] = checkpoint
-    else:
-        values |= {
-            "checkpoint": "none",
-            "student": training.student,
-            "voxel_size": training.voxel_size,
-        }
-    return finetune(FinetuneSettings.resolve(settings.probe, values))
-
-
-def _folder(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in name)
-
-
-def _run_figures(
-    row: str, seed: int, run: PretrainResult, probe: FinetuneResult | None
-) -> RunFigures:
-    ranks = run.ranks
-    return RunFigures(
-        row=row,
-        seed=seed,
-        distillation=run.losses.last.get("distillation"),
-        rankme=ranks and ranks.uncentred.rankme,
-        rankme_centred=ranks and ranks.centred.rankme,
-        matrix_rank=ranks and ranks.uncentred.matrix_rank,
-        miou=100 * probe.evaluation.miou if probe else None,
+def _table(plan: Plan, records: list[CellRecord]) -> AblationTable:
+    """The table of the grid as it is."""
+    return AblationTable(
+        grid=plan.grid.title or plan.name,
+        columns=[
+            *PRETRAINING_COLUMNS,
+            *(measurement.column for measurement in plan.measurements),
+        ],
+        rows=[_row_record(plan, row) for row in plan.rows],
+        cells=records,
     )
 
 
-def _protocol(run: PretrainResult, probe: FinetuneResult | None) -> list[str]:
-    """What the runs have in common, in words; they are of the last run, whose seed and folder are
-    left out."""
-    lines = [
-        f"pre-training: {run.student}, {run.dataset}, {run.frames} frames, {run.epochs} epochs, "
-        f"{run.steps} steps, "
-        f"recipe {run.recipe}, {run.precision}, teacher {' and '.join(run.teachers)}; loss is the "
-        "mean over the last "
-        f"{run.losses.window} steps"
-    ]
-    if run.ranks:
-        lines.append(
-            f"ranks: backbone features of {run.ranks.rows} points of {run.ranks.frames} training "
-            "frames"
-        )
-    if probe:
-        training, scans = probe.training, probe.evaluation.frames
-        details = training.details.removesuffix(f", seed {probe.seed}")
-        lines.append(
-            f"probe: {training.head}, {training.dataset} {training.frames} -> {scans} scans, "
-            f"{details}, no TTA, "
-            "all points"
-        )
-    return lines
+def _row_record(plan: Plan, row: Row) -> RowRecord:
+    twin = untrained_twin(row, plan.rows)
+    base = plan.base or (twin.key if twin else None)
+    return RowRecord(
+        key=row.key,
+        name=row.name,
+        untrained=row.untrained,
+        base=None if base == row.key else base,
+    )

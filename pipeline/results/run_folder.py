@@ -292,6 +292,13 @@ def read_result(path: Path, kind: type[Result]) -> Result:
         ) from error
 
 
+def finished_result(folder: Path, kind: type[Result]) -> Result | None:
+    """The result of the run in `folder`, or None where it is not finished; raises as
+    `read_result`."""
+    path = folder / RESULT_FILE
+    return read_result(path, kind) if path.exists() else None
+
+
 def warn_unfinished(folder: Path) -> None:
     """Say that the weights in `folder` are those of a run that was not finished."""
     if (folder / SETTINGS_FILE).exists() and not (folder / RESULT_FILE).exists():

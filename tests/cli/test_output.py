@@ -17,7 +17,7 @@ from clever.cli.main import build_app
 from clever.cli.output import Output, json_text, json_value, table_text
 from clever.errors import CleverError
 from clever.pipeline.evaluate import SegmentationResult
-from clever.pipeline.results.ablation_table import AblateResult, RunFigures, Spread
+from clever.pipeline.results.ablation_table import AblationTable, CellRecord, Column, RowRecord
 from clever.pipeline.steps.labelled import BadFrame
 
 
@@ -99,20 +99,18 @@ def test_the_table_of_an_evaluation() -> None:
 
 
 def test_the_table_of_an_ablation() -> None:
-    runs = [
-        RunFigures(row="head=mlp", seed=0, miou=10.0),
-        RunFigures(row="head=mlp", seed=1, miou=12.0, matrix_rank=3),
+    rank = Column(key="rankme", title="RankMe", places=2)
+    rows = [RowRecord(key="r", name="random weights"), RowRecord(key="m", name="mlp", base="r")]
+    cells = [
+        CellRecord(row=row, seed=seed, folder="", figures={"rankme": figure})
+        for row, seed, figure in (("r", 0, 1.0), ("m", 0, 10.0), ("m", 1, 12.0))
     ]
-    first, *_ = tables.ablation(AblateResult(protocol=["one", "two"], runs=runs))
-    assert (first["settings"], first["runs"], first["protocol"]) == ("head=mlp", 2, "one two")
-    assert (first["probe mIoU %, mean"], first["probe mIoU %, deviation"]) == (11.0, 2**0.5)
-    assert (first["matrix rank, mean"], first["matrix rank, deviation"]) == (3, None)
-    assert first["RankMe, mean"] is None
-    assert [Spread.of(values).text(1) for values in ([], [2], [1, None, 3])] == [
-        "",
-        "2.0",
-        "2.0 ± 1.4",
-    ]
+    table = AblationTable(grid="g", columns=[rank], rows=rows, cells=cells)
+    base, mlp = tables.ablation(table)
+    assert (mlp["row"], mlp["in grid"], mlp["cells"], mlp["protocol"]) == ("mlp", "yes", 2, "")
+    assert (mlp["RankMe, mean"], mlp["RankMe, deviation"]) == (11.0, 2**0.5)
+    assert (mlp["RankMe, difference"], mlp["RankMe, half width"]) == (9.0, None)
+    assert (base["RankMe, deviation"], base["RankMe, difference"]) == (None, None)
 
 
 @pytest.fixture

@@ -1,0 +1,312 @@
+"""The cells of a grid: every row with every seed, resolved before the first of them is trained."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import CleverError
+from ..results.ablation_table import Column
+from ..settings.ablate import AblateSettings
+from ..settings.base import JobSettings
+from ..settings.finetune import FinetuneSettings
+from ..settings.grid import Grid, Values, read_grid
+from ..settings.pretrain import PretrainSettings
+from ..settings.recipes import finetune_recipe
+from .identities import Memo, digest, frames_digest, pretraining_digest
+from .measures import MEASURES
+
+UNTRAINED = "random weights"
+CELLS = "cells"
+"""Folder of the cells' runs."""
+PRETRAINING, RANKS = "pretrain", "rankme"
+"""Folders of stages in a cell's."""
+LONGEST = 60
+"""Characters of a row's name in its folders' names."""
+Settings = TypeVar("Settings", bound=JobSettings)
+DOWNSTREAM = "finetune"
+"""`set` calls the settings of all measurements so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A downstream measurement of every cell.
+
+    Attributes:
+        name: in the grid.
+        verb: whose settings it takes, see `MEASURES`.
+        key: name and digest of what decides it beside seed and student.
+        settings: of that verb, without student, seed and folder.
+    """
+
+    name: str
+    verb: str
+    key: str
+    settings: FinetuneSettings
+
+    @property
+    def column(self) -> Column:
+        """Its column of the table."""
+        return Column(
+            key=self.key,
+            title=f"{self.name} {MEASURES[self.verb].figure}",
+            places=2,
+            marked=True,
+            measurement=self.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells that differ in their seeds alone.
+
+    Attributes:
+        name: for the table.
+        key: digest of what decides it beside the seed.
+        settings: of pre-training, without seed and folder; of random weights those of a row with
+            the same student, of which only the student and the frames for RankMe matter.
+        untrained: random weights.
+        rank_key: of random weights: digest of the frames that RankMe is measured on.
+    """
+
+    name: str
+    key: str
+    settings: PretrainSettings
+    untrained: bool = False
+    rank_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A row with a seed, and the folder of its runs.
+
+    Attributes:
+        out: folder of the table.
+        measurements: what is measured of it.
+    """
+
+    row: Row
+    seed: int
+    out: Path
+    measurements: tuple[Measurement, ...]
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """For a line of progress."""
+        return f"{self.row.name}, seed {self.seed}"
+
+    @property
+    def stages(self) -> list[str]:
+        """Folders of its runs, in the folder of the cell."""
+        ranks = [f"{RANKS}-{self.row.rank_key}"] if self.row.rank_key else []
+        first = ranks if self.row.untrained else [PRETRAINING]
+        return [*first, *(measurement.key for measurement in self.measurements)]
+
+    @property
+    def folder(self) -> str:
+        """Of its runs, below `out`: that of an earlier name of the row where there is one."""
+        ending = f"seed{self.seed}-{self.row.key}"
+        earlier = sorted((self.out / CELLS).glob(f"*-{ending}"))
+        name = earlier[0].name if earlier else f"{folder_name(self.row.name)}-{ending}"
+        return f"{CELLS}/{name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid with everything resolved.
+
+    Attributes:
+        name: of the grid.
+        grid: as the file says it.
+        rows: random weights first.
+        base: key of the row that others are compared with; None: random weights.
+    """
+
+    name: str
+    grid: Grid
+    out: Path
+    seeds: tuple[int, ...]
+    rows: list[Row]
+    measurements: tuple[Measurement, ...]
+    base: str | None
+    device: str
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All rows with the first seed, then with the second and so on."""
+        return [
+            Cell(row, seed, self.out, self.measurements, self.device)
+            for seed in self.seeds
+            for row in self.rows
+        ]
+
+
+def resolve_grid(settings: AblateSettings) -> Plan:
+    """Read a grid and check every setting of every cell.
+
+    Raises:
+        CleverError: an unknown or wrong setting, two rows that are the same run, a base that is no
+            row, a cache, dataset or initial weights that are not there.
+    """
+    name, grid = read_grid(settings.grid)
+    grid = with_assignments(grid, settings)
+    memo: Memo = {}
+    measurements = tuple(_measurement(grid, entry, settings, memo) for entry in grid.measure)
+    trained = list(_trained_rows(grid, settings, memo))
+    _refuse_twins(trained)
+    untrained = _untrained_rows(trained, memo) if grid.untrained and measurements else []
+    rows = [*untrained, *trained]
+    base = next((row.key for row in rows if row.name == grid.base), None)
+    if grid.base is not None and base is None:
+        raise CleverError(
+            f"grid {settings.grid}: base is {grid.base!r}, which is no row; there are "
+            f"{', '.join(row.name for row in rows)}"
+        )
+    out = settings.out or Path("ablations") / name
+    seeds = settings.seeds or grid.seeds
+    return Plan(name, grid, out, seeds, rows, measurements, base, settings.device)
+
+
+def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
+    """The grid with what the command line says of its shared settings.
+
+    Raises:
+        CleverError: a measurement that the grid does not have.
+    """
+    pretrain, finetune = dict(grid.pretrain), dict(grid.finetune)
+    measure = {name: dict(values) for name, values in grid.measure.items()}
+    if settings.cache is not None:
+        pretrain["cache"] = settings.cache
+    for text in settings.set:
+        place, _, value = (part.strip() for part in text.partition("="))
+        group, _, setting = place.rpartition(".")
+        groups = {"": pretrain, "pretrain": pretrain, DOWNSTREAM: finetune, **measure}
+        if group not in groups:
+            raise CleverError(
+                f"`set={text}`: the grid has no measurement {group}; there are "
+                f"{', '.join(name for name in groups if name)}"
+            )
+        groups[group][setting.replace("-", "_")] = value
+    for name in settings.measure or ():
+        if name not in measure:
+            raise CleverError(
+                f"`measure={name}`: the grid has no such measurement; there are "
+                f"{', '.join(measure) or 'none'}"
+            )
+    own = {name: measure[name] for name in settings.measure or measure}
+    return grid.model_copy(update={"pretrain": pretrain, "finetune": finetune, "measure": own})
+
+
+def combinations(vary: Mapping[str, list[Any]]) -> list[Values]:
+    """Every combination of the values of some settings, the last one running fastest."""
+    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+
+
+def name_of(values: Values) -> str:
+    """``head=mlp occupancy_weight=0``."""
+    return " ".join(f"{name}={_text(value)}" for name, value in values.items())
+
+
+def folder_name(name: str) -> str:
+    """A row's name as part of a folder's: letters and digits of ASCII, ``=._-``."""
+    letters = (
+        letter if (letter.isascii() and letter.isalnum()) or letter in "=._-" else "-"
+        for letter in name
+    )
+    return "".join(letters)[:LONGEST].strip("-.") or "row"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _trained_rows(grid: Grid, settings: AblateSettings, memo: Memo) -> Iterator[Row]:
+    named = grid.rows or {"": {}}
+    for (label, own), combination in itertools.product(named.items(), combinations(grid.vary)):
+        name = " ".join(part for part in (label, name_of(combination)) if part) or "as given"
+        where = f"grid {settings.grid}, row {name}"
+        for setting in own.keys() & combination.keys():
+            raise CleverError(
+                f"{where}: {setting} is in the row and in vary; leave one of them out"
+            )
+        values = {**grid.pretrain, **own, **combination}
+        choice = grid.caches.get(str(values.get("cache")))
+        values |= {**choice.values()} if choice else {}
+        resolved = _resolve(PretrainSettings, {**values, "device": settings.device}, where)
+        try:
+            yield Row(name, pretraining_digest(resolved, memo), resolved)
+        except CleverError as error:
+            raise CleverError(f"{where}: {error}") from error
+
+
+def _untrained_rows(trained: list[Row], memo: Memo) -> list[Row]:
+    """Random weights of every student of the grid."""
+    students: dict[tuple[Any, ...], PretrainSettings] = {}
+    for row in trained:
+        students.setdefault(_student(row), row.settings)
+    rows = []
+    for student, own in students.items():
+        words = f" ({own.student} at {own.voxel_size:g} m)" if len(students) > 1 else ""
+        ranks = frames_digest(own, memo) if own.rankme_every else ""
+        rows.append(Row(f"{UNTRAINED}{words}", digest("untrained", *student), own, True, ranks))
+    return rows
+
+
+def untrained_twin(row: Row, rows: list[Row]) -> Row | None:
+    """Random weights of a row's student among `rows`, or None."""
+    twins = (other for other in rows if other.untrained and _student(other) == _student(row))
+    return next(twins, None)
+
+
+def _student(row: Row) -> tuple[Any, ...]:
+    """What random weights depend on beside the seed."""
+    return row.settings.student, row.settings.voxel_size, row.settings.ptv3_form
+
+
+def _refuse_twins(rows: list[Row]) -> None:
+    """Refuse two rows that would be the same run.
+
+    Raises:
+        CleverError: see above.
+    """
+    earlier: dict[str, Row] = {}
+    for row in rows:
+        if row.key in earlier:
+            raise CleverError(
+                f"the grid has the same run twice: {earlier[row.key].name} and {row.name}; leave "
+                "one of them out"
+            )
+        earlier[row.key] = row
+
+
+def _measurement(grid: Grid, name: str, settings: AblateSettings, memo: Memo) -> Measurement:
+    where = f"grid {settings.grid}, measurement {name}"
+    own = dict(grid.measure[name])
+    verb = own.pop("verb", next(iter(MEASURES)))
+    if verb not in MEASURES:
+        raise CleverError(f"{where}: verb is {verb!r}; there are {', '.join(MEASURES)}")
+    measure = MEASURES[verb]
+    values = {"data_root": settings.data_root, **grid.finetune, **own}
+    for setting in sorted(values.keys() & {"checkpoint", "student", "voxel_size", "ptv3_form"}):
+        raise CleverError(f"{where}: {setting} is that of the row; leave it out")
+    shared = {"checkpoint": "none", "device": settings.device}
+    resolved = _resolve(measure.settings, {**values, **shared}, where)
+    try:
+        finetune_recipe(resolved.recipe, resolved.mode)
+        return Measurement(
+            name, verb, f"{folder_name(name)}-{measure.digest(resolved, memo)}", resolved
+        )
+    except CleverError as error:
+        raise CleverError(f"{where}: {error}") from error
+
+
+def _resolve(kind: type[Settings], values: Values, where: str) -> Settings:
+    try:
+        return kind.resolve(None, values)
+    except CleverError as error:
+        raise CleverError(f"{where}: {error}") from error

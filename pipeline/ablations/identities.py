@@ -1,0 +1,104 @@
+"""Digests by which cells are known: of resolved settings and of what is read, not of where it
+lies."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ...cache import FeatureCache
+from ...errors import CleverError
+from ...student.checkpoint import weights_digest
+from ..datasets import open_dataset
+from ..pretrain import open_teachers
+from ..results.run_folder import UNRECORDED
+from ..settings.base import JobSettings
+from ..settings.dataset import DatasetPart
+from ..settings.finetune import FinetuneSettings
+from ..settings.pretrain import PretrainSettings
+from ..steps.cached_part import cached_part
+from ..steps.labelled import labelled_indices
+
+LENGTH = 8
+"""Hexadecimal digits of a digest in names of folders."""
+
+
+def digest(*parts: Any) -> str:
+    """First digits of the sha256 of plain values."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def changed_values(settings: JobSettings, ignore: Collection[str]) -> dict[str, Any]:
+    """Settings that are not their class's defaults, as JSON values: a setting that is added later
+    changes no digest."""
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    return {name: value for name, value in values.items() if name not in ignore}
+
+
+Memo = dict[str, str]
+"""Digests of parts of caches and datasets that were read already, by their settings."""
+
+
+def pretraining_digest(settings: PretrainSettings, memo: Memo) -> str:
+    """Of a pre-training without its seed: its settings, its initial weights, and the frames and
+    teachers of its cache.
+
+    Raises:
+        CleverError: no such cache, teacher, frames or weights.
+    """
+    values = changed_values(settings, UNRECORDED | {"seed", "cache", "teacher", "init"})
+    init = weights_digest(settings.init) if settings.init else ""
+    return digest(values, init, frames_digest(settings, memo))
+
+
+def frames_digest(settings: PretrainSettings, memo: Memo) -> str:
+    """Of the frames and teachers that a pre-training reads; raises as `pretraining_digest`."""
+    part = (settings.split, settings.scenes, settings.sequences)
+    key = repr((str(settings.cache), settings.teacher, part))
+    if key not in memo:
+        caches = open_teachers(settings)
+        first = caches[0]
+        ids = cached_part(first, part[0], part[1] or (), part[2] or ()).ids
+        teachers = [cache.teacher.fingerprint.sha256 for cache in caches]
+        memo[key] = digest(teachers, first.cameras, [_frame(first, frame) for frame in ids])
+    return memo[key]
+
+
+def _frame(cache: FeatureCache, frame: str) -> list[Any]:
+    index = cache.position(frame)
+    return [frame, cache.scenes[index], cache.pair_count(index)]
+
+
+def measurement_digest(settings: FinetuneSettings, memo: Memo) -> str:
+    """Of a downstream measurement without its seed and its student: its settings and the labelled
+    frames of its dataset.
+
+    Raises:
+        CleverError: no such dataset, no labelled frame in a part, or a list of frames that is not
+            there.
+    """
+    places = {"seed", "checkpoint", "data_root", "frames_file", "student", "voxel_size"}
+    values = changed_values(settings, UNRECORDED | places | {"ptv3_form"})
+    parts = [
+        _labelled(part, settings.dataset, memo) for part in (settings.train_part, settings.val_part)
+    ]
+    return digest(values, _text_of(settings.frames_file), parts)
+
+
+def _text_of(path: Path | None) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path else ""
+    except OSError as error:
+        raise CleverError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _labelled(part: DatasetPart, name: str, memo: Memo) -> str:
+    """Of the labelled frames of a part of a dataset."""
+    key = f"{name} {part.model_dump_json()}"
+    if key not in memo:
+        dataset = open_dataset(part, name)
+        ids = [dataset.frame_ids[index] for index in labelled_indices(dataset, part.split)]
+        memo[key] = digest(dataset.name, list(dataset.class_names), ids)
+    return memo[key]

@@ -1,0 +1,168 @@
+"""A table of ablations for readers: Markdown (which is also what a terminal shows), CSV, LaTeX."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from .ablation_table import AblationTable, CellRecord, Column, RowRecord
+from .statistics import CONFIDENCE
+from .tables import csv_text, markdown_table
+
+GONE = "†"
+"""Marks rows that are no longer in the grid."""
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "†": r"\dag{}",
+    "−": "$-$",
+    "→": r"$\to$",
+}
+"""Characters that mean something else in LaTeX, or that not every font has."""
+Mark = Callable[[str, int], str]
+"""Text of a figure and its place, 1, 2 or 0, to the text as it is marked."""
+
+
+def markdown(table: AblationTable) -> str:
+    """The table, then a line for everything that a reader has to know of it; best bold, second
+    italic."""
+    header, rows = _cells(table, _markdown_mark)
+    return "\n".join([markdown_table(header, rows), "", *notes(table)])
+
+
+def latex(table: AblationTable) -> str:
+    """A ``tabular`` of booktabs and the notes as comments; best bold, second underlined."""
+    header, rows = _cells(table, _latex_mark)
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule"]
+    lines.append(" & ".join(map(latex_text, header)) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join([latex_text(row[0]), *row[1:]]) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {line}" for line in notes(table))])
+
+
+def latex_text(text: str) -> str:
+    """`text` with what LaTeX would take for something else."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def csv(table: AblationTable) -> str:
+    """A line a cell with every figure that it ever had, means left to the reader."""
+    columns = table.columns
+    header = ["row", "in_grid", "seed", *(column.key for column in columns), "failure", "folder"]
+    lines = [_csv_line(table.row(cell.row), cell, columns) for cell in table.cells]
+    return csv_text([header, *lines])
+
+
+def _csv_line(row: RowRecord, cell: CellRecord, columns: Sequence[Column]) -> list[object]:
+    figures = [cell.figures.get(column.key) for column in columns]
+    return [
+        row.name,
+        "yes" if row.in_grid else "no",
+        cell.seed,
+        *figures,
+        cell.failure,
+        cell.folder,
+    ]
+
+
+def notes(table: AblationTable) -> list[str]:
+    """What stands under a table: how its figures are made and what its marks mean."""
+    rows = [row for row in table.rows if row.in_grid]
+    lines = [
+        f"mean ± sample standard deviation over seeds {', '.join(map(str, table.seeds()))}; best "
+        "bold, second italic or underlined"
+    ]
+    bases = dict.fromkeys(table.row(row.base).name for row in rows if row.base)
+    if bases and table.measured():
+        lines.append(
+            f"− base: mean difference to {' or '.join(bases)} over the seeds of both, seed by "
+            f"seed, ± half width of its {100 * CONFIDENCE:g} % t-interval"
+        )
+    lines += table.protocol()
+    for column in table.measured():
+        lines += _correlation(table, column)
+    lines += dict.fromkeys(row.source for row in rows if row.source)
+    if any(not row.in_grid for row in table.rows):
+        lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
+    hidden = [column.title for column in table.columns if not column.in_grid]
+    if hidden:
+        lines.append(f"not shown, of other settings than the grid's: {', '.join(hidden)}")
+    lines += table.account.lines() if table.account else []
+    for cell in table.bad:
+        lines.append(f"failed: {table.row(cell.row).name}, seed {cell.seed}: {cell.failure}")
+    return lines
+
+
+def _correlation(table: AblationTable, column: Column) -> list[str]:
+    pairs = table.rank_pairs(column.key)
+    correlation = table.correlation(column.key)
+    if correlation is None:
+        return []
+    return [
+        f"rank correlation (Spearman) of RankMe and {column.title}: {correlation:.2f} over "
+        f"{len(pairs)} pre-trained cells"
+    ]
+
+
+def _cells(table: AblationTable, mark: Mark) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of text."""
+    shown = _shown(table, mark)
+    rows = [
+        [row.name if row.in_grid else f"{row.name} {GONE}", *(text(row) for _, text in shown)]
+        for row in table.rows
+    ]
+    return ["", *(heading for heading, _ in shown)], rows
+
+
+def _shown(table: AblationTable, mark: Mark) -> list[tuple[str, Callable[[RowRecord], str]]]:
+    """Headings of what is shown of every row, and its text."""
+    shown: list[tuple[str, Callable[[RowRecord], str]]] = [("seeds", partial(_seeds, table))]
+    for column in table.shown_columns():
+        shown.append((column.title, partial(_mean, table, column, table.places_of(column), mark)))
+        compared = any(table.difference(row.key, column.key) for row in table.rows)
+        if column.measurement and compared:
+            shown.append(
+                (f"{column.measurement} − base", partial(_difference, table, column, mark))
+            )
+        if any(column.key in row.published for row in table.rows):
+            shown.append((f"{column.title}, paper", partial(_published, column)))
+    return shown
+
+
+def _seeds(table: AblationTable, row: RowRecord) -> str:
+    return str(sum(bool(cell.figures) for cell in table.cells_of(row.key)))
+
+
+def _mean(
+    table: AblationTable, column: Column, places: dict[str, int], mark: Mark, row: RowRecord
+) -> str:
+    return mark(table.spread(row.key, column.key).text(column.places), places.get(row.key, 0))
+
+
+def _difference(table: AblationTable, column: Column, mark: Mark, row: RowRecord) -> str:
+    difference = table.difference(row.key, column.key)
+    return mark(difference.text(column.places) if difference else "", 0)
+
+
+def _published(column: Column, row: RowRecord) -> str:
+    figure = row.published.get(column.key)
+    return "" if figure is None else f"{figure:g}"
+
+
+def _markdown_mark(text: str, place: int) -> str:
+    return {0: text, 1: f"**{text}**", 2: f"*{text}*"}[place]
+
+
+def _latex_mark(text: str, place: int) -> str:
+    own = latex_text(text)
+    return {0: own, 1: rf"\textbf{{{own}}}", 2: rf"\underline{{{own}}}"}[place]

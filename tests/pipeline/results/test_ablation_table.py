@@ -1,0 +1,165 @@
+"""The table of an ablation as readers see it."""
+
+import csv
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from clever.pipeline.results import ablation_formats
+from clever.pipeline.results.ablation_table import (
+    AblationTable,
+    CellRecord,
+    Column,
+    RowRecord,
+    grown,
+)
+from clever.pipeline.results.protocols import protocol_line
+
+RANK = Column(key="rankme", title="RankMe", places=2, marked=True)
+PROBE = Column(key="probe-1", title="probe mIoU %", places=2, marked=True, measurement="probe")
+
+
+def make_table(**changes: Any) -> AblationTable:
+    """Random weights and three rows with two seeds each."""
+    rows = [
+        RowRecord(key="r", name="random weights", untrained=True),
+        RowRecord(key="a", name="head=linear", base="r", published={"probe-1": 40.76}, source="S"),
+        RowRecord(key="b", name="100 % & more", base="r"),
+        RowRecord(key="c", name="worst", base="r"),
+    ]
+    figures = {"r": (1.0, 10.0), "a": (2.0, 12.0), "b": (3.0, 15.0), "c": (1.5, 9.0)}
+    cells = [
+        CellRecord(
+            row=key,
+            seed=seed,
+            folder=f"cells/{key}{seed}",
+            figures={"rankme": rank, "probe-1": probe + seed * (1 + (key == "a"))},
+            facts={"probe-1": {"head": "linear probe", "frames": f"{key} frames"}},
+        )
+        for key, (rank, probe) in figures.items()
+        for seed in (0, 1)
+    ]
+    parts = {"grid": "g", "columns": [RANK, PROBE], "rows": rows, "cells": cells}
+    return AblationTable(**{**parts, **changes})
+
+
+def cells_of(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_markdown_marks_the_best_and_the_second_and_compares_with_the_base() -> None:
+    header, _, *rows = cells_of(str(make_table()))
+    assert header == ["", "seeds", "RankMe", "probe mIoU %", "probe − base", "probe mIoU %, paper"]
+    assert rows == [
+        ["random weights", "2", "1.00 ± 0.00", "10.50 ± 0.71", "", ""],
+        ["head=linear", "2", "*2.00 ± 0.00*", "*13.00 ± 1.41*", "+2.50 ± 6.35", "40.76"],
+        ["100 % & more", "2", "**3.00 ± 0.00**", "**15.50 ± 0.71**", "+5.00 ± 0.00", ""],
+        ["worst", "2", "1.50 ± 0.00", "9.50 ± 0.71", "-1.00 ± 0.00", ""],
+    ]
+
+
+def test_what_is_not_equal_in_all_cells_is_said_to_differ() -> None:
+    notes = ablation_formats.notes(make_table())
+    assert (
+        "probe: linear probe, frames differs (r frames | a frames | b frames | c frames)" in notes
+    )
+    assert notes[0].startswith("mean ± sample standard deviation over seeds 0, 1;")
+    assert notes[1].startswith("− base: mean difference to random weights over the seeds of both")
+    assert "S" in notes
+    assert "rank correlation (Spearman) of RankMe and probe mIoU %: 0.96" in "\n".join(notes)
+    assert protocol_line([{"a": "x", "b": "y"}, {"a": "x"}]) == "x, b differs (y | none)"
+    many = [{"n": str(number)} for number in range(6)]
+    assert protocol_line(many) == "n differs (0 | 1 | 2 | 3 | and 2 more)"
+
+
+def test_latex_is_escaped_and_marked() -> None:
+    text = ablation_formats.latex(make_table())
+    lines = text.splitlines()
+    assert lines[:2] == [r"\begin{tabular}{lrrrrr}", r"\toprule"]
+    assert (
+        lines[2] == r" & seeds & RankMe & probe mIoU \% & probe $-$ base & probe mIoU \%, paper \\"
+    )
+    assert (
+        r"100 \% \& more & 2 & \textbf{3.00 $\pm$ 0.00} & \textbf{15.50 $\pm$ 0.71} & "
+        r"+5.00 $\pm$ 0.00 &  \\"
+    ) in lines
+    assert r"\underline{13.00 $\pm$ 1.41}" in text
+    assert ablation_formats.latex_text(r"a_b{c}\~^#$<>") == (
+        r"a\_b\{c\}\textbackslash{}\textasciitilde{}\textasciicircum{}\#\$\textless{}"
+        r"\textgreater{}"
+    )
+    after = lines[lines.index(r"\end{tabular}") + 1 :]
+    assert after
+    assert all(line.startswith("% ") for line in after)
+
+
+def test_csv_has_a_line_a_cell() -> None:
+    table = make_table()
+    header, *lines = csv.reader(ablation_formats.csv(table).splitlines())
+    assert header == ["row", "in_grid", "seed", "rankme", "probe-1", "failure", "folder"]
+    assert len(lines) == 8
+    assert lines[3] == ["head=linear", "yes", "1", "2.0", "14.0", "", "cells/a1"]
+
+
+def test_ties_share_their_mark_and_one_row_has_none() -> None:
+    table = make_table()
+    cells = [cell for cell in table.cells if cell.row in "ra"]
+    for cell in cells:
+        cell.figures["rankme"] = 2.001 if cell.row == "r" else 2.004
+    alike = make_table(cells=cells)
+    assert alike.places_of(RANK) == {}
+    assert alike.places_of(PROBE) == {"a": 1, "r": 2}
+    assert alike.places_of(Column(key="rankme", title="RankMe", places=2)) == {}
+    finer = RANK.model_copy(update={"places": 3})
+    assert alike.places_of(finer) == {"a": 1, "r": 2}
+
+
+def test_correlation_leaves_random_weights_and_earlier_rows_out() -> None:
+    table = make_table()
+    assert {cell.row for cell, _, _ in table.rank_pairs("probe-1")} == {"a", "b", "c"}
+    gone = [row.model_copy(update={"in_grid": row.key != "b"}) for row in table.rows]
+    assert {c.row for c, _, _ in make_table(rows=gone).rank_pairs("probe-1")} == {"a", "c"}
+    for cell in table.cells:  # the order turned round, alike for both seeds
+        cell.figures["probe-1"] = -cell.figures["rankme"]
+    assert table.correlation("probe-1") == pytest.approx(-1)
+
+
+def test_a_table_grows_and_marks_what_the_grid_no_longer_has() -> None:
+    earlier = make_table()
+    later = Column(key="probe-2", title="probe mIoU %", places=2, measurement="probe")
+    cell = CellRecord(row="a", seed=0, folder="cells/a0", figures={"rankme": 9.0, "probe-2": 1.0})
+    other = CellRecord(row="d", seed=0, folder="cells/d0", failure="no memory")
+    rows = [RowRecord(key="a", name="renamed"), RowRecord(key="d", name="new", base="a")]
+    present = AblationTable(grid="h", columns=[RANK, later], rows=rows, cells=[cell, other])
+    table = grown(earlier, present)
+    assert grown(None, present) is present
+    assert [(row.name, row.in_grid) for row in table.rows] == [
+        ("renamed", True), ("new", True), ("random weights", False), ("100 % & more", False),
+        ("worst", False),
+    ]  # fmt: skip
+    assert [(column.key, column.in_grid) for column in table.columns] == [
+        ("rankme", True), ("probe-2", True), ("probe-1", False),
+    ]  # fmt: skip
+    assert table.by_seed("a", "rankme") == {0: 9.0, 1: 2.0}
+    assert table.by_seed("a", "probe-1") == {0: 12.0, 1: 14.0}
+    assert len(table.cells) == 9
+    assert [bad.row for bad in table.bad] == ["d"]
+    gone = [row.model_copy(update={"in_grid": False}) for row in table.rows]
+    assert table.model_copy(update={"rows": gone}).bad == []
+
+
+def test_a_table_is_drawn_without_any_network() -> None:
+    code = f"""
+import sys
+from clever.pipeline.results.ablation_table import AblationTable
+print(AblationTable.model_validate_json({make_table().model_dump_json()!r}))
+print(sorted({{"torch", "zarr", "timm", "nuscenes", "spconv"}} & sys.modules.keys()))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.splitlines()[2].split("|")[1].strip() == "random weights"
+    assert process.stdout.splitlines()[-1] == "[]"
