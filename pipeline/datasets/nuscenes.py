@@ -14,6 +14,7 @@ from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
 from .readers.intensity import scale_option
 from .readers.sweep_files import class_table, count_points, read_labels, read_sweep
+from .released import ReleasedFormat, ReleasedFrame
 from .submission import Submission
 
 CAMERAS = (
@@ -96,6 +97,9 @@ class NuScenesDataset:
     cameras: tuple[str, ...] = CAMERAS
     class_names: tuple[str, ...] = CLASSES
     class_mean: ClassMean = "present"
+    released_format = ReleasedFormat(
+        "nuscenes", _COLUMNS, 4, "u1", {"fog": 41, "snow": 42, "crosstalk": 43}, _TABLE
+    )
 
     def __init__(
         self,
@@ -168,6 +172,18 @@ class NuScenesDataset:
         meta = {"meta": dict.fromkeys(SUBMISSION_INPUTS, False) | {"use_lidar": True}}
         extra = {Path(file.parts[1], "submission.json"): json.dumps(meta) for file in files}
         return Submission(tuple(files), "u1", extra, SUBMISSION_NOTE)
+
+    def released_frame(self, index: int) -> ReleasedFrame:
+        """Files of a frame here and in nuScenes-C, where they are called as here; raises FrameError
+        without a record of the sweep."""
+        keyframe, sweep = self._keyframes[index], self._sweep(index)
+        labels = keyframe.labels or f"lidarseg/{keyframe.sweep_token}_lidarseg.bin"
+        return ReleasedFrame(
+            sweep,
+            None if keyframe.labels is None else self._root / keyframe.labels,
+            Path(keyframe.sweep),
+            Path(labels),
+        )
 
     def _sweep(self, index: int) -> Path:
         keyframe = self._keyframes[index]

@@ -10,6 +10,7 @@ from .readers.intensity import scale_option
 from .readers.kitti_layout import Drive, camera_2, frame_numbers, sequence_folders
 from .readers.sequences import choose_sequences, split_of
 from .readers.sweep_dataset import SweepDataset
+from .released import ReleasedFormat, ReleasedFrame
 from .semantickitti_classes import CLASSES, LABEL_IDS, TABLE
 from .submission import Submission
 
@@ -61,6 +62,9 @@ class SemanticKittiDataset(SweepDataset):
     class_names: tuple[str, ...] = CLASSES
     label_ids: tuple[int, ...] = LABEL_IDS
     table = TABLE
+    released_format = ReleasedFormat(
+        "semantickitti", 4, None, "<u4", {"fog": 21, "snow": 22, "crosstalk": 23}, TABLE
+    )
 
     def __init__(
         self,
@@ -107,6 +111,17 @@ class SemanticKittiDataset(SweepDataset):
 
     def split_of(self, index: int) -> str:
         return split_of(self.scenes[index], SPLITS)
+
+    def released_frame(self, index: int) -> ReleasedFrame:
+        """Files of a frame here and in SemanticKITTI-C, which holds one sequence (08)."""
+        drive, number = self._locate(index)
+        labels = self.label_file(index)
+        return ReleasedFrame(
+            drive.sweep(number),
+            labels if labels.exists() else None,
+            Path("velodyne", f"{number}.bin"),
+            Path("labels", f"{number}.label"),
+        )
 
     def submission(self) -> Submission:
         """As semantic-kitti-api takes it: ``sequences/XX/predictions/NNNNNN.label``, raw ids."""

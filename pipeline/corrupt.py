@@ -1,0 +1,116 @@
+"""Corrupted copies of a dataset's frames, laid out as the published sets are."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CleverError, FrameError
+from ..files import atomic_write
+from .corrupted.clean_sweeps import sensor_of
+from .corrupted.frames import CorruptedFrames
+from .corrupted.writing import writable_format, write_frame
+from .corruptions.registry import CORRUPTIONS, Dose, dose_of
+from .datasets import open_dataset
+from .process.progress import Track
+from .results.run_folder import notice
+from .settings.corrupt import CorruptSettings
+from .steps.labelled import BadFrame
+
+RECORD_FILE = "corruption.json"
+"""In the folder of a severity: what its frames were made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptResult:
+    """What was written.
+
+    Attributes:
+        out: folder of the set.
+        written, current: sweeps written, and those that were there already.
+        doses: what was done, with every strength.
+        notes: what the publication leaves open.
+        bad: frames that could not be corrupted.
+    """
+
+    out: Path
+    written: int
+    current: int
+    doses: list[Dose]
+    notes: list[str]
+    bad: list[BadFrame]
+
+    def __str__(self) -> str:
+        lines = [f"{self.out}: {self.written} sweeps written, {self.current} were there already"]
+        lines += [f"  {dose}" for dose in self.doses] + self.notes
+        return "\n".join(lines + [f"skipped frame {bad.id}: {bad.reason}" for bad in self.bad])
+
+
+def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
+    """Write every frame under every corruption and severity.
+
+    Raises:
+        CleverError: a dataset whose frames are not released corrupted, a folder that holds frames
+            of another seed or strength, or no frame that can be used.
+    """
+    dataset = open_dataset(settings, settings.dataset)
+    writable_format(dataset)
+    sensor = sensor_of(dataset, settings.sensor)
+    doses = [
+        dose_of(name, severity, sensor, settings.levels)
+        for name in settings.corruptions
+        for severity in settings.severities
+    ]
+    indices = range(len(dataset))[: settings.limit]
+    written = current = 0
+    bad: dict[str, BadFrame] = {}
+    for dose in doses:
+        claim(settings.out / dose.name / dose.severity, dose, settings.seed)
+        frames = CorruptedFrames(dataset, dose, sensor, settings.seed)
+        with Track(f"{dose.name} {dose.severity}", len(indices)) as track:
+            for index in indices:
+                try:
+                    fresh = write_frame(frames, index, settings.out)
+                    written, current = written + fresh, current + (not fresh)
+                except FrameError as error:
+                    if error.frame not in bad:
+                        notice(f"skipped {error}")
+                    bad.setdefault(error.frame, BadFrame(id=error.frame, reason=error.reason))
+                track.advance()
+    if not written + current:
+        first = next(iter(bad.values()))
+        raise CleverError(
+            f"none of {len(indices)} frames could be corrupted; the first: frame {first.id}: "
+            f"{first.reason}"
+        )
+    notes = open_choices([dose.name for dose in doses], sensor)
+    return CorruptResult(settings.out, written, current, doses, notes, list(bad.values()))
+
+
+def open_choices(names: Sequence[str], sensor: str) -> list[str]:
+    """What the publication leaves open of some corruptions, and what is done instead; a line
+    each."""
+    return [
+        f"{name}: {corruption.open[sensor]}"  # type: ignore[index]
+        for name, corruption in CORRUPTIONS.items()
+        if name in names and sensor in corruption.open
+    ]
+
+
+def claim(folder: Path, dose: Dose, seed: int) -> None:
+    """Note what the frames in `folder` are made with.
+
+    Raises:
+        CleverError: it holds frames of another seed or strength, or of unknown ones.
+    """
+    record = {"seed": seed, "strength": dict(dose.strength)}
+    path = folder / RECORD_FILE
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != record:
+            raise CleverError(
+                f"{folder} holds frames of another seed or strength; choose another `out`"
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise CleverError(f"{folder} holds frames of unknown origin; choose another `out`")
+    else:
+        atomic_write(path, json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Corrupted frames: derived or read in place, written, scored, drawn."""

@@ -1,0 +1,147 @@
+"""What `clever robustness` measures, and its tables."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from ..corruptions.registry import CORRUPTIONS, SEVERITIES
+from ..results.tables import markdown_table
+from ..settings.choices import CorruptionName, Severity
+from ..steps.labelled import BadFrame
+from .scores import Baseline, Score, Scores, scores
+
+NONE = "-"
+
+
+class Measurement(BaseModel):
+    """One checkpoint on frames under one corruption and severity, or on clean ones.
+
+    Attributes:
+        corruption, severity: None for clean frames.
+        strength: of the corruption; empty for clean frames and for those of a published set.
+        miou: percent.
+        iou: by class, percent; None for a class that occurs nowhere.
+        points, frames: labelled points and frames that were measured.
+        left_out: points that lay too far away for a network.
+        protocol: what was trained and measured on what, in one line.
+        bad: frames that could not be measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corruption: CorruptionName | None
+    severity: Severity | None
+    strength: dict[str, float]
+    miou: float
+    iou: dict[str, float | None]
+    points: int
+    frames: int
+    left_out: int
+    protocol: str
+    bad: list[BadFrame]
+
+
+class CheckpointRow(BaseModel):
+    """All that was measured of one checkpoint.
+
+    Attributes:
+        checkpoint: its folder, as it was given.
+        digest: SHA-256 of its weights.
+        measurements: clean frames first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    digest: str
+    measurements: list[Measurement]
+
+    def miou(self, corruption: CorruptionName | None, severity: Severity | None) -> float | None:
+        """Percent; None where it was not measured."""
+        for measurement in self.measurements:
+            if (measurement.corruption, measurement.severity) == (corruption, severity):
+                return measurement.miou
+        return None
+
+    def scores(self, baseline: Baseline | None) -> Scores:
+        """Errors and rates over what was measured."""
+        levels: dict[CorruptionName, list[float | None]] = {
+            entry.corruption: [self.miou(entry.corruption, level) for level in SEVERITIES]
+            for entry in self.measurements
+            if entry.corruption
+        }
+        return scores(levels, self.miou(None, None), baseline)
+
+
+class RobustnessResult(BaseModel):
+    """The table.
+
+    Attributes:
+        rows: one a checkpoint.
+        baseline: what corruption errors are relative to; None for none.
+        source: where corrupted frames come from, with seed or folder.
+        notes: what the publication leaves open, and what pictures were drawn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: list[CheckpointRow]
+    baseline: Baseline | None
+    source: str
+    notes: list[str]
+
+    @property
+    def bad(self) -> list[BadFrame]:
+        """Frames that could not be measured, each once."""
+        frames = [frame for row in self.rows for entry in row.measurements for frame in entry.bad]
+        return list({frame.id: frame for frame in frames}.values())
+
+    def __str__(self) -> str:
+        against = f"mCE relative to {self.baseline.name}" if self.baseline else "no baseline: no CE"
+        lines = [overview(self.rows, self.baseline), ""]
+        lines.append(
+            f"mIoU, mCE and mRR in percent; columns are means over the severities; {against}; "
+            "Robo3D's formulae, no test-time augmentation; inserted points are ignored"
+        )
+        lines.append(self.source)
+        for row in self.rows:
+            lines += ["", row.checkpoint, by_severity(row, self.baseline)]
+            lines.append(row.measurements[0].protocol)
+            left_out = sum(entry.left_out for entry in row.measurements)
+            if left_out:
+                lines.append(f"{left_out} points farther than a network can count were left out")
+        lines += ["", *self.notes] if self.notes else []
+        return "\n".join(
+            lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]
+        )
+
+
+def overview(rows: Sequence[CheckpointRow], baseline: Baseline | None) -> str:
+    """The form of the paper's Table 7: a row a checkpoint."""
+    columns = [corruption.column for corruption in CORRUPTIONS.values()]
+    lines = []
+    for row in rows:
+        own = row.scores(baseline)
+        parts = [own.by_corruption.get(name) for name in CORRUPTIONS]
+        figures = [own.mce, own.mrr, *(part and part.miou for part in parts), own.miou, own.clean]
+        lines.append([row.checkpoint, *map(_text, figures)])
+    return markdown_table(["checkpoint", "mCE", "mRR", *columns, "Avg", "Clean"], lines)
+
+
+def by_severity(row: CheckpointRow, baseline: Baseline | None) -> str:
+    """mIoU of one checkpoint: a row a corruption, a column a severity, then mean, corruption error
+    and resilience rate."""
+    own = row.scores(baseline)
+    lines = [["clean", _text(own.clean), *([""] * (len(SEVERITIES) + 2))]]
+    for name, score in own.by_corruption.items():
+        levels = [_text(row.miou(name, severity)) for severity in SEVERITIES]
+        lines.append([name, *levels, *_figures(score)])
+    return markdown_table(["mIoU", *SEVERITIES, "mean", "CE", "RR"], lines)
+
+
+def _figures(score: Score) -> list[str]:
+    return [_text(score.miou), _text(score.error), _text(score.resilience)]
+
+
+def _text(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"

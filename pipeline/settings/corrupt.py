@@ -1,0 +1,31 @@
+"""Settings of `clever corrupt`."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from .base import Groups
+from .corruptions import CorruptionSettings
+from .dataset import DatasetName, HeldOutPart
+
+
+class CorruptSettings(CorruptionSettings, HeldOutPart):
+    """Settings of `clever corrupt`."""
+
+    groups: ClassVar[Groups] = {
+        "Corruptions": ("corruptions", "severities", "sensor", "strength", "seed"),
+        "Frames": (
+            "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
+            "limit",
+        ),
+        "Run": ("out",),
+    }  # fmt: skip
+
+    dataset: DatasetName = "nuscenes"
+    """Kind of dataset: nuscenes or semantickitti."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N frames only."""
+    out: Path
+    """Folder of the set: CORRUPTION/SEVERITY/..., laid out as nuScenes-C and SemanticKITTI-C are.
+    What is there already stays."""
