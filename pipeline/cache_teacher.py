@@ -26,6 +26,7 @@ from .process.device import choose_device, cores, slow_bfloat16
 from .process.progress import Track
 from .results.run_folder import notice
 from .stage_one.calibration import calibration_sample
+from .stage_one.comparison import refuse_changed
 from .stage_one.fill import StageOne
 from .stage_one.selection import recall_rows, remember_rows
 
@@ -108,6 +109,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         base = base_settings(settings, dataset, store)
         if store:
             store.take_up(base)
+            refuse_changed(store, dataset, ids)
         if store and set(ids) <= set(store.ids):
             rows = store.rows_of(ids)
             remember_rows(store, key, rows)
@@ -142,6 +144,7 @@ def _complete_already(
         ids, _ = requested_frames(settings, dataset)
         if store.base != base_settings(settings, dataset, store) or not set(ids) <= set(store.ids):
             return None
+        refuse_changed(store, dataset, ids)
         rows = store.rows_of(ids)
     return _nothing_to_do(settings, store, request, rows, tidy=False)
 

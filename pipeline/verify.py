@@ -12,21 +12,18 @@ from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
 from ..cache.store.contents import Contents
 from ..cache.store.layers import POINTS_ID
-from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, pair_cameras, quantise_uv
+from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS
 from ..cache.store.lock import refuse_writer
 from ..cache.store.models import FrameRecord, PointContent
 from ..cache.store.records import records_by_row
 from ..cache.store.remote import any_path
-from ..cache.store.rows import ShardRows
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
 from .process.progress import Track
 from .settings.care import SourceSettings, VerifySettings
+from .stage_one.comparison import compare
 from .stage_one.frames import FrameReader
-
-POSE_TOLERANCE = 1e-9
-"""Poses are composed in float64; the last bits depend on the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,32 +156,11 @@ def _derive_again(
 
 
 def _compare(reader: FrameReader, record: FrameRecord) -> list[Problem]:
-    store, layer = reader.store, reader.store.points
-    frame, pairs = reader.read(record.row)
-    offsets, shard = pairs.offsets.tolist(), record.row // SHARD_ROWS
-    stored = ShardRows(store.path, layer, store.commit(layer.id, shard))
-    points, point, uv = (
-        stored.entries(array, record.row, count)
-        for array, count in (
-            (POINTS, record.points),
-            (PAIR_POINT, record.pairs),
-            (PAIR_UV, record.pairs),
-        )
-    )
-    same_pairs = list(record.offsets) == offsets and np.array_equal(point, pairs.point)
-    if same_pairs:
-        codes = quantise_uv(pairs.uv, frame.image_size[pair_cameras(offsets)])
-        same_pairs = bool((np.abs(uv.astype(int) - codes) <= 1).all())
-    pose = np.abs(frame.global_from_lidar.ravel() - record.pose).max()
+    shard, difference = record.row // SHARD_ROWS, compare(reader, record)
     facts = {
-        POINTS: ("points", np.array_equal(points, frame.points)),
-        PAIR_POINT: ("pairs", same_pairs),
-        PAIR_UV: (
-            "timestamp, pose or image sizes",
-            record.timestamp == frame.timestamp
-            and np.array_equal(record.image_size, frame.image_size)
-            and pose < POSE_TOLERANCE,
-        ),
+        POINTS: ("points", difference.points),
+        PAIR_POINT: ("pairs", bool(difference.pairs)),
+        PAIR_UV: ("timestamp, pose or image sizes", difference.facts),
     }
     return [
         Problem(
@@ -192,10 +168,10 @@ def _compare(reader: FrameReader, record: FrameRecord) -> list[Problem]:
             f"{label} differ from the dataset's; the cache was made from other data or by another "
             "version",
             "none",
-            layer.id,
+            reader.store.points.id,
             shard,
             (record.id,),
         )
-        for array, (label, same) in facts.items()
-        if not same
+        for array, (label, differs) in facts.items()
+        if differs
     ]
