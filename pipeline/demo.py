@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..cache import FeatureCache
 from ..cache.images import load_image
@@ -16,6 +17,7 @@ from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.page import demo_page
 from .pictures.panels import iou_bars, loss_curve
 from .pretrain import PretrainResult, build_step, pretrain, start_from
+from .process.device import choose_device, native_bfloat16
 from .results.run_folder import notice
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.demo import DemoSettings
@@ -88,6 +90,7 @@ def demo(settings: DemoSettings) -> DemoResult:
             batch_size=2,
             lr=LEARNING_RATE,
             split="train",
+            precision=_precision(settings),
             device=settings.device,
             seed=settings.seed,
             out=out / "pretrain",
@@ -105,6 +108,13 @@ def demo(settings: DemoSettings) -> DemoResult:
     result = DemoResult(page, pretraining, distilled, random, cosine, seconds)
     _write_page(settings, result)
     return result
+
+
+def _precision(settings: DemoSettings) -> Literal["fp32", "bf16"]:
+    if settings.precision != "auto":
+        return settings.precision
+    on_cpu = choose_device(settings.device).type == "cpu"
+    return "bf16" if on_cpu and native_bfloat16() else "fp32"
 
 
 def _write_page(settings: DemoSettings, result: DemoResult) -> None:

@@ -32,15 +32,16 @@ def choose_device(name: str) -> torch.device:
 
 def slow_bfloat16(precision: str, device: str) -> str | None:
     """A line for who asks for bf16 on a CPU that has no arithmetic for it."""
-    if precision != "bf16" or device != "cpu" or _computes_in_bfloat16():
+    if precision != "bf16" or device != "cpu" or native_bfloat16() is not False:
         return None
     return "`precision=bf16` will be slow: this CPU has neither avx512_bf16 nor amx_bf16"
 
 
-def _computes_in_bfloat16() -> bool:
+def native_bfloat16() -> bool | None:
+    """Whether the processor computes in bfloat16 itself; None where it does not say."""
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:
-        return True  # unknown: nothing to say
+        return None
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return not BFLOAT16_FLAGS.isdisjoint(flags.split())

@@ -1,7 +1,7 @@
 """Settings of `clever demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ class DemoSettings(JobSettings):
     """Metres."""
     head_hidden: Count = 512
     """Hidden width of the projection head."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of pre-training; auto: bf16 on a CPU that computes in it (avx512_bf16, amx), else fp32."""
     device: Device = "auto"
     """Where networks run."""
     seed: int = 0
