@@ -21,6 +21,7 @@ from .datasets.readers.intensity import dark_sweeps
 from .pictures.confusion import draw_confusion
 from .process.device import choose_device
 from .process.progress import Track
+from .results.run_dataset import run_dataset
 from .results.run_folder import Run, notice
 from .results.tables import csv_text
 from .settings.choices import ClassMean
@@ -157,8 +158,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
             can be read.
     """
     segmenter, training = load_segmenter(settings.checkpoint)
-    name = settings.dataset or training.dataset
-    version = settings.version or (training.version if name == training.dataset else None)
+    name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
     where = f"evaluate-{dataset.name}-{_where(settings)}{'-tta' if settings.tta else ''}"
     out = settings.out or settings.checkpoint / where

@@ -22,6 +22,7 @@ from ..student.student import Student
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean, label_ids
 from .datasets.readers.intensity import dark_sweeps
+from .datasets.registry import dataset_class
 from .evaluate import SegmentationResult, common_scenes, write_confusion
 from .process.device import choose_device
 from .process.team import Team
@@ -63,6 +64,10 @@ from .validation import SELECTED, Validation
 
 PLACES = frozenset({"data_root", "checkpoint", "frames_file"})
 """Settings that say where a run reads, not what."""
+
+
+DATASET = "nuscenes"
+"""Trained on where neither the settings nor the student says another."""
 
 
 class FinetuneResult(RunResult):
@@ -157,9 +162,10 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     _check(settings)
     team = Team.join(choose_device(settings.device))
     start = _start(settings)
-    student = start.student
-    train = open_dataset(settings.train_part, settings.dataset)
-    val = open_dataset(settings.val_part, settings.dataset)
+    student, dataset = start.student, _dataset(settings, start, team)
+    settings = settings.decided(dataset=dataset)
+    train = open_dataset(settings.train_part, dataset)
+    val = open_dataset(settings.val_part, dataset)
     plan = FinetunePlan.of(settings, start, class_mean(val))
     check_step(settings, team, plan.recipe.mix3d)
     held_out = labelled_indices(val, settings.val_split)
@@ -287,7 +293,7 @@ def _result(
     """Measure the weights that stay, and say what the run was."""
     training, evaluation = _final_weights(settings, validation)
     alike = settings.recipe == "paper" and not settings.frames_file
-    figures = published(settings.dataset, settings.mode, settings.fraction) if alike else {}
+    figures = published(training.dataset, settings.mode, settings.fraction) if alike else {}
     return FinetuneResult(
         job="finetune",
         finished=now(),
@@ -375,6 +381,27 @@ def _start(settings: FinetuneSettings) -> StartingStudent:
     if checkpoint != "none":
         warn_unfinished(checkpoint)
     return start
+
+
+def _dataset(settings: FinetuneSettings, start: StartingStudent, team: Team) -> str:
+    """Kind of the dataset: the one asked for, else the one that the student was pre-trained on,
+    else `DATASET`; a line says which was taken.
+
+    Raises:
+        CleverError: the student was pre-trained on a dataset that is not known here.
+    """
+    if settings.dataset is not None:
+        return settings.dataset
+    if start.dataset:
+        try:
+            dataset_class(start.dataset)
+        except CleverError as error:
+            raise CleverError(f"{start.checkpoint} was pre-trained on it, but {error}") from error
+    name = start.dataset or DATASET
+    if team.first:
+        origin = "that of the pre-training" if start.dataset else "unless told otherwise"
+        notice(f"`dataset={name}`, {origin}")
+    return name
 
 
 def _inputs(plan: FinetunePlan, dataset: LidarDataset, sample: list[int]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from .pictures.similarity import similarity_panels
 from .pretrain import build_step, start_from
 from .process.device import choose_device
 from .process.progress import Track
+from .results.run_dataset import run_dataset
 from .results.run_folder import notice
 from .settings.base import SETTINGS_FILE
 from .settings.look import LookSettings
@@ -98,8 +99,7 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
     """Predictions, ground truth and errors of a fine-tuned student."""
     segmenter, training = load_segmenter(settings.checkpoint)
     segmenter = segmenter.to(choose_device(settings.device)).eval()
-    name = settings.dataset or training.dataset
-    version = settings.version or (training.version if name == training.dataset else None)
+    name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
     indices = _chosen(settings, dataset, name)
     pictures: list[Path] = []

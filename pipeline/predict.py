@@ -20,6 +20,7 @@ from .datasets.submission import submission_of
 from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
 from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
 from .process.device import choose_device
+from .results.run_dataset import run_dataset
 from .results.run_folder import notice, warn_unfinished
 from .results.sources import Source, Sources
 from .settings.dataset import HeldOutPart
@@ -270,8 +271,7 @@ def _label_frames(labeller: Labeller) -> Predictions:
             f"`out={settings.out}` is one file, but a dataset's frames need a folder; give one, "
             f"and `output_format={ending}` for that format"
         )
-    name = settings.dataset or training.dataset
-    version = settings.version or (training.version if name == training.dataset else None)
+    name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
     numbers = dict(list(positions(dataset).items())[: settings.limit])
     if doubtful := dark_sweeps(dataset, list(numbers.values())):

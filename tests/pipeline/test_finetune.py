@@ -464,3 +464,42 @@ def test_labels_that_cannot_be_read_show_before_the_first_step(
     with pytest.raises(CleverError, match="labels of 2 of 2 frames to measure on cannot be read"):
         finetune(settings(tmp_path / "none", epochs=1))
     assert not (tmp_path / "none/log.jsonl").exists()
+
+
+def test_the_dataset_is_that_of_the_pretraining(
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without one: the student's, else nuScenes; a given one wins. A line says which was taken."""
+    opened: list[str] = []
+
+    def open_part(part: DatasetPart, name: str) -> LidarDataset:
+        opened.append(name)
+        return datasets[part.split]
+
+    monkeypatch.setattr(job, "open_dataset", open_part)
+    with seeded(1, "student"):
+        student = build_student("minkunet-tiny", 0.5)
+    for name, origin in (("kitti", "kitti"), ("fresh", ""), ("gone", "gone")):
+        save_student(tmp_path / name, student, {"dataset": origin} if origin else {})
+
+    def run(name: str, checkpoint: str, **changes: Any) -> tuple[set[str], str]:
+        opened.clear()
+        fresh = {"student": None, "voxel_size": None, "dataset": None, "epochs": 1}
+        finetune(settings(tmp_path / name, checkpoint=tmp_path / checkpoint, **fresh | changes))
+        return set(opened), capsys.readouterr().err
+
+    taken, words = run("a", "kitti")
+    assert taken == {"kitti"}
+    assert "`dataset=kitti`, that of the pre-training\n" in words
+    assert "dataset: kitti\n" in (tmp_path / "a/settings.yaml").read_text()
+    taken, words = run("b", "fresh")
+    assert taken == {"nuscenes"}
+    assert "`dataset=nuscenes`, unless told otherwise\n" in words
+    taken, words = run("c", "gone", dataset="semantickitti")
+    assert taken == {"semantickitti"}
+    assert "`dataset=" not in words
+    with pytest.raises(CleverError, match="was pre-trained on it, but dataset 'gone': unknown"):
+        run("d", "gone")
