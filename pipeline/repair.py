@@ -21,7 +21,7 @@ from ..cache.store.writer import PointShard
 from ..cache.teacher import load_teacher
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset
-from .process.device import choose_device
+from .process.device import choose_device, cores
 from .process.progress import Track
 from .settings.cache_teacher import CacheTeacherSettings
 from .settings.care import RepairSettings
@@ -63,7 +63,7 @@ def repair(settings: RepairSettings) -> RepairSummary:
             named).
     """
     with writer_lock(settings.path):
-        verification = Verification(settings.path)
+        verification = Verification(settings.path, cores())
         summary = RepairSummary(settings.path, run_verification(verification))
         if not summary.problems or verification.base is None:
             summary.remainder = summary.problems
@@ -73,7 +73,7 @@ def repair(settings: RepairSettings) -> RepairSummary:
             damaged = {problem.shard for problem in summary.problems if problem.layer == layer.name}
             if shards := sorted(shard for shard in damaged if shard is not None):
                 _Redo(settings, verification.base, layer, shards).run(summary)
-        summary.remainder = run_verification(Verification(settings.path))
+        summary.remainder = run_verification(Verification(settings.path, cores()))
         return summary
 
 

@@ -20,6 +20,7 @@ from ..cache.store.remote import any_path
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
+from .process.device import cores
 from .process.progress import Track
 from .settings.care import SourceSettings, VerifySettings
 from .stage_one.comparison import compare
@@ -57,7 +58,7 @@ def verify(settings: VerifySettings) -> VerifySummary:
     if isinstance(path, Path):
         refuse_writer(path)
     started = time.monotonic()
-    verification = Verification(path)
+    verification = Verification(path, cores())
     dataset = None
     if (
         settings.data_root is not None

@@ -48,6 +48,14 @@ INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 EMPTY_TABLES = ("attribute", "visibility", "instance", "sample_annotation")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the program remembers of files goes to a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real frames; the test is skipped where it is not there."""

@@ -16,9 +16,10 @@ from zarr.buffer import cpu
 from zarr.storage import MemoryStore
 
 from ...errors import CleverError
+from ..ordered_map import ordered_map
 from ..store.layers import POINTS_ID, Layer, place
 from ..store.layout import SHARD_ROWS
-from ..store.models import PointContent, Stamp
+from ..store.models import Commit, PointContent, Stamp
 from ..store.remote import AnyPath, files_below
 from ..store.rows import ShardRows
 from ..store.views import layer_views
@@ -35,6 +36,7 @@ class Verification:
 
     Args:
         path: the store's folder or URL.
+        threads: shards that are checked at once.
 
     Attributes:
         bytes: bytes read so far.
@@ -46,10 +48,10 @@ class Verification:
         CleverError: no store there, or one of another schema.
     """
 
-    def __init__(self, path: AnyPath) -> None:
+    def __init__(self, path: AnyPath, threads: int = 1) -> None:
         if path.is_file():
             raise CleverError(f"{path} is a file; give the folder of a feature cache")
-        self.path = path
+        self.path, self._threads = path, threads
         sizes = files_below(path)
         self._names = set(sizes)
         if not self._names & {"zarr.json", place(POINTS_ID).seal}:
@@ -97,15 +99,20 @@ class Verification:
         yield self._problems + list(self._metadata_problems()) + list(self._strays())
         sound: set[int] = set()
         points, base = self.base.layer(self.cameras), self.base
-        for state in self.layers:
+
+        def check(layer: Layer, shard: int, commit: Commit) -> tuple[int, int, list[Problem]]:
+            below = ShardRows(self.path, points, base.commits[shard]) if shard in sound else None
+            shard_check = ShardCheck(self.path, layer, commit, below)
+            problems = shard_check.problems()
+            return shard, shard_check.bytes, problems
+
+        for state in self.layers:  # points first: the others are compared with the sound ones
             layer = self.layer(state)
-            for shard, commit in state.commits.items():
-                below = (
-                    ShardRows(self.path, points, base.commits[shard]) if shard in sound else None
-                )
-                check = ShardCheck(self.path, layer, commit, below)
-                problems = check.problems()
-                self.bytes += check.bytes
+            checks = ordered_map(
+                lambda item, layer=layer: check(layer, *item), state.commits.items(), self._threads
+            )
+            for shard, bytes_read, problems in checks:
+                self.bytes += bytes_read
                 if state is base and not problems:
                     sound.add(shard)
                 yield problems

@@ -1,6 +1,7 @@
 """What a dataset offers to the jobs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +62,13 @@ def label_ids(
     attribute `label_ids` of `dataset`, or 1 to K where it has none."""
     ids = getattr(dataset, "label_ids", ())
     return ids if len(ids) == len(class_names) else range(1, len(class_names) + 1)
+
+
+def label_sources(dataset: LidarDataset, index: int) -> Sequence[Path]:
+    """Files on which the points and labels of a frame depend alone: the method `label_sources` of
+    `dataset`; none where it has none, or the files are not known."""
+    sources = getattr(dataset, "label_sources", None)
+    return sources(index) if sources else ()
 
 
 def positions(dataset: LidarDataset) -> dict[str, int]:

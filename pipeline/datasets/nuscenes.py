@@ -154,6 +154,13 @@ class NuScenesDataset:
         count = count_points(keyframe.token, sweep, _COLUMNS)
         return read_labels(keyframe.token, self._root / keyframe.labels, "u1", _TABLE, count)
 
+    def label_sources(self, index: int) -> Sequence[Path]:
+        """Files of a frame's points and labels, see `base.label_sources`."""
+        keyframe = self._keyframes[index]
+        if keyframe.labels is None or keyframe.sweep_fault:
+            return ()
+        return self._sweep(index), self._root / keyframe.labels
+
     def submission(self) -> Submission:
         """As nuscenes-devkit takes it: ``lidarseg/SPLIT/TOKEN_lidarseg.bin``, uint8 1 to 16, and
         ``SPLIT/submission.json``; of v1.0-mini the splits are called ``mini_train`` and

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...cache.store.point_statistics import bounds_of
+from ...cache.ordered_map import ordered_map
 from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
-from ..datasets import IGNORE, LidarDataset
-from ..datasets.readers.sweep_checks import sweep_fault
+from ..datasets import LidarDataset
+from ..process.device import cores
 from ..process.progress import Track
 from ..training.batches import Batch, FrameDraw
+from .label_checks import check_labels
 
 
 class BadFrame(BaseModel):
@@ -89,13 +90,17 @@ def labels_fault(dataset: LidarDataset, indices: Sequence[int]) -> str:
     Raises:
         CleverError: those of none can be read.
     """
+
+    def fault_of(index: int) -> FrameError | None:
+        try:
+            dataset.labels(index)
+        except FrameError as error:
+            return error
+
     faults: list[FrameError] = []
     with Track("check validation labels", len(indices)) as track:
-        for index in indices:
-            try:
-                dataset.labels(index)
-            except FrameError as error:
-                faults.append(error)
+        for fault in ordered_map(fault_of, indices, cores()):
+            faults += [fault] if fault else []
             track.advance()
     if not faults:
         return ""
@@ -121,21 +126,12 @@ def usable(
     """
     good: list[int] = []
     bad: list[BadFrame] = []
-    with Track(label, len(indices)) as track:
-        for index in indices:
-            try:
-                points = dataset.points(index)
-                reason = sweep_fault(points[:, :3])
-                if fault and not reason:
-                    reason = fault(bounds_of(points))
-                if reason:
-                    raise FrameError(dataset.frame_ids[index], reason)
-                if (dataset.labels(index) == IGNORE).all():
-                    raise FrameError(dataset.frame_ids[index], "no point has a training label")
-                good.append(index)
-            except FrameError as error:
-                bad.append(BadFrame(id=error.frame, reason=error.reason))
-            track.advance()
+    for index, extent in check_labels(dataset, indices, label):
+        reason = extent.reason or (fault(extent.array()) if fault else "")
+        if reason:
+            bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
+        else:
+            good.append(index)
     return good, bad
 
 

@@ -82,3 +82,8 @@ class SweepDataset:
             raise FrameError(frame_id, f"{self.name} has no point labels; choose another dataset")
         count = count_points(frame_id, self.sweep(index), self.columns)
         return read_labels(frame_id, path, "<u4", self.table, count)
+
+    def label_sources(self, index: int) -> Sequence[Path]:
+        """Files of a frame's points and labels, see `base.label_sources`."""
+        path = self.label_file(index)
+        return () if path is None else (self.sweep(index), path)

@@ -145,6 +145,16 @@ def test_flips_in_all_views_and_shards(small: Path) -> None:
             everything[name].write_bytes(intact[name])
 
 
+def test_several_threads_find_the_same_in_the_same_order(small: Path) -> None:
+    for name in sorted(files(small)):
+        if "/c/" in name:
+            flip(files(small)[name], 3)
+    alone, together = Verification(small), Verification(small, threads=3)
+    assert (expected := list(alone)) == list(together)
+    assert sum(map(len, expected)) > 3
+    assert together.bytes == alone.bytes > 0
+
+
 def test_lost_and_cut_files(small: Path) -> None:
     for name, file in files(small).items():
         intact = file.read_bytes()
