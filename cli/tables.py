@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from .output import Cell, Table
 
 if TYPE_CHECKING:
+    from ..pipeline.corrupted.table import RobustnessResult
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.list_runs import RunList
@@ -85,4 +86,36 @@ def runs(result: "RunList") -> Table:
         }
         cells |= {name: run.figures.get(name) for name in figures}
         rows.append({**cells, "protocol": run.protocol})
+    return rows
+
+
+def robustness(result: "RobustnessResult") -> Table:
+    """A row a checkpoint, corruption and severity, clean frames and means over the severities among
+    them, then a row a checkpoint with mCE, mRR and the mean; percent, each with its protocol."""
+    rows: list[dict[str, Cell]] = []
+    for row in result.rows:
+        own = row.scores(result.baseline)
+        base = {"checkpoint": row.checkpoint}
+        for entry in row.measurements:
+            rows.append(
+                {
+                    **base,
+                    "corruption": entry.corruption or "clean",
+                    "severity": entry.severity,
+                    "mIoU": entry.miou,
+                    "CE": None,
+                    "RR": None,
+                    "protocol": entry.protocol,
+                }
+            )
+        protocol = f"{row.measurements[0].protocol}; {result.source}"
+        for name, score in own.by_corruption.items():
+            figures = {"mIoU": score.miou, "CE": score.error, "RR": score.resilience}
+            rows.append(
+                {**base, "corruption": name, "severity": "mean", **figures, "protocol": protocol}
+            )
+        figures = {"mIoU": own.miou, "CE": own.mce, "RR": own.mrr}
+        rows.append(
+            {**base, "corruption": "all", "severity": "mean", **figures, "protocol": protocol}
+        )
     return rows

@@ -233,6 +233,31 @@ VERBS: dict[str, Verb | Group] = {
         "cli.printers:plain_or_bad",
         table="cli.tables:evaluation",
     ),
+    "robustness": Verb(
+        """Measure fine-tuned students on corrupted sweeps: mIoU by corruption, mCE, mRR.
+
+        Fog, wet ground, snow, motion blur, missing beams, crosstalk, incomplete echoes, other
+        sensor, as in Robo3D; frames are corrupted as they are read, or read from nuScenes-C or
+        SemanticKITTI-C (--corrupted-root). Several checkpoints stand side by side. What is measured
+        stays measured: the same command goes on. Exit code 3: finished, but some frames were bad
+        and were skipped.""",
+        "pipeline.settings.robustness:RobustnessSettings",
+        "pipeline.robustness:robustness",
+        "cli.printers:plain_or_bad",
+        table="cli.tables:robustness",
+        resumes=True,
+    ),
+    "corrupt": Verb(
+        """Write corrupted copies of a dataset's sweeps and labels, laid out as nuScenes-C is.
+
+        Or draw a frame under every corruption with --pictures. Labels of inserted points are those
+        of the published sets. The same command goes on where it was stopped. Exit code 3: finished,
+        but some frames were bad and were skipped.""",
+        "pipeline.settings.corrupt:CorruptSettings",
+        "pipeline.corrupt:corrupt_dataset",
+        "cli.printers:plain_or_bad",
+        resumes=True,
+    ),
     "predict": Verb(
         """Label every point of bare LiDAR files, or of a dataset's split, with a fine-tuned
         student.

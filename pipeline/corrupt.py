@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import CleverError, FrameError
 from ..files import atomic_write
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedFrames
+from .corrupted.gallery import Gallery, corruption_gallery
 from .corrupted.writing import writable_format, write_frame
 from .corruptions.registry import CORRUPTIONS, Dose, dose_of
-from .datasets import open_dataset
+from .datasets import LidarDataset, open_dataset
 from .process.progress import Track
 from .results.run_folder import notice
+from .settings.choices import SensorName
 from .settings.corrupt import CorruptSettings
 from .steps.labelled import BadFrame
 
@@ -26,51 +28,89 @@ class CorruptResult:
     """What was written.
 
     Attributes:
-        out: folder of the set.
+        out: folder of the set; None where only pictures were asked for.
         written, current: sweeps written, and those that were there already.
         doses: what was done, with every strength.
         notes: what the publication leaves open.
+        gallery: pictures of a frame; None where none were asked for.
         bad: frames that could not be corrupted.
     """
 
-    out: Path
+    out: Path | None
     written: int
     current: int
     doses: list[Dose]
     notes: list[str]
     bad: list[BadFrame]
+    gallery: Gallery | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.out}: {self.written} sweeps written, {self.current} were there already"]
-        lines += [f"  {dose}" for dose in self.doses] + self.notes
+        lines = [f"  {dose}" for dose in self.doses] + self.notes
+        if self.out:
+            words = f"{self.written} sweeps written, {self.current} were there already"
+            lines = [f"{self.out}: {words}", *lines]
+        lines += self.gallery.lines() if self.gallery else []
         return "\n".join(lines + [f"skipped frame {bad.id}: {bad.reason}" for bad in self.bad])
 
 
 def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
-    """Write every frame under every corruption and severity.
+    """Write every frame under every corruption and severity, draw one of them, or both.
 
     Raises:
-        CleverError: a dataset whose frames are not released corrupted, a folder that holds frames
-            of another seed or strength, or no frame that can be used.
+        CleverError: neither is asked for, a dataset whose frames are not released corrupted, a
+            folder that holds frames of another seed or strength, or no frame that can be used.
     """
+    if settings.out is None and settings.pictures is None:
+        raise CleverError("give `out` for the set, `pictures` for a look at a frame, or both")
     dataset = open_dataset(settings, settings.dataset)
-    writable_format(dataset)
     sensor = sensor_of(dataset, settings.sensor)
     doses = [
         dose_of(name, severity, sensor, settings.levels)
         for name in settings.corruptions
         for severity in settings.severities
     ]
+    notes = open_choices([dose.name for dose in doses], sensor)
+    result = CorruptResult(None, 0, 0, doses, notes, [])
+    if settings.out:
+        result = _write_set(settings, settings.out, dataset, sensor, result)
+    if settings.pictures:
+        if settings.frame >= len(dataset):
+            raise CleverError(
+                f"`frame={settings.frame}`: there are {len(dataset)} frames; choose a lower number"
+            )
+        gallery = corruption_gallery(
+            dataset,
+            settings.frame,
+            sensor,
+            settings.pictures,
+            seed=settings.seed,
+            corruptions=settings.corruptions,
+            severities=settings.severities,
+            levels=settings.levels,
+        )
+        result = replace(result, gallery=gallery)
+    return result
+
+
+def _write_set(
+    settings: CorruptSettings,
+    out: Path,
+    dataset: LidarDataset,
+    sensor: SensorName,
+    result: CorruptResult,
+) -> CorruptResult:
+    """Write the frames; returns `result` with what became of them."""
+    writable_format(dataset)
     indices = range(len(dataset))[: settings.limit]
     written = current = 0
     bad: dict[str, BadFrame] = {}
-    for dose in doses:
-        claim(settings.out / dose.name / dose.severity, dose, settings.seed)
+    for dose in result.doses:
+        claim(out / dose.name / dose.severity, dose, settings.seed)
         frames = CorruptedFrames(dataset, dose, sensor, settings.seed)
         with Track(f"{dose.name} {dose.severity}", len(indices)) as track:
             for index in indices:
                 try:
-                    fresh = write_frame(frames, index, settings.out)
+                    fresh = write_frame(frames, index, out)
                     written, current = written + fresh, current + (not fresh)
                 except FrameError as error:
                     if error.frame not in bad:
@@ -83,8 +123,7 @@ def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
             f"none of {len(indices)} frames could be corrupted; the first: frame {first.id}: "
             f"{first.reason}"
         )
-    notes = open_choices([dose.name for dose in doses], sensor)
-    return CorruptResult(settings.out, written, current, doses, notes, list(bad.values()))
+    return replace(result, out=out, written=written, current=current, bad=list(bad.values()))
 
 
 def open_choices(names: Sequence[str], sensor: str) -> list[str]:

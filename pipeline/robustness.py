@@ -15,6 +15,7 @@ from ..student.segmenter import TrainedSegmenter, load_segmenter, segmenter_dige
 from .corrupt import open_choices
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedDataset, CorruptedFrames, ReleasedFrames, released_parts
+from .corrupted.gallery import corruption_gallery
 from .corrupted.scores import OF_DATASET, Baseline, read_baseline
 from .corrupted.table import CheckpointRow, Measurement, RobustnessResult
 from .corruptions.registry import Dose, dose_of
@@ -154,6 +155,8 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
             ]
     names = [part.corruption for part in parts if part.dose]
     notes = open_choices([name for name in names if name], bench.sensor or "")
+    if settings.pictures:
+        notes += _draw(bench, settings.pictures)
     result = RobustnessResult(rows=rows, baseline=baseline, source=bench.source(), notes=notes)
     atomic_write(bench.out / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
     atomic_write(bench.out / TABLE_FILE, f"{result}\n")
@@ -228,6 +231,21 @@ def _measurement(
     )
     atomic_write(path, measurement.model_dump_json(indent=1) + "\n")
     return measurement
+
+
+def _draw(bench: Bench, folder: Path) -> list[str]:
+    """Draw the first frame; returns lines that say where, and what was done to it."""
+    settings = bench.settings
+    return corruption_gallery(
+        bench.dataset,
+        bench.indices[0],
+        bench.sensor or sensor_of(bench.dataset, settings.sensor),
+        folder,
+        seed=settings.seed,
+        corruptions=settings.corruptions,
+        severities=settings.severities,
+        levels=settings.levels,
+    ).lines()
 
 
 def _words(bench: Bench, part: Part) -> str:

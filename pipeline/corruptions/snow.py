@@ -46,7 +46,8 @@ def snow(
     Where it is the surface's, its intensity alone changes; else the point moves along its ray to
     the flake and counts as inserted. Then points that are no flakes and whose intensity is not
     above the sensor's threshold, a parabola over the distance through that of the ground, are
-    removed.
+    removed. A beam of which nothing comes back, all of it lying next to the sensor, stays as it is;
+    the published code puts its point behind the sensor.
 
     Published sets draw 64 planes of flakes once and shuffle them; here every sweep has its own.
 
@@ -64,8 +65,8 @@ def snow(
     for laser in np.unique(sweep.ring):
         rows = np.flatnonzero(sweep.ring == laser)
         flake_hits = hits(draw_flakes(generator, rate, velocity), azimuth[rows], distance[rows])
-        met = np.unique(flake_hits.beam)
         power, place = strongest_echo(flake_hits, distance[rows], focused[rows])
+        met = np.intersect1d(flake_hits.beam, np.flatnonzero(power > 0))
         power = power + focus(place, focal_distance, focal_slope)
         beams = rows[met]
         intensity[beams] = np.floor(np.clip(power[met], 0.0, FULL))

@@ -47,7 +47,7 @@ def _levels(values: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError:
             count = 0
         if not equals or "." not in name or count != len(_LEVELS):
-            raise ValueError(f"{text!r} should be CORRUPTION.PARAMETER=LIGHT,MODERATE,HEAVY")
+            raise ValueError(f"{text!r} should be CORRUPTION.PARAMETER=A,B,C, a number a severity")
     return values
 
 
@@ -63,15 +63,16 @@ StrengthTexts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterV
 class CorruptionSettings(JobSettings):
     """Which corruptions."""
 
-    corruptions: Corruptions = get_args(CorruptionName)
-    """Corruptions, with commas."""
-    severities: Severities = _LEVELS
-    """Severities, with commas, by name or as 1,2,3."""
+    corruptions: Corruptions = Field(default_factory=lambda: get_args(CorruptionName))
+    """Corruptions, with commas: fog, wet_ground, snow, motion_blur, beam_missing, crosstalk,
+    incomplete_echo, cross_sensor; default: all of them."""
+    severities: Severities = Field(default_factory=lambda: _LEVELS)
+    """Severities, with commas: light, moderate, heavy, or 1,2,3; default: all three."""
     sensor: SensorName | None = None
     """Whose published strengths; default: the dataset's own."""
     strength: StrengthTexts = ()
-    """CORRUPTION.PARAMETER=LIGHT,MODERATE,HEAVY: other values than the published ones, as in
-    crosstalk.share=0.03,0.04,0.05; may repeat."""
+    """NAME=A,B,C: other values of a corruption's parameter than the published ones, for light,
+    moderate and heavy, as in crosstalk.share=0.03,0.04,0.05; may repeat."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of all draws; what a frame draws depends on its id besides, not on other frames."""
 
