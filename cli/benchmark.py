@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.benchmarks import (
     BenchmarkConvSettings,
+    BenchmarkCorruptionsSettings,
     BenchmarkOcclusionSettings,
     BenchmarkReadSettings,
     BenchmarkStartSettings,
@@ -14,6 +15,7 @@ from ..pipeline.settings.benchmarks import (
 
 if TYPE_CHECKING:
     from ..pipeline.benchmarks.conv import ConvSpeed
+    from ..pipeline.benchmarks.corruptions import CorruptionSpeed
     from ..pipeline.benchmarks.step_report import StudentSpeed
     from ..pipeline.benchmarks.teacher import TeacherSpeed
 
@@ -71,6 +73,20 @@ def print_conv(settings: BenchmarkConvSettings, speeds: "list[ConvSpeed]") -> in
         f"threads, {settings.rounds} rounds\n\n{conv_table(speeds)}\n"
     )
     print("\n".join([*conv_goals(speeds), f"every round: {settings.out}"]))
+    return 0
+
+
+def print_corruptions(
+    settings: BenchmarkCorruptionsSettings, speeds: "list[CorruptionSpeed]"
+) -> int:
+    """Print how long corruptions take."""
+    from ..pipeline.benchmarks.corruptions import PACKAGES, corruptions_table
+    from ..pipeline.benchmarks.report import machine, machine_line
+
+    points = speeds[0].points if speeds else 0
+    print(machine_line(machine(PACKAGES)))
+    print(f"\none sweep of {points} points, {settings.rounds} rounds\n")
+    print(f"{corruptions_table(speeds)}\n\nevery round: {settings.out}")
     return 0
 
 

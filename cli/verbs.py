@@ -149,6 +149,12 @@ BENCHMARK = Group(
             "pipeline.benchmarks.conv:benchmark_conv",
             "cli.benchmark:print_conv",
         ),
+        "corruptions": Verb(
+            """How long each corruption of `clever robustness` takes for a sweep.""",
+            "pipeline.settings.benchmarks:BenchmarkCorruptionsSettings",
+            "pipeline.benchmarks.corruptions:benchmark_corruptions",
+            "cli.benchmark:print_corruptions",
+        ),
         "occlusion": Verb(
             """Precision and recall of the occlusion test on generated drives, whose ray-cast truth
             is known.""",

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from .base import JobSettings
 from .cache_teacher import CacheTeacherSettings
+from .corruptions import CorruptionSettings
 from .dataset import WholeDatasetSettings
 from .fields import Codecs, Count, Device, ImageSize, Names, StoreFolder, StorePlace
 from .pretrain import PretrainSettings
@@ -166,6 +167,17 @@ class BenchmarkStartSettings(JobSettings):
     rounds: Count = 7
     """Rounds in which all commands alternate; medians and quartiles are over them."""
     out: Path = Path("benchmark-start.json")
+    """JSON file with every round."""
+
+
+class BenchmarkCorruptionsSettings(CorruptionSettings, WholeDatasetSettings):
+    """Settings of `clever benchmark corruptions`."""
+
+    frame: Annotated[int, Field(ge=0)] = 0
+    """Number of the frame."""
+    rounds: Count = 5
+    """Rounds in which all corruptions alternate; medians and quartiles are over them."""
+    out: Path = Path("benchmark-corruptions.json")
     """JSON file with every round."""
 
 
