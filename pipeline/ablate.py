@@ -1,8 +1,10 @@
 """A table of ablations: every row of a grid with every seed is pre-trained and measured once."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
+from ..errors import CleverError
 from ..files import atomic_write
 from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
 from .ablations.run_cell import finished, run_cell
@@ -36,6 +38,8 @@ def ablate(settings: AblateSettings) -> AblationTable:
         CleverError: see `resolve_grid`; a table that cannot be read or written.
         KeyboardInterrupt: the user stopped it; the message says how it goes on.
     """
+    if settings.workers and settings.scheduler:
+        raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     plan = resolve_grid(settings)
     records: list[CellRecord] = []
     waiting = [cell for cell in plan.cells if not finished(cell)]
@@ -44,9 +48,10 @@ def ablate(settings: AblateSettings) -> AblationTable:
             records.append(run_cell(cell, settings.threads))
     table = _write(plan, records)
     try:
-        for record in _run(settings, waiting, len(plan.cells)):
-            records.append(record)
-            table = _write(plan, records)
+        with closing(_run(settings, waiting, len(plan.cells))) as fresh:
+            for record in fresh:
+                records.append(record)
+                table = _write(plan, records)
     except KeyboardInterrupt:
         count = sum(not record.failure for record in records)
         raise KeyboardInterrupt(
@@ -56,12 +61,28 @@ def ablate(settings: AblateSettings) -> AblationTable:
     return table
 
 
-def _run(settings: AblateSettings, cells: list[Cell], total: int) -> Iterator[CellRecord]:
-    """Records of cells as they end."""
-    first = total - len(cells)
-    for number, cell in enumerate(cells, first + 1):
-        notice(f"cell {number} of {total}: {cell.name}")
-        yield run_cell(cell, settings.threads)
+def _run(
+    settings: AblateSettings, cells: list[Cell], total: int
+) -> Generator[CellRecord, None, None]:
+    """Records of cells as they end, here one after another or several at once on workers."""
+    if not cells:
+        return
+    first = total - len(cells) + 1
+    if not settings.workers and not settings.scheduler:
+        for number, cell in enumerate(cells, first):
+            notice(f"cell {number} of {total}: {cell.name}")
+            yield run_cell(cell, settings.threads)
+        return
+    from .ablations.several import run_on_workers  # Dask takes a second to import
+
+    names = {(cell.row.key, cell.seed): cell.name for cell in cells}
+    workers = settings.workers or 0
+    records = run_on_workers(cells, settings.threads, workers, settings.scheduler, settings.device)
+    with closing(records):
+        for number, record in enumerate(records, first):
+            outcome = f"failed: {record.failure}" if record.failure else "done"
+            notice(f"cell {number} of {total}: {names[record.row, record.seed]}, {outcome}")
+            yield record
 
 
 def command_line(settings: AblateSettings) -> str:

@@ -59,7 +59,7 @@ def _facts(result: FinetuneResult) -> Facts:
         "head": training.head,
         "student": student,
         "training frames": f"{training.dataset} {training.frames}",
-        "measured frames": f"-> {measured}",
+        "measured frames": f"measured on {measured}",
         "training": details.replace(f", seed {result.seed}", ""),
         "views": "no TTA",
         "points": "all points",

@@ -186,13 +186,16 @@ class AblationTable(BaseModel):
 
     def places_of(self, column: Column) -> dict[str, int]:
         """1 for the rows with the best mean of a column, 2 for the second ones, by key: among the
-        rows of the grid, as the means are printed."""
+        rows of the grid, as the means are printed. RankMe compares trained students alone."""
         if not column.marked:
             return {}
+        rows = [row for row in self.rows if row.in_grid]
+        if not column.measurement:
+            rows = [row for row in rows if not row.untrained]
         means = {
             row.key: round(mean, column.places)
-            for row in self.rows
-            if row.in_grid and (mean := self.spread(row.key, column.key).mean) is not None
+            for row in rows
+            if (mean := self.spread(row.key, column.key).mean) is not None
         }
         ranking = sorted(set(means.values()), reverse=True)[:2]
         if len(ranking) < 2:

@@ -31,15 +31,20 @@ decides."""
 
 
 @contextmanager
-def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client]:
+def connect(
+    workers: int, scheduler: str | None, device: str, threads: int | None = None
+) -> Iterator[Client]:
     """A client of the scheduler at an address, or of a cluster of `workers` processes on this
     machine.
+
+    Args:
+        threads: tasks at once in each of these processes; default: see `local_cluster`.
 
     Raises:
         CleverError: no scheduler answers at that address, or no worker can start here.
     """
     if scheduler is None:
-        with local_cluster(workers, device) as cluster, Client(cluster) as client:
+        with local_cluster(workers, device, threads) as cluster, Client(cluster) as client:
             yield client
         return
     try:
@@ -59,9 +64,11 @@ def connect(workers: int, scheduler: str | None, device: str) -> Iterator[Client
         yield client
 
 
-def local_cluster(workers: int, device: str) -> SpecCluster:
-    """Worker processes on this machine, which share its cores evenly; worker i has GPU i alone,
-    counted round.
+def local_cluster(workers: int, device: str, threads: int | None = None) -> SpecCluster:
+    """Worker processes on this machine; worker i has GPU i alone, counted round.
+
+    Args:
+        threads: tasks at once in each; default: they share the cores evenly, or 2 beside a GPU.
 
     Raises:
         CleverError: they cannot start.
@@ -69,7 +76,7 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
     allow_open_files(
         FILES + FILES_A_WORKER * workers, f"{workers} worker processes", "use fewer `workers`"
     )
-    threads = 2 if device == "cuda" else max(1, cores() // workers)
+    threads = threads or (2 if device == "cuda" else max(1, cores() // workers))
     options = {
         "nthreads": threads,
         "memory_limit": 0,
@@ -177,9 +184,8 @@ def result_of(future: Future) -> Any:
     except KilledWorker as error:
         raise CleverError(
             f"{error.allowed_failures + 1} workers died in turn on task {error.task}, most likely "
-            "out of memory; "
-            "use fewer `workers` or a smaller `batch_images`, and run the same command again to go "
-            "on"
+            "out of memory; use fewer `workers` or smaller batches, and run the same command again "
+            "to go on"
         ) from error
     except CancelledError as error:
         raise CleverError(

@@ -182,6 +182,29 @@ def test_stopped_it_names_the_command_that_goes_on(
     assert len(AblationTable.read(table.out / "table.json").cells) == 1
 
 
+@pytest.mark.slow
+def test_two_workers_give_the_figures_of_a_serial_run(table: Table) -> None:
+    rows = {"all": {}, "some": {"scenes": ["scene-0"], "epochs": 2}}
+    grid = table.grid(rows=rows, vary={}, untrained=False)
+    alone = table.run(grid)
+    other = table.folder / "other"
+    shared = table.run(grid, out=other, workers=2)
+    by_place = {(cell.row, cell.seed): cell for cell in alone.cells}
+    assert len(shared.cells) == len(by_place) == 2
+    for cell in shared.cells:
+        twin = by_place[cell.row, cell.seed]
+        assert cell.figures == twin.figures
+        assert cell.facts == twin.facts
+        weights = [
+            (folder / cell.folder / "pretrain/student.safetensors").read_bytes()
+            for folder in (table.out, other)
+        ]
+        assert weights[0] == weights[1]
+        assert "pretrain: " in (other / cell.folder / "log.txt").read_text()
+    with pytest.raises(CleverError, match=r"`workers` starts a cluster and `scheduler` uses one"):
+        table.run(grid, workers=2, scheduler="tcp://nowhere:1")
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [

@@ -107,14 +107,14 @@ def test_csv_has_a_line_a_cell() -> None:
 def test_ties_share_their_mark_and_one_row_has_none() -> None:
     table = make_table()
     cells = [cell for cell in table.cells if cell.row in "ra"]
-    for cell in cells:
-        cell.figures["rankme"] = 2.001 if cell.row == "r" else 2.004
+    assert make_table(cells=cells).places_of(PROBE) == {"a": 1, "r": 2}
+    cells = [cell for cell in table.cells if cell.row in "rab"]
+    for cell in cells:  # random weights have the highest rank and are not compared
+        cell.figures["rankme"] = {"r": 9.0, "a": 2.001, "b": 2.004}[cell.row]
     alike = make_table(cells=cells)
     assert alike.places_of(RANK) == {}
-    assert alike.places_of(PROBE) == {"a": 1, "r": 2}
-    assert alike.places_of(Column(key="rankme", title="RankMe", places=2)) == {}
-    finer = RANK.model_copy(update={"places": 3})
-    assert alike.places_of(finer) == {"a": 1, "r": 2}
+    assert alike.places_of(RANK.model_copy(update={"places": 3})) == {"b": 1, "a": 2}
+    assert alike.places_of(RANK.model_copy(update={"places": 3, "marked": False})) == {}
 
 
 def test_correlation_leaves_random_weights_and_earlier_rows_out() -> None:
