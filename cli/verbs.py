@@ -319,6 +319,16 @@ VERBS: dict[str, Verb | Group] = {
         ("folders",),
         "cli.tables:runs",
     ),
+    "report": Verb(
+        """Write one page of runs and tables: figures, curves, pictures, sweeps to turn in 3D.
+
+        A single HTML file below 15 MB that loads nothing from elsewhere: open it in a browser, send
+        it. Exit code 3: something could not be shown, and the page says what.""",
+        "pipeline.settings.report:ReportSettings",
+        "pipeline.report:report",
+        "cli.printers:plain_or_bad",
+        ("places",),
+    ),
     "import-weights": Verb(
         """Make a run of published Pointcept weights: SpUNet-v1m1 or PT-v3m1.
 

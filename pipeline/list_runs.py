@@ -107,8 +107,11 @@ class RunList(BaseModel):
         for run in runs:
             mark = f" [{protocols.index(run.protocol) + 1}]" if run.protocol else ""
             lines.append(
-                [str(run.folder), _state(run)]
-                + [_cell(run.settings[name]) if name in run.settings else "?" for name in settings]
+                [str(run.folder), state_words(run)]
+                + [
+                    setting_text(run.settings[name]) if name in run.settings else "?"
+                    for name in settings
+                ]
                 + [
                     f"{run.figures[name]:.4g}{mark}" if name in run.figures else ""
                     for name in figures
@@ -260,13 +263,14 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
 """What a kind of run reached, from its result and its log."""
 
 
-def _state(run: RunSummary) -> str:
+def state_words(run: RunSummary) -> str:
+    """How far a run is."""
     if run.complete:
         return f"finished {run.finished[:16].replace('T', ' ')}" if run.finished else "finished"
     return f"epoch {run.epoch} of {run.epochs}" if run.epochs else "not finished"
 
 
-def _cell(value: object) -> str:
+def setting_text(value: object) -> str:
     """A recorded setting as it is typed."""
     if isinstance(value, list):
         return ",".join(map(str, value))

@@ -9,6 +9,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..cache import FeatureCache
 from ..cache.frame import Frame
@@ -69,6 +70,11 @@ def look(settings: LookSettings) -> LookResult:
     Raises:
         CleverError: no such run, no cache or dataset, unknown frames, or none that can be drawn.
     """
+    return look_and_record(settings)[0]
+
+
+def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFrame]]:
+    """`look`, and what it drew: points, features and classes of every frame."""
     _check(settings)
     out = settings.out or settings.checkpoint / "look"
     recorded: list[RecordedFrame] = []
@@ -82,7 +88,7 @@ def look(settings: LookSettings) -> LookResult:
     if settings.rerun:
         write_recording(settings.rerun, recorded)
         result.pictures.append(settings.rerun)
-    return result
+    return result, recorded
 
 
 def _check(settings: LookSettings) -> None:
@@ -112,12 +118,15 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
                 points = dataset.points(index)
                 batch = PointBatch.from_clouds([torch.from_numpy(points)])
                 device = next(segmenter.parameters()).device
-                prediction = segmenter(batch.to(device)).argmax(1).cpu().numpy()
+                features = segmenter.student(batch.to(device))
+                prediction = segmenter.classifier(features).argmax(1).cpu().numpy()
                 cloud = LabelledCloud(
                     points[:, :3], prediction, _truth(dataset, index, training), IGNORE,
                     training.class_names,
                 )  # fmt: skip
-                pictures += _draw_labels(dataset, index, cloud, protocol, out, recorded)
+                pictures += _draw_labels(
+                    dataset, index, cloud, features.float().cpu(), protocol, out, recorded
+                )
             except CleverError as error:
                 bad.append(_bad(dataset.frame_ids[index], error))
             track.advance()
@@ -174,6 +183,7 @@ def _draw_labels(
     dataset: LidarDataset,
     index: int,
     cloud: LabelledCloud,
+    features: Tensor,
     protocol: str,
     out: Path,
     recorded: list[RecordedFrame],
@@ -188,9 +198,11 @@ def _draw_labels(
         images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
     except CleverError as error:
         notice(f"{frame_id}: drawn from above alone: {_bad(frame_id, error).reason}")
-        recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), {}))
+        recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), {}, features, cloud))
         return pictures
-    recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), _by_name(frame, images)))
+    recorded.append(
+        RecordedFrame(frame_id, cloud.xyz, cloud.panels(), _by_name(frame, images), features, cloud)
+    )
     if images:
         pictures.append(out / f"{_file_name(frame_id)}-labels-cameras.png")
         camera_label_panels(cloud, frame, images, visible_pairs(frame), title, pictures[-1])
@@ -227,8 +239,8 @@ def _look_at_features(
     part = _sequences(settings) or f"split {settings.split}"
     part = "frames by id" if settings.frame_ids else part
     protocol = (
-        f"{step.student.name} from {settings.checkpoint}, teacher {cache.teacher.id}; "
-        f"{cache.name}, {part}, seed {settings.seed}"
+        f"{step.student.name} from {settings.checkpoint.resolve().name}, "
+        f"teacher {cache.teacher.id}; {cache.name}, {part}, seed {settings.seed}"
     )
     with Track("look", len(ids)) as track:
         for frame_id in ids:

@@ -147,20 +147,26 @@ def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, pat
     save_figure(figure, path)
 
 
-def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:
-    """The sweep from above in the colours of `feature_panels`: the teacher's features at the points
-    that a camera sees (the mean where several do), and what each student predicts for all."""
+def point_colours(frame: FrameFeatures) -> dict[str, NDArray[np.float64]]:
+    """Colours (N, 3) of `feature_panels` for every point: the teacher's feature where a camera sees
+    the point (the mean where several do), and what each student predicts, by its name."""
     colours = FeatureColours(frame.teacher)
-    points = frame.cached.points[:, :3].numpy()
-    seen = np.full((len(points), 3), UNSEEN)
+    points = len(frame.cached.points)
+    seen = np.full((points, 3), UNSEEN)
     pair_colours = colours.stretched(frame.teacher)(frame.teacher)
     sums, index = np.zeros_like(seen), frame.cached.pair_point.numpy()
     np.add.at(sums, index, pair_colours)
-    count = np.bincount(index, minlength=len(points))
+    count = np.bincount(index, minlength=points)
     seen[count > 0] = sums[count > 0] / count[count > 0, None]
     panels = {"teacher, where a camera sees": seen}
     for name, predicted in frame.students.items():
         panels[name] = colours.stretched(frame.at_pairs(name))(predicted)
+    return panels
+
+
+def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:
+    """The sweep from above in the colours of `point_colours`."""
+    panels, points = point_colours(frame), frame.cached.points[:, :3].numpy()
     figure = Figure(figsize=(5 * len(panels), 5.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, values) in zip(grid, panels.items(), strict=True):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...errors import CleverError
-from .feature_colours import FeatureColours
-from .features import FrameFeatures
+from .features import FrameFeatures, point_colours
+from .labels import LabelledCloud
 from .similarity import similarity_colours
 
 RADIUS = 0.06
@@ -25,28 +26,32 @@ class RecordedFrame:
         xyz: (N, 3) metres.
         colours: (N, 3) in [0, 1] by name: each is a cloud that can be shown and hidden.
         images: (H, W, 3) by camera.
+        features: (N, C) float32 of the student's backbone; None where they are not at hand.
+        cloud: its classes, where any are predicted.
     """
 
     id: str
     xyz: NDArray[np.floating]
     colours: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]]
+    features: Tensor | None = None
+    cloud: LabelledCloud | None = None
 
     @classmethod
     def of_features(cls, frame: FrameFeatures, point: int) -> "RecordedFrame":
-        """The students' features in the colours of `feature_panels`, and the similarity to a point
-        in those of `similarity_panels`."""
-        basis = FeatureColours(frame.teacher)
+        """Teacher and students in the colours of `cloud_panels`, and the similarity to a point in
+        those of `similarity_panels`."""
         colours = {
-            f"features of {name}": basis.stretched(frame.at_pairs(name))(predicted)
-            for name, predicted in frame.students.items()
+            f"features of {name}" if name in frame.students else name: values
+            for name, values in point_colours(frame).items()
         }
         colours |= {
             f"similarity, {name}": similarity_colours(features, point)
             for name, features in frame.backbones.items()
         }
         images = dict(zip(frame.names, frame.images or (), strict=False))
-        return cls(frame.cached.id, frame.cached.points[:, :3].numpy(), colours, images)
+        features = next(iter(frame.backbones.values()), None)
+        return cls(frame.cached.id, frame.cached.points[:, :3].numpy(), colours, images, features)
 
 
 def check_rerun() -> None:

@@ -35,13 +35,13 @@ Mark = Callable[[str, int], str]
 def markdown(table: AblationTable) -> str:
     """The table, then a line for everything that a reader has to know of it; best bold, second
     italic."""
-    header, rows = _cells(table, _markdown_mark)
+    header, rows = table_cells(table, _markdown_mark)
     return "\n".join([markdown_table(header, rows), "", *notes(table)])
 
 
 def latex(table: AblationTable) -> str:
     """A ``tabular`` of booktabs and the notes as comments; best bold, second underlined."""
-    header, rows = _cells(table, _latex_mark)
+    header, rows = table_cells(table, _latex_mark)
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule"]
     lines.append(" & ".join(map(latex_text, header)) + r" \\")
     lines.append(r"\midrule")
@@ -114,8 +114,8 @@ def _correlation(table: AblationTable, column: Column) -> list[str]:
     ]
 
 
-def _cells(table: AblationTable, mark: Mark) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of text."""
+def table_cells(table: AblationTable, mark: Mark) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of text; `mark` makes the best and the second stand out."""
     shown = _shown(table, mark)
     rows = [
         [row.name if row.in_grid else f"{row.name} {GONE}", *(text(row) for _, text in shown)]

@@ -68,7 +68,7 @@ class RunResult(BaseModel):
     versions: dict[str, str]
 
 
-Result = TypeVar("Result", bound=RunResult)
+Result = TypeVar("Result", bound=BaseModel)
 
 
 def now() -> str:

@@ -127,7 +127,8 @@ def test_the_chosen_point_is_the_nearest(pretrained: Path) -> None:
     )
     assert frame.cosines()["student"] == pytest.approx(float(cosine.mean()), abs=1e-6)
     recorded = RecordedFrame.of_features(frame, 7)
-    assert set(recorded.colours) == {"features of student", "similarity, student"}
+    names = {"teacher, where a camera sees", "features of student", "similarity, student"}
+    assert set(recorded.colours) == names
     yellow = recorded.colours["similarity, student"]
     assert yellow[7].tolist() == pytest.approx([0.993248, 0.906157, 0.143936])
 

@@ -1,0 +1,1 @@
+"""What a report is made of: one HTML page that needs nothing beside it."""

@@ -1,0 +1,152 @@
+"""`clever report`: what the page says of runs and tables, and what it says of what is wrong."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from clever.cli.main import build_app
+from clever.errors import CleverError
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.report import report
+from clever.pipeline.report_page import page as page_module
+from clever.pipeline.report_page.images import Picture
+from clever.pipeline.report_page.page import Gallery, Page
+from clever.pipeline.results.ablation_table import AblationTable, CellRecord, Column, RowRecord
+from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.settings.report import ReportSettings
+
+
+def settings(*places: Path, **changes: Any) -> ReportSettings:
+    return ReportSettings.resolve(None, {"places": list(map(str, places)), **changes})
+
+
+@pytest.fixture
+def pretrained(make_cache: Callable[..., Path], tmp_path: Path) -> Path:
+    given = {"cache": make_cache(), "out": tmp_path / "runs" / "first"}
+    given |= {"student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5, "epochs": 2}
+    given |= {"batch_size": 3, "device": "cpu", "split": "all", "rankme_every": 0}
+    return pretrain(PretrainSettings.resolve(None, given)).out
+
+
+def write_table(folder: Path) -> Path:
+    """Two rows of two seeds, the second compared with the first."""
+    column = Column(key="p", title="probe mIoU %", places=2, marked=True, measurement="probe")
+    figures = {("r", 0): 10.0, ("r", 1): 10.0, ("m", 0): 20.0, ("m", 1): 23.0}
+    table = AblationTable(
+        grid="heads",
+        columns=[column],
+        rows=[
+            RowRecord(key="r", name="random weights", untrained=True, base="r"),
+            RowRecord(key="m", name="head=<mlp>", base="r"),
+        ],
+        cells=[
+            CellRecord(
+                row=row, seed=seed, folder="x", figures={"p": value}, facts={"p": {"tta": "no TTA"}}
+            )
+            for (row, seed), value in figures.items()
+        ],
+    )
+    folder.mkdir(parents=True)
+    (folder / "table.json").write_text(table.model_dump_json())
+    return folder
+
+
+def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "heads")
+    result = report(settings(pretrained, table, split="all", device="cpu"))
+    assert result.page == pretrained / "report.html"
+    assert result.remarks == []
+    text = result.page.read_text()
+    assert result.bytes == len(text.encode()) == result.page.stat().st_size
+    sections = re.findall(r'<section id="(\w+)">', text)
+    assert sections == [
+        "results",
+        "ablations",
+        "view",
+        "curves",
+        "pictures",
+        "occupancy",
+        "settings",
+    ]
+    assert re.findall(r'href="#(\w+)"', text.partition("</nav>")[0])[1:] == sections
+    # The table: escaped, mean and spread, its protocol.
+    row = text.partition('<th scope="row">head=&lt;mlp&gt;</th>')[2].partition("</tr>")[0]
+    assert re.findall(r'<td class="number">(.*?)</td>', row)[:2] == ["2", "<b>21.50 ± 2.12</b>"]
+    assert "<li>probe: no TTA</li>" in text
+    # The run: its protocol, what differs from the recipe with what the recipe says.
+    assert "toy, all 5 frames, seed 0; losses: means over 1 steps up to step 4" in text
+    rows = re.findall(r"<code>(\w+)</code></th><td>(.*?)</td><td class=\"recipe\">(.*?)</td>", text)
+    values = {name: (value, recipe) for name, value, recipe in rows}
+    assert values["voxel_size"] == ("0.5", "0.05")
+    assert values["head_hidden"] == ("16", "2048")
+    assert values["head"] == ("mlp", "mlp")
+    order = [name for name, _, _ in rows]
+    assert order.index("voxel_size") < order.index("split") < order.index("head")
+    captions = re.findall(r"<figcaption>first\. (\w+ \w+)", text)
+    assert captions == ["Camera image", "The sweep", "Cosine of", "Queries around"]
+    # Nothing is loaded from elsewhere, and no folder of this machine is told.
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert not re.findall(r"https?://(?!www\.w3\.org)", text)
+
+    leaves_parts_out(pretrained, tmp_path)
+    names_what_cannot_be_shown(pretrained, tmp_path)
+
+
+def leaves_parts_out(run: Path, folder: Path) -> None:
+    out = folder / "page.html"
+    left_out = {"leave_out": "pictures,view,curves", "title": "A <b> & c"}
+    report(settings(run, out=out, **left_out))
+    text = out.read_text()
+    assert "<h1>A &lt;b&gt; &amp; c</h1>" in text
+    assert re.findall(r'<section id="(\w+)">', text) == ["results", "settings"]
+    with pytest.raises(CleverError, match="`leave_out=views`: there are curves, scores, pictures"):
+        report(settings(run, leave_out="views"))
+
+
+def names_what_cannot_be_shown(run: Path, folder: Path) -> None:
+    """A run that cannot be read, and one whose frames cannot be drawn: the rest is there."""
+    broken = run.parent / "broken"
+    broken.mkdir()
+    (broken / "settings.yaml").write_text("cache: [")
+    (broken / "log.jsonl").write_text("")
+    app = build_app("report")
+    result = CliRunner().invoke(app, ["report", str(run.parent), "--frame-ids", "none-such"])
+    assert result.exit_code == 3
+    text = (run.parent / "report.html").read_text()
+    assert "broken: " in text
+    assert "first: no pictures: " in text
+    assert "has no frame &#39;none-such&#39;" in text
+    assert re.findall(r'<section id="(\w+)">', text) == ["results", "curves", "settings"]
+    assert "report.html  (0." in result.output
+
+
+def test_a_page_that_is_too_large_says_what_to_leave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "LARGEST", 1_000)
+    picture = Picture("data:," + 200_000 * "x", 1, 1, "a", "b")
+    page = Page("t", [], "now", galleries=[Gallery("pictures", "Pictures", "all", [picture])])
+    with pytest.raises(
+        CleverError,
+        match=r"the page would have 0\.2 MB, more than 0\.001: 3D view 0\.0 MB, pictures 0\.2 MB; "
+        "choose fewer `frames` or `points`, or leave a part out with `leave_out`",
+    ):
+        page.write(tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+    monkeypatch.setattr(page_module, "LARGEST", 500_000)
+    assert page.write(tmp_path / "page.html") == (tmp_path / "page.html").stat().st_size
+
+
+def test_a_place_without_run_or_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text('{"a": 1}')
+    with pytest.raises(CleverError, match=r"table\.json is damaged or of another version"):
+        report(settings(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CleverError, match="no run in"):
+        report(settings(tmp_path / "empty"))
+    with pytest.raises(CleverError):
+        report(settings(tmp_path / "nowhere"))
