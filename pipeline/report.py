@@ -93,15 +93,15 @@ def report(settings: ReportSettings) -> ReportResult:
     Raises:
         CleverError: a place holds neither run nor table; the page would be too large.
     """
-    page, _ = report_page(settings)
+    page = report_page(settings)
     places = [Path(place) for place in settings.places]
     first = places[0].parent if places[0].is_file() else places[0]
     path = settings.out or first / REPORT_FILE
     return ReportResult(path, page.write(path), page.remarks)
 
 
-def report_page(settings: ReportSettings) -> tuple[Page, list[RunSummary]]:
-    """The page, and the runs that it shows."""
+def report_page(settings: ReportSettings) -> Page:
+    """The page of some runs and tables; raises as `report`."""
     _check(settings)
     tables = [file for place in settings.places if (file := table_file(Path(place)))]
     folders = [place for place in settings.places if not table_file(Path(place))]
@@ -128,7 +128,7 @@ def report_page(settings: ReportSettings) -> tuple[Page, list[RunSummary]]:
         page.iou, page.confusions = iou_tables(scores), list(map(confusion_table, scores))
     if not {"pictures", "view"} <= leave_out:
         _add_drawn(page, draw_runs(settings, runs, labels), leave_out)
-    return page, runs
+    return page
 
 
 def _check(settings: ReportSettings) -> None:
@@ -246,7 +246,9 @@ def _sweep(settings: ReportSettings, frame: RecordedFrame, label: str) -> Sweep:
 def _captioned(path: Path, label: str, protocol: str) -> Picture:
     kind = next(kind for kind in CAPTIONS if path.stem.endswith(f"-{kind}"))
     frame = path.stem.removesuffix(f"-{kind}")
-    return file_picture(path, f"{label}, {frame}: {kind}", f"{label}. {CAPTIONS[kind]} {protocol}.")
+    return file_picture(
+        path, kind, f"{label}, frame {frame}. {CAPTIONS[kind]} Protocol: {protocol}."
+    )
 
 
 def look_settings(

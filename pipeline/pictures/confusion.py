@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from ...files import atomic_write
-from .panels import INK
+from .figures import INK
 
 DARK = 60
 """Percent from which a cell's number is white."""

@@ -256,4 +256,4 @@ def _picture(xyz: NDArray[np.floating], colours: NDArray[np.float64], title: str
     """The sweep from above."""
     figure = Figure(figsize=(6, 6), layout="constrained")
     draw_above(figure.subplots(), xyz, colours, title)
-    return figure_picture(figure, title, "The sweep from above.")
+    return figure_picture(figure, "above", f"{title} from above.")

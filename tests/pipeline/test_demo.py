@@ -2,6 +2,7 @@
 what is written."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,15 @@ def test_demo(tmp_path: Path) -> None:
     )
     result = demo(settings)
     page = result.page.read_text()
-    for name in ("features.png", "cloud.png", "iou.png", "loss.png"):
-        assert name in page
+    for name in ("features.png", "cloud.png"):
         assert (result.page.parent / name).read_bytes().startswith(b"\x89PNG")
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert sections == [
+        "results", "view", "iou", "confusion", "curves", "features", "pictures", "occupancy",
+        "settings",
+    ]  # fmt: skip
+    assert f"the teacher is {result.cosine:.3f} in the mean" in page
+    assert page.count("<option value=") == 3
     for folder, probe in (("probe-distilled", result.distilled), ("probe-random", result.random)):
         record = json.loads((settings.out / folder / "result.json").read_text())
         assert record["evaluation"]["miou"] == probe.evaluation.miou

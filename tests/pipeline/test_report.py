@@ -86,7 +86,7 @@ def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> 
     assert values["head"] == ("mlp", "mlp")
     order = [name for name, _, _ in rows]
     assert order.index("voxel_size") < order.index("split") < order.index("head")
-    captions = re.findall(r"<figcaption>first\. (\w+ \w+)", text)
+    captions = re.findall(r"<figcaption>first, frame frame-\d\. (\w+ \w+)", text)
     assert captions == ["Camera image", "The sweep", "Cosine of", "Queries around"]
     # Nothing is loaded from elsewhere, and no folder of this machine is told.
     assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
@@ -128,7 +128,7 @@ def test_a_page_that_is_too_large_says_what_to_leave_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_module, "LARGEST", 1_000)
-    picture = Picture("data:," + 200_000 * "x", 1, 1, "a", "b")
+    picture = Picture("data:," + 200_000 * "x", 1, 1, "above", "b")
     page = Page("t", [], "now", galleries=[Gallery("pictures", "Pictures", "all", [picture])])
     with pytest.raises(
         CleverError,

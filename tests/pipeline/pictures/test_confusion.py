@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from clever.pipeline.evaluate import SegmentationResult, write_confusion
 from clever.pipeline.pictures.confusion import confusion_figure, shares
-from clever.pipeline.pictures.panels import INK
+from clever.pipeline.pictures.figures import INK
 
 
 def test_shares_of_the_labels() -> None:
