@@ -6,8 +6,11 @@ from contextlib import closing
 
 from ..errors import CleverError
 from ..files import atomic_write
-from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
+from .ablations.account import Layer, account_of, layers_of, measure_online
+from .ablations.cells import Cell, Plan, Row, folder_name, resolve_grid, untrained_twin
+from .ablations.paper import published_figures
 from .ablations.run_cell import finished, run_cell
+from .pictures.ablation import cost_bars, rank_scatter
 from .results import ablation_formats
 from .results.ablation_table import (
     PRETRAINING_COLUMNS,
@@ -17,6 +20,7 @@ from .results.ablation_table import (
     RowRecord,
     grown,
 )
+from .results.account import OnlineCost
 from .results.run_folder import notice
 from .settings.ablate import AblateSettings
 
@@ -26,6 +30,7 @@ FORMATS = {
     "table.tex": ablation_formats.latex,
 }
 """Files of the table beside ``table.json``."""
+COST_PICTURE = "account.png"
 
 
 def ablate(settings: AblateSettings) -> AblationTable:
@@ -41,23 +46,26 @@ def ablate(settings: AblateSettings) -> AblationTable:
     if settings.workers and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     plan = resolve_grid(settings)
+    layers = layers_of(plan)
+    online = measure_online(settings, plan, layers)
     records: list[CellRecord] = []
     waiting = [cell for cell in plan.cells if not finished(cell)]
     for cell in plan.cells:
         if cell not in waiting:
             records.append(run_cell(cell, settings.threads))
-    table = _write(plan, records)
+    table = _write(plan, records, layers, online)
     try:
         with closing(_run(settings, waiting, len(plan.cells))) as fresh:
             for record in fresh:
                 records.append(record)
-                table = _write(plan, records)
+                table = _write(plan, records, layers, online)
     except KeyboardInterrupt:
         count = sum(not record.failure for record in records)
         raise KeyboardInterrupt(
             f"stopped; {count} of {len(plan.cells)} cells are finished and stay, and so does what "
             f"the others have done; this goes on: {command_line(settings)}"
         ) from None
+    _draw(plan, table)
     return table
 
 
@@ -98,15 +106,29 @@ def command_line(settings: AblateSettings) -> str:
     return shlex.join(words)
 
 
-def _write(plan: Plan, records: list[CellRecord]) -> AblationTable:
+def _write(
+    plan: Plan, records: list[CellRecord], layers: list[Layer], online: list[OnlineCost]
+) -> AblationTable:
     """Bring the table of the folder up to date in all its forms."""
     path = plan.out / TABLE_FILE
     earlier = AblationTable.read(path) if path.exists() else None
     table = grown(earlier, _table(plan, records))
+    measured = online or (earlier.account.online if earlier and earlier.account else [])
+    ids = {layer.cache.teacher.id for layer in layers}
+    table.account = account_of(table, layers, [cost for cost in measured if cost.layer in ids])
     atomic_write(path, table.model_dump_json(indent=1) + "\n")
     for name, text_of in FORMATS.items():
         atomic_write(plan.out / name, f"{text_of(table)}\n")
     return table
+
+
+def _draw(plan: Plan, table: AblationTable) -> None:
+    """Write the pictures of a table."""
+    for column in table.measured():
+        if table.rank_pairs(column.key):
+            rank_scatter(table, column, plan.out / f"rankme-{folder_name(column.measurement)}.png")
+    if table.account and table.account.cells:
+        cost_bars(table.account, table.grid, plan.out / COST_PICTURE)
 
 
 def _table(plan: Plan, records: list[CellRecord]) -> AblationTable:
@@ -125,9 +147,12 @@ def _table(plan: Plan, records: list[CellRecord]) -> AblationTable:
 def _row_record(plan: Plan, row: Row) -> RowRecord:
     twin = untrained_twin(row, plan.rows)
     base = plan.base or (twin.key if twin else None)
+    figures, source = published_figures(row, plan.measurements)
     return RowRecord(
         key=row.key,
         name=row.name,
         untrained=row.untrained,
         base=None if base == row.key else base,
+        published=figures,
+        source=source,
     )

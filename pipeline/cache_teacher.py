@@ -29,6 +29,7 @@ from .stage_one.calibration import calibration_sample
 from .stage_one.comparison import refuse_changed
 from .stage_one.fill import StageOne
 from .stage_one.selection import recall_rows, remember_rows
+from .stage_one.spent import note_spent
 
 if TYPE_CHECKING:
     from .stage_one.workers import Workers
@@ -223,6 +224,8 @@ def _fill(
             store.drop_parts()
             store.finalise()
         raise
+    finally:
+        note_spent(store.path, info.id, time.monotonic() - started, len(pending))
     store.drop_parts()
     store.finalise()
     failed_rows = {record.row for record in store.failures(info.id)}

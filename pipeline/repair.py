@@ -18,16 +18,14 @@ from ..cache.store.records import write_commit
 from ..cache.store.shards import ShardFile
 from ..cache.store.store import Store
 from ..cache.store.writer import PointShard
-from ..cache.teacher import load_teacher
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset
-from .process.device import choose_device, cores
+from .process.device import cores
 from .process.progress import Track
-from .settings.cache_teacher import CacheTeacherSettings
 from .settings.care import RepairSettings
 from .stage_one.fill import StageOne
 from .stage_one.frames import FrameReader
-from .stage_one.request import build_stage, teacher_settings
+from .stage_one.rebuild import rebuilt_stage
 from .verify import open_source, run_verification
 
 
@@ -177,27 +175,11 @@ def _stage(
     settings: RepairSettings, store: Store, info: TeacherInfo, dataset: LidarDataset
 ) -> StageOne:
     """Stage one with the teacher that made a layer; it stops at the first bad frame."""
-    if info.reencoded_from or not info.request:
-        raise CleverError(
-            f"{info.id} is damaged and was not made from images here, so it cannot be recomputed: "
-            "drop it with `clever cache drop-teacher` and copy it again"
-        )
-    request = info.request.model_dump(include=set(CacheTeacherSettings.model_fields))
-    own = {
+    values = {
         name: getattr(settings, name)
-        for name in ("data_root", "batch_images", "decoders", "device")
+        for name in ("data_root", "batch_images", "decoders", "device", "weights")
     }
-    weights = {"weights": settings.weights} if settings.weights else {}
-    cache_settings = CacheTeacherSettings(
-        **{**request, **own, **weights, "dataset": store.base.dataset, "strict": True}
-    )
-    teacher = load_teacher(teacher_settings(cache_settings), choose_device(settings.device))
-    if differing := info.fingerprint.differences(teacher.fingerprint):
-        raise CleverError(
-            f"{info.id} is damaged and this teacher is another one: {differing}; "
-            "give the weights that it was made with by `weights`"
-        )
-    return build_stage(cache_settings, store, info, dataset, teacher)
+    return rebuilt_stage(store, info, dataset, {**values, "strict": True}, "damaged")
 
 
 def _keep_times(store: Store, before: Commit) -> list[str]:

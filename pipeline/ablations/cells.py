@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import CleverError
+from ..pretrain import open_teachers
 from ..results.ablation_table import Column
 from ..settings.ablate import AblateSettings
 from ..settings.base import JobSettings
@@ -154,9 +155,12 @@ def resolve_grid(settings: AblateSettings) -> Plan:
     name, grid = read_grid(settings.grid)
     grid = with_assignments(grid, settings)
     memo: Memo = {}
-    measurements = tuple(_measurement(grid, entry, settings, memo) for entry in grid.measure)
     trained = list(_trained_rows(grid, settings, memo))
     _refuse_twins(trained)
+    dataset = open_teachers(trained[0].settings)[0].name
+    measurements = tuple(
+        _measurement(grid, entry, settings, dataset, memo) for entry in grid.measure
+    )
     untrained = _untrained_rows(trained, memo) if grid.untrained and measurements else []
     rows = [*untrained, *trained]
     base = next((row.key for row in rows if row.name == grid.base), None)
@@ -284,14 +288,17 @@ def _refuse_twins(rows: list[Row]) -> None:
         earlier[row.key] = row
 
 
-def _measurement(grid: Grid, name: str, settings: AblateSettings, memo: Memo) -> Measurement:
+def _measurement(
+    grid: Grid, name: str, settings: AblateSettings, dataset: str, memo: Memo
+) -> Measurement:
+    """A measurement of the grid; on `dataset` unless the grid says another."""
     where = f"grid {settings.grid}, measurement {name}"
     own = dict(grid.measure[name])
     verb = own.pop("verb", next(iter(MEASURES)))
     if verb not in MEASURES:
         raise CleverError(f"{where}: verb is {verb!r}; there are {', '.join(MEASURES)}")
     measure = MEASURES[verb]
-    values = {"data_root": settings.data_root, **grid.finetune, **own}
+    values = {"dataset": dataset, "data_root": settings.data_root, **grid.finetune, **own}
     for setting in sorted(values.keys() & {"checkpoint", "student", "voxel_size", "ptv3_form"}):
         raise CleverError(f"{where}: {setting} is that of the row; leave it out")
     shared = {"checkpoint": "none", "device": settings.device}

@@ -79,8 +79,9 @@ def measurement_digest(settings: FinetuneSettings, memo: Memo) -> str:
         CleverError: no such dataset, no labelled frame in a part, or a list of frames that is not
             there.
     """
-    places = {"seed", "checkpoint", "data_root", "frames_file", "student", "voxel_size"}
-    values = changed_values(settings, UNRECORDED | places | {"ptv3_form"})
+    start = {"seed", "checkpoint", "student", "voxel_size", "ptv3_form"}
+    values = changed_values(settings, UNRECORDED | start | {"dataset", "data_root", "frames_file"})
+    assert settings.dataset
     parts = [
         _labelled(part, settings.dataset, memo) for part in (settings.train_part, settings.val_part)
     ]
