@@ -121,14 +121,21 @@ def test_labels_can_be_given_and_are_missed(
 ) -> None:
     root = write_kitti({"08": 1}, points=2000, images=False, labels=False)
     dataset = build_dataset("semantickitti", root, split="val")
-    part = {"corruptions": ("incomplete_echo",), "severities": ("heavy",)}
     bare = corruption_gallery(
         dataset, 0, "semantickitti", tmp_path, corruptions=("incomplete_echo", "crosstalk")
     )
     assert bare.left_out == ["incomplete_echo"]
     assert bare.lines()[-1] == "incomplete_echo is left out: the frame has no labels"
     cars = np.where(np.arange(2000) < 500, 0, IGNORE).astype(np.uint8)
-    told = corruption_gallery(dataset, 0, "semantickitti", tmp_path, labels=cars, **part)  # type: ignore[arg-type]
+    told = corruption_gallery(
+        dataset,
+        0,
+        "semantickitti",
+        tmp_path,
+        corruptions=("incomplete_echo",),
+        severities=("heavy",),
+        labels=cars,
+    )
     (own,) = told.distributions
     assert isinstance(own, Distribution)
     assert own.removed == pytest.approx(int(0.95 * 500) / 2000)
