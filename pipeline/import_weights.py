@@ -16,8 +16,10 @@ from torch import Tensor
 
 from ..errors import CleverError
 from ..student.checkpoint import save_student
-from ..student.choices import PTv3Form
+from ..student.choices import PTv3Form, ScalrIntensity
+from ..student.imported import ImportedStudent
 from ..student.pointcept import from_pointcept
+from ..student.scalr import INTENSITIES, from_scalr, is_scalr
 from .results.run_folder import Run, now, versions
 from .settings.import_weights import ImportWeightsSettings
 
@@ -46,22 +48,27 @@ class ImportedWeights(BaseModel):
     ptv3_form: PTv3Form | None
     voxel_size: float
     network: str
-    """What Pointcept calls it."""
+    """What its publisher calls it."""
+    publisher: str
+    """Pointcept or ScaLR."""
+    intensity: ScalrIntensity | None
+    """Dataset whose intensities a student of ScaLR reads."""
     source: Path
     sha256: str
     """Of the file."""
     tensors: int
     left_out: tuple[str, ...]
-    """Tensors of the classifier."""
+    """Tensors of a head or classifier."""
     out: Path
 
     def __str__(self) -> str:
         form = f" ({self.ptv3_form})" if self.ptv3_form else ""
         omission = f", left out: {', '.join(self.left_out)}" if self.left_out else ""
+        names = f" of {self.intensity}" if self.intensity else " (Pointcept's coord and strength)"
         return (
-            f"{self.network} of Pointcept -> {self.student}{form}: {self.tensors} tensors"
+            f"{self.network} of {self.publisher} -> {self.student}{form}: {self.tensors} tensors"
             f"{omission}\n"
-            "input: x, y, z in metres and intensity in [0, 1] (Pointcept's coord and strength), "
+            f"input: x, y, z in metres and intensity in [0, 1]{names}, "
             f"voxels of {self.voxel_size:g} m, which the file does not say\n"
             f"{self.out}"
         )
@@ -72,29 +79,47 @@ def import_weights(settings: ImportWeightsSettings) -> ImportedWeights:
 
     Raises:
         CleverError: the file cannot be read or holds no network that is a student here (see
-            `from_pointcept`), or `out` holds something else.
+            `from_pointcept` and `from_scalr`), `intensity` where it is needed or not, or `out`
+            holds something else.
     """
     state = read_tensors(settings.file)
-    imported = from_pointcept(state, str(settings.file), settings.voxel_size)
+    imported = _imported(settings, state)
     digest = hashlib.sha256(settings.file.read_bytes()).hexdigest()
     run = Run.open(settings.out, settings)
-    origin = f"{imported.network} of Pointcept, {settings.file.name}, sha256 {digest[:12]}"
+    publisher, size = imported.publisher, imported.student.voxel_size
+    origin = f"{imported.network} of {publisher}, {settings.file.name}, sha256 {digest[:12]}"
     save_student(run.folder, imported.student, {"origin": origin})
     result = ImportedWeights(
         finished=now(),
         versions=versions(),
         student=imported.student.name,
         ptv3_form=imported.student.ptv3_form,
-        voxel_size=settings.voxel_size,
+        voxel_size=size,
         network=imported.network,
+        publisher=publisher,
+        intensity=settings.intensity,
         source=settings.file,
         sha256=digest,
         tensors=imported.tensors,
-        left_out=imported.classifier_names,
+        left_out=imported.head_names,
         out=run.folder,
     )
     run.write_result(result)
     return result
+
+
+def _imported(settings: ImportWeightsSettings, state: Mapping[str, Tensor]) -> ImportedStudent:
+    source = str(settings.file)
+    if not is_scalr(state):
+        if settings.intensity is not None:
+            raise CleverError(f"{source} is no checkpoint of ScaLR; leave `intensity` out")
+        return from_pointcept(state, source, settings.voxel_size or 0.05)
+    if settings.intensity is None:
+        raise CleverError(
+            f"{source} is a checkpoint of ScaLR, which scales intensities by their dataset; give "
+            f"`intensity`, one of {', '.join(INTENSITIES)}"
+        )
+    return from_scalr(state, source, settings.voxel_size or 0.1, settings.intensity)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

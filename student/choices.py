@@ -2,7 +2,11 @@
 
 from typing import Literal
 
-StudentName = Literal["minkunet34", "minkunet18", "minkunet-tiny", "ptv3", "ptv3-256", "ptv3-tiny"]
+StudentName = Literal[
+    "minkunet34", "minkunet18", "minkunet-tiny",
+    "ptv3", "ptv3-256", "ptv3-tiny",
+    "waffleiron-48-768", "waffleiron-48-768-plus", "waffleiron-48-256", "waffleiron-tiny",
+]  # fmt: skip
 """The students; each has its line in the table of `registry`."""
 
 DistillationLoss = Literal["l2", "mse", "cosine"]
@@ -20,3 +24,5 @@ Distance = Literal["uniform", "fixed"]
 NeighbourRule = Literal["nearest", "first"]
 """Which supports within a radius answer where there are more than enough: see `neighbours`."""
 IntensityError = Literal["mse", "l1"]
+ScalrIntensity = Literal["nuscenes", "semantickitti", "pandar64", "pandargt"]
+"""Datasets by whose intensities ScaLR's networks were trained."""

@@ -141,3 +141,53 @@ def _squared_distances(queries: Tensor, supports: Tensor) -> Tensor:
         difference = queries[:, None, axis] - supports[None, :, axis]
         total.addcmul_(difference, difference)
     return total
+
+
+@torch.no_grad()
+def nearest_voxels(places: Tensor, scene: Tensor, scenes: int, slots: int) -> Tensor:
+    """(V, K) int64: the `slots` nearest other voxels of each, of its own scene, from near to far;
+    where a scene has fewer, the voxel itself fills the rest. Exact.
+
+    On the CPU by scipy's k-d tree. On another device by all distances within a scene; the number of
+    voxels of each scene is read back from it once.
+
+    Args:
+        places: (V, 3) float32, metres.
+        scene: (V,) int64, ascending.
+        scenes: their number.
+        slots: K.
+    """
+    counts = torch.bincount(scene, minlength=scenes).tolist()
+    search = _tree_others if places.device.type == "cpu" else _distance_others
+    parts, start = [], 0
+    for part in places.split(counts):
+        parts.append(start + search(part, slots))
+        start += len(part)
+    return torch.cat(parts)
+
+
+def _tree_others(places: Tensor, slots: int) -> Tensor:
+    from scipy.spatial import KDTree  # heavy, and only networks of this kind need it
+
+    rows = np.arange(len(places))[:, None]
+    if len(places) < 2:
+        return torch.from_numpy(np.broadcast_to(rows, (len(places), slots)).copy())
+    places_array = places.numpy()
+    nearest = KDTree(places_array).query(places_array, slots + 1)[1]
+    # A voxel is its own nearest, unless another lies at the same place: it goes first, and out.
+    itself_first = np.argsort(nearest != rows, axis=1, kind="stable")
+    others = np.take_along_axis(nearest, itself_first, 1)[:, 1:].astype(np.int64)
+    # The tree says `len(places)` where a scene has no further voxel.
+    return torch.from_numpy(np.where(others == len(places), rows, others))
+
+
+def _distance_others(places: Tensor, slots: int) -> Tensor:
+    rows = torch.arange(len(places), device=places.device)
+    chunks = []
+    for part in rows.split(max(1, _DISTANCES // max(1, len(places)))):
+        squared = _squared_distances(places.index_select(0, part), places)
+        squared.scatter_(1, part[:, None], -1)  # a voxel itself goes first, and out
+        nearest = squared.topk(min(slots + 1, len(places)), largest=False).indices[:, 1:]
+        lacking = part[:, None].expand(-1, slots - nearest.shape[1])
+        chunks.append(torch.cat([nearest, lacking], 1))
+    return torch.cat(chunks) if chunks else rows.new_zeros(0, slots)

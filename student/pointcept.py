@@ -6,13 +6,13 @@ Values stay as they are: both store convolutions as spconv 2 does, (out, kx, ky,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..errors import CleverError
 from .backbones import minkunet, ptv3
 from .backbones.base import IN_CHANNELS
+from .imported import ImportedStudent
 from .registry import build_student
 from .student import Student
 
@@ -24,24 +24,7 @@ SHOWN = 3
 """Names in an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class PointceptStudent:
-    """A student with published weights.
-
-    Attributes:
-        student: on the CPU, in evaluation mode.
-        network: what Pointcept calls it.
-        tensors: tensors that it took.
-        classifier_names: names of the classifier's tensors, which nothing here needs.
-    """
-
-    student: Student
-    network: str
-    tensors: int
-    classifier_names: tuple[str, ...]
-
-
-def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) -> PointceptStudent:
+def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) -> ImportedStudent:
     """The student whose weights these are.
 
     Args:
@@ -72,18 +55,13 @@ def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) 
     if infinite:
         raise CleverError(f"{source}: values of {_shown(infinite)} are not finite; get it again")
     student.backbone.load_state_dict(weights)
-    return PointceptStudent(student.eval(), network, len(own), classifier_names)
+    return ImportedStudent(student.eval(), network, "Pointcept", len(own), classifier_names)
 
 
 def _backbone(
     state: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The backbone's tensors by their names in it, and the names of the classifier's."""
-    if any("waffleiron" in name for name in state):
-        raise CleverError(
-            f"{source} holds a WaffleIron, ScaLR's student, which is no student here; SpUNet-v1m1 "
-            "and PT-v3m1 of Pointcept can be read"
-        )
     plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     inner = {
         name.removeprefix("backbone."): tensor

@@ -18,6 +18,10 @@ STUDENTS: dict[StudentName, str] = {
     "ptv3": "backbones.ptv3",
     "ptv3-256": "backbones.ptv3",
     "ptv3-tiny": "backbones.ptv3",
+    "waffleiron-48-768": "backbones.waffleiron",
+    "waffleiron-48-768-plus": "backbones.waffleiron",
+    "waffleiron-48-256": "backbones.waffleiron",
+    "waffleiron-tiny": "backbones.waffleiron",
 }
 """Name of every student: the module here that builds it (imported only when it is asked for)."""
 

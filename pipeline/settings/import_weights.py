@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ...student.choices import ScalrIntensity
 from .base import JobSettings
 
 
@@ -12,8 +13,12 @@ class ImportWeightsSettings(JobSettings):
     """Settings of `clever import-weights`."""
 
     file: Path
-    """Pointcept's checkpoint (.pth), or its tensors alone (.pth, .safetensors)."""
+    """Checkpoint of Pointcept or ScaLR (.pth), or its tensors alone (.pth, .safetensors)."""
     out: Path
     """Run folder to write, for `checkpoint` of other commands."""
-    voxel_size: Annotated[float, Field(gt=0)] = 0.05
-    """Metres; the file does not say them. Pointcept's outdoor configurations have 0.05."""
+    voxel_size: Annotated[float, Field(gt=0)] | None = None
+    """Metres; the file does not say them. Default: those of the published configurations, 0.05
+    of Pointcept's, 0.1 of ScaLR's."""
+    intensity: ScalrIntensity | None = None
+    """Dataset whose intensities the student will read: ScaLR scales those of each by their own
+    mean and deviation. Needed for a checkpoint of ScaLR."""

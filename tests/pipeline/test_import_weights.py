@@ -19,6 +19,8 @@ from clever.pipeline.starting_student import starting_student
 from clever.student.checkpoint import load_student
 from clever.student.pointcept import from_pointcept
 from clever.student.points import PointBatch
+from clever.student.registry import build_student
+from clever.student.scalr import _scalr_name
 
 from ..student.pointcept_names import PTV3_TINY, SPUNET_TINY, Weights, ptv3, spunet
 
@@ -154,10 +156,31 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_of_scalr_says_what_is_missing(tmp_path: Path) -> None:
-    names = ("module.embed.conv1.weight", "module.waffleiron.channel_mix.0.norm.weight")
-    model = {name: torch.zeros(2) for name in names}
-    for table in ("model_point", "net"):
-        torch.save({"epoch": 1, table: model, "optim": {}}, tmp_path / "ckpt.pth")
-        with pytest.raises(CleverError, match="holds a WaffleIron, ScaLR's student"):
-            imported(tmp_path / "ckpt.pth", tmp_path / "run")
+def test_a_checkpoint_of_scalr_becomes_a_run(tmp_path: Path) -> None:
+    student = build_student("waffleiron-tiny", 0.1).eval()
+    names = {name: _scalr_name(name) for name in student.backbone.state_dict()}
+    model = {
+        f"module.{names[name]}": value for name, value in student.backbone.state_dict().items()
+    }
+    torch.save({"epoch": 1, "model_point": model, "optim": {}}, tmp_path / "ckpt.pth")
+    settings = {"file": tmp_path / "ckpt.pth", "out": tmp_path / "run"}
+    with pytest.raises(CleverError, match="give `intensity`, one of nuscenes, semantickitti, pand"):
+        import_weights(ImportWeightsSettings.model_validate(settings))
+    chosen = ImportWeightsSettings.model_validate({**settings, "intensity": "semantickitti"})
+    result = import_weights(chosen)
+    assert "WaffleIron of ScaLR -> waffleiron-tiny: " in str(result)
+    assert "intensity in [0, 1] of semantickitti, voxels of 0.1 m" in str(result)
+    points = cloud(tmp_path / "scan.bin")
+    scaled = points.clone()
+    scaled[:, 3] = (points[:, 3] - 0.28613698) / 0.14090556
+    with torch.no_grad():
+        expected = student(PointBatch.from_clouds([scaled]))
+        features = load_student(tmp_path / "run")(PointBatch.from_clouds([points]))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_intensity_belongs_to_scalr_alone(tmp_path: Path) -> None:
+    torch.save(checkpoint(spunet(*SPUNET_TINY), "module.backbone."), tmp_path / "ckpt.pth")
+    settings = {"file": tmp_path / "ckpt.pth", "out": tmp_path / "run", "intensity": "nuscenes"}
+    with pytest.raises(CleverError, match="is no checkpoint of ScaLR; leave `intensity` out"):
+        import_weights(ImportWeightsSettings.model_validate(settings))

@@ -101,7 +101,7 @@ def test_every_weight_is_trained(tiny: Student, make_batch: Make):
         assert parameter.grad.abs().max() > 0, parameter_name
 
 
-@pytest.mark.parametrize("name", ["minkunet-tiny", "ptv3-tiny"])
+@pytest.mark.parametrize("name", ["minkunet-tiny", "ptv3-tiny", "waffleiron-tiny"])
 def test_same_seed_same_bits(make_batch: Make, name: str):
     def train() -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -206,7 +206,7 @@ def test_choices_are_the_students_of_the_table():
 
 def test_unknown_student_names_the_known():
     with pytest.raises(
-        CleverError, match=r"unknown student minkunet35; known: minkunet34, .*, ptv3-tiny"
+        CleverError, match=r"unknown student minkunet35; known: minkunet34, .*, waffleiron-tiny"
     ):
         build_student("minkunet35", 0.05)
     with pytest.raises(CleverError, match="must be positive"):
