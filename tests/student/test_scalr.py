@@ -123,9 +123,7 @@ def test_other_networks_are_one_line(state: dict[str, Tensor]) -> None:
     assert "1 missing (embed.conv1.bias)" in line(without)
     assert "1 left over (more.weight)" in line({**state, "more.weight": torch.zeros(1)})
     short = {name: value for name, value in state.items() if "_mix.8." not in name}
-    assert "a WaffleIron of 8 layers and 64 channels; students here are waf" in line(
-        short
-    )
+    assert "a WaffleIron of 8 layers and 64 channels; students here are waf" in line(short)
     first = {**state, "waffleiron.spatial_mix.0.norm.running_mean": torch.zeros(C)}
     assert "with batch norms" in line(first)
     other = {**state, "embed.conv1.weight": torch.zeros(C, 6, 1)}
