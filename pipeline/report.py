@@ -10,6 +10,9 @@ from typing import Any
 from .. import __version__
 from ..errors import CleverError
 from ..student.segmenter import CLASSIFIER_FILE
+from .corrupted.clean_sweeps import sensor_of
+from .corrupted.gallery import corruption_gallery
+from .datasets import open_dataset, positions
 from .evaluate import SegmentationResult
 from .finetune import FinetuneResult
 from .list_runs import MIOU, RunSummary, list_runs
@@ -20,10 +23,12 @@ from .report_page.ablations import ablation_part, table_file
 from .report_page.curves import LoggedRun, charts
 from .report_page.images import Picture, file_picture
 from .report_page.page import Gallery, Headline, Page
+from .report_page.robustness import robustness_part
 from .report_page.run_tables import result_table, run_labels, settings_tables
 from .report_page.scores import Scores, confusion_table, iou_tables
 from .report_page.sweeps import Sweep
 from .results.run_folder import RESULT_FILE, notice, read_result
+from .robustness import RESULT_FILE as ROBUSTNESS_FILE
 from .settings.list_runs import ListRunsSettings
 from .settings.look import LookSettings
 from .settings.report import PARTS, ReportSettings
@@ -56,6 +61,10 @@ OCCUPANCY_LEAD = (
     "(empty), just behind it (filled) and on the line of sight (empty)."
 )
 
+CORRUPTIONS_LEAD = (
+    "A sweep under the eight corruptions of Robo3D, as clever robustness measures students on them."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ReportResult:
@@ -80,6 +89,7 @@ class Drawn:
 
     pictures: list[Picture] = field(default_factory=list)
     occupancy: list[Picture] = field(default_factory=list)
+    corruptions: list[Picture] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -116,6 +126,7 @@ def report_page(settings: ReportSettings) -> Page:
         ablations=[ablation_part(file) for file in tables],
     )
     page.remarks += [f"{run.folder}: {run.reason}" for run in listed.bad] if listed else []
+    _add_robustness(page, [Path(place) for place in folders] + [run.folder for run in runs])
     if runs:
         page.results = result_table(runs, labels)
         page.headlines = _headlines(runs, labels, page.results.protocols)
@@ -129,6 +140,16 @@ def report_page(settings: ReportSettings) -> Page:
     if not {"pictures", "view"} <= leave_out:
         _add_drawn(page, draw_runs(settings, runs, labels), leave_out)
     return page
+
+
+def _add_robustness(page: Page, folders: Sequence[Path]) -> None:
+    """What `clever robustness` measured in the folders of runs; what cannot be read is remarked."""
+    files = [file for folder in folders for file in folder.glob(f"robustness-*/{ROBUSTNESS_FILE}")]
+    for file in dict.fromkeys(path.resolve() for path in sorted(files)):
+        try:
+            page.robustness.append(robustness_part(file))
+        except CleverError as error:
+            page.remarks.append(str(error))
 
 
 def _check(settings: ReportSettings) -> None:
@@ -206,6 +227,8 @@ def draw_runs(settings: ReportSettings, runs: Sequence[RunSummary], labels: Sequ
             continue
         try:
             _draw_run(settings, run, label, _images_of(run, runs), drawn)
+            if settings.corruptions and run.kind == "finetune" and not drawn.corruptions:
+                drawn.corruptions = _corruptions(settings, run)
         except CleverError as error:
             drawn.remarks.append(f"{label}: no pictures: {error}")
             notice(drawn.remarks[-1])
@@ -237,6 +260,30 @@ def _draw_run(
             (drawn.occupancy if OCCUPANCY in path.stem else drawn.pictures).append(picture)
     drawn.remarks += [f"{label}: frame {frame.id}: {frame.reason}" for frame in looked.bad]
     drawn.sweeps += [_sweep(settings, frame, label) for frame in frames]
+
+
+def _corruptions(settings: ReportSettings, run: RunSummary) -> list[Picture]:
+    """A frame of what a run was measured on, under every corruption.
+
+    Raises:
+        CleverError: no corruptions are published for such sweeps, or the frame cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="clever-report-") as folder:
+        looked = look_settings(settings, run, {}, Path(folder))
+        dataset = open_dataset(looked, str(looked.dataset))
+        index = positions(dataset)[looked.frame_ids[0]] if looked.frame_ids else len(dataset) // 2
+        sensor = sensor_of(dataset, None)
+        drawn = corruption_gallery(dataset, index, sensor, Path(folder), seed=settings.seed)
+        left_out = [f" {name} is left out: the frame has no labels." for name in drawn.left_out]
+        words = "All corruptions at their heaviest; inserted points and lost ones are marked."
+        caption = f"{words}{''.join(left_out)} {drawn.title}."
+        return [
+            file_picture(drawn.overview, "corruptions", caption),
+            *(
+                file_picture(path, name, f"{name.replace('_', ' ')}, by severity. {drawn.title}.")
+                for name, path in drawn.pictures.items()
+            ),
+        ]
 
 
 def _sweep(settings: ReportSettings, frame: RecordedFrame, label: str) -> Sweep:
@@ -292,5 +339,6 @@ def _add_drawn(page: Page, drawn: Drawn, leave_out: set[str]) -> None:
     parts = (
         Gallery("pictures", "Pictures", lead, drawn.pictures),
         Gallery("occupancy", "Occupancy queries", OCCUPANCY_LEAD, drawn.occupancy),
+        Gallery("corruptions", "Corruption gallery", CORRUPTIONS_LEAD, drawn.corruptions),
     )
     page.galleries += [part for part in parts if part.pictures]

@@ -12,6 +12,7 @@ from ...files import atomic_write
 from .ablations import AblationPart
 from .curves import HEIGHT, WIDTH, Chart, chart_data
 from .images import Picture
+from .robustness import RobustnessPart
 from .run_tables import ResultTable, SettingsTable
 from .scores import ConfusionTable, IouTable
 from .sweeps import Sweep, viridis
@@ -74,6 +75,7 @@ class Page:
     sweeps: list[Sweep] = field(default_factory=list)
     iou: list[IouTable] = field(default_factory=list)
     confusions: list[ConfusionTable] = field(default_factory=list)
+    robustness: list[RobustnessPart] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     settings: list[SettingsTable] = field(default_factory=list)

@@ -158,7 +158,13 @@ def _rows_for(
 
 def _row(name: str, values: Sequence[Any], standard: Sequence[Any]) -> SettingRow:
     words = [OPEN if value is None else setting_text(value) for value in standard]
-    return SettingRow(name, " or ".join(dict.fromkeys(words)), [setting_text(v) for v in values])
+    return SettingRow(name, " or ".join(dict.fromkeys(words)), [_value_text(v) for v in values])
+
+
+def _value_text(value: object) -> str:
+    """A recorded value; of a folder elsewhere the name alone, which is all that others can use."""
+    text = setting_text(value)
+    return f"…/{Path(text).name}" if isinstance(value, str) and text.startswith("/") else text
 
 
 def _text(value: object) -> str:

@@ -33,11 +33,20 @@ ENOUGH = 0.995
 """Share of the variance of the cosine that is enough."""
 QUERIES = 64
 """Points whose similarity to all others is compared with that of the full features."""
+OWN_COLOURS = (
+    "Red, green and blue: three principal directions of the student's features; like features have "
+    "like colours."
+)
+TEACHER_COLOURS = (
+    "Red, green and blue: three principal directions of the teacher's features. Grey: no camera "
+    "sees the point."
+)
+PREDICTION_COLOURS = "What the student predicts of the teacher's features, in the same colours."
 POINT_COLOURS = {
-    "teacher, where a camera sees": ("teacher", "teacher"),
-    "features of student": ("prediction", "prediction of the teacher"),
+    "teacher, where a camera sees": ("teacher", "teacher", TEACHER_COLOURS),
+    "features of student": ("prediction", "prediction of the teacher", PREDICTION_COLOURS),
 }
-"""Colours of a frame that the view offers: key and name there."""
+"""Colours of a frame that the view offers: key, name and words there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +177,13 @@ class Sweep:
         if frame.features is not None:
             features = frame.features[torch.from_numpy(rows)]
             own = FeatureColours(features).stretched(features)(features)
-            colourings.append(_colours("features", "features", own))
+            colourings.append(_colours("features", "features", own, OWN_COLOURS))
             reduced = ReducedFeatures.of(features, dimensions, seed)
         if not frame.cloud:
             for name, colours in frame.colours.items():
                 if name in POINT_COLOURS:
-                    colourings.append(_colours(*POINT_COLOURS[name], colours[rows]))
+                    key, title, words = POINT_COLOURS[name]
+                    colourings.append(_colours(key, title, colours[rows], words))
         title = f"{run}, {frame.id}"
         data = {"title": title, **_places(xyz), "colourings": colourings}
         if reduced:
@@ -205,9 +215,14 @@ def _places(xyz: NDArray[np.floating]) -> dict[str, Any]:
     return {"count": len(xyz), "xyz": _text(codes), "step": step, "middle": middle.tolist()}
 
 
-def _colours(key: str, name: str, colours: NDArray[np.float64]) -> dict[str, Any]:
-    """A colouring with a colour a point."""
-    return {"key": key, "name": name, "rgb": _text(np.rint(255 * colours).astype(np.uint8))}
+def _colours(key: str, name: str, colours: NDArray[np.float64], words: str) -> dict[str, Any]:
+    """A colouring with a colour a point, and what the colours mean."""
+    return {
+        "key": key,
+        "name": name,
+        "words": words,
+        "rgb": _text(np.rint(255 * colours).astype(np.uint8)),
+    }
 
 
 def _class_colourings(cloud: LabelledCloud, rows: NDArray[np.integer]) -> list[dict[str, Any]]:

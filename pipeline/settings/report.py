@@ -19,6 +19,7 @@ class ReportSettings(JobSettings):
         "What to show": ("places", "title", "leave_out"),
         "Frames": (
             "frames", "frame_ids", "split", "seed", "data_root", "cache", "points", "dimensions",
+            "corruptions",
         ),
         "Output": ("out", "device"),
     }  # fmt: skip
@@ -71,6 +72,13 @@ class ReportSettings(JobSettings):
             "where they keep 99.5 % of the similarity.",
         ),
     ] = 32
+    corruptions: Annotated[
+        bool,
+        Field(
+            description="Also draw a frame of nuScenes or SemanticKITTI under the eight "
+            "corruptions that clever robustness measures."
+        ),
+    ] = False
     out: Annotated[
         Path | None, Field(description="The page; default: report.html in the first place.")
     ] = None

@@ -91,6 +91,8 @@ def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> 
     # Nothing is loaded from elsewhere, and no folder of this machine is told.
     assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
     assert not re.findall(r"https?://(?!www\.w3\.org)", text)
+    assert str(tmp_path) not in text
+    assert values["cache"] == ("…/toy.zarr", "left open")
 
     leaves_parts_out(pretrained, tmp_path)
     names_what_cannot_be_shown(pretrained, tmp_path)

@@ -164,7 +164,7 @@
       const colouring = this.sweep.colourings.find(({ key }) => key === this.mode);
       if (colouring.rgb) {
         const rgb = bytes(colouring.rgb);
-        this.explain();
+        this.legend(colouring.words);
         return (colours, point, n) => colours.set(rgb.subarray(3 * point, 3 * point + 3), n);
       }
       const values = bytes(colouring.values);
@@ -187,10 +187,6 @@
       bar.className = "scale";
       bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
       this.legend(`cosine ${low.toFixed(2)}`, bar, high.toFixed(2));
-    }
-
-    explain() {
-      this.legend("Red, green and blue: three principal directions of the features; like features have like colours.");
     }
 
     classes(entries, values) {
