@@ -256,7 +256,7 @@ def _draw_run(
     with tempfile.TemporaryDirectory(prefix="clever-report-") as folder:
         looked, frames = look_and_record(look_settings(settings, run, images, Path(folder)))
         for path in looked.pictures:
-            picture = _captioned(path, label, looked.protocol)
+            picture = _captioned(path, label)
             (drawn.occupancy if OCCUPANCY in path.stem else drawn.pictures).append(picture)
     drawn.remarks += [f"{label}: frame {frame.id}: {frame.reason}" for frame in looked.bad]
     drawn.sweeps += [_sweep(settings, frame, label) for frame in frames]
@@ -290,12 +290,11 @@ def _sweep(settings: ReportSettings, frame: RecordedFrame, label: str) -> Sweep:
     return Sweep.of(frame, label, settings.points, settings.dimensions, settings.seed)
 
 
-def _captioned(path: Path, label: str, protocol: str) -> Picture:
+def _captioned(path: Path, label: str) -> Picture:
+    """A picture of `clever look`, whose title tells its protocol, with what it shows."""
     kind = next(kind for kind in CAPTIONS if path.stem.endswith(f"-{kind}"))
     frame = path.stem.removesuffix(f"-{kind}")
-    return file_picture(
-        path, kind, f"{label}, frame {frame}. {CAPTIONS[kind]} Protocol: {protocol}."
-    )
+    return file_picture(path, kind, f"{label}, frame {frame}. {CAPTIONS[kind]}")
 
 
 def look_settings(

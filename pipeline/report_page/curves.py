@@ -21,7 +21,7 @@ FEW = 12
 SMOOTHING = 20
 """A smooth line is the moving mean over this part of the steps."""
 TITLES = {
-    VALIDATION_MIOU: "mIoU on the validation part",
+    VALIDATION_MIOU: "mIoU on the validation part, %",
     "rankme": "RankMe",
     "lr": "learning rate",
     "grad_norm": "gradient norm",
@@ -117,7 +117,8 @@ def charts(runs: Iterable[LoggedRun]) -> list[Chart]:
     panels: dict[tuple[str, str], list[tuple[LoggedRun, NDArray[np.float64]]]] = {}
     for run in runs:
         for name in dict.fromkeys(name for record in run.records for name in record):
-            places = [(line["step"], line[name]) for line in run.records if name in line]
+            unit = 100 if name == VALIDATION_MIOU else 1
+            places = [(line["step"], unit * line[name]) for line in run.records if name in line]
             finite = [place for place in places if math.isfinite(place[1])]
             if name not in LEFT_OUT and finite:
                 label = f"{run.label} ({len(places) - len(finite)} values that are not finite)"

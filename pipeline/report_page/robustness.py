@@ -75,6 +75,6 @@ def _checkpoint(row: CheckpointRow, result: RobustnessResult) -> CheckpointTable
     for name, score in own.by_corruption.items():
         levels = [row.miou(name, severity) for severity in SEVERITIES]
         rows.append((name, [*levels, score.miou, score.error, score.resilience]))
-    if len(rows) > 1:
+    if own.miou is not None:  # all eight were measured
         rows.append(("mean", [*([None] * len(SEVERITIES)), own.miou, own.mce, own.mrr]))
     return CheckpointTable(Path(row.checkpoint).name, rows, row.measurements[0].protocol)
