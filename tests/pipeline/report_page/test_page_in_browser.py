@@ -255,6 +255,7 @@ def test_it_fits_the_screen_in_light_and_dark(opened: Opened, width: int) -> Non
         widths = opened.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert widths[0] <= widths[1]
         grounds.add(opened.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        opened.picture()  # waits until it is drawn
         assert opened.view("v.canvas.width / v.canvas.clientWidth") == 1
     assert len(grounds) == 2
     opened.page.set_viewport_size({"width": 900, "height": 700})
@@ -266,7 +267,10 @@ def test_without_webgl_there_are_pictures(opened: Opened) -> None:
     page.goto(opened.path.as_uri())
     assert not page.locator(".view").is_visible()
     assert "needs JavaScript and WebGL" in page.locator(".still").inner_text()
-    sizes = page.locator(".still img").evaluate_all("(all) => all.map((img) => img.naturalWidth)")
+    loaded = (
+        "async (img) => { img.loading = 'eager'; await img.decode(); return img.naturalWidth; }"
+    )
+    sizes = page.locator(".still img").evaluate_all(f"(all) => Promise.all(all.map({loaded}))")
     assert sizes == [600, 600]
     page.close()
 

@@ -73,7 +73,8 @@ def test_settings_stand_beside_what_their_recipe_says() -> None:
     assert sorted(names) == sorted(set(first) - UNRECORDED), "each once; where it ran is not told"
     probe_changed = {row.name: (row.values, row.recipe) for row in finetuning.changed}
     assert probe_changed["epochs"] == (["9"], "20")
-    assert {row.name: row.values for row in finetuning.decided}["lr"] == ["0.01"]
+    assert probe_changed["lr"] == (["0.01"], "0.001")
+    assert {row.name: row.values for row in finetuning.decided}["data_root"] == ["…/d"]
 
 
 def test_settings_of_an_unknown_command_are_all_open() -> None:
