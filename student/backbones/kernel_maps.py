@@ -9,31 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CleverError
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Which rows of a matrix of products add up to every voxel.
-
-    Attributes:
-        order: (R,) int64, rows, grouped by voxel.
-        starts: (V + 1,) int64, where each voxel's rows begin in `order`.
-    """
-
-    order: Tensor
-    starts: Tensor
-
-    @classmethod
-    def of(cls, voxel: Tensor, voxels: int) -> "Sums":
-        """Row r belongs to `voxel[r]` of `voxels`; each adds its rows up from the first to the
-        last."""
-        starts = voxel.new_zeros(voxels + 1)
-        torch.cumsum(torch.bincount(voxel, minlength=voxels), 0, out=starts[1:])
-        return cls(torch.argsort(voxel, stable=True), starts)
-
-    def moved(self, place: Tensor) -> "Sums":
-        """The same where row r lies at `place[r]`."""
-        return Sums(place.index_select(0, self.order), self.starts)
+from ..groups import Sums
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernel_maps import KernelMap, Sums
+from ..groups import Sums
+from .kernel_maps import KernelMap
 
 WIDE = 96
 """Channels from which a group's rows of float32 are gathered and added up by themselves, while they

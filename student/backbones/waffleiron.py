@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..draws import Draws
+from ..groups import Groups
 from ..neighbours import nearest_voxels
 from ..voxelize import Voxels
 from .base import IN_CHANNELS, Backbone
-from .planes import CellVoxels, Plane
+from .planes import Plane
 from .recompute import recompute
 
 EDGE = 0.5
@@ -122,7 +123,7 @@ class _SpatialMix(_Mix):
             nn.Conv2d(size.channels, size.channels, 3, padding=1, groups=size.channels),
         )
 
-    def forward(self, x: Tensor, cells: CellVoxels, scene: Tensor, draws: Draws | None) -> Tensor:
+    def forward(self, x: Tensor, cells: Groups, scene: Tensor, draws: Draws | None) -> Tensor:
         # (cells of all scenes, C) to (scenes, C, height, width), channels last in memory
         grid = cells.means(self.norm(x)).unflatten(0, (-1, *self.plane.shape)).permute(0, 3, 1, 2)
         grid = self.convolutions(grid).permute(0, 2, 3, 1).flatten(0, 2)
@@ -170,7 +171,7 @@ class WaffleIron(Backbone):
     def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
         scene, xyz = voxels.coords[:, 0].long(), features[:, :3]
         neighbours = nearest_voxels(xyz.detach(), scene, voxels.scenes, NEIGHBOURS)
-        planes = [_cell_voxels(plane, xyz, scene, voxels.scenes) for plane in PLANES]
+        planes = [_cells(plane, xyz, scene, voxels.scenes) for plane in PLANES]
         x = self.embedding(features, neighbours)
         for number, (spatial, channel) in enumerate(zip(self.spatial, self.channel, strict=True)):
             cells = planes[number % len(planes)]
@@ -182,9 +183,9 @@ class WaffleIron(Backbone):
         return x
 
 
-def _cell_voxels(plane: Plane, xyz: Tensor, scene: Tensor, scenes: int) -> CellVoxels:
+def _cells(plane: Plane, xyz: Tensor, scene: Tensor, scenes: int) -> Groups:
     size = plane.shape[0] * plane.shape[1]
-    return CellVoxels.of(scene * size + plane.cells(xyz, EDGE), scenes * size)
+    return Groups.of(scene * size + plane.cells(xyz, EDGE), scenes * size)
 
 
 def _activation(name: Activation) -> nn.Module:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clever.student.backbones.planes import CellVoxels, Plane
+from clever.student.backbones.planes import Plane
 from clever.student.backbones.waffleiron import (
     ARCHITECTURES,
     PLANES,
@@ -21,6 +21,7 @@ from clever.student.backbones.waffleiron import (
     build,
 )
 from clever.student.draws import Draws
+from clever.student.groups import Groups
 from clever.student.neighbours import _distance_others, _tree_others, nearest_voxels
 from clever.student.points import PointBatch
 from clever.student.student import Student
@@ -169,7 +170,7 @@ def test_voxels_beyond_the_planes_join_the_border() -> None:
 
 def test_means_and_spread_with_their_gradients() -> None:
     cell = torch.tensor([3, 0, 3, 1, 3])
-    cells = CellVoxels.of(cell, 5)
+    cells = Groups.of(cell, 5)
     rows = torch.arange(10.0).reshape(5, 2).double().requires_grad_()
     means = cells.means(rows)
     assert means.tolist() == [[2, 3], [6, 7], [0, 0], [4, 5], [0, 0]]
@@ -177,7 +178,7 @@ def test_means_and_spread_with_their_gradients() -> None:
     assert torch.equal(cells.spread(values), values[cell])
     assert torch.autograd.gradcheck(cells.means, rows)
     assert torch.autograd.gradcheck(cells.spread, values)
-    assert CellVoxels.of(Plane((0, 1), (0, 0), (2, 2)).cells(torch.zeros(1, 3), 1), 4).cell == 0
+    assert Groups.of(Plane((0, 1), (0, 0), (2, 2)).cells(torch.zeros(1, 3), 1), 4).group == 0
 
 
 @pytest.mark.parametrize("search", [_tree_others, _distance_others])
