@@ -1,0 +1,1 @@
+"""3D boxes: their geometry, codes, augmentation and the measures of detection."""
