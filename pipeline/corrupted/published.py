@@ -7,8 +7,9 @@ Recomputed from their rows (`scores`), the figures of both tables agree to 0.01 
   94.90 for 96.22, at 100 epochs 91.28 for 89.96, and their averages 63.21 and 64.83 for 62.84 and
   65.19: as if cells of the two rows had been exchanged.
 - No clean mIoU is printed. What mRR and average imply for CleverDistiller at 100 epochs, 45.99, is
-  below all its linear probes in Table 4 (49.81 with ViT-S); 45.99 is also the clean score of the *detection*
-  baseline of nuScenes-C. Fully fine-tuned, 74.57 is implied and 77.61 printed in Table 4 with ViT-S.
+  below all its linear probes in Table 4 (49.81 with ViT-S); 45.99 is also the clean score of the
+  *detection* baseline of nuScenes-C. Fully fine-tuned, 74.57 is implied and 77.61 printed in
+  Table 4 with ViT-S.
 """
 
 from dataclasses import dataclass

@@ -67,6 +67,19 @@ def test_power_and_threshold_are_lines_through_the_echoes() -> None:
     np.testing.assert_allclose(echoes.threshold(0.3), 0.3 * echoes.threshold(1.0))
 
 
+def test_threshold_is_a_line_through_the_middles_of_bins() -> None:
+    place = np.arange(20)
+    distance = 10.1 + 1.2 * place  # next to the lower end of each of 20 bins of 1.2 m
+    normal = 20 + 2.0 * place**1.5
+    brighter = np.column_stack([normal, normal + 3, normal + 40]).ravel()
+    echoes = GroundEchoes(np.repeat(distance, 3), np.full(60, 0.5), brighter / 2)
+    width = brighter.max() / 2555
+    lowest = np.floor(normal / width) * width
+    slope, level = np.polyfit(10.6 + 1.2 * place, lowest, 1)
+    expected = 0.4 * (slope * echoes.distance + level)
+    np.testing.assert_allclose(echoes.threshold(0.4), expected, rtol=1e-9)
+
+
 def test_threshold_of_few_bins_is_the_line_of_all_echoes() -> None:
     draw = np.random.default_rng(0)
     distance = draw.uniform(12.5, 15.9, 500)  # three bins of 1.2 m
