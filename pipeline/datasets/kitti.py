@@ -7,8 +7,10 @@ import numpy as np
 
 from ...cache.frame import Frame
 from ...errors import CleverError
+from .boxes import LabelledBoxes
 from .readers.intensity import scale_option
-from .readers.kitti_layout import camera_2
+from .readers.kitti_layout import KittiCalibration, camera_2, read_calibration
+from .readers.kitti_objects import KittiObjects, lidar_rows, read_objects
 from .readers.sequences import check_split
 from .readers.sweep_dataset import SweepDataset
 from .readers.sweep_files import sweep_names
@@ -29,6 +31,7 @@ class KittiDataset(SweepDataset):
     - ``training/image_2/NNNNNN.png``: rectified colour images;
     - ``training/calib/NNNNNN.txt``: of its lines ``P2`` (3x4), ``R0_rect`` (3x3) and
       ``Tr_velo_to_cam`` (3x4); a pixel is P2 R0_rect Tr_velo_to_cam x;
+    - ``training/label_2/NNNNNN.txt``, for boxes: an object a line, see `KittiObjects`;
     - ``ImageSets/train.txt`` and ``val.txt``: frame numbers, one a line. KITTI has none; the usual
       ones (3,712 and 3,769) lie in data/kitti/ImageSets of OpenPCDet (Apache-2.0).
 
@@ -78,6 +81,24 @@ class KittiDataset(SweepDataset):
 
     def sweep(self, index: int) -> Path:
         return self._file(index, "velodyne", "bin")
+
+    def objects(self, index: int) -> KittiObjects:
+        """Labels of a frame as the file has them, ``DontCare`` regions too; raises FrameError where
+        they cannot be read (``testing`` has none)."""
+        return read_objects(self.frame_ids[index], self._file(index, "label_2", "txt"))
+
+    def boxes(self, index: int) -> LabelledBoxes:
+        """Labelled boxes of a frame in the LiDAR frame, all but ``DontCare`` regions; raises
+        FrameError where labels or calibration cannot be read."""
+        objects = self.objects(index)
+        objects = objects[np.array([name != "DontCare" for name in objects.names], bool)]
+        return LabelledBoxes(
+            objects.names, lidar_rows(objects, self.calibration(index).camera0_from_lidar)
+        )
+
+    def calibration(self, index: int) -> KittiCalibration:
+        """Calibration of a frame; raises FrameError where it cannot be read."""
+        return read_calibration(self.frame_ids[index], self._file(index, "calib", "txt"))
 
     def split_of(self, index: int) -> str:
         return self._splits[self.frame_ids[index]]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.choices import ClassMean
+from .boxes import LabelledBoxes
+from .nuscenes_boxes import NuScenesBoxes
 from .nuscenes_splits import find_version, scene_splits
 from .nuscenes_tables import Keyframe, NuScenesTables
 from .readers.intensity import scale_option
@@ -62,7 +64,7 @@ class NuScenesDataset:
 
     - ``<version>/*.json``: the tables of the nuScenes schema: ``scene``, ``sample``,
       ``sample_data``, ``ego_pose``, ``calibrated_sensor`` and ``sensor``, and ``lidarseg`` where
-      there are labels;
+      there are labels; ``sample_annotation``, ``instance`` and ``category`` for boxes;
     - ``samples/LIDAR_TOP/*.pcd.bin``: float32 x, y, z in metres, intensity 0-255, ring (dropped);
     - ``samples/CAM_*/*.jpg``: images; their sizes come from the ``sample_data`` table;
     - ``lidarseg/<version>/*_lidarseg.bin``: uint8, one of 32 raw categories a point;
@@ -117,6 +119,8 @@ class NuScenesDataset:
         self._keyframes = tables.keyframes(scene_splits(folder, tables.scene_names(), split))
         self._split_prefix = "mini_" if folder.name.endswith("mini") else ""
         self._labels_fault = tables.labels_fault
+        self._tables = folder
+        self._boxes: NuScenesBoxes | None = None
         self.frame_ids: Sequence[str] = [keyframe.token for keyframe in self._keyframes]
         self.scenes: Sequence[str] = [keyframe.scene for keyframe in self._keyframes]
 
@@ -153,6 +157,24 @@ class NuScenesDataset:
             )
         count = count_points(keyframe.token, sweep, _COLUMNS)
         return read_labels(keyframe.token, self._root / keyframe.labels, "u1", _TABLE, count)
+
+    def boxes(self, index: int) -> LabelledBoxes:
+        """Boxes of a keyframe in the LiDAR frame, by the name of their class in the detection
+        benchmark, or their category where it has none.
+
+        The tables of boxes (1.2 GB of JSON in v1.0-trainval) are read at the first call and what
+        the keyframes need of them is held: call it once before the dataset goes to workers.
+
+        Raises:
+            CleverError: a table of boxes is missing or damaged as a whole.
+            FrameError: the keyframe or one of its annotations is incomplete or impossible.
+        """
+        keyframe = self._keyframes[index]
+        if keyframe.fault:
+            raise FrameError(keyframe.token, keyframe.fault)
+        if self._boxes is None:
+            self._boxes = NuScenesBoxes(self._tables, self.frame_ids)
+        return self._boxes.of(keyframe.token, keyframe.global_from_lidar)
 
     def label_sources(self, index: int) -> Sequence[Path]:
         """Files of a frame's points and labels, see `base.label_sources`."""

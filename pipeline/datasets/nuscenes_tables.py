@@ -56,11 +56,11 @@ class Keyframe:
     fault: str = ""
 
 
-class _RecordError(ValueError):
+class RecordError(ValueError):
     """A record that is missing or wrong: its table, token and fault on one line."""
 
 
-class _Table:
+class Table:
     """Records by token. A token that two records share is as good as none.
 
     Args:
@@ -86,13 +86,13 @@ class _Table:
             user: what names the token, for the error.
 
         Raises:
-            _RecordError: there is none, or there are several.
+            RecordError: there is none, or there are several.
         """
         if token in self._shared:
-            raise _RecordError(f"{self.name}.json has the record {token} of {user} twice")
+            raise RecordError(f"{self.name}.json has the record {token} of {user} twice")
         record = self.records.get(token) if isinstance(token, str) else None
         if record is None:
-            raise _RecordError(f"{self.name}.json has no record {token}, which {user} names")
+            raise RecordError(f"{self.name}.json has no record {token}, which {user} names")
         return record
 
 
@@ -109,11 +109,11 @@ class NuScenesTables:
 
     def __init__(self, folder: Path, cameras: Sequence[str]) -> None:
         self.folder, self.cameras = folder, tuple(cameras)
-        self.scenes = _read(folder, "scene")
-        self._samples = _read(folder, "sample")
-        self._sensors = _Table("sensor", _read(folder, "sensor"))
+        self.scenes = read_table(folder, "scene")
+        self._samples = read_table(folder, "sample")
+        self._sensors = Table("sensor", read_table(folder, "sensor"))
         self._check_channels()
-        self._calibrated = _Table("calibrated_sensor", _read(folder, "calibrated_sensor"))
+        self._calibrated = Table("calibrated_sensor", read_table(folder, "calibrated_sensor"))
         self._data = self._keyframe_data()
         tokens = {
             record.get("ego_pose_token")
@@ -121,8 +121,8 @@ class NuScenesTables:
             for records in channels.values()
             for record in records
         }
-        poses = _read(folder, "ego_pose")
-        self._poses = _Table("ego_pose", (pose for pose in poses if pose.get("token") in tokens))
+        poses = read_table(folder, "ego_pose")
+        self._poses = Table("ego_pose", (pose for pose in poses if pose.get("token") in tokens))
         self._labels, self.labels_fault = self._read_labels()
 
     def scene_names(self) -> list[str]:
@@ -187,7 +187,7 @@ class NuScenesTables:
             sensor = self._sensors.records.get(record.get("sensor_token", ""), {})
             channels[token] = str(sensor.get("channel", ""))
         grouped: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-        for record in _read(self.folder, "sample_data"):
+        for record in read_table(self.folder, "sample_data"):
             if record.get("is_key_frame"):
                 channel = channels.get(record.get("calibrated_sensor_token"), "")
                 grouped[str(record.get("sample_token"))][channel].append(record)
@@ -200,7 +200,7 @@ class NuScenesTables:
         if not path.exists():
             return {}, ""
         try:
-            records = _read(self.folder, "lidarseg")
+            records = read_table(self.folder, "lidarseg")
             return {record["sample_data_token"]: str(record["filename"]) for record in records}, ""
         except CleverError as error:
             return {}, str(error)
@@ -212,7 +212,7 @@ class NuScenesTables:
         try:
             lidar = self._channel(token, LIDAR)
             sweep, timestamp = str(lidar["filename"]), int(lidar["timestamp"])
-        except (_RecordError, KeyError, TypeError, ValueError) as error:
+        except (RecordError, KeyError, TypeError, ValueError) as error:
             fault = self._fault(error, LIDAR)
             return Keyframe(token, scene, split, sweep_fault=fault, fault=fault)
         labels = self._labels.get(lidar["token"])
@@ -226,7 +226,7 @@ class NuScenesTables:
                 sizes.append((int(image["width"]), int(image["height"])))
                 intrinsics.append(self._intrinsics(image, channel))
                 cameras.append(self._global_from_sensor(image, channel))
-        except (_RecordError, KeyError, TypeError, ValueError) as error:
+        except (RecordError, KeyError, TypeError, ValueError) as error:
             fault = self._fault(error, channel)
             return Keyframe(
                 token,
@@ -255,7 +255,7 @@ class NuScenesTables:
         )
 
     def _fault(self, error: Exception, channel: str) -> str:
-        if isinstance(error, _RecordError):
+        if isinstance(error, RecordError):
             reason = str(error)
         elif isinstance(error, KeyError):
             reason = f"sample_data.json: the record of {channel} has no {error.args[0]}"
@@ -269,7 +269,7 @@ class NuScenesTables:
         if len(records) == 1:
             return records[0]
         if records:
-            raise _RecordError(
+            raise RecordError(
                 f"sample_data.json has {len(records)} records of {channel} of this keyframe"
             )
         for orphan in self._data.get(sample, {}).get("", []):
@@ -277,13 +277,13 @@ class NuScenesTables:
                 user = f"{channel} of this keyframe"
                 calibrated = self._calibrated.get(orphan.get("calibrated_sensor_token"), user)
                 self._sensors.get(calibrated.get("sensor_token"), user)
-        raise _RecordError(f"sample_data.json has no {channel} of this keyframe")
+        raise RecordError(f"sample_data.json has no {channel} of this keyframe")
 
     def _global_from_sensor(self, data: Record, channel: str) -> NDArray[np.float64]:
         user = f"{channel} of this keyframe"
         pose = self._poses.get(data.get("ego_pose_token"), user)
         calibrated = self._calibrated.get(data.get("calibrated_sensor_token"), user)
-        return _transform("ego_pose", pose, channel) @ _transform(
+        return record_transform("ego_pose", pose, channel) @ record_transform(
             "calibrated_sensor", calibrated, channel
         )
 
@@ -292,14 +292,14 @@ class NuScenesTables:
         record = self._calibrated.get(data.get("calibrated_sensor_token"), user)
         matrix = _array(record.get("camera_intrinsic"))
         if matrix is None or matrix.shape != (3, 3):
-            raise _RecordError(
+            raise RecordError(
                 f"calibrated_sensor.json, record {record['token']} of {channel}: its "
                 "camera_intrinsic is no 3 x 3 matrix"
             )
         return matrix
 
 
-def _read(folder: Path, table: str) -> list[Record]:
+def read_table(folder: Path, table: str) -> list[Record]:
     """All records of a table.
 
     Raises:
@@ -329,16 +329,16 @@ def _time(sample: Record) -> float:
     return time if isinstance(time, int | float) else float("inf")
 
 
-def _transform(table: str, record: Record, channel: str) -> NDArray[np.float64]:
+def record_transform(table: str, record: Record, channel: str) -> NDArray[np.float64]:
     """(4, 4) float64 of a pose or calibration record: parent <- child."""
     place = f"{table}.json, record {record['token']} of {channel}"
     translation, rotation = _array(record.get("translation")), _array(record.get("rotation"))
     if translation is None or translation.shape != (3,) or not np.isfinite(translation).all():
-        raise _RecordError(f"{place}: its translation is no three finite numbers")
+        raise RecordError(f"{place}: its translation is no three finite numbers")
     if rotation is None:
-        raise _RecordError(f"{place}: its rotation is no quaternion")
+        raise RecordError(f"{place}: its rotation is no quaternion")
     if fault := quaternion_fault(rotation):
-        raise _RecordError(f"{place}: its rotation {fault}")
+        raise RecordError(f"{place}: its rotation {fault}")
     transform = np.eye(4)
     transform[:3, :3] = Rotation.from_quat(rotation, scalar_first=True).as_matrix()
     transform[:3, 3] = translation

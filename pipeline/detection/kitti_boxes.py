@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..datasets.readers.kitti_layout import KittiCalibration
-from ..datasets.readers.kitti_objects import KittiObjects
+from ..datasets.readers.kitti_objects import KittiObjects, lidar_rows
 from .boxes import Boxes, wrapped
 
 _NEAR = 0.01
@@ -31,25 +31,13 @@ def camera_boxes(objects: KittiObjects) -> Boxes:
 
 
 def lidar_boxes(objects: KittiObjects, camera0_from_lidar: NDArray[np.float64]) -> Boxes:
-    """Objects as boxes in the LiDAR frame, float64.
-
-    Centres are carried over exactly; the heading is the projection of KITTI's onto the LiDAR's
-    x-y plane. A box upright in one frame leans in the other by the angle between their vertical
-    axes, which no box of seven numbers can say. `kitti_objects` is the exact inverse. (OpenPCDet
-    takes the yaw to be -(rotation + pi / 2) and raises the lower side along the LiDAR's z: the
-    same for a camera that looks along the LiDAR's x.)
+    """Objects as boxes in the LiDAR frame, float64: see `lidar_rows`, of which `kitti_objects` is
+    the exact inverse.
 
     Args:
         camera0_from_lidar: (4, 4), rectified camera 0 <- LiDAR.
     """
-    rotation, shift = _parts(camera0_from_lidar)
-    sizes = torch.tensor(objects.sizes, dtype=torch.float64)
-    centres = torch.tensor(objects.bottoms, dtype=torch.float64)
-    centres[:, 1] -= sizes[:, 2] / 2
-    angle = torch.tensor(objects.rotations, dtype=torch.float64)
-    heading = torch.stack([angle.cos(), torch.zeros_like(angle), -angle.sin()], 1) @ rotation
-    yaws = torch.atan2(heading[:, 1], heading[:, 0])
-    return Boxes(torch.cat([(centres - shift) @ rotation, sizes, yaws[:, None]], 1))
+    return Boxes(torch.from_numpy(lidar_rows(objects, camera0_from_lidar)))
 
 
 def kitti_objects(
@@ -74,7 +62,7 @@ def kitti_objects(
     bottoms = rows[:, :3] @ rotation.T + shift
     bottoms[:, 1] += rows[:, 5] / 2
     # The horizontal heading of the LiDAR frame, lifted along the LiDAR's z until it is horizontal
-    # for the camera: what `lidar_boxes` projected.
+    # for the camera: what `lidar_rows` projected.
     ahead = torch.stack([rows[:, 6].cos(), rows[:, 6].sin()], 1)
     lift = -(ahead @ rotation[1, :2]) / rotation[1, 2]
     heading = torch.cat([ahead, lift[:, None]], 1) @ rotation.T

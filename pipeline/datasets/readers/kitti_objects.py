@@ -73,6 +73,30 @@ class KittiObjects:
         )
 
 
+def lidar_rows(
+    objects: KittiObjects, camera0_from_lidar: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, 7) float64: objects as upright boxes in the LiDAR frame: x, y, z of the centre, length,
+    width, height, yaw counter-clockwise from x.
+
+    Centres are carried over exactly; the heading is the projection of KITTI's onto the LiDAR's
+    x-y plane. A box upright in one frame leans in the other by the angle between their vertical
+    axes, which no box of seven numbers can say. (OpenPCDet takes the yaw to be
+    -(rotation + pi / 2) and raises the lower side along the LiDAR's z: the same for a camera that
+    looks along the LiDAR's x.)
+
+    Args:
+        camera0_from_lidar: (4, 4), rectified camera 0 <- LiDAR.
+    """
+    rotation, shift = camera0_from_lidar[:3, :3], camera0_from_lidar[:3, 3]
+    centres = objects.bottoms.copy()
+    centres[:, 1] -= objects.sizes[:, 2] / 2
+    angle = objects.rotations
+    heading = np.stack([np.cos(angle), np.zeros(len(angle)), -np.sin(angle)], 1) @ rotation
+    yaws = np.arctan2(heading[:, 1], heading[:, 0])
+    return np.concatenate([(centres - shift) @ rotation, objects.sizes, yaws[:, None]], 1)
+
+
 def read_objects(frame: str, path: Path, scored: bool = False) -> KittiObjects:
     """Read a label file, or a result file.
 

@@ -146,3 +146,27 @@ def test_a_real_frame_equals_that_of_its_drive(shared_data: Path, tmp_path: Path
     np.testing.assert_allclose(
         frame.cameras[0].camera_from_lidar, expected.cameras[0].camera_from_lidar, atol=1e-15
     )
+
+
+def test_boxes_are_the_labels_in_the_lidar_frame(root: Path) -> None:
+    """Carried back through Tr and R0 the corners are those of the file's numbers."""
+    path = root / "training/label_2/000007.txt"
+    path.parent.mkdir()
+    path.write_text(
+        "Car 0 0 0 50 5 80 30 1.5 1.7 4.0 2.0 1.6 20.0 0.3\n"
+        "DontCare -1 -1 -10 0 0 9 9 -1 -1 -1 -1000 -1000 -1000 -10\n"
+        "Van 0 2 0 50 5 80 30 2.1 1.9 5.0 -3.0 1.7 30.0 -1.2\n"
+    )
+    dataset = KittiDataset(root)
+    boxes = dataset.boxes(1)
+    assert (boxes.names, boxes.points) == (("Car", "Van"), None)
+    assert dataset.objects(1).names == ("Car", "DontCare", "Van")
+    np.testing.assert_allclose(boxes.rows[:, 3:6], [[4.0, 1.7, 1.5], [5.0, 1.9, 2.1]])
+    centres = (R0 @ (TR[:, :3] @ boxes.rows[:, :3].T + TR[:, 3:])).T
+    np.testing.assert_allclose(centres, [[2, 1.6 - 0.75, 20], [-3, 1.7 - 1.05, 30]], atol=1e-12)
+    headings = np.stack([np.cos(boxes.rows[:, 6]), np.sin(boxes.rows[:, 6]), [0, 0]])
+    headings = (R0 @ TR[:, :3] @ headings).T
+    expected = [[np.cos(a), 0, -np.sin(a)] for a in (0.3, -1.2)]
+    np.testing.assert_allclose(headings, expected, atol=3e-3)  # a lean of 0.02 tilts, not turns
+    with pytest.raises(FrameError, match=r"000000.txt: No such file.*restore"):
+        dataset.boxes(0)
