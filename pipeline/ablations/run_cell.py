@@ -77,7 +77,7 @@ def run_cell(cell: Cell, threads: int) -> CellRecord:
                 stage = measurement.name
                 _measure(cell, measurement, checkpoint, progress)
     except Exception as error:
-        words = f"{stage}: {_one_line(error)}"
+        words = f"{stage}: {one_line(error)}"
         notice(f"{cell.name} failed: {words}")
         text = "".join(traceback.format_exception(error))
         atomic_write(cell.out / cell.folder / TRACE, text)
@@ -103,7 +103,7 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What went wrong, in a line; a fault that is no user's with its kind."""
     words = " ".join(str(error).split())
     return words if isinstance(error, CleverError) else f"{type(error).__name__}: {words}"

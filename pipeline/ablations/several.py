@@ -11,14 +11,13 @@ from typing import TypeVar
 import dask.config
 from distributed import Client, Future
 
-from ...errors import CleverError
 from ..process.device import choose_device
 from ..process.termination import sigterm_interrupts
 from ..results.ablation_table import CellRecord
 from ..settings.base import JobSettings
 from ..stage_one.cluster import connect, finished, result_of
 from .cells import Cell
-from .run_cell import run_cell
+from .run_cell import one_line, run_cell
 
 PLACES = ("cache", "init", "data_root", "frames_file")
 """Settings that are paths which a worker may see from another folder."""
@@ -71,11 +70,13 @@ def _submit(client: Client, cells: Sequence[Cell], threads: int) -> dict[Future,
 
 
 def _record(cell: Cell, future: Future) -> CellRecord:
-    """What a task gave; where its workers died the cell has failed."""
+    """What a task gave; where it could not begin, or its workers died, the cell has failed."""
     try:
         return result_of(future)
-    except CleverError as error:
-        return CellRecord(row=cell.row.key, seed=cell.seed, folder=cell.folder, failure=str(error))
+    except Exception as error:
+        return CellRecord(
+            row=cell.row.key, seed=cell.seed, folder=cell.folder, failure=one_line(error)
+        )
 
 
 def run_alone(cell: Cell, threads: int) -> CellRecord:

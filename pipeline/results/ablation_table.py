@@ -272,10 +272,10 @@ def grown(earlier: AblationTable | None, present: AblationTable) -> AblationTabl
 
 
 def _joined(earlier: CellRecord, present: CellRecord) -> CellRecord:
-    """A cell with what it measured before under other settings of measurements."""
-    return present.model_copy(
-        update={
-            name: {**getattr(earlier, name), **getattr(present, name)}
-            for name in ("figures", "facts", "runs", "seconds")
-        }
-    )
+    """A cell with what it measured before under other settings of measurements; of a stage that
+    was done before, the protocol is that of then."""
+    joined = {
+        name: {**getattr(earlier, name), **getattr(present, name)}
+        for name in ("figures", "runs", "seconds")
+    }
+    return present.model_copy(update={**joined, "facts": {**present.facts, **earlier.facts}})

@@ -130,7 +130,13 @@ def test_correlation_leaves_random_weights_and_earlier_rows_out() -> None:
 def test_a_table_grows_and_marks_what_the_grid_no_longer_has() -> None:
     earlier = make_table()
     later = Column(key="probe-2", title="probe mIoU %", places=2, measurement="probe")
-    cell = CellRecord(row="a", seed=0, folder="cells/a0", figures={"rankme": 9.0, "probe-2": 1.0})
+    cell = CellRecord(
+        row="a",
+        seed=0,
+        folder="cells/a0",
+        figures={"rankme": 9.0, "probe-2": 1.0},
+        facts={"probe-1": {"threads": "now"}, "probe-2": {"threads": "now"}},
+    )
     other = CellRecord(row="d", seed=0, folder="cells/d0", failure="no memory")
     rows = [RowRecord(key="a", name="renamed"), RowRecord(key="d", name="new", base="a")]
     present = AblationTable(grid="h", columns=[RANK, later], rows=rows, cells=[cell, other])
@@ -146,6 +152,11 @@ def test_a_table_grows_and_marks_what_the_grid_no_longer_has() -> None:
     assert table.by_seed("a", "rankme") == {0: 9.0, 1: 2.0}
     assert table.by_seed("a", "probe-1") == {0: 12.0, 1: 14.0}
     assert len(table.cells) == 9
+    (joined,) = (own for own in table.cells if (own.row, own.seed) == ("a", 0))
+    assert joined.facts == {
+        "probe-1": {"head": "linear probe", "frames": "a frames"},
+        "probe-2": {"threads": "now"},
+    }
     assert [bad.row for bad in table.bad] == ["d"]
     gone = [row.model_copy(update={"in_grid": False}) for row in table.rows]
     assert table.model_copy(update={"rows": gone}).bad == []
