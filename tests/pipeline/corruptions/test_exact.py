@@ -39,17 +39,19 @@ def test_motion_blur_has_one_shift_a_sweep_and_a_small_jitter_a_point(
     np.testing.assert_allclose(np.std(shifts, 0), sigma, atol=3 * error)
 
 
-def test_motion_blur_clips_its_jitter_at_three_sigma(make_sweep: Make) -> None:
+@pytest.mark.parametrize("side", [1, -1])
+def test_motion_blur_clips_its_jitter_at_three_sigma(make_sweep: Make, side: int) -> None:
     class Far:
-        """Draws five deviations every time."""
+        """Draws fifty deviations every time."""
 
         def normal(self, mean: float, sigma: float, shape: int | tuple[int, ...]) -> np.ndarray:
-            return np.full(shape, 50.0 if isinstance(shape, tuple) else mean)
+            return np.full(shape, mean + side * 50.0 if isinstance(shape, tuple) else mean)
 
     sweep = make_sweep()
     result = CORRUPTIONS["motion_blur"].function(sweep, Far(), sigma=0.2)
     moved = result.points[:, :3] - sweep.points[:, :3]
-    np.testing.assert_allclose(moved, np.broadcast_to([0.6, 0.6, 0.5], moved.shape), atol=1e-5)
+    limits = side * np.array([0.6, 0.6, 0.5])
+    np.testing.assert_allclose(moved, np.broadcast_to(limits, moved.shape), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ def test_ground_above_the_sensor_counts_as_the_flattest() -> None:
 @pytest.mark.parametrize(("water", "covered"), [(0.2, 1 / 6), (1.0, 5 / 6), (1.2, 1), (3.0, 1)])
 def test_wet_echoes_by_the_formula(water: float, covered: float) -> None:
     sweep = ground_sweep()
+    sweep.points[:3, 3] *= 40  # reflectors, brighter than what is thought to be sent
     result = wet_ground(sweep, np.random.default_rng(0), water=water, noise_floor=0.0)
     rows = np.flatnonzero(sweep.ground)
     distance = np.linalg.norm(sweep.points[rows, :3].astype(float), axis=1)
@@ -111,6 +112,8 @@ def test_wet_echoes_by_the_formula(water: float, covered: float) -> None:
     slope, level = np.polyfit(distance, clean / cosine, 1)
     sent = 15 * (slope * distance + level)
     dry = clean / cosine / sent
+    assert (dry > 1).sum() == 3
+    assert (dry < 0.05).sum() > 100
     angle = np.arccos(cosine)
     film = through_film(angle, np.clip(dry, 0.05, 1))
     expected = sent * cosine * ((1 - covered) * dry + covered * film / angle)
@@ -166,3 +169,31 @@ def test_ground_of_a_plane(make_sweep: Callable[..., Sweep]) -> None:
         assert not ground_plane(none, np.random.default_rng(1)).any()
     line = np.column_stack([np.linspace(3, 20, 50), np.zeros(50), np.full(50, -1.8)])
     assert not ground_plane(line, np.random.default_rng(1)).any()
+
+
+def test_planes_that_are_no_ground_have_no_say() -> None:
+    draw = np.random.default_rng(0)
+
+    def plane(count: int, low: float, high: float, height: float, slope: float = 0) -> np.ndarray:
+        turn, reach = draw.uniform(0, 2 * np.pi, count), draw.uniform(low, high, count)
+        x, y = reach * np.cos(turn), reach * np.sin(turn)
+        return np.column_stack([x, y, height + slope * x])
+
+    ground = plane(600, 5, 35, -1.8)
+    larger = {
+        "above the sensor": plane(3000, 5, 35, 2.0),
+        "on the car": plane(3000, 0.1, 1.9, -0.5),
+        "far away": plane(3000, 41, 60, -6.0),
+        "a bank of 30 degrees": plane(1200, 5, 10, -9.0, np.tan(np.pi / 6)),
+    }
+    for name, other in larger.items():
+        part = ground_plane(np.concatenate([ground, other]), np.random.default_rng(0))
+        assert part[:600].all(), name
+        assert part[600:].mean() < 0.2, name
+    # What belongs to the ground lies within 0.3 m of it.
+    beside = np.array([[9.0, 9, -1.8 + step] for step in (-0.4, -0.2, 0.2, 0.4)])
+    part = ground_plane(np.concatenate([ground, beside]), np.random.default_rng(0))
+    assert part[600:].tolist() == [False, True, True, False]
+    # Points at the sensor's height are not below it.
+    level = plane(400, 5, 35, 0.0)
+    assert not ground_plane(level, np.random.default_rng(0)).any()
