@@ -78,6 +78,8 @@ def runs(result: "RunList") -> Table:
             "finished": run.finished,
             "epoch": run.epoch,
             "epochs": run.epochs,
+            "step": run.step,
+            "steps": run.steps,
         }
         cells |= {
             name: json.dumps(own[name]) if name in own else None

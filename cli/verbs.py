@@ -311,8 +311,8 @@ VERBS: dict[str, Verb | Group] = {
     "runs": Verb(
         """List run folders: how far each is, in which settings they differ, what they reached.
 
-        One table a command; figures carry the number of their protocol. --csv has a line a run.
-        Exit code 3: some folders could not be read.""",
+        One table a command, 100 characters wide; figures carry the number of their protocol. --csv
+        has a line a run, and what does not fit. Exit code 3: some folders could not be read.""",
         "pipeline.settings.list_runs:ListRunsSettings",
         "pipeline.list_runs:list_runs",
         "cli.printers:plain_or_bad",

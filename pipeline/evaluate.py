@@ -160,8 +160,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     segmenter, training = load_segmenter(settings.checkpoint)
     name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
-    where = f"evaluate-{dataset.name}-{_where(settings)}{'-tta' if settings.tta else ''}"
-    out = settings.out or settings.checkpoint / where
+    out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{_where(settings)}"
     if tuple(dataset.class_names) != training.class_names:
         classes = f"{settings.checkpoint} was trained for the classes of {training.dataset}"
         if name == training.dataset:
@@ -245,7 +244,11 @@ def _predictions(
 
 
 def _where(settings: EvaluateSettings) -> str:
-    return "-".join(settings.sequences) if settings.sequences else settings.split
+    """Name of what is measured and how, so that a trial of few frames leaves the folder of the
+    whole free."""
+    parts = list(settings.sequences) if settings.sequences else [settings.split]
+    parts += ["first", str(settings.limit)] if settings.limit else []
+    return "-".join([*parts, "tta"] if settings.tta else parts)
 
 
 def _why(bad: list[BadFrame]) -> str:

@@ -54,6 +54,7 @@ from .steps.labelled import (
 )
 from .steps.samplers import TRAIN_FRAMES, FrameSample, LabelledPart, listed_frames, sample_frames
 from .steps.segmentation import SegmentationStep
+from .training.batches import FrameOrder
 from .training.job import Job
 from .training.log import Losses, first_and_last, log_evaluation, read_log
 from .training.loop import fit
@@ -454,7 +455,8 @@ def _describe(
     student, recipe = plan.start.student, plan.recipe
     mixed = f"augmentation, Mix3D {recipe.mix3d:g}"
     augmentation = mixed if recipe.augment else "no augmentation"
-    epochs = cycle_words(recipe.epochs, cycle.lengths(recipe.epochs))
+    order = FrameOrder(len(indices), recipe.epochs, settings.batch_size, settings.seed)
+    epochs = cycle_words(recipe.epochs, cycle.lengths(recipe.epochs), order.draws)
     layer = "batch norm + linear" if recipe.batch_norm else "linear"
     return Training(
         dataset=dataset.name,

@@ -3,6 +3,7 @@ reached."""
 
 import json
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import CleverError
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
-from .results.tables import markdown_table
+from .results.tables import markdown_table, table_width
 from .settings.base import SETTINGS_FILE, JobSettings, recorded_values
 from .settings.evaluate import EvaluateSettings
 from .settings.features import FeaturesSettings
@@ -32,6 +33,8 @@ KINDS: dict[str, type[JobSettings]] = {
 OTHER = "other"
 """Kind of a folder whose settings fit none of `KINDS`."""
 MIOU = "mIoU %"
+WIDTH = 100
+"""Characters in a line of the tables."""
 STORE_FILE = "zarr.json"
 """What a feature cache holds; no run lies in one."""
 
@@ -45,6 +48,8 @@ class RunSummary(BaseModel):
         complete: whether it is finished.
         epoch: the pass that it is in or ended with; None where there are none.
         epochs: passes in the end.
+        step: the last one that its log tells of; None where there are none.
+        steps: steps in the end; None where the log does not tell.
         settings: as recorded.
         figures: what it reached, by name.
         protocol: how the figures were measured; empty without any.
@@ -58,6 +63,8 @@ class RunSummary(BaseModel):
     finished: str | None
     epoch: int | None
     epochs: int | None
+    step: int | None
+    steps: int | None
     settings: dict[str, Any]
     figures: dict[str, float]
     protocol: str
@@ -91,33 +98,55 @@ class RunList(BaseModel):
         ]
 
     def __str__(self) -> str:
-        protocols = list(dict.fromkeys(run.protocol for run in self.runs if run.protocol))
         kinds = [kind for kind in (*KINDS, OTHER) if any(run.kind == kind for run in self.runs)]
+        listed = [run for kind in kinds for run in self.runs if run.kind == kind]
+        protocols = list(dict.fromkeys(run.protocol for run in listed if run.protocol))
         parts = [f"{kind}\n\n{self._table(kind, protocols)}\n" for kind in kinds]
-        notes = [f"[{number}] {words}" for number, words in enumerate(protocols, 1)]
+        notes = [_wrapped(f"[{number}] {words}") for number, words in enumerate(protocols, 1)]
         skipped = [f"skipped {run.folder}: {run.reason}" for run in self.bad]
         return "\n".join([*parts, *notes, *skipped])
 
     def _table(self, kind: str, protocols: list[str]) -> str:
-        """Runs of a kind as Markdown, figures with the number of their protocol."""
+        """Runs of a kind as Markdown, with the number of the protocol that their figures have.
+
+        As many columns as `WIDTH` holds, figures before settings; a line names those left out.
+        Paths that are too long for that stand below.
+        """
         runs = [run for run in self.runs if run.kind == kind]
-        settings = self.differing(kind)
-        figures = list(dict.fromkeys(name for run in runs for name in run.figures))
-        lines = []
-        for run in runs:
-            mark = f" [{protocols.index(run.protocol) + 1}]" if run.protocol else ""
-            lines.append(
-                [str(run.folder), state_words(run)]
-                + [
-                    setting_text(run.settings[name]) if name in run.settings else "?"
-                    for name in settings
-                ]
-                + [
-                    f"{run.figures[name]:.4g}{mark}" if name in run.figures else ""
-                    for name in figures
-                ]
+        figures = {
+            name: [f"{run.figures[name]:.4g}" if name in run.figures else "" for run in runs]
+            for name in dict.fromkeys(name for run in runs for name in run.figures)
+        }
+        settings = {
+            name: [
+                setting_text(run.settings[name]) if name in run.settings else "?" for run in runs
+            ]
+            for name in self.differing(kind)
+        }
+        columns = {
+            "run": [str(run.folder) for run in runs],
+            "state": [state_words(run) for run in runs],
+        }
+        notes = [f"[{protocols.index(run.protocol) + 1}]" if run.protocol else "" for run in runs]
+        if any(notes):
+            columns["note"] = notes
+        below: list[str] = []
+        first = dict(list(figures.items())[:1])
+        if table_width([name, *cells] for name, cells in (columns | first).items()) > WIDTH:
+            below = [f"run {number}: {run.folder}" for number, run in enumerate(runs, 1)]
+            columns["run"] = [str(number) for number in range(1, len(runs) + 1)]
+        for name, cells in (figures | settings).items():
+            wider = columns | {name: cells}
+            if table_width([name, *cells] for name, cells in wider.items()) <= WIDTH:
+                columns = wider
+        order = ["run", "state", *settings, *figures, "note"]
+        names = [name for name in order if name in columns]
+        rows = zip(*(columns[name] for name in names), strict=True)
+        if left_out := [name for name in (*settings, *figures) if name not in columns]:
+            below.append(
+                _wrapped(f"left out to fit (CSV and JSON have all): {', '.join(left_out)}")
             )
-        return markdown_table(["run", "state", *settings, *figures], lines)
+        return "\n".join([markdown_table(names, rows), *below])
 
 
 def list_runs(settings: ListRunsSettings) -> RunList:
@@ -174,6 +203,8 @@ def summarise_run(folder: Path) -> RunSummary:
             finished=result.get("finished") if result else None,
             epoch=int(log[-1]["epoch"]) if log else (0 if epochs else None),
             epochs=epochs,
+            step=int(log[-1]["step"]) if log else (0 if epochs else None),
+            steps=next((int(record["steps"]) for record in log[::-1] if "steps" in record), None),
             settings=values,
             figures=figures,
             protocol=protocol,
@@ -267,7 +298,17 @@ def state_words(run: RunSummary) -> str:
     """How far a run is."""
     if run.complete:
         return f"finished {run.finished[:16].replace('T', ' ')}" if run.finished else "finished"
-    return f"epoch {run.epoch} of {run.epochs}" if run.epochs else "not finished"
+    if run.step is None:
+        return "unfinished"
+    end = f" of {run.steps}" if run.steps else ""
+    return f"unfinished (step {run.step}{end})"
+
+
+def _wrapped(text: str) -> str:
+    """Text in lines of at most `WIDTH` characters; words are not broken."""
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def setting_text(value: object) -> str:

@@ -78,6 +78,8 @@ class PretrainResult(RunResult):
     cycles: list[int] = Field(default_factory=list)
     """Passes of each cycle of the schedule; several where a finished run was prolonged."""
     steps: int
+    batch_size: int | None = None
+    """Frames a step; None in older results."""
     losses: Losses
     best_epoch: int
     """Pass with the lowest mean loss; its weights are in ``best/``."""
@@ -94,13 +96,14 @@ class PretrainResult(RunResult):
     def __str__(self) -> str:
         origin = " and ".join(self.teachers)
         shared = f" x {self.processes}" if self.processes > 1 else ""
+        batch = f" of {self.batch_size}" if self.batch_size else ""
+        draws = self.steps * (self.batch_size or 0) / self.frames
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, "
-            f"{cycle_words(self.epochs, self.cycles)}, "
-            f"{self.steps} steps, recipe {self.recipe}, points {self.points}, seed {self.seed}, "
-            f"{self.precision}, "
-            f"{self.device}{shared}, "
+            f"{cycle_words(self.epochs, self.cycles, draws)}, "
+            f"{self.steps} steps{batch}, recipe {self.recipe}, points {self.points}, "
+            f"seed {self.seed}, {self.precision}, {self.device}{shared}, "
             f"{self.seconds / 60:.1f} min",
             str(self.losses),
         ]
@@ -203,6 +206,7 @@ def _result(
         unfit=frames.unfit,
         epochs=settings.epochs,
         cycles=run.cycle.lengths(settings.epochs),
+        batch_size=settings.batch_size,
         steps=progress.step,
         losses=first_and_last(read_log(run.folder)),
         best_epoch=progress.best_epoch,

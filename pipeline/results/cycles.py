@@ -42,8 +42,16 @@ class Cycle:
         return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def cycle_words(epochs: int, cycles: Sequence[int]) -> str:
-    """``50 epochs``, or ``80 epochs (50 + 30, a cycle each)``."""
+def cycle_words(epochs: int, cycles: Sequence[int], draws: float | None = None) -> str:
+    """``50 epochs``, or ``80 epochs (50 + 30, a cycle each)``, or ``5.3 epochs (2 asked for, but a
+    step draws more)``.
+
+    Args:
+        draws: how often a frame was drawn. Every step draws a whole batch, which of few frames is
+            several passes.
+    """
+    if draws is not None and draws >= epochs + 1:
+        return f"{draws:.1f} epochs ({epochs} asked for, but a step draws more)"
     parts = " + ".join(map(str, cycles))
     return f"{epochs} epochs" + (f" ({parts}, a cycle each)" if len(cycles) > 1 else "")
 

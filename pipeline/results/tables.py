@@ -9,7 +9,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table that also lines up as plain text: the first column to the left, the others
     to the right."""
     rows = list(rows)
-    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [_column_width(column) for column in zip(header, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 
     def line(row: Sequence[str]) -> str:
@@ -17,6 +17,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return "| " + " | ".join([row[0].ljust(widths[0]), *right]) + " |"
 
     return "\n".join(map(line, [header, rule, *rows]))
+
+
+def table_width(columns: Iterable[Sequence[str]]) -> int:
+    """Characters in a line of a `markdown_table` of columns, each with its header."""
+    return sum(_column_width(column) + 3 for column in columns) + 1
+
+
+def _column_width(column: Sequence[str]) -> int:
+    return max(3, *map(len, column))
 
 
 def csv_text(lines: Iterable[Sequence[object]]) -> str:

@@ -39,5 +39,5 @@ class EvaluateSettings(HeldOutPart):
     device: Device = "auto"
     """Where the network runs."""
     out: Path | None = None
-    """Folder for the result; default: evaluate-DATASET-SPLIT, with TTA
-    evaluate-DATASET-SPLIT-tta, in the checkpoint."""
+    """Folder for the result; default: evaluate-DATASET-SPLIT in the checkpoint, with --limit N
+    evaluate-DATASET-SPLIT-first-N, with TTA -tta behind it."""

@@ -76,6 +76,11 @@ class FrameOrder:
         self.steps = math.ceil(frames * epochs / batch_size)
         self._pass = lru_cache(maxsize=2)(self._shuffled)
 
+    @property
+    def draws(self) -> float:
+        """How often a frame is drawn in all, on average."""
+        return self.steps * self.batch_size / self.frames
+
     def batch(self, step: int) -> list[FrameDraw]:
         """The frames of step 0, 1, ..."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)

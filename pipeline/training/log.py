@@ -30,7 +30,7 @@ METRICS = ("loss", "rankme", VALIDATION_MIOU, FINAL_MIOU)
 them."""
 
 NOT_LOSSES = frozenset(
-    {"step", "epoch", "lr", "grad_norm", "frames_per_s", "data_wait", "memory_mb"}
+    {"step", "steps", "epoch", "lr", "grad_norm", "frames_per_s", "data_wait", "memory_mb"}
 )
 """What the record of a step holds beside the losses."""
 
@@ -65,7 +65,7 @@ class TrainingLog:
             self._write_hyperparameters(recorded_values(folder), steps)
 
     def write(self, record: Scalars) -> None:
-        """Append one record; it holds ``step``.
+        """Append one record; it holds ``step``, and that of a step how many ``steps`` there are.
 
         Raises:
             CleverError: the disk is full.
@@ -74,7 +74,7 @@ class TrainingLog:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
             for name, value in record.items():
-                if name != "step":
+                if name not in ("step", "steps"):
                     self._events.add_scalar(name, value, int(record["step"]))
         except OSError as error:
             raise CleverError(

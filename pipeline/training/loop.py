@@ -68,7 +68,7 @@ class Fit:
         if settings.batch_size > len(job.ids) and team.first:
             notice(
                 f"a batch of {settings.batch_size} holds each of the {len(job.ids)} frames more "
-                "than once"
+                f"than once; the run draws each {self.order.draws:.1f} times"
             )
         self._finite = FiniteCheck(self.stepper.accelerator.scaler is not None)
         self._checkpoint = self.progress.step
@@ -101,7 +101,8 @@ class Fit:
     def summary(self) -> str:
         """``runs/a: 39 frames, 10 steps of 8, cpu``: folder, frames, steps, frames a step and
         where."""
-        steps = f"{self.order.steps} steps of {self.settings.batch_size}"
+        unit = "step" if self.order.steps == 1 else "steps"
+        steps = f"{self.order.steps} {unit} of {self.settings.batch_size}"
         if self.progress.step:
             steps = f"{steps}, {self.progress.step} done"
         processes = f" x {self.team.size}" if self.team.size > 1 else ""
@@ -200,6 +201,7 @@ class Fit:
         log.write(
             {
                 "step": progress.step,
+                "steps": self.order.steps,
                 "epoch": self.order.epoch(report.number) + 1,
                 **values,
                 "lr": report.rate,

@@ -161,7 +161,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_is_measured_and_the_result_written(
-    checkpoint: Path, kitti_root: Path
+    checkpoint: Path, kitti_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = EvaluateSettings.resolve(
         None, {"checkpoint": checkpoint, "data_root": kitti_root, "device": "cpu"}
@@ -185,6 +185,13 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     assert EvaluateSettings.resolve(folder / "settings.yaml", {}).out == folder
     assert evaluate(settings) == result
     assert f"mIoU {100 * result.miou:.2f} %" in str(result)
+    assert "`dataset=semantickitti`, that of the run\n" in capsys.readouterr().err
+    # A trial of fewer frames has a folder of its own.
+    trial = evaluate(settings.model_copy(update={"limit": 1, "dataset": "semantickitti"}))
+    assert "`dataset=" not in capsys.readouterr().err
+    assert trial.frames == 1
+    assert (checkpoint / "evaluate-semantickitti-val-first-1/result.json").is_file()
+    assert evaluate(settings) == result
 
 
 def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(

@@ -344,6 +344,8 @@ def test_another_run_takes_the_frames_of_a_run(
     assert losses(tmp_path / "listed") == losses(tmp_path / "third")
     assert (tmp_path / "listed/train_frames.txt").read_text() == ids
     assert "(2 scans) -> " in result.evaluation.protocol
+    # Three passes over two frames are six draws, in two steps of four.
+    assert ", 4.0 epochs (3 asked for, but a step draws more), " in result.evaluation.protocol
     assert ", frames of ids.txt (2 of 6 labelled), " in result.evaluation.protocol
     assert ", 33.3333 % by frames (2 of 6 labelled), " in third.evaluation.protocol
     (tmp_path / "ids.txt").write_text(f"{TRAIN[0]}\n")

@@ -50,6 +50,7 @@ def steps(count: int) -> list[dict[str, float]]:
     return [
         {
             "step": n,
+            "steps": 40,
             "epoch": (n - 1) // 10 + 1,
             "loss": 100.0 - n,
             "distillation": 50.0 - n,
@@ -80,6 +81,7 @@ def test_a_finished_pretraining(tmp_path: Path) -> None:
     run = summarise_run(folder)
     assert (run.kind, run.complete, run.finished) == ("pretrain", True, FINISHED)
     assert (run.epoch, run.epochs, run.settings["lr"]) == (4, 4, 0.5)
+    assert (run.step, run.steps) == (40, 40)
     # A tenth of 40 steps: 37 to 40.
     assert run.figures == {"loss": 61.5, "distillation loss": 11.5, "RankMe": 12.5}
     assert run.protocol == (
@@ -209,19 +211,68 @@ def test_the_command_prints_a_table_a_kind(folder: Path) -> None:
     lines = shown.stdout.splitlines()
     assert lines[0] == "pretrain"
     assert cells(lines[2]) == [
-        "run", "state", "lr", "head", "loss", "distillation loss", "RankMe"
+        "run", "state", "lr", "head", "loss", "distillation loss", "RankMe", "note"
     ]  # fmt: skip
-    assert cells(lines[4]) == ["runs/a", "epoch 2 of 4", "0.5", "linear", "85 [1]", "35 [1]", ""]
+    assert cells(lines[4]) == [
+        "runs/a", "unfinished (step 15 of 40)", "0.5", "linear", "85", "35", "", "[1]"
+    ]  # fmt: skip
     assert cells(lines[5]) == [
-        "runs/b", "finished 2026-01-02 03:04", "0.25", "mlp", "61.5 [2]", "11.5 [2]", "12.5 [2]"
+        "runs/b", "finished 2026-01-02 03:04", "0.25", "mlp", "61.5", "11.5", "12.5", "[2]"
     ]  # fmt: skip
     assert lines[7] == "finetune"
-    assert cells(lines[11]) == ["runs/c", "finished 2026-01-02 03:04", "25 [3]"]
-    assert lines[13:] == [
+    assert cells(lines[11]) == ["runs/c", "finished 2026-01-02 03:04", "25", "[3]"]
+    assert max(map(len, lines)) <= 100
+    notes = " ".join(line.strip() for line in lines[13:])
+    assert notes == " ".join(
         f"[{number}] {run.protocol}" for number, run in enumerate(read(Path("runs")).runs, 1)
-    ]
+    )
     (folder / "runs/a/result.json").write_text("?")
     assert CliRunner().invoke(build_app("runs"), ["runs", "runs"]).exit_code == 3
+
+
+def test_notes_are_numbered_as_they_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fine-tuning comes first by name, but its table is the second."""
+    monkeypatch.chdir(tmp_path)
+    result = {"job": "finetune", "finished": FINISHED, "evaluation": EVALUATION}
+    write_run(Path("runs") / "a", finetuning(), [], result)
+    write_run(Path("runs") / "b", pretraining(), steps(40), PRETRAINED)
+    lines = str(read(Path("runs"))).splitlines()
+    rows = [cells(line) for line in lines if line.startswith("| runs")]
+    assert [(row[0], row[-1]) for row in rows] == [("runs/b", "[1]"), ("runs/a", "[2]")]
+    assert lines[-1] == f"[2] {EVALUATION['protocol']}"
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    """Settings give way to figures, long paths stand below; no line is wider than 100."""
+    names = [f"{letter}-{'x' * 60}" for letter in "ab"]
+    for number, name in enumerate(names):
+        long = {"cache": f"{'y' * 70}{number}", "lr": 0.5 + number, "epochs": 4 + number}
+        write_run(tmp_path / name, pretraining(**long), steps(5 + number))
+    lines = str(read(tmp_path)).splitlines()
+    assert cells(lines[2]) == [
+        "run", "state", "lr", "epochs", "loss", "distillation loss", "note"
+    ]  # fmt: skip
+    assert cells(lines[4]) == ["1", "unfinished (step 5 of 40)", "0.5", "4", "95", "45", "[1]"]
+    assert lines[6:8] == [
+        f"run {number}: {tmp_path / name}" for number, name in enumerate(names, 1)
+    ]
+    assert lines[8] == "left out to fit (CSV and JSON have all): cache"
+    assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
+
+
+def test_states_of_unfinished_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh, of an older version whose log does not tell the steps, and of no training."""
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs") / "a", pretraining())
+    records = [{name: r[name] for name in r if name != "steps"} for r in steps(7)]
+    write_run(Path("runs") / "b", pretraining(), records)
+    evaluation = EvaluateSettings.resolve(None, {"checkpoint": "c", "data_root": "d"})
+    write_run(Path("runs") / "c", evaluation)
+    lines = str(read(Path("runs"))).splitlines()
+    states = [cells(line)[1] for line in lines if line.startswith("| runs")]
+    assert states == ["unfinished (step 0)", "unfinished (step 7)", "unfinished"]
 
 
 def test_the_table_has_a_line_a_run(folder: Path) -> None:

@@ -49,6 +49,10 @@ def test_lengths_and_words_of_cycles() -> None:
     assert (twice.lengths(100), twice.passes_before) == ([50, 30, 20], 80)
     assert cycle_words(100, [50, 30, 20]) == "100 epochs (50 + 30 + 20, a cycle each)"
     assert cycle_words(50, [50]) == "50 epochs"
+    assert cycle_words(50, [50], 50.9) == "50 epochs"
+    # Three frames twice are six draws, but a batch holds sixteen.
+    assert cycle_words(2, [2], 16 / 3) == "5.3 epochs (2 asked for, but a step draws more)"
+    assert cycle_words(2, [2], 3) == "3.0 epochs (2 asked for, but a step draws more)"
 
 
 def test_added_passes_are_one_more_cycle_from_the_last_weights(

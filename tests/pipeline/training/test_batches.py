@@ -16,6 +16,7 @@ def test_every_pass_sees_every_frame_once(frames: int, epochs: int, batch: int) 
     draws = [draw for step in range(order.steps) for draw in order.batch(step)]
     assert len(draws) == order.steps * batch
     assert 0 <= len(draws) - frames * epochs < batch
+    assert order.draws == pytest.approx(len(draws) / frames)
     for epoch in range(epochs):
         assert sorted(draw.frame for draw in draws[epoch * frames : (epoch + 1) * frames]) == list(
             range(frames)
