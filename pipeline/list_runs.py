@@ -48,11 +48,11 @@ class RunSummary(BaseModel):
         complete: whether it is finished.
         epoch: the pass that it is in or ended with; None where there are none.
         epochs: passes in the end.
-        step: the last one that its log tells of; None where there are none.
-        steps: steps in the end; None where the log does not tell.
         settings: as recorded.
         figures: what it reached, by name.
         protocol: how the figures were measured; empty without any.
+        step: the last one that its log tells of; None where there are none.
+        steps: steps in the end; None where the log does not tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,11 +63,11 @@ class RunSummary(BaseModel):
     finished: str | None
     epoch: int | None
     epochs: int | None
-    step: int | None
-    steps: int | None
     settings: dict[str, Any]
     figures: dict[str, float]
     protocol: str
+    step: int | None = None
+    steps: int | None = None
 
 
 class BadRun(BaseModel):
