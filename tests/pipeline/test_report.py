@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clever.cli.main import build_app
@@ -52,6 +53,7 @@ def write_table(folder: Path) -> Path:
     )
     folder.mkdir(parents=True)
     (folder / "table.json").write_text(table.model_dump_json())
+    Image.new("RGB", (30, 20), "red").save(folder / "rankme-probe.png")
     return folder
 
 
@@ -77,6 +79,8 @@ def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> 
     row = text.partition('<th scope="row">head=&lt;mlp&gt;</th>')[2].partition("</tr>")[0]
     assert re.findall(r'<td class="number">(.*?)</td>', row)[:2] == ["2", "<b>21.50 ± 2.12</b>"]
     assert "<li>probe: no TTA</li>" in text
+    drawn = text.partition('width="30" height="20" alt="rankme-probe: RankMe of every')[2]
+    assert drawn.partition("<figcaption>")[2].startswith("RankMe of every pre-trained cell")
     # The run: its protocol, what differs from the recipe with what the recipe says.
     assert "toy, all 5 frames, seed 0; losses: means over 1 steps up to step 4" in text
     rows = re.findall(r"<code>(\w+)</code></th><td>(.*?)</td><td class=\"recipe\">(.*?)</td>", text)
