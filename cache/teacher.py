@@ -3,7 +3,9 @@ section 3.1)."""
 
 import difflib
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,98 +34,151 @@ PyPI has."""
 DEFAULT_STRIDE = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a layer of a teacher says of B images.
+
+    Attributes:
+        grid: (B, h, w, C) float32, row 0 at the top; without class and register tokens.
+        class_token: (B, C) float32; None where it was not asked for.
+    """
+
+    grid: Tensor
+    class_token: Tensor | None = None
+
+
 def load_teacher(settings: TeacherSettings, device: torch.device | str = "cpu") -> "Teacher":
-    """Build the network, load its weights, fit it to the image size and move it to `device`.
+    """One layer of a network; see `load_teachers`."""
+    return load_teachers([settings], device)[0]
+
+
+def load_teachers(
+    settings: Sequence[TeacherSettings], device: torch.device | str = "cpu"
+) -> list["Teacher"]:
+    """Build a network, load its weights, fit it to the image size and move it to `device`.
+
+    Args:
+        settings: one for each layer, which differ in nothing else.
+
+    Returns:
+        The layers in the order of `settings`; `outputs` runs them in one pass.
 
     Raises:
         CleverError: unknown model, weights that are missing or of another architecture, an image
-            size that the patches do not divide, or a layer that the network does not have.
+            size that the patches do not divide, a layer that the network does not have, or one
+            that is named twice.
     """
-    architecture = _architecture(settings.model)
-    network, source = load_network(settings.model, architecture, settings.weights)
-    if not hasattr(network, "forward_intermediates") or not hasattr(network, "feature_info"):
-        raise CleverError(f"model {settings.model}: timm gives no feature grid of it; take another")
-    return Teacher(network, settings, source, torch.device(device))
+    first = settings[0]
+    architecture = _architecture(first.model)
+    module, source = load_network(first.model, architecture, first.weights)
+    if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
+        raise CleverError(f"model {first.model}: timm gives no feature grid of it; take another")
+    readouts = [_read_out(each, module) for each in settings]
+    names = [readout.layer for readout in readouts]
+    if len(set(names)) < len(names):
+        asked = ", ".join(each.layer for each in settings)
+        raise CleverError(f"`layer` names {asked}: give each layer once ({', '.join(names)})")
+    network = _Network(module, first, source, torch.device(device))
+    return [
+        Teacher(network, each, readout) for each, readout in zip(settings, readouts, strict=True)
+    ]
 
 
-class Teacher:
-    """A frozen image network; `preprocess` runs in the decoding threads, `features` on the device.
+def outputs(teachers: Sequence["Teacher"], images: Tensor) -> list[Features]:
+    """Several layers of one network in one pass.
+
+    Args:
+        teachers: of one `load_teachers`.
+        images: (B, 3, *image_size) uint8 RGB, preprocessed, on any device.
+
+    Returns:
+        Each teacher's features, on its device: the same bits as each gives alone.
+    """
+    network = teachers[0].network
+    if any(teacher.network is not network for teacher in teachers):
+        raise ValueError("layers of several networks do not come from one pass")
+    return network.run([teacher.readout for teacher in teachers], images)
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadOut:
+    """Where a network is read out.
 
     Attributes:
-        settings: as given.
-        grid: height, width of the feature grid.
-        channels: features of a grid cell.
-        stride: pixels of the resized image along either side of a grid cell.
-        alias: short name, such as ``vitb14-224x448``.
-        weights_description: where the weights come from, in words; untrained ones are said to be.
-        fingerprint: JSON values of everything that changes a feature, weights by their sha256. The
-            source of the weights is not in it: the same weights from the hub and from a file give
-            the same features.
+        layer: canonical name.
+        index: among timm's feature levels.
+        norm: whether the final norm follows.
+        class_token: whether the class token is read too.
+        stride, channels: of the grid.
     """
 
+    layer: str
+    index: int
+    norm: bool
+    class_token: bool
+    stride: int
+    channels: int
+
+
+class _Network:
+    """A frozen network, fitted to the image size, on its device."""
+
     def __init__(
-        self, network: nn.Module, settings: TeacherSettings, source: str, device: torch.device
+        self, module: nn.Module, settings: TeacherSettings, source: str, device: torch.device
     ) -> None:
-        info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore
-        self._index, self._norm, layer = _resolve_layer(settings, network, info)
-        self.settings = settings
-        self.stride = int(info[self._index]["reduction"])
-        self.channels = int(info[self._index]["num_chs"])
-        self.grid = _grid(settings, self.stride)
-        self.device = device
-        self.weights_description = source
-        height, width = settings.image_size
-        self.alias = f"{settings.model}-{height}x{width}"
-        config: dict[str, Any] = network.pretrained_cfg  # pyright: ignore[reportAssignmentType]
-        sha256 = weights_sha256(network)  # before the position embedding is resampled
+        self.settings, self.device, self.weights_description = settings, device, source
+        config: dict[str, Any] = module.pretrained_cfg  # pyright: ignore[reportAssignmentType]
+        sha256 = weights_sha256(module)  # before the position embedding is resampled
         self.fingerprint: dict[str, Any] = {
             "model": config["architecture"],
             "weights_sha256": sha256,
-            "image_size": [height, width],
+            "image_size": list(settings.image_size),
             "resize": settings.resize,
             "mean": list(config["mean"]),
             "std": list(config["std"]),
-            "layer": layer,
-            "position_embedding": _set_image_size(network, settings),
+            "position_embedding": _set_image_size(module, settings),
             "precision": settings.precision,
         }
-        self._network: Any = network.eval().requires_grad_(False).to(device)
+        self.module: Any = module.eval().requires_grad_(False).to(device)
         self._mean = 255 * torch.tensor(config["mean"], device=device).view(3, 1, 1)
         self._std = 255 * torch.tensor(config["std"], device=device).view(3, 1, 1)
 
-    def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize (H, W, 3) uint8 RGB of any size to (3, *image_size) uint8 on the CPU."""
-        return resize_image(image, self.settings.image_size, self.settings.resize)
-
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
-        """Features of preprocessed images.
-
-        Args:
-            images: (B, 3, *image_size) uint8 RGB, on any device.
-
-        Returns:
-            (B, *grid, channels) float32 on the teacher's device, row 0 at the top; class and
-            register tokens are dropped.
-        """
+    def run(self, readouts: Sequence[_ReadOut], images: Tensor) -> list[Features]:
+        """See `outputs`."""
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, *self.settings.image_size):
             raise ValueError(
                 f"images are {images.dtype} {tuple(images.shape)}, not preprocessed by this teacher"
             )
         pixels = (images.to(self.device, non_blocking=True).float() - self._mean) / self._std
+        # timm gives the levels in the order of the network, each once.
+        indices = sorted({readout.index for readout in readouts})
+        prefix = {"return_prefix_tokens": True} if any(r.class_token for r in readouts) else {}
         with (
             self._autocast(),
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
         ):
-            (grid,) = self._network.forward_intermediates(
+            levels = self.module.forward_intermediates(
                 pixels,
-                indices=[self._index],
-                norm=self._norm,
+                indices=indices,
                 stop_early=True,
                 output_fmt="NCHW",
                 intermediates_only=True,
+                **prefix,
             )
-        return grid.float().permute(0, 2, 3, 1).contiguous()
+            by_index = dict(zip(indices, levels, strict=True))
+            return [self._features(readout, by_index[readout.index]) for readout in readouts]
+
+    def _features(self, readout: _ReadOut, level: Any) -> Features:
+        """One layer of what a pass gave: (B, C, h, w), or that and (B, P, C) prefix tokens."""
+        grid, prefix = level if isinstance(level, tuple) else (level, None)
+        # The final norm looks at one token alone, so that it may follow here.
+        norm = self.module.norm if readout.norm else nn.Identity()
+        tokens = norm(grid.permute(0, 2, 3, 1).contiguous()).float()
+        if not readout.class_token:
+            return Features(tokens)
+        assert prefix is not None
+        return Features(tokens, norm(prefix[:, 0].contiguous()).float())
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "fp32":
@@ -131,6 +186,46 @@ class Teacher:
         return torch.autocast(
             self.device.type, torch.bfloat16 if self.settings.precision == "bf16" else torch.float16
         )
+
+
+class Teacher:
+    """A layer of a frozen image network; `preprocess` runs in the decoding threads, `features` on
+    the device.
+
+    Attributes:
+        settings: as given.
+        network: runs the pass; layers that share it come from one (`outputs`).
+        readout: where the network is read out.
+        grid: height, width of the feature grid.
+        channels: features of a grid cell.
+        stride: pixels of the resized image along either side of a grid cell.
+        device: of the network.
+        alias: short name, such as ``vitb14-224x448``.
+        weights_description: where the weights come from, in words; untrained ones are said to be.
+        fingerprint: JSON values of everything that changes a feature, weights by their sha256. The
+            source of the weights is not in it: the same weights from the hub and from a file give
+            the same features.
+    """
+
+    def __init__(self, network: _Network, settings: TeacherSettings, readout: _ReadOut) -> None:
+        self.settings, self.network, self.readout = settings, network, readout
+        self.stride, self.channels = readout.stride, readout.channels
+        height, width = settings.image_size
+        self.grid = height // readout.stride, width // readout.stride
+        self.device = network.device
+        self.weights_description = network.weights_description
+        self.alias = f"{settings.model}-{height}x{width}"
+        self.fingerprint: dict[str, Any] = {**network.fingerprint, "layer": readout.layer}
+        if readout.class_token:
+            self.fingerprint["class_token"] = True
+
+    def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
+        """Resize (H, W, 3) uint8 RGB of any size to (3, *image_size) uint8 on the CPU."""
+        return resize_image(image, self.settings.image_size, self.settings.resize)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The grid (B, *grid, channels) float32 of preprocessed images, see `outputs`."""
+        return outputs([self], images)[0].grid
 
 
 def _architecture(model: str) -> str:
@@ -147,6 +242,19 @@ def _architecture(model: str) -> str:
         else f"take one of {', '.join(SHORT_NAMES)} or of timm"
     )
     raise CleverError(f"unknown model {model!r}; {hint}")
+
+
+def _read_out(settings: TeacherSettings, network: nn.Module) -> _ReadOut:
+    """Where the network is read out for these settings."""
+    info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore
+    index, norm, layer = _resolve_layer(settings, network, info)
+    if settings.class_token and (
+        not _is_vit(network, info) or getattr(network, "cls_token", None) is None
+    ):
+        raise CleverError(f"model {settings.model} has no class token; leave out `class_token`")
+    stride, channels = int(info[index]["reduction"]), int(info[index]["num_chs"])
+    _check_size(settings, stride)
+    return _ReadOut(layer, index, norm, settings.class_token, stride, channels)
 
 
 def _resolve_layer(
@@ -176,11 +284,15 @@ def _resolve_layer(
         )
     if layer in ("pre-norm", "post-norm"):
         return last_block, layer == "post-norm", layer
-    if kind != "block" or not number.isdecimal() or int(number) > last_block:
+    block = int(number) if kind == "block" and re.fullmatch(r"-?\d{1,4}", number) else len(info)
+    if block < 0:  # counted from the end
+        block = block + len(info) if block >= -len(info) else len(info)
+    if block > last_block:
         raise CleverError(
-            f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last_block}"
+            f"layer {layer!r}: {model} has pre-norm, post-norm and block:0 to block:{last_block}, "
+            f"which are block:-{len(info)} to block:-1 too"
         )
-    return int(number), False, "pre-norm" if int(number) == last_block else f"block:{int(number)}"
+    return block, False, "pre-norm" if block == last_block else f"block:{block}"
 
 
 def _is_vit(network: nn.Module, info: list[dict[str, Any]]) -> bool:
@@ -189,7 +301,7 @@ def _is_vit(network: nn.Module, info: list[dict[str, Any]]) -> bool:
     return hasattr(network, "patch_embed") and len({level["reduction"] for level in info}) == 1
 
 
-def _grid(settings: TeacherSettings, stride: int) -> tuple[int, int]:
+def _check_size(settings: TeacherSettings, stride: int) -> None:
     height, width = settings.image_size
     if height % stride or width % stride:
         below = [max(side // stride, 1) * stride for side in (height, width)]
@@ -199,7 +311,6 @@ def _grid(settings: TeacherSettings, stride: int) -> tuple[int, int]:
             "patches; "
             f"the nearest that are: {below[0]}x{below[1]} and {above[0]}x{above[1]}"
         )
-    return height // stride, width // stride
 
 
 def _set_image_size(network: Any, settings: TeacherSettings) -> str | None:

@@ -1,8 +1,14 @@
 """What decides a teacher's features; imports no network."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from .choices import Resize
 
@@ -18,8 +24,10 @@ class TeacherSettings(BaseModel):
         image_size: height, width in pixels that images are resized to, aspect not kept; multiples
             of the patch.
         layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR),
-            ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm); of a CNN
-            ``stride:S`` (its last stage of that stride; ``pre-norm`` stands for ``stride:16``).
+            ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm; ``block:-2``
+            is the last but one); of a CNN ``stride:S`` (its last stage of that stride;
+            ``pre-norm`` stands for ``stride:16``).
+        class_token: whether the layer's class token is kept beside its grid.
         position_embedding: how DINOv2's 37x37 embedding is resampled to the grid: as the
             ``official`` code does or as ``timm`` does. Other ViTs always take timm's way.
         precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32
@@ -33,6 +41,16 @@ class TeacherSettings(BaseModel):
     weights: str = "hub"
     image_size: tuple[PositiveInt, PositiveInt] = (224, 448)
     layer: str = "pre-norm"
+    class_token: bool = False
     position_embedding: Literal["official", "timm"] = "official"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     resize: Resize = "bilinear-antialias"
+
+    @model_serializer(mode="wrap")
+    def _values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields; the class token only where it is asked for, as stores made before it was a
+        choice say nothing of it."""
+        values = handler(self)
+        if not self.class_token:
+            values.pop("class_token", None)
+        return values

@@ -52,7 +52,8 @@ def print_summary(summary: "CacheSummary") -> None:
         rate = summary.images / max(summary.seconds, 1e-9)
         work = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s"
         print(f"{summary.path}: {work} ({rate:.2f} images/s)")
-    print(f"teacher {summary.teacher.id}: {summary.teacher.description}")
+    for layer in summary.layers:
+        print(f"teacher {layer.info.id}: {layer.info.description}")
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:
@@ -77,11 +78,12 @@ def warnings(summary: "CacheSummary") -> list[str]:
             f"{summary.unseen} of {summary.requested} frames have no point that a camera sees: "
             "stored, no pairs"
         )
-    fidelity, codec = summary.fidelity, summary.teacher.codec
-    if fidelity.tokens and fidelity.mean < FAITHFUL:
-        doubts.append(
-            f"features stored as {codec} have a mean cosine of {fidelity.mean:.5f} to their "
-            "originals, "
-            f"below {FAITHFUL}; take another --codec (fp16 is closest)"
-        )
+    for layer in summary.layers:
+        fidelity, info = layer.fidelity, layer.info
+        if fidelity.tokens and fidelity.mean < FAITHFUL:
+            doubts.append(
+                f"features of {info.id} stored as {info.codec} have a mean cosine of "
+                f"{fidelity.mean:.5f} to their originals, below {FAITHFUL}; take another --codec "
+                "(fp16 is closest)"
+            )
     return doubts

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from ..cache.store.lock import writer_lock
 from ..cache.store.models import TeacherInfo, TeacherRequest
 from ..cache.store.records import committed_shards
 from ..cache.store.store import Store
-from ..cache.teacher import Teacher, load_teacher
+from ..cache.teacher import Teacher, load_teachers
 from ..errors import CleverError
 from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
@@ -25,9 +25,8 @@ from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device, cores, slow_bfloat16
 from .process.progress import Track
 from .results.run_folder import notice
-from .stage_one.calibration import calibration_sample
 from .stage_one.comparison import refuse_changed
-from .stage_one.fill import StageOne
+from .stage_one.fill import StageOne, calibration_samples, layers_by_batch
 from .stage_one.selection import recall_rows, remember_rows
 from .stage_one.spent import note_spent
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from .stage_one.workers import Workers
 from .settings.cache_teacher import CacheTeacherSettings
 from .stage_one.request import (
-    add_layer,
+    add_layers,
     base_agrees,
     base_settings,
     build_stage,
@@ -45,10 +44,23 @@ from .stage_one.request import (
     frame_choice,
     requested_frames,
     teacher_device,
-    teacher_request,
+    teacher_requests,
     teacher_settings,
     worker_count,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """A teacher's layer that was asked for.
+
+    Attributes:
+        info: the layer.
+        fidelity: how close its stored features are to the float32 originals.
+    """
+
+    info: TeacherInfo
+    fidelity: Fidelity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +69,37 @@ class CacheSummary:
 
     Attributes:
         path: folder of the store.
-        teacher: the layer that was filled.
+        layers: the layers that were asked for, in that order.
         requested: frames asked for.
         attempted: frames that this run worked on.
         written: those of them that it stored.
         failed: (frame id, reason) of the frames asked for that the store had to skip, of this run
-            or an earlier one.
+            or an earlier one, in the points or in any of the layers.
         unseen: stored frames of those asked for of which no camera sees a point; they have no
             pairs.
-        fidelity: how close the layer's stored features are to the float32 originals.
         seconds: wall time of this run, calibration included, loading the teacher not.
-        images: images whose features this run stored.
+        images: images of which this run stored features.
     """
 
     path: Path
-    teacher: TeacherInfo
+    layers: list[LayerResult]
     requested: int
     attempted: int
     written: int
     failed: list[tuple[str, str]]
     unseen: int
-    fidelity: Fidelity
     seconds: float = 0.0
     images: int = 0
+
+    @property
+    def teacher(self) -> TeacherInfo:
+        """The first of the layers."""
+        return self.layers[0].info
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the first of the layers."""
+        return self.layers[0].fidelity
 
 
 def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
@@ -95,15 +115,15 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
     """
     if settings.workers is not None and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
-    request, key = teacher_request(settings), frame_choice(settings)
+    requests, key = teacher_requests(settings), frame_choice(settings)
     if not os.access(settings.store.parent, os.W_OK) and (
-        summary := _complete_already(settings, request, key)
+        summary := _complete_already(settings, requests, key)
     ):
         return summary
     with writer_lock(settings.store):
         store = existing_store(settings.store)
         rows = recall_rows(store, key) if store and base_agrees(settings, store) else None
-        if store and rows and (summary := _nothing_to_do(settings, store, request, rows)):
+        if store and rows and (summary := _nothing_to_do(settings, store, requests, rows)):
             return summary
         dataset = open_dataset(settings, settings.dataset)
         ids, scenes = requested_frames(settings, dataset)
@@ -114,7 +134,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         if store and set(ids) <= set(store.ids):
             rows = store.rows_of(ids)
             remember_rows(store, key, rows)
-            if summary := _nothing_to_do(settings, store, request, rows):
+            if summary := _nothing_to_do(settings, store, requests, rows):
                 return summary
         device = teacher_device(settings)
         if line := slow_bfloat16(settings.precision, device.type):
@@ -122,17 +142,16 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         for doubtful in (dark_sweeps, calibration_doubt):
             if line := doubtful(dataset, range(len(ids))):
                 notice(line)
-        teacher = load_teacher(teacher_settings(settings), device)
+        teachers = load_teachers(teacher_settings(settings), device)
         store = store or Store.open_or_create(settings.store, base)
         store.extend(ids, scenes)
         rows = store.rows_of(ids)
         remember_rows(store, key, rows)
-        info = add_layer(store, settings, teacher, request)
-        return _fill(settings, store, info, dataset, teacher, rows)
+        return _fill(settings, store, dataset, teachers, rows)
 
 
 def _complete_already(
-    settings: CacheTeacherSettings, request: TeacherRequest, key: str | None
+    settings: CacheTeacherSettings, requests: Sequence[TeacherRequest], key: str | None
 ) -> CacheSummary | None:
     """The result of the run if a store in a place that cannot be written to holds everything
     already; nothing is written."""
@@ -147,13 +166,13 @@ def _complete_already(
             return None
         refuse_changed(store, dataset, ids)
         rows = store.rows_of(ids)
-    return _nothing_to_do(settings, store, request, rows, tidy=False)
+    return _nothing_to_do(settings, store, requests, rows, tidy=False)
 
 
 def _nothing_to_do(
     settings: CacheTeacherSettings,
     store: Store,
-    request: TeacherRequest,
+    requests: Sequence[TeacherRequest],
     rows: list[int],
     tidy: bool = True,
 ) -> CacheSummary | None:
@@ -162,81 +181,92 @@ def _nothing_to_do(
     Args:
         tidy: bring views up to date and remove what an interrupted write left.
     """
-    info = find_layer(store, request)
-    if info is None or any(
-        store.pending_shards(layer, rows) for layer in (store.points.id, info.id)
+    infos = [info for request in requests if (info := find_layer(store, request))]
+    ids = [info.id for info in infos]
+    if len(infos) < len(requests) or any(
+        store.pending_shards(layer, rows) for layer in (store.points.id, *ids)
     ):
         return None
     if tidy:
         store.drop_parts()
         store.finalise()
-    summary = _summarise(settings, store, info, rows)
-    return (
-        None
-        if settings.retry_failed and (summary.failed or store.calibration_gaps(info))
-        else summary
-    )
+    summary = _summarise(settings, store, infos, rows)
+    gaps = any(store.calibration_gaps(info) for info in infos)
+    return None if settings.retry_failed and (summary.failed or gaps) else summary
 
 
 def _summarise(
-    settings: CacheTeacherSettings, store: Store, info: TeacherInfo, rows: list[int]
+    settings: CacheTeacherSettings, store: Store, infos: Sequence[TeacherInfo], rows: list[int]
 ) -> CacheSummary:
     """What the store holds of the rows asked for."""
     row_set = set(rows)
-    failed = [
-        (record.id, record.reason) for record in store.failures(info.id) if record.row in row_set
-    ]
+    reasons = _failures(store, infos)
+    failed = [(store.ids[row], reasons[row]) for row in sorted(row_set & reasons.keys())]
     unseen = len(row_set.intersection(store.rows_without_pairs()))
-    fidelity = store.fidelity(info.id)
-    return CacheSummary(settings.store, info, len(rows), 0, 0, failed, unseen, fidelity)
+    layers = [LayerResult(info, store.fidelity(info.id)) for info in infos]
+    return CacheSummary(settings.store, layers, len(rows), 0, 0, failed, unseen)
+
+
+def _failures(store: Store, infos: Sequence[TeacherInfo]) -> dict[int, str]:
+    """Why rows were skipped, in the points or in any of the layers; the first reason counts."""
+    return {
+        record.row: record.reason for info in reversed(infos) for record in store.failures(info.id)
+    }
 
 
 def _fill(
     settings: CacheTeacherSettings,
     store: Store,
-    info: TeacherInfo,
     dataset: LidarDataset,
-    teacher: Teacher,
+    teachers: Sequence[Teacher],
     rows: list[int],
 ) -> CacheSummary:
     """Compute what is missing; whatever ends it early, the store is left in order."""
+    tasks = add_layers(store, settings, teachers)
+    infos = [task.info for task in tasks]
     started = time.monotonic()
     store.finalise()
-    stage = build_stage(settings, store, info, dataset, teacher)
+    stage = build_stage(settings, store, tasks, dataset)
     if settings.retry_failed:
-        _forget_failed(stage, rows)
-    points, grid = (set(store.pending_shards(layer, rows)) for layer in (store.points.id, info.id))
-    pending = [row for shard in sorted(points | grid) for row in store.shard_rows(shard)]
+        for info in infos:
+            _forget_failed(stage, info, rows)
+    points = set(store.pending_shards(store.points.id, rows))
+    grids = {info.id: set(store.pending_shards(info.id, rows)) for info in infos}
+    image_shards = set[int]().union(*grids.values())
+    pending = [row for shard in sorted(points | image_shards) for row in store.shard_rows(shard)]
     work = set(rows) | set(pending)
     if further := len(work) - len(set(rows)):
         notice(f"{further} frames more lie in the same shards, which are stored whole")
     try:
         with _executor(settings, stage) as executor:
-            if sample := calibration_sample(store, info, sorted(grid), executor.frames_per_batch):
-                with Track(
-                    f"calibrating {info.codec}", sum(len(part) for _, part in sample)
-                ) as track:
-                    executor.calibrate(sample, track.advance)
-            with Track(f"caching {info.id}", len(work), start=len(work) - len(pending)) as track:
-                executor.run(points, grid, track.advance)
+            if samples := calibration_samples(store, tasks, grids, executor.frames_per_batch):
+                frames = sum(len(rows) for _, rows in layers_by_batch(samples))
+                with Track(f"calibrating {settings.codec}", frames) as track:
+                    executor.calibrate(samples, track.advance)
+            names = ", ".join(info.id for info in infos)
+            with Track(f"caching {names}", len(work), start=len(work) - len(pending)) as track:
+                executor.run(points, grids, track.advance)
     except BaseException:
         with suppress(CleverError):  # a full disk has been reported already
             store.drop_parts()
             store.finalise()
         raise
     finally:
-        note_spent(store.path, info.id, time.monotonic() - started, len(pending))
+        busy = [layer for layer, shards in grids.items() if shards] or list(grids)
+        share = (time.monotonic() - started) / len(busy)  # one pass served them all
+        for layer in busy:
+            note_spent(store.path, layer, share, len(pending))
     store.drop_parts()
     store.finalise()
-    failed_rows = {record.row for record in store.failures(info.id)}
-    grid_rows = {row for shard in grid for row in store.shard_rows(shard)}
+    failed_rows = _failures(store, infos).keys()
+    image_rows = {row for shard in image_shards for row in store.shard_rows(shard)}
     seconds = time.monotonic() - started
     return replace(
-        _summarise(settings, store, info, rows),
+        _summarise(settings, store, infos, rows),
         attempted=len(pending),
         written=len(set(pending) - failed_rows),
         seconds=seconds,
-        images=len(store.cameras) * len(grid_rows - failed_rows),
+        images=len(store.cameras) * len(image_rows - failed_rows),
     )
 
 
@@ -257,8 +287,8 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         assignment = Assignment(
             run=uuid.uuid4().hex,
             store=stage.store.path.absolute(),
-            layer=stage.info.id,
-            teacher=teacher_settings(settings),
+            layers=tuple(task.info.id for task in stage.tasks),
+            teachers=tuple(teacher_settings(settings)),
             device=settings.device,
             batch_images=default_batch(settings, device),
             decoders=settings.decoders
@@ -274,10 +304,10 @@ def _executor(settings: CacheTeacherSettings, stage: StageOne) -> "Iterator[Stag
         )
 
 
-def _forget_failed(stage: StageOne, rows: list[int]) -> None:
-    """Uncommit the shards with failed frames; the whole layer if its calibration would have seen
-    one of them."""
-    store, info = stage.store, stage.info
+def _forget_failed(stage: StageOne, info: TeacherInfo, rows: list[int]) -> None:
+    """Uncommit a layer's shards with failed frames; the whole layer if its calibration would have
+    seen one of them."""
+    store = stage.store
     store.forget_failures(info.id, rows)
     sampled = set(store.calibration_gaps(info))
     again = [row for row in rows if store.ids[row] in sampled]

@@ -119,7 +119,7 @@ class _Redo:
         ) as track:
             if self.stage:
                 self.stage.strict = False
-                self.stage.run(set(), set(self.shards), track.advance)
+                self.stage.run(set(), {self.layer.name: self.shards}, track.advance)
             else:
                 for shard in self.shards:
                     track.advance(self._write_points(shard))

@@ -174,7 +174,7 @@ class Copy:
         """Fit a codec to stored features: those of `SAMPLE` random frames, or of all."""
         stored_rows = [row for row in self.rows if not layer.records[row].reason]
         sample = sorted(random.Random(info.id).sample(stored_rows, min(SAMPLE, len(stored_rows))))
-        features = (layer.features(row)[0] for row in sample)
+        features = (layer.features(row).tokens for row in sample)
         return calibrate([Statistics.of(part) for part in features if part.numel()], info.codec)
 
     def _write(self, target: Store, layer: "_Source", info: TeacherInfo | None, shard: int) -> None:
@@ -191,7 +191,7 @@ class Copy:
                     writer.add_packed(record, {} if record.reason else layer.chunks(source))
                 elif isinstance(writer, GridShard) and info:
                     fidelity += _encode(
-                        writer, row, info.codec, calibration, *layer.features(source)
+                        writer, row, info.codec, calibration, layer.features(source)
                     )
             if layer.keeps(info):
                 fidelity = layer.fidelity(
@@ -206,6 +206,21 @@ class Copy:
                 "target"
             )
         return self._row[frame]
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredFeatures:
+    """A frame of a teacher layer.
+
+    Attributes:
+        tokens: (M, h, w, C) float32, or (n, C) of a ``hit`` layer.
+        hit: (M, h, w) bool, the tokens of a ``hit`` layer.
+        class_token: (M, C) float32 of a layer that holds them.
+    """
+
+    tokens: Tensor
+    hit: NDArray[np.bool_] | None
+    class_token: NDArray[np.float32] | None
 
 
 class _Source:
@@ -233,14 +248,20 @@ class _Source:
                 raise CleverError(f"{where} is damaged; run `clever cache repair`")
         return {array: shard.chunks(array, row) for array in self.arrays}
 
-    def features(self, row: int) -> tuple[Tensor, NDArray[np.bool_] | None]:
-        """Decoded tokens of a row: (M, h, w, C) float32, or (n, C) of a ``hit`` layer with its (M,
-        h, w) mask."""
+    def features(self, row: int) -> "_StoredFeatures":
+        """What a row of a teacher layer holds, decoded."""
         self.chunks(row)
-        shard, (tokens, *masks) = self._rows(row), self.arrays
-        hit = shard.entries(masks[0], row, masks[0].block).astype(bool) if masks else None
+        shard, layer = self._rows(row), self.layer
+        assert isinstance(layer, TeacherLayer)
+        hit, class_token = (
+            None if array is None else shard.entries(array, row, array.block)
+            for array in (layer.mask, layer.class_token)
+        )
+        hit = None if hit is None else hit.astype(bool)
+        tokens = layer.tokens
         codes = shard.entries(tokens, row, tokens.block if hit is None else int(hit.sum()))
-        return decode(torch.from_numpy(codes.copy()), self.calibration), hit
+        decoded = decode(torch.from_numpy(codes.copy()), self.calibration)
+        return _StoredFeatures(decoded, hit, class_token)
 
     def fidelity(self, rows: Iterable[int]) -> Fidelity:
         """Fidelity of the shards of `rows`. It is known by the shard: a copied shard gets that of
@@ -260,16 +281,16 @@ def _encode(
     row: int,
     codec: Codec,
     calibration: Calibration | None,
-    features: Tensor,
-    hit: NDArray[np.bool_] | None,
+    stored: "_StoredFeatures",
 ) -> Fidelity:
     """Store a row in another codec; returns how close it is to what it was."""
+    features, hit = stored.tokens, stored.hit
     codes, clip_count = encode(features, codec, calibration)
     grid: NDArray[Any] = codes.numpy()
     if hit is not None:
         grid = np.zeros((*hit.shape, codes.shape[-1]), grid.dtype)
         grid[hit] = codes.numpy()
-    writer.add(row, grid, hit)
+    writer.add(row, grid, hit, stored.class_token)
     return (
         measure(features, decode(codes, calibration), int(clip_count))
         if features.numel()

@@ -73,9 +73,9 @@ class ShardCheck:
 
     def _count(self, array: BlockArray, record: FrameRecord) -> int:
         """Entries of a frame in `array`."""
-        mask = self.layer.mask if isinstance(self.layer, TeacherLayer) else None
-        if mask and array.path != mask.path:
-            return int(self._mask(mask, record).sum())
+        layer = self.layer
+        if isinstance(layer, TeacherLayer) and layer.mask and array.path == layer.tokens.path:
+            return int(self._mask(layer.mask, record).sum())
         return self.layer.most_entries(array, record)
 
     def _mask(self, mask: BlockArray, record: FrameRecord) -> NDArray[Any]:
@@ -160,6 +160,10 @@ class ShardCheck:
             yield array, "features are not finite"
         elif info.codec != "fp16" and codes.size and codes.min() < -LEVELS:
             yield array, f"codes lie outside [-{LEVELS}, {LEVELS}]"
+        if (array := layer.class_token) and not np.isfinite(
+            self.rows.entries(array, record.row, array.block)
+        ).all():
+            yield array, "class tokens are not finite"
         if layer.mask:
             mask = self._mask(layer.mask, record)
             if mask.max() > 1:

@@ -130,20 +130,30 @@ class TeacherLayer(Layer):
 
     @property
     def arrays(self) -> Sequence[BlockArray]:
-        """The tokens and, for ``hit`` layers, which ones are stored."""
-        grid = (self.cameras, *self.info.grid, self.info.channels)
-        tokens = layout.grid_array(self.id, grid, self.info.codec, self.info.tokens)
-        return [tokens] if self.info.tokens == "grid" else [tokens, layout.hit_array(self.id, grid)]
+        """The tokens; for ``hit`` layers, which ones are stored; the class tokens, if any."""
+        further = (array for array in (self.mask, self.class_token) if array)
+        return [self.tokens, *further]
 
     @property
     def tokens(self) -> BlockArray:
         """The array of tokens."""
-        return self.arrays[0]
+        return layout.grid_array(self.id, self._grid, self.info.codec, self.info.tokens)
 
     @property
     def mask(self) -> BlockArray | None:
         """Which tokens a ``hit`` layer stores."""
-        return self.arrays[1] if self.info.tokens == "hit" else None
+        return layout.hit_array(self.id, self._grid) if self.info.tokens == "hit" else None
+
+    @property
+    def class_token(self) -> BlockArray | None:
+        """The class token of every camera; None where the layer has none."""
+        if not self.info.fingerprint.class_token:
+            return None
+        return layout.class_token_array(self.id, self.cameras, self.info.channels)
+
+    @property
+    def _grid(self) -> tuple[int, int, int, int]:
+        return (self.cameras, *self.info.grid, self.info.channels)
 
     def checksum_name(self, array: BlockArray) -> str:
         """Key of an array in `FrameRecord.checksums`."""

@@ -4,7 +4,8 @@
       frames/     one row a frame: id, scene, timestamp, pose, number of points, pair offsets, image
       sizes, status points/     xyzi (rows, capacity, 4) float32
       pairs/      point (rows, capacity) uint32, uv (rows, capacity, 2) uint16
-      teachers/<id>/grid (rows, cameras, h, w, channels), centre, step
+      teachers/<id>/grid (rows, cameras, h, w, channels), centre, step; class_token (rows, cameras,
+      channels) where it was asked for
 
 A row's points and pairs fill whole blocks; the rest of a row was never written and costs nothing.
 A shard file holds `SHARD_ROWS` rows; commit records and the layer's seal lie beside the shards, in
@@ -108,6 +109,12 @@ def hit_array(teacher: str, grid: tuple[int, int, int, int]) -> BlockArray:
     """(rows, cameras, h, w) uint8 of a ``hit`` layer: 1 where the token is stored."""
     dims = ("camera", "height", "width")
     return BlockArray(f"teachers/{teacher}/hit", "u1", grid[1:3], dims, None, grid[0], 1)
+
+
+def class_token_array(teacher: str, cameras: int, channels: int) -> BlockArray:
+    """(rows, cameras, channels) float32: the class token of every image, a frame in one block."""
+    path, dims = f"teachers/{teacher}/class_token", ("camera", "channel")
+    return BlockArray(path, "<f4", (channels,), dims, None, cameras, 1)
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

@@ -62,6 +62,7 @@ class Fingerprint(BaseModel):
         resize, layer, precision: see `TeacherSettings`.
         mean, std: of the normalisation, by channel.
         position_embedding: how it was resampled; None where the network has none.
+        class_token: whether the class token of every image is stored beside its grid.
         codec, tokens: how the features are stored.
         reencoded_from: the codecs that the features went through before, first one first.
     """
@@ -77,6 +78,7 @@ class Fingerprint(BaseModel):
     layer: str | None = None
     position_embedding: str | None = None
     precision: str | None = None
+    class_token: bool = False
     codec: Codec | None = None
     tokens: TokenKind | None = None
     reencoded_from: tuple[Codec, ...] = ()

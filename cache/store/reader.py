@@ -95,7 +95,6 @@ class FeatureCache(Dataset[CachedFrame]):
         self.cameras: tuple[str, ...] = base.cameras
         self.teacher = _choose_teacher(root, teacher, self.path)
         self._layer = TeacherLayer(self.teacher, len(self.cameras))
-        self._arrays = self._layer.arrays
         group = root[self._layer.place.group]
         self.calibration = _calibration(group)
         ids, scenes = (
@@ -151,6 +150,21 @@ class FeatureCache(Dataset[CachedFrame]):
             CleverError: the shard is missing or damaged.
         """
         return self._read_tokens(int(self._rows[index]))
+
+    def class_tokens(self, index: int) -> Tensor:
+        """(M, C) float32 class tokens of a frame's images.
+
+        Raises:
+            CleverError: the layer holds none, or the shard is missing or damaged.
+        """
+        array = self._layer.class_token
+        if array is None:
+            raise CleverError(
+                f"{self.teacher.id} of {self.path} holds no class tokens; make a layer that does "
+                "with `class_token=yes` of cache-teacher"
+            )
+        row = int(self._rows[index])
+        return torch.from_numpy(self._read_row(array, row, array.block))
 
     @overload
     def __getitem__(self, index: int) -> CachedFrame: ...
@@ -254,10 +268,10 @@ class FeatureCache(Dataset[CachedFrame]):
 
     def _read_tokens(self, row: int) -> Tensor:
         """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero."""
-        tokens, *mask_arrays = self._arrays
-        if not mask_arrays:
+        tokens, mask_array = self._layer.tokens, self._layer.mask
+        if mask_array is None:
             return torch.from_numpy(self._read_row(tokens, row, tokens.block))
-        mask = self._read_row(mask_arrays[0], row, mask_arrays[0].block).astype(bool)
+        mask = self._read_row(mask_array, row, mask_array.block).astype(bool)
         grid = np.zeros((*mask.shape, *tokens.entry), tokens.dtype)
         grid[mask] = self._read_row(tokens, row, int(mask.sum()))
         return torch.from_numpy(grid)

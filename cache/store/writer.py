@@ -134,22 +134,33 @@ class GridShard(LayerShard):
     def __init__(self, store: Store, info: TeacherInfo, shard: int) -> None:
         layer = store.teacher_layer(info.id)
         super().__init__(store, layer, shard)
-        self._arrays = layer.arrays
-        for array in self._arrays:
+        self.info = layer.info
+        self._tokens, self._mask, self._class_token = layer.tokens, layer.mask, layer.class_token
+        for array in layer.arrays:
             self._writer(array, 0)
 
     def add(
-        self, row: int, codes: NDArray[np.generic], hit: NDArray[np.bool_] | None = None
+        self,
+        row: int,
+        codes: NDArray[np.generic],
+        hit: NDArray[np.bool_] | None = None,
+        class_token: NDArray[np.float32] | None = None,
     ) -> None:
         """Store one frame's tokens.
 
         Args:
             codes: (cameras, h, w, channels) int8 or float16 as `codec.encode` made them.
             hit: (cameras, h, w) bool, the tokens to store; for ``hit`` layers alone.
+            class_token: (cameras, channels), for layers that hold class tokens alone.
         """
+        values = {self._tokens: codes if hit is None else codes[hit]}
+        for array, part in ((self._mask, hit), (self._class_token, class_token)):
+            if (array is None) != (part is None):
+                raise ValueError(f"{self.layer.id} takes a mask and class tokens where it has them")
+            if array is not None and part is not None:
+                values[array] = part
         checksums = {
-            "grid": self._add_blocks(self._arrays[0], row, codes if hit is None else codes[hit])
+            self.layer.checksum_name(array): self._add_blocks(array, row, part)
+            for array, part in values.items()
         }
-        if hit is not None:
-            checksums["hit"] = self._add_blocks(self._arrays[1], row, hit)
         self.records.append(FrameRecord(row, self.store.ids[row], checksums=checksums))

@@ -4,10 +4,10 @@ memory it takes."""
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ...cache.images import load_image
 from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
-from ...cache.teacher import Teacher, load_teacher
+from ...cache.teacher import Teacher, load_teacher, load_teachers
 from ..datasets import LidarDataset, open_dataset
 from ..process.device import choose_device, slow_bfloat16
 from ..process.progress import Track
@@ -29,11 +29,10 @@ from ..results.run_folder import notice
 from ..results.tables import markdown_table
 from ..settings.benchmarks import BenchmarkTeacherSettings
 from ..settings.cache_teacher import CacheTeacherSettings
-from ..stage_one.calibration import calibration_sample
-from ..stage_one.fill import deterministic
+from ..stage_one.fill import calibration_samples, deterministic
 from ..stage_one.frames import FrameReader
 from ..stage_one.request import (
-    add_layer,
+    add_layers,
     base_settings,
     build_stage,
     default_batch,
@@ -48,7 +47,7 @@ SHORT, LONG = 39, 390
 """Frames of the two runs whose peak memory is compared."""
 SMALL_MODEL, SMALL_SIZE = "vit_tiny_patch16_224", (112, 224)
 """Teacher of the memory runs: quick, and with little memory of its own."""
-MEMORY_GOAL, SPEED_GOAL = 1.05, 0.95
+MEMORY_GOAL, SPEED_GOAL, LAYERS_GOAL = 1.05, 0.95, 0.97
 HALF_GOAL, COSINE_GOAL = 2.0, 0.99999
 """On a CPU, of bf16 against fp32: how many times as many images/s; mean cosine of the features."""
 PACKAGES = ("timm", "pillow")
@@ -69,6 +68,7 @@ class TeacherSpeed:
         parts: seconds that one thread or the GPU needs for an image, by part, measured alone.
         memory: peak bytes of the memory runs by frames; empty when they were not asked for.
         other: runs with another arithmetic; None when they were not asked for.
+        several: runs that fill several layers in one pass; None when they were not asked for.
     """
 
     device: str
@@ -79,6 +79,7 @@ class TeacherSpeed:
     parts: dict[str, float]
     memory: dict[int, int]
     other: "OtherPrecision | None" = None
+    several: "SeveralLayers | None" = None
 
     @property
     def ratio(self) -> Json:
@@ -117,6 +118,7 @@ class TeacherSpeed:
             "seconds_an_image": self.parts,
             "peak_bytes": self.memory,
             "other": self.other and self.other.to_json(self.whole),
+            "several": self.several and self.several.to_json(self.whole),
         }
 
 
@@ -171,6 +173,60 @@ class OtherPrecision:
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class SeveralLayers:
+    """Runs from files to store that fill several layers in one pass of the teacher.
+
+    Attributes:
+        layers: their names.
+        whole: an image from files to store, of every round.
+    """
+
+    layers: tuple[str, ...]
+    whole: list[Duration]
+
+    def rate_over(self, base: list[Duration], cores: bool = False) -> Json:
+        """Seconds of the runs `base`, of a single layer, over those of these, round by round."""
+        name = "core_seconds" if cores else "seconds"
+        return ratios(*([getattr(image, name) for image in runs] for runs in (base, self.whole)))
+
+    def to_json(self, base: list[Duration]) -> Json:
+        return {
+            "layers": self.layers,
+            "images_per_s": spread([image.rate for image in self.whole]),
+            "over_one_layer": self.rate_over(base),
+            "core_over_one_layer": self.rate_over(base, cores=True),
+        }
+
+    def lines(self, base: list[Duration]) -> list[str]:
+        """What was measured, and its goal."""
+        rate = self.rate_over(base)
+        return [
+            f"files to store, layers {', '.join(self.layers)} in one pass over one of them: "
+            + "{median:.3f} [{low:.3f}-{high:.3f}] of the images/s; ".format(**rate)
+            + "by core-seconds {median:.3f} [{low:.3f}-{high:.3f}]".format(
+                **self.rate_over(base, cores=True)
+            ),
+            f"goal several layers >= {LAYERS_GOAL} of one: "
+            f"{verdict(rate['median'] >= LAYERS_GOAL)}, {rate['median']:.3f}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Runs from files to store that are timed.
+
+    Attributes:
+        job: their settings.
+        teachers: the layers that they fill.
+        whole: an image, of every round.
+    """
+
+    job: CacheTeacherSettings
+    teachers: list[Teacher]
+    whole: list[Duration] = field(default_factory=list)
+
+
 def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
     """Measure stage one; the JSON goes to ``settings.out``.
 
@@ -186,22 +242,32 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
         folder = Path(name)
         dataset = _dataset(settings, folder)
         job = settings.job(folder / "store.zarr")
-        teacher = load_teacher(teacher_settings(job), device)
+        teacher = load_teacher(teacher_settings(job)[0], device)
         other = _other_teacher(settings, job, device)
         cameras = len(dataset.cameras)
         batch = max(1, default_batch(job, device.type) // cameras) * cameras
         frames = settings.frames or (400 if device.type == "cuda" else 8)
         repeated = RepeatedFrames(dataset, frames)
-        network, whole, other_whole = _rounds(settings, folder, repeated, teacher, other, batch)
+        runs = _runs(settings, job, teacher, other)
+        network = _rounds(settings, folder, repeated, runs, batch)
         beside = other and OtherPrecision(
-            (settings.precision, settings.against), other_whole, _cosines(dataset, teacher, other)
+            (settings.precision, settings.against),
+            runs["other"].whole,
+            _cosines(dataset, teacher, other),
+        )
+        several = (
+            SeveralLayers(runs["several"].job.layer, runs["several"].whole)
+            if "several" in runs
+            else None
         )
         parts = _parts(job, repeated, teacher, batch)
         fastest = max(image.rate for images in network.values() for image in images)
         parts["network"] = _lanes(device) / fastest
         memory = _memory(settings) if settings.memory else {}
     images = frames * cameras
-    result = TeacherSpeed(device.type, batch, images, network, whole, parts, memory, beside)
+    result = TeacherSpeed(
+        device.type, batch, images, network, runs["one"].whole, parts, memory, beside, several
+    )
     write_report(
         settings.out,
         "teacher",
@@ -212,37 +278,47 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
     return result
 
 
+def _runs(
+    settings: BenchmarkTeacherSettings,
+    job: CacheTeacherSettings,
+    teacher: Teacher,
+    other: Teacher | None,
+) -> dict[str, _Run]:
+    """What is timed from files to store: ``one`` layer, it in ``other`` arithmetic, ``several``."""
+    runs = {"one": _Run(job, [teacher])}
+    if other is not None:
+        runs["other"] = _Run(job.decided(precision=settings.against), [other])
+    if settings.beside_layer:
+        layers = job.decided(layer=(*job.layer, *settings.beside_layer))
+        runs["several"] = _Run(layers, load_teachers(teacher_settings(layers), teacher.device))
+    return runs
+
+
 def _rounds(
     settings: BenchmarkTeacherSettings,
     folder: Path,
     dataset: LidarDataset,
-    teacher: Teacher,
-    other: Teacher | None,
+    runs: Mapping[str, _Run],
     batch: int,
-) -> tuple[dict[str, list[Duration]], list[Duration], list[Duration]]:
-    """How long an image takes: through the network alone by way to call it, and from files to
-    store, also with the other teacher; in every round one after the other."""
-    ways = _network_ways(teacher, batch)
+) -> dict[str, list[Duration]]:
+    """Time the runs, and an image through the network alone by way to call it, which is returned;
+    in every round one after the other."""
+    ways = _network_ways(runs["one"].teachers[0], batch)
     network: dict[str, list[Duration]] = {name: [] for name in ways}
-    job = settings.job(folder / "store.zarr")
-    runs = [(job, teacher)]
-    if other is not None:
-        runs.append((job.decided(precision=settings.against), other))
-    wholes: list[list[Duration]] = [[] for _ in runs]
+    in_order = list(runs.values())
     with Track("benchmark", settings.rounds * (len(runs) + len(ways)), "runs") as track:
         for number in range(settings.rounds):
-            for way, run in ways.items():
-                network[way].append(_image_duration(run))
+            for way, call in ways.items():
+                network[way].append(_image_duration(call))
                 track.advance()
-            for turn in range(len(runs)):
-                place = (number + turn) % len(runs)
-                path = folder / f"{number}-{place}.zarr"
-                own_job, own_teacher = runs[place]
-                fill = partial(fill_store, own_job.decided(cache=path), dataset, own_teacher)
-                wholes[place].append(_image_duration(fill))
+            for turn in range(len(in_order)):
+                place = (number + turn) % len(in_order)
+                path, run = folder / f"{number}-{place}.zarr", in_order[place]
+                fill = partial(fill_store, run.job.decided(cache=path), dataset, run.teachers)
+                run.whole.append(_image_duration(fill))
                 shutil.rmtree(path)
                 track.advance()
-    return network, wholes[0], wholes[1] if other else []
+    return network
 
 
 def _other_teacher(
@@ -255,7 +331,7 @@ def _other_teacher(
     if line := slow_bfloat16(settings.against, device.type):
         notice(f"{settings.against} is left out: {line}")
         return None
-    return load_teacher(teacher_settings(job.decided(precision=settings.against)), device)
+    return load_teacher(teacher_settings(job.decided(precision=settings.against))[0], device)
 
 
 def _cosines(dataset: LidarDataset, teacher: Teacher, other: Teacher) -> Tensor:
@@ -267,18 +343,21 @@ def _cosines(dataset: LidarDataset, teacher: Teacher, other: Teacher) -> Tensor:
     return F.cosine_similarity(ours, theirs, dim=-1).flatten()
 
 
-def fill_store(job: CacheTeacherSettings, dataset: LidarDataset, teacher: Teacher) -> int:
+def fill_store(
+    job: CacheTeacherSettings, dataset: LidarDataset, teachers: Sequence[Teacher]
+) -> int:
     """Stage one on all frames of `dataset` into a new store, calibration included; returns the
     number of images."""
     ids = list(dataset.frame_ids)
     store = Store.open_or_create(job.store, base_settings(job, dataset))
     store.extend(ids, list(dataset.scenes))
-    info = add_layer(store, job, teacher)
-    stage = build_stage(job, store, info, dataset, teacher)
-    shards = set(store.pending_shards(info.id, store.rows_of(ids)))
-    if sample := calibration_sample(store, info, sorted(shards), stage.frames_per_batch):
-        stage.calibrate(sample, lambda _: None)
-    stage.run(shards, shards, lambda _: None)
+    tasks = add_layers(store, job, teachers)
+    stage = build_stage(job, store, tasks, dataset)
+    shards = set(store.pending_shards(tasks[0].info.id, store.rows_of(ids)))
+    grids = {task.info.id: shards for task in tasks}
+    if samples := calibration_samples(store, tasks, grids, stage.frames_per_batch):
+        stage.calibrate(samples, lambda _: None)
+    stage.run(shards, grids, lambda _: None)
     store.finalise()
     return len(ids) * len(dataset.cameras)
 
@@ -319,6 +398,8 @@ def teacher_tables(speed: TeacherSpeed) -> str:
     ]
     if speed.other:
         lines += speed.other.lines(speed.whole, speed.device)
+    if speed.several:
+        lines += speed.several.lines(speed.whole)
     if speed.memory:
         growth = speed.memory[LONG] / speed.memory[SHORT]
         sizes = ", ".join(
@@ -387,7 +468,7 @@ def _parts(
     count = min(len(dataset), batch // cameras, SHARD_ROWS)
     store = Store.open_or_create(job.store, base_settings(job, dataset))
     store.extend(list(dataset.frame_ids), list(dataset.scenes))
-    info = add_layer(store, job, teacher)
+    info = add_layers(store, job, [teacher])[0].info
     reader = FrameReader(store, dataset)
     per_image = 1 / (count * cameras)
     with deterministic():
@@ -460,6 +541,6 @@ def peak_of_run(settings: BenchmarkTeacherSettings, frames: int) -> int:
         job = settings.job(folder / "store.zarr").decided(
             model=SMALL_MODEL, weights="random:0", image_size=SMALL_SIZE
         )
-        teacher = load_teacher(teacher_settings(job), choose_device(settings.device))
-        fill_store(job, RepeatedFrames(_dataset(settings, folder), frames), teacher)
+        teacher = load_teacher(teacher_settings(job)[0], choose_device(settings.device))
+        fill_store(job, RepeatedFrames(_dataset(settings, folder), frames), [teacher])
     return peak_memory(torch.device("cpu"))

@@ -218,6 +218,9 @@ class BenchmarkTeacherSettings(WholeDatasetSettings):
     against: Literal["fp32", "bf16", "fp16", "none"] = "bf16"
     """Another arithmetic with which runs from files to store are timed in the same rounds; none:
     leave it out."""
+    beside_layer: Names | None = None
+    """Further layers, such as block:-2: runs that fill them too, in one pass, are timed in the same
+    rounds."""
     codec: Literal["int8", "int8-zstd", "fp16"] = "int8"
     """How features are stored."""
     batch_images: Annotated[int, Field(ge=1)] | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 from ...cache.choices import Codec, Occlusion, TokenKind
 from .base import Groups
 from .dataset import DatasetSettings
-from .fields import Device, ImageSize, StoreFolder
+from .fields import Device, ImageSize, Names, StoreFolder
 
 
 class CacheTeacherSettings(DatasetSettings):
@@ -20,7 +20,8 @@ class CacheTeacherSettings(DatasetSettings):
             "limit", "cache",
         ),
         "Teacher": (
-            "model", "weights", "image_size", "layer", "position_embedding", "precision",
+            "model", "weights", "image_size", "layer", "class_token", "position_embedding",
+            "precision",
         ),
         "Store": ("codec", "tokens", "occlusion"),
         "Run": (
@@ -36,8 +37,11 @@ class CacheTeacherSettings(DatasetSettings):
     """hub, a file (official DINOv2 .pth or timm safetensors) or random:SEED."""
     image_size: ImageSize = (224, 448)
     """Height x width that images are resized to."""
-    layer: str = "pre-norm"
-    """ViT: pre-norm (last block before the final norm), post-norm or block:N; CNN: stride:N."""
+    layer: Names = ("pre-norm",)
+    """ViT: pre-norm (last block before the final norm), post-norm or block:N, from the end
+    block:-2; CNN: stride:N. Given several times, one pass fills a layer of the store for each."""
+    class_token: bool = False
+    """ViT: keep the class token of every image beside its grid (for a class-token loss)."""
     position_embedding: Literal["official", "timm"] = "official"
     """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

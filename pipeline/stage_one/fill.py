@@ -2,7 +2,7 @@
 whatever the length."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -19,9 +19,15 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
-from ...cache.teacher import Teacher
+from ...cache.teacher import Features, Teacher, outputs
 from ...errors import CleverError, FrameError
-from .calibration import FrameGroup, batches_of, frames_per_batch, freeze_calibration
+from .calibration import (
+    FrameGroup,
+    batches_of,
+    calibration_sample,
+    frames_per_batch,
+    freeze_calibration,
+)
 from .frames import FrameReader, LoadedFrame, hit_tokens
 
 REUSE_BYTES = 2**26
@@ -34,30 +40,62 @@ NOT_FINITE = "the teacher's features hold NaN or infinity; try `precision=fp32`"
 
 
 @dataclass(frozen=True, slots=True)
+class LayerTask:
+    """A teacher's layer of a store, and the teacher that fills it."""
+
+    info: TeacherInfo
+    teacher: Teacher
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One frame's tokens as they are stored, (M, h, w, C); None when the teacher gave NaN or
-    infinity."""
+    """One frame's tokens as they are stored, (M, h, w, C), and its class tokens (M, C), if any; no
+    codes when the teacher gave NaN or infinity."""
 
     codes: Tensor | None
     fidelity: Fidelity
+    class_token: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What the teachers made of a batch.
+
+    Attributes:
+        rows: of the F frames that have images.
+        features: of each of these frames by layer; grids (M, h, w, C) on the teachers' device.
+    """
+
+    rows: list[int]
+    features: dict[str, list[Features]]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the grids."""
+        grids = (part.grid for parts in self.features.values() for part in parts)
+        return sum(grid.numel() * grid.element_size() for grid in grids)
+
+
+Statistic = Statistics | str
+"""Of a frame's tokens, or why there is none."""
+Shards = Mapping[str, Collection[int]]
+"""Shards to write by layer."""
 Result = TypeVar("Result")
 
 
 class StageOne:
-    """Fills the shards of a store from a dataset and a teacher.
+    """Fills the shards of a store from a dataset and the layers of a teacher, in one pass.
 
     The frames of a batch are a fixed function of the shard, so a shard redone after a crash has the
-    same bytes. On a CPU every teacher call has one thread to itself, and as many calls run at once
-    as torch has threads: the last bits of a network's output depend on the number of threads that
-    share a call, so that bytes would depend on the machine.
+    same bytes, and a layer has the same bytes whichever others are filled beside it. On a CPU every
+    teacher call has one thread to itself, and as many calls run at once as torch has threads: the
+    last bits of a network's output depend on the number of threads that share a call, so that bytes
+    would depend on the machine.
 
     Args:
         store: opened store; the caller holds its lock.
-        info: the teacher's layer.
+        tasks: the layers, whose teachers share a network on its device.
         reader: reads the frames of its rows.
-        teacher: on its device.
         batch_images: images in one teacher call, at least one frame's.
         decoders: threads that read and resize images.
         strict: stop at the first bad frame instead of recording it.
@@ -68,73 +106,95 @@ class StageOne:
     def __init__(
         self,
         store: Store,
-        info: TeacherInfo,
+        tasks: Sequence[LayerTask],
         reader: FrameReader,
-        teacher: Teacher,
         batch_images: int,
         decoders: int,
         strict: bool,
         teacher_threads: int | None = None,
     ) -> None:
-        self.store, self.info, self.reader, self.teacher = store, info, reader, teacher
+        self.store, self.tasks, self.reader = store, tuple(tasks), reader
+        self.teacher = self.tasks[0].teacher
         self.frames_per_batch = frames_per_batch(store, batch_images)
         self.decoders, self.strict = decoders, strict
-        default = CUDA_THREADS if teacher.device.type == "cuda" else torch.get_num_threads()
+        default = CUDA_THREADS if self.teacher.device.type == "cuda" else torch.get_num_threads()
         self.teacher_threads = teacher_threads or default
-        self._sampled_batches: dict[FrameGroup, tuple[list[int], Tensor]] = {}
-        self._calibration: Calibration | None = None
+        self._sampled_batches: dict[FrameGroup, Pass] = {}
+        self._calibrations: dict[str, Calibration | None] = {}
 
-    def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
-        """Fit the int8 codec on `sample` and freeze it in the store."""
-        freeze_calibration(self.store, self.info, self.statistics(sample, advance))
+    def calibrate(
+        self, samples: Mapping[str, Sequence[FrameGroup]], advance: Callable[[int], None]
+    ) -> None:
+        """Fit the int8 codec of each layer on its sample and freeze it in the store."""
+        statistics = self.statistics(samples, advance)
+        for task in self.tasks:
+            if task.info.id in samples:
+                freeze_calibration(self.store, task.info, statistics[task.info.id])
 
     def statistics(
-        self, sample: Sequence[FrameGroup], advance: Callable[[int], None]
-    ) -> dict[int, Statistics | str]:
-        """Statistics of the tokens of every frame of `sample`, or why there are none, by row."""
-        statistics: dict[int, Statistics | str] = {}
+        self, samples: Mapping[str, Sequence[FrameGroup]], advance: Callable[[int], None]
+    ) -> dict[str, dict[int, Statistic]]:
+        """Statistics of the tokens of every frame of each layer's sample, or why there are none,
+        by layer and row. A batch that several layers sample goes through the teacher once."""
+        statistics: dict[str, dict[int, Statistic]] = {layer: {} for layer in samples}
+        layers = layers_by_batch(samples)
         sample_bytes = 0
-        shards = {shard for shard, _ in sample}
-        with closing(self._through_teacher(sample, shards, self._sampled)) as source:
-            for batch, loaded, (rows, values, parts) in source:
-                sample_bytes += values.numel() * values.element_size()
+        shards = {shard for shard, _ in layers}
+
+        def work(
+            loaded: list[LoadedFrame], batch: FrameGroup
+        ) -> tuple[Pass, dict[str, dict[int, Statistic]]]:
+            return self._sampled(loaded, layers[batch])
+
+        with closing(self._through_teacher(list(layers), shards, work)) as source:
+            for batch, loaded, (passed, parts) in source:
+                sample_bytes += passed.bytes
                 if sample_bytes <= REUSE_BYTES:
-                    self._sampled_batches[batch] = rows, values
-                statistics |= parts
+                    self._sampled_batches[batch] = passed
+                for layer, part in parts.items():
+                    statistics[layer] |= part
                 advance(len(loaded))
         return statistics
 
     def run(
-        self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]
+        self, point_shards: set[int], grid_shards: Shards, advance: Callable[[int], None]
     ) -> None:
-        """Write and commit shards of points and pairs and of the teacher's grid.
+        """Write and commit shards of points and pairs and of the teacher's layers.
 
         Whatever ends it early (an error, Ctrl-C), committed shards stay and the one under way is
         dropped.
 
         Args:
-            point_shards, grid_shards: the shards to write of each layer.
+            point_shards, grid_shards: the shards to write of points and pairs and of each layer.
             advance: told after every batch how many frames it held.
         """
-        self._calibration = self.store.calibration(self.info)
+        self._calibrations = {
+            task.info.id: self.store.calibration(task.info) for task in self.tasks
+        }
+        image_shards = set[int]().union(*grid_shards.values())
         batches = list(
-            batches_of(self.store, sorted(point_shards | grid_shards), self.frames_per_batch)
+            batches_of(self.store, sorted(point_shards | image_shards), self.frames_per_batch)
         )
+        layers = {shard: layers_of(shard, grid_shards) for shard in point_shards | image_shards}
+
+        def work(
+            loaded: list[LoadedFrame], batch: FrameGroup
+        ) -> dict[str, dict[int, EncodedFrame]]:
+            return self._encoded(loaded, batch, layers[batch[0]])
+
         opened: deque[_OpenShard] = deque()
         with ExitStack() as stack:
             stack.callback(lambda: [shard.close() for shard in opened])
             writer = stack.enter_context(_pool(1, "writer"))
             source = stack.enter_context(
-                closing(self._through_teacher(batches, grid_shards, self._encoded))
+                closing(self._through_teacher(batches, image_shards, work))
             )
             queue: deque[Future[None]] = deque()
             for (shard, rows), loaded, encoded in source:
                 if not opened or shard != opened[-1].number:
                     if opened:
                         queue.append(writer.submit(opened[-1].commit))
-                    opened.append(
-                        _OpenShard(self, shard, shard in point_shards, shard in grid_shards)
-                    )
+                    opened.append(_OpenShard(self, shard, shard in point_shards, layers[shard]))
                 queue.append(writer.submit(opened[-1].write, loaded, encoded))
                 while len(queue) > 2:
                     queue.popleft().result()
@@ -147,54 +207,72 @@ class StageOne:
                 future.result()
 
     def _sampled(
-        self, loaded: Sequence[LoadedFrame], _: FrameGroup
-    ) -> tuple[list[int], Tensor, dict[int, Statistics | str]]:
-        rows, values = self._features(loaded)
-        results: dict[int, Statistics | str] = {
-            item.row: item.reason or item.image_reason for item in loaded
+        self, loaded: Sequence[LoadedFrame], layers: Collection[str]
+    ) -> tuple[Pass, dict[str, dict[int, Statistic]]]:
+        passed = self._pass(loaded, layers)
+        bad: dict[int, Statistic] = {
+            item.row: item.reason or item.image_reason for item in loaded if item.images is None
         }
-        for row, tokens in zip(rows, values if rows else (), strict=True):
-            results[row] = Statistics.of(tokens) if _finite(tokens) else NOT_FINITE
-        return rows, values, results
+        good = {
+            layer: {
+                row: Statistics.of(features.grid) if _finite(features) else NOT_FINITE
+                for row, features in zip(passed.rows, parts, strict=True)
+            }
+            for layer, parts in passed.features.items()
+        }
+        return passed, {layer: {**bad, **good[layer]} for layer in layers}
 
-    def _encoded(self, loaded: Sequence[LoadedFrame], batch: FrameGroup) -> dict[int, EncodedFrame]:
-        """The frames that have images, by row."""
+    def _encoded(
+        self, loaded: Sequence[LoadedFrame], batch: FrameGroup, layers: Collection[str]
+    ) -> dict[str, dict[int, EncodedFrame]]:
+        """The frames that have images, by layer and row."""
         sampled = self._sampled_batches.pop(batch, None)
         readable = [item.row for item in loaded if item.images is not None]
-        rows, values = sampled if sampled and sampled[0] == readable else self._features(loaded)
+        features = dict(sampled.features) if sampled and sampled.rows == readable else {}
+        if missing := [layer for layer in layers if layer not in features]:
+            features |= self._pass(loaded, missing).features
         return {
-            row: self._encode(tokens)
-            for row, tokens in zip(rows, values if rows else (), strict=True)
+            task.info.id: {
+                row: self._encode(task.info, part)
+                for row, part in zip(readable, features[task.info.id], strict=True)
+            }
+            for task in self.tasks
+            if task.info.id in layers
         }
 
-    def _features(self, loaded: Sequence[LoadedFrame]) -> tuple[list[int], Tensor]:
-        """Rows of the F frames that have images, and their tokens: (F, M, h, w, C) float32 on the
-        teacher's device."""
+    def _pass(self, loaded: Sequence[LoadedFrame], layers: Collection[str]) -> Pass:
+        """Run the teacher for some of the layers."""
+        tasks = [task for task in self.tasks if task.info.id in layers]
         good = [item for item in loaded if item.images is not None]
-        if not good:
-            return [], torch.empty(0)
+        if not good or not tasks:
+            return Pass([item.row for item in good], {task.info.id: [] for task in tasks})
         images = torch.cat([item.images for item in good if item.images is not None])
         try:
-            tokens = self.teacher.features(images)
+            levels = outputs([task.teacher for task in tasks], images)
         except torch.cuda.OutOfMemoryError as error:
             raise CleverError(
                 f"{len(images)} images at once fill the GPU; take a smaller `batch_images`"
             ) from error
-        return [item.row for item in good], tokens.unflatten(
-            0, (len(good), len(self.store.cameras))
-        )
+        features = {
+            task.info.id: _by_frame(level, len(good))
+            for task, level in zip(tasks, levels, strict=True)
+        }
+        return Pass([item.row for item in good], features)
 
-    def _encode(self, tokens: Tensor) -> EncodedFrame:
-        if not _finite(tokens):
+    def _encode(self, info: TeacherInfo, features: Features) -> EncodedFrame:
+        if not _finite(features):
             return EncodedFrame(None, Fidelity.none())
-        codes, clipped = encode(tokens, self.info.codec, self._calibration)
-        calibration = self._calibration.to(codes.device) if self._calibration else None
-        return EncodedFrame(codes.cpu(), measure(tokens, decode(codes, calibration), int(clipped)))
+        tokens, frozen = features.grid, self._calibrations[info.id]
+        codes, clipped = encode(tokens, info.codec, frozen)
+        calibration = frozen.to(codes.device) if frozen else None
+        fidelity = measure(tokens, decode(codes, calibration), int(clipped))
+        class_token = None if features.class_token is None else features.class_token.cpu()
+        return EncodedFrame(codes.cpu(), fidelity, class_token)
 
     def _through_teacher(
         self,
         batches: Sequence[FrameGroup],
-        grid_shards: Collection[int],
+        image_shards: Collection[int],
         work: Callable[[list[LoadedFrame], FrameGroup], Result],
     ) -> Generator[tuple[FrameGroup, list[LoadedFrame], Result], None, None]:
         """Batches in order, loaded ahead by the decoder threads, and what the teacher threads made
@@ -202,7 +280,7 @@ class StageOne:
         with ExitStack() as stack:
             stack.enter_context(deterministic())
             pool = stack.enter_context(_pool(self.teacher_threads, "teacher"))
-            source = stack.enter_context(closing(self._loaded(batches, grid_shards)))
+            source = stack.enter_context(closing(self._loaded(batches, image_shards)))
             pending: deque[tuple[FrameGroup, list[LoadedFrame], Future[Result]]] = deque()
             for batch, loaded in source:
                 pending.append((batch, loaded, pool.submit(work, loaded, batch)))
@@ -213,9 +291,9 @@ class StageOne:
                 yield batch, loaded, future.result()
 
     def _loaded(
-        self, batches: Sequence[FrameGroup], grid_shards: Collection[int]
+        self, batches: Sequence[FrameGroup], image_shards: Collection[int]
     ) -> Generator[tuple[FrameGroup, list[LoadedFrame]], None, None]:
-        """Batches in order, loaded ahead by the decoder threads; images only where the grid is
+        """Batches in order, loaded ahead by the decoder threads; images only where a layer is
         written."""
         ahead = 2 * self.frames_per_batch + self.decoders
         rows = iter([row for _, part in batches for row in part])
@@ -223,7 +301,7 @@ class StageOne:
 
             def submit(count: int) -> list[Future[LoadedFrame]]:
                 return [
-                    pool.submit(self.load, row, row // SHARD_ROWS in grid_shards)
+                    pool.submit(self.load, row, row // SHARD_ROWS in image_shards)
                     for row in islice(rows, count)
                 ]
 
@@ -254,7 +332,10 @@ class StageOne:
                 load_image(camera.image, camera.width, camera.height) for camera in frame.cameras
             ]
             resized = torch.stack([self.teacher.preprocess(image) for image in decoded])
-            hit = hit_tokens(frame, pairs, self.info.grid) if self.info.tokens == "hit" else None
+            hit = {
+                grid: hit_tokens(frame, pairs, grid)
+                for grid in {task.info.grid for task in self.tasks if task.info.tokens == "hit"}
+            }
             return LoadedFrame(row, frame, pairs, hit, resized)
         except CleverError as error:
             return self._failed(
@@ -269,30 +350,38 @@ class StageOne:
 
 
 class _OpenShard:
-    """A shard under way in both layers; written and committed by the writer thread."""
+    """A shard under way in all its layers; written and committed by the writer thread."""
 
-    def __init__(self, stage: StageOne, number: int, points: bool, grid: bool) -> None:
+    def __init__(self, stage: StageOne, number: int, points: bool, layers: Collection[str]) -> None:
         self.stage, self.number, self.committed = stage, number, False
         self.points = PointShard(stage.store, number) if points else None
-        self.grid = GridShard(stage.store, stage.info, number) if grid else None
-        self._fidelity = Fidelity.none()
+        self.grids = {
+            task.info.id: GridShard(stage.store, task.info, number)
+            for task in stage.tasks
+            if task.info.id in layers
+        }
+        self._fidelity = dict.fromkeys(self.grids, Fidelity.none())
 
-    def write(self, loaded: Sequence[LoadedFrame], encoded: Mapping[int, EncodedFrame]) -> None:
+    def write(
+        self,
+        loaded: Sequence[LoadedFrame],
+        encoded: Mapping[str, Mapping[int, EncodedFrame]],
+    ) -> None:
         for item in loaded:
             if self.points:
                 self._write_points(self.points, item)
-            if self.grid:
-                self._write_grid(self.grid, item, encoded.get(item.row))
+            for layer, grid in self.grids.items():
+                self._write_grid(grid, item, encoded[layer].get(item.row))
 
     def commit(self) -> None:
         if self.points:
             self.points.commit()
-        if self.grid:
-            self.grid.commit(self._fidelity)
+        for layer, grid in self.grids.items():
+            grid.commit(self._fidelity[layer])
         self.committed = True
 
     def close(self) -> None:
-        for layer in (self.points, self.grid):
+        for layer in (self.points, *self.grids.values()):
             if layer:
                 layer.close()
 
@@ -304,17 +393,58 @@ class _OpenShard:
             layer.add(item.row, item.frame, item.pairs)
 
     def _write_grid(
-        self, layer: GridShard, item: LoadedFrame, encoded: EncodedFrame | None
+        self, shard: GridShard, item: LoadedFrame, encoded: EncodedFrame | None
     ) -> None:
         if encoded is None:
-            layer.fail(item.row, item.reason or item.image_reason)
+            shard.fail(item.row, item.reason or item.image_reason)
         elif encoded.codes is None:
             if self.stage.strict:
                 raise FrameError(self.stage.store.ids[item.row], NOT_FINITE)
-            layer.fail(item.row, NOT_FINITE)
+            shard.fail(item.row, NOT_FINITE)
         else:
-            self._fidelity = self._fidelity + encoded.fidelity
-            layer.add(item.row, encoded.codes.numpy(), item.hit)
+            self._fidelity[shard.layer.id] += encoded.fidelity
+            token = None if encoded.class_token is None else encoded.class_token.numpy()
+            hit = item.hit.get(shard.info.grid)
+            shard.add(item.row, encoded.codes.numpy(), hit, token)
+
+
+def calibration_samples(
+    store: Store, tasks: Sequence[LayerTask], shards: Shards, frames: int
+) -> dict[str, list[FrameGroup]]:
+    """The `calibration_sample` of every layer that has one."""
+    samples = {
+        task.info.id: calibration_sample(store, task.info, sorted(shards[task.info.id]), frames)
+        for task in tasks
+    }
+    return {layer: sample for layer, sample in samples.items() if sample}
+
+
+def layers_of(shard: int, shards: Shards) -> list[str]:
+    """The layers that have this shard to write."""
+    return [layer for layer, numbers in shards.items() if shard in numbers]
+
+
+def layers_by_batch(
+    samples: Mapping[str, Iterable[FrameGroup]],
+) -> dict[FrameGroup, list[str]]:
+    """Every batch of the samples once, with the layers that sample it."""
+    layers: dict[FrameGroup, list[str]] = {}
+    for layer, batches in samples.items():
+        for batch in batches:
+            layers.setdefault(batch, []).append(layer)
+    return layers
+
+
+def _by_frame(features: Features, frames: int) -> list[Features]:
+    """Features of the images of F frames, frame by frame."""
+    grids = features.grid.unflatten(0, (frames, -1))
+    tokens = features.class_token
+    if tokens is None:
+        return [Features(grid) for grid in grids]
+    return [
+        Features(grid, token)
+        for grid, token in zip(grids, tokens.unflatten(0, (frames, -1)), strict=True)
+    ]
 
 
 @contextmanager
@@ -343,5 +473,6 @@ def deterministic() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _finite(tokens: Tensor) -> bool:
-    return bool(tokens.isfinite().all())
+def _finite(features: Features) -> bool:
+    tokens = (features.grid, features.class_token)
+    return all(bool(part.isfinite().all()) for part in tokens if part is not None)

@@ -1,7 +1,7 @@
 """Frames off the disk, checked, with their pairs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ class LoadedFrame:
     Attributes:
         row: row of the store.
         frame, pairs: None when the frame failed.
-        hit: (M, h, w) bool, the tokens within reach of a point; None unless the layer stores those
-            alone.
+        hit: (M, h, w) bool by grid (h, w), the tokens within reach of a point; of those layers
+            that store them alone.
         images: (M, 3, H, W) uint8, resized for the teacher; None when they failed or were not asked
             for.
         reason: why the frame is skipped in both layers.
@@ -36,7 +36,7 @@ class LoadedFrame:
     row: int
     frame: Frame | None = None
     pairs: Correspondences | None = None
-    hit: NDArray[np.bool_] | None = None
+    hit: Mapping[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict)
     images: Tensor | None = None
     reason: str = ""
     image_reason: str = ""

@@ -10,26 +10,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...cache.store.layers import Layer
 from ...cache.store.layout import SHARD_ROWS
-from ...cache.store.models import TeacherInfo
 from ...cache.store.shards import index_bytes
 from ...cache.store.store import Store
-from ...cache.teacher import load_teacher
+from ...cache.teacher import load_teachers, outputs
 from ...errors import CleverError
 from ..datasets import open_dataset
 from ..process.device import choose_device, cores
 from ..process.termination import sigterm_interrupts
 from ..settings.cache_teacher import CacheTeacherSettings
-from .calibration import freeze_calibration
 from .fill import StageOne, deterministic
 from .request import (
-    add_layer,
+    add_layers,
     base_settings,
     build_stage,
     existing_store,
     find_layer,
     requested_frames,
-    teacher_request,
+    teacher_requests,
     teacher_settings,
 )
 
@@ -48,7 +47,8 @@ class SampleCost:
             overlapping.
         decode_seconds: reading, decoding and resizing one frame's images, on one core.
         teacher_seconds: the network alone on one frame's images, on one core or GPU.
-        point_bytes, grid_bytes: a frame's size on disk, without the shards' indices.
+        point_bytes: a frame's size on disk in points and pairs, without the shards' indices.
+        layer_bytes: the same by layer of the teacher.
     """
 
     frames: int
@@ -56,7 +56,7 @@ class SampleCost:
     decode_seconds: float
     teacher_seconds: float
     point_bytes: float
-    grid_bytes: float
+    layer_bytes: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,10 @@ class Plan:
 
     Attributes:
         path: folder of the store.
-        layer: id of the teacher's layer.
         device: ``cuda`` or ``cpu``.
         frames: frames asked for.
-        point_frames, grid_frames: those of them that are missing in points and pairs, and in the
-            layer.
+        point_frames: those of them that are missing in points and pairs.
+        layer_frames: those that are missing in each of the teacher's layers, by id.
         cameras: images a frame.
         sample: what was measured.
         free_bytes: free on the store's disk.
@@ -77,15 +76,19 @@ class Plan:
     """
 
     path: Path
-    layer: str
     device: str
     frames: int
     point_frames: int
-    grid_frames: int
+    layer_frames: dict[str, int]
     cameras: int
     sample: SampleCost
     free_bytes: int
     cores: int
+
+    @property
+    def grid_frames(self) -> int:
+        """Frames that go through the teacher."""
+        return max(self.layer_frames.values())
 
     @property
     def seconds(self) -> float:
@@ -100,13 +103,15 @@ class Plan:
     @property
     def grid_bytes(self) -> float:
         """Bytes of features that will be written."""
-        return self.grid_frames * self.sample.grid_bytes
+        sizes = self.sample.layer_bytes
+        return sum(frames * sizes[layer] for layer, frames in self.layer_frames.items())
 
     def to_json(self) -> dict[str, Any]:
         """The plan with what follows from it, as plain JSON values."""
         return {
             **asdict(self),
             "path": str(self.path),
+            "grid_frames": self.grid_frames,
             "seconds": self.seconds,
             "point_bytes": self.point_bytes,
             "grid_bytes": self.grid_bytes,
@@ -117,7 +122,7 @@ class Plan:
         room = "enough" if self.point_bytes + self.grid_bytes < self.free_bytes else "NOT ENOUGH"
         machine = "one GPU" if self.device == "cuda" else f"{self.cores} cores"
         lines = [
-            f"plan for {self.path}, teacher {self.layer}",
+            f"plan for {self.path}, teacher {', '.join(self.layer_frames)}",
             f"  images    {self.grid_frames * self.cameras:,} of {self.grid_frames:,} frames "
             f"({self.frames:,} frames asked for)",
             f"  bytes     {_gigabytes(self.point_bytes)} points and pairs, "
@@ -160,10 +165,10 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
     """
     dataset = open_dataset(settings, settings.dataset)
     ids, _ = requested_frames(settings, dataset)
-    points, grid = _missing(settings, ids)
-    if not points and not grid:
+    points, missing = _missing(settings, ids)
+    if not points and not any(missing):
         return None
-    teacher = load_teacher(teacher_settings(settings), choose_device(settings.device))
+    teachers = load_teachers(teacher_settings(settings), choose_device(settings.device))
     parent = next(folder for folder in settings.store.absolute().parents if folder.is_dir())
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{settings.store.name}.plan-", dir=parent)
@@ -173,25 +178,26 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         ) from error
     with sigterm_interrupts(), folder as name:
         store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
-        info = add_layer(store, settings, teacher, teacher_request(settings))
-        first, second = (build_stage(settings, store, info, dataset, teacher) for _ in range(2))
+        tasks = add_layers(store, settings, teachers)
+        first, second = (build_stage(settings, store, tasks, dataset) for _ in range(2))
         sample = _sample_cost(first, second, ids)
     free = shutil.disk_usage(parent).free
-    device, cameras = teacher.device.type, len(store.cameras)
-    return Plan(
-        settings.store, info.id, device, len(ids), points, grid, cameras, sample, free, cores()
-    )
+    device, cameras = teachers[0].device.type, len(store.cameras)
+    layers = {task.info.id: frames for task, frames in zip(tasks, missing, strict=True)}
+    return Plan(settings.store, device, len(ids), points, layers, cameras, sample, free, cores())
 
 
 def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCost:
     """Warm up and time the parts on a batch with the `first` stage, then time the whole on others
     with the `second`."""
-    store, info, batch = first.store, first.info, first.frames_per_batch
+    store, batch = first.store, first.frames_per_batch
+    infos = [task.info for task in first.tasks]
     spread = [ids[number] for number in np.random.default_rng(0).permutation(len(ids))]
     store.extend(spread[:batch], [""] * len(spread[:batch]))
     rows = store.rows_of(spread[:batch])
-    if info.codec != "fp16":
-        freeze_calibration(store, info, first.statistics([(0, tuple(rows))], lambda _: None))
+    samples = {info.id: [(0, tuple(rows))] for info in infos if info.codec != "fp16"}
+    if samples:
+        first.calibrate(samples, lambda _: None)
     started = time.perf_counter()
     loaded = [
         item.images
@@ -212,52 +218,55 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     store.extend(timed_ids, [""] * len(timed_ids))
     shards = {row // SHARD_ROWS for row in store.rows_of(timed_ids or spread[:batch])}
     started = time.perf_counter()
-    second.run(shards, shards, lambda _: None)
+    second.run(shards, {info.id: shards for info in infos}, lambda _: None)
     seconds = time.perf_counter() - started
-    return SampleCost(len(timed_ids or rows), seconds, decode, teacher, *_frame_bytes(store, info))
+    points, *grids = (
+        _frame_bytes(store, layer)
+        for layer in (store.points, *(store.teacher_layer(info.id) for info in infos))
+    )
+    layer_bytes = {info.id: size for info, size in zip(infos, grids, strict=True)}
+    return SampleCost(len(timed_ids or rows), seconds, decode, teacher, points, layer_bytes)
 
 
 def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:
     """Seconds of one teacher call as stage one makes it."""
+    teachers = [task.teacher for task in stage.tasks]
     with deterministic():
-        stage.teacher.features(images).sum().item()  # the first call also chooses its kernels
+        outputs(teachers, images)[0].grid.sum().item()  # the first call also chooses its kernels
         started = time.perf_counter()
-        stage.teacher.features(images).sum().item()
+        outputs(teachers, images)[0].grid.sum().item()
         return time.perf_counter() - started
 
 
-def _frame_bytes(store: Store, info: TeacherInfo) -> tuple[float, float]:
-    """Mean bytes of a stored frame in points and pairs, and in the layer."""
-    sizes = []
-    for layer in (store.points, store.teacher_layer(info.id)):
-        commits = store.commits(layer.id)
-        index = {array.path: index_bytes(array.inner_chunks) for array in layer.arrays}
-        data = sum(
-            stamp.bytes - next(size for path, size in index.items() if key.startswith(f"{path}/"))
-            for commit in commits
-            for key, stamp in commit.files.items()
-        )
-        stored = sum(not record.reason for commit in commits for record in commit.frames)
-        sizes.append(data / max(stored, 1) + sum(index.values()) / SHARD_ROWS)
-    return sizes[0], sizes[1]
+def _frame_bytes(store: Store, layer: Layer) -> float:
+    """Mean bytes of a stored frame in a layer."""
+    commits = store.commits(layer.id)
+    index = {array.path: index_bytes(array.inner_chunks) for array in layer.arrays}
+    data = sum(
+        stamp.bytes - next(size for path, size in index.items() if key.startswith(f"{path}/"))
+        for commit in commits
+        for key, stamp in commit.files.items()
+    )
+    stored = sum(not record.reason for commit in commits for record in commit.frames)
+    return data / max(stored, 1) + sum(index.values()) / SHARD_ROWS
 
 
-def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, int]:
-    """How many of the frames the store lacks in points and pairs, and in the layer asked for."""
+def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, list[int]]:
+    """How many of the frames the store lacks in points and pairs, and in each layer asked for."""
     store = existing_store(settings.store)
     if store is None:
-        return len(ids), len(ids)
+        return len(ids), [len(ids)] * len(settings.layer)
     stored = set(store.ids)
     rows = store.rows_of([frame for frame in ids if frame in stored])
     fresh = len(ids) - len(rows)
-    info = find_layer(store, teacher_request(settings))
+    layers = [find_layer(store, request) for request in teacher_requests(settings)]
 
     def missing(layer: str) -> int:
         shards = set(store.pending_shards(layer, rows))
         return sum(row // SHARD_ROWS in shards for row in rows)
 
-    grid = missing(info.id) if info else len(rows)
-    return fresh + missing(store.points.id), fresh + grid
+    grids = [missing(layer.id) if layer else len(rows) for layer in layers]
+    return fresh + missing(store.points.id), [fresh + frames for frames in grids]
 
 
 def _gigabytes(count: float) -> str:

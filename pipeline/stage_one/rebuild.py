@@ -4,12 +4,12 @@ from typing import Any
 
 from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
-from ...cache.teacher import load_teacher
+from ...cache.teacher import load_teachers
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..process.device import choose_device
 from ..settings.cache_teacher import CacheTeacherSettings
-from .fill import StageOne
+from .fill import LayerTask, StageOne
 from .request import build_stage, teacher_settings
 
 
@@ -36,10 +36,10 @@ def rebuilt_stage(
     request = info.request.model_dump(include=set(CacheTeacherSettings.model_fields))
     own = {name: value for name, value in values.items() if value is not None}
     settings = CacheTeacherSettings(**{**request, **own, "dataset": store.base.dataset})
-    teacher = load_teacher(teacher_settings(settings), choose_device(settings.device))
+    (teacher,) = load_teachers(teacher_settings(settings), choose_device(settings.device))
     if differing := info.fingerprint.differences(teacher.fingerprint):
         raise CleverError(
             f"{info.id}{f' is {fault} and' if fault else ':'} this teacher is another one: "
             f"{differing}; give the weights that it was made with by `weights`"
         )
-    return build_stage(settings, store, info, dataset, teacher)
+    return build_stage(settings, store, [LayerTask(info, teacher)], dataset)

@@ -1,6 +1,7 @@
 """What a user asks of stage one, and what the store holds of it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..process.device import choose_device, cores
 from ..settings.cache_teacher import CacheTeacherSettings
-from .fill import StageOne
+from .fill import LayerTask, StageOne
 from .frames import FrameReader
 from .selection import choice_key
 
@@ -22,67 +23,71 @@ MIN_DEPTH, MARGIN = 1.0, 1.0
 """Metres and pixels: the visibility rule of the ScaLR family."""
 
 
-def teacher_settings(settings: CacheTeacherSettings) -> TeacherSettings:
-    """The part of the settings that decides the teacher's features; weights in a file by their
-    absolute path."""
+def teacher_settings(settings: CacheTeacherSettings) -> list[TeacherSettings]:
+    """The part of the settings that decides the teacher's features, one for each layer; weights in
+    a file by their absolute path."""
     values = {
         name: getattr(settings, name)
         for name in TeacherSettings.model_fields
         if hasattr(settings, name)
     }
     weights = Path(settings.weights)
-    return TeacherSettings(
-        **{**values, "weights": str(weights.absolute()) if weights.is_file() else settings.weights}
-    )
+    place = str(weights.absolute()) if weights.is_file() else settings.weights
+    return [
+        TeacherSettings(**{**values, "weights": place, "layer": layer}) for layer in settings.layer
+    ]
 
 
-def teacher_request(settings: CacheTeacherSettings) -> TeacherRequest:
-    """What is asked of a layer: enough to know it again, and to build its teacher again."""
-    teacher = teacher_settings(settings)
+def teacher_requests(settings: CacheTeacherSettings) -> list[TeacherRequest]:
+    """What is asked of each layer: enough to know it again, and to build its teacher again."""
+    teachers = teacher_settings(settings)
     sha256 = None
-    if Path(teacher.weights).is_file():
-        with Path(teacher.weights).open("rb") as file:
+    if Path(teachers[0].weights).is_file():
+        with Path(teachers[0].weights).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return TeacherRequest(
-        **teacher.model_dump(),
-        weights_file_sha256=sha256,
-        codec=settings.codec,
-        tokens=settings.tokens,
-    )
+    return [
+        TeacherRequest(
+            **teacher.model_dump(),
+            weights_file_sha256=sha256,
+            codec=settings.codec,
+            tokens=settings.tokens,
+        )
+        for teacher in teachers
+    ]
 
 
-def add_layer(
-    store: Store,
-    settings: CacheTeacherSettings,
-    teacher: Teacher,
-    request: TeacherRequest | None = None,
-) -> TeacherInfo:
-    """Find or add the layer of `teacher` in `store`."""
-    return store.add_teacher(
-        teacher.alias,
-        teacher.weights_description,
-        teacher.grid,
-        teacher.channels,
-        settings.codec,
-        settings.tokens,
-        teacher.fingerprint,
-        request,
-    )
+def add_layers(
+    store: Store, settings: CacheTeacherSettings, teachers: Sequence[Teacher]
+) -> list[LayerTask]:
+    """Find or add the layers of a teacher in `store`, in the order of the settings' layers."""
+    return [
+        LayerTask(
+            store.add_teacher(
+                teacher.alias,
+                teacher.weights_description,
+                teacher.grid,
+                teacher.channels,
+                settings.codec,
+                settings.tokens,
+                teacher.fingerprint,
+                request,
+            ),
+            teacher,
+        )
+        for teacher, request in zip(teachers, teacher_requests(settings), strict=True)
+    ]
 
 
 def build_stage(
     settings: CacheTeacherSettings,
     store: Store,
-    info: TeacherInfo,
+    tasks: Sequence[LayerTask],
     dataset: LidarDataset,
-    teacher: Teacher,
 ) -> StageOne:
     """Stage one in this process."""
-    batch = default_batch(settings, teacher.device.type)
+    batch = default_batch(settings, tasks[0].teacher.device.type)
     decoders = settings.decoders or min(cores(), 16)
-    return StageOne(
-        store, info, FrameReader(store, dataset), teacher, batch, decoders, settings.strict
-    )
+    return StageOne(store, tasks, FrameReader(store, dataset), batch, decoders, settings.strict)
 
 
 def default_batch(settings: CacheTeacherSettings, device: str) -> int:

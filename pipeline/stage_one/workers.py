@@ -3,7 +3,7 @@ one machine or of many."""
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -14,16 +14,15 @@ from typing import Any, TypeVar
 import torch
 from distributed import Client, Event, Future, wait
 
-from ...cache.codec import Statistics
 from ...cache.store.records import commit_path
 from ...cache.store.store import Store
-from ...cache.teacher import TeacherSettings, load_teacher
+from ...cache.teacher import TeacherSettings, load_teachers
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..process.device import choose_device
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
 from .cluster import LOOK, finished, result_of, worker_threads
-from .fill import StageOne
+from .fill import LayerTask, Shards, StageOne, Statistic, layers_by_batch
 from .frames import FrameReader
 
 QUEUED = 256
@@ -40,15 +39,16 @@ class Assignment:
     Attributes:
         run: name of the run; what workers keep between tasks is kept for one run.
         store: absolute path that every worker can write to.
-        layer: the teacher's layer.
+        layers: ids of the teacher's layers.
+        teachers: what decides each.
         device: ``auto``, ``cpu`` or ``cuda``, decided by each worker.
         batch_images, decoders, strict: see `StageOne`.
     """
 
     run: str
     store: Path
-    layer: str
-    teacher: TeacherSettings
+    layers: tuple[str, ...]
+    teachers: tuple[TeacherSettings, ...]
     device: str
     batch_images: int
     decoders: int
@@ -81,28 +81,41 @@ class Workers:
         dataset: Callable[[], LidarDataset],
     ) -> None:
         self.client, self.assignment, self.store = client, assignment, store
-        self.info = store.teacher(assignment.layer)
+        self.infos = {layer: store.teacher(layer) for layer in assignment.layers}
         self.frames_per_batch = frames_per_batch(self.store, assignment.batch_images)
         self._dataset = client.submit(dataset, key=f"clever-dataset-{assignment.run}")
         self._stop = Event(f"clever-stop-{assignment.run}", client)
         self._workers: set[str] = set()
 
-    def calibrate(self, sample: Sequence[FrameGroup], advance: Callable[[int], None]) -> None:
-        """Fit the int8 codec on `sample` and freeze it in the store."""
-        statistics: dict[int, Statistics | str] = {}
-        with closing(self._map(_statistics, task_runs(sample, self._threads()))) as results:
-            for part in results:
-                statistics |= part
-                advance(len(part))
-        freeze_calibration(self.store, self.info, statistics)
+    def calibrate(
+        self, samples: Mapping[str, Sequence[FrameGroup]], advance: Callable[[int], None]
+    ) -> None:
+        """Fit the int8 codec of each layer on its sample and freeze it in the store."""
+        statistics: dict[str, dict[int, Statistic]] = {layer: {} for layer in samples}
+        batches = list(layers_by_batch(samples).items())
+        with closing(self._map(_statistics, task_runs(batches, self._threads()))) as results:
+            for parts in results:
+                for layer, part in parts.items():
+                    statistics[layer] |= part
+                advance(len(set().union(*parts.values())))
+        for layer, part in statistics.items():
+            freeze_calibration(self.store, self.infos[layer], part)
 
     def run(
-        self, point_shards: set[int], grid_shards: set[int], advance: Callable[[int], None]
+        self, point_shards: set[int], grid_shards: Shards, advance: Callable[[int], None]
     ) -> None:
-        """Write and commit shards of points and pairs and of the teacher's grid; see
+        """Write and commit shards of points and pairs and of the teacher's layers; see
         `StageOne.run`."""
-        shards = task_runs(sorted(point_shards | grid_shards), self._threads())
-        tasks = [(point_shards & set(part), grid_shards & set(part)) for part in shards]
+        shards = task_runs(
+            sorted(point_shards.union(*map(set, grid_shards.values()))), self._threads()
+        )
+        tasks = [
+            (
+                point_shards & set(part),
+                {layer: set(own) & set(part) for layer, own in grid_shards.items()},
+            )
+            for part in shards
+        ]
         with closing(self._map(_fill, tasks)) as results:
             for frames in results:
                 advance(frames)
@@ -165,19 +178,22 @@ def worker_stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
             _STAGES.clear()
             torch.set_num_threads(1)
             store = Store(assignment.store)
-            info = store.teacher(assignment.layer)
-            teacher = load_teacher(assignment.teacher, choose_device(assignment.device))
-            if differing := info.fingerprint.differences(teacher.fingerprint):
-                raise CleverError(
-                    f"a worker's teacher is another one: {differing}; "
-                    "give every worker the same weights and the same clever"
-                )
+            teachers = load_teachers(assignment.teachers, choose_device(assignment.device))
+            tasks = [
+                LayerTask(store.teacher(layer), teacher)
+                for layer, teacher in zip(assignment.layers, teachers, strict=True)
+            ]
+            for task in tasks:
+                if differing := task.info.fingerprint.differences(task.teacher.fingerprint):
+                    raise CleverError(
+                        f"a worker's teacher is another one: {differing}; "
+                        "give every worker the same weights and the same clever"
+                    )
             reader = FrameReader(store, dataset)
             _STAGES[assignment.run] = StageOne(
                 store,
-                info,
+                tasks,
                 reader,
-                teacher,
                 assignment.batch_images,
                 assignment.decoders,
                 assignment.strict,
@@ -187,23 +203,34 @@ def worker_stage(assignment: Assignment, dataset: LidarDataset) -> StageOne:
 
 
 def _statistics(
-    assignment: Assignment, dataset: LidarDataset, sample: Sequence[FrameGroup]
-) -> dict[int, Statistics | str]:
-    return worker_stage(assignment, dataset).statistics(sample, _stopper(assignment))
+    assignment: Assignment,
+    dataset: LidarDataset,
+    batches: Sequence[tuple[FrameGroup, Sequence[str]]],
+) -> dict[str, dict[int, Statistic]]:
+    samples = {
+        layer: [batch for batch, layers in batches if layer in layers]
+        for layer in assignment.layers
+    }
+    return worker_stage(assignment, dataset).statistics(samples, _stopper(assignment))
 
 
-def _fill(assignment: Assignment, dataset: LidarDataset, shards: tuple[set[int], set[int]]) -> int:
-    """Write shards of both layers; returns the number of their frames. A worker that died may have
+def _fill(
+    assignment: Assignment, dataset: LidarDataset, shards: tuple[set[int], dict[str, set[int]]]
+) -> int:
+    """Write shards of all layers; returns the number of their frames. A worker that died may have
     done some."""
     stage = worker_stage(assignment, dataset)
-    stage.store.reread(assignment.layer)  # the driver may have frozen the calibration since
-    layers = (stage.store.points.id, assignment.layer)
-    points, grid = (
-        {shard for shard in part if not commit_path(assignment.store, layer, shard).exists()}
-        for layer, part in zip(layers, shards, strict=True)
-    )
-    stage.run(points, grid, _stopper(assignment))
-    return sum(len(stage.store.shard_rows(shard)) for shard in set.union(*shards))
+    point_shards, grid_shards = shards
+
+    def missing(layer: str, part: set[int]) -> set[int]:
+        return {shard for shard in part if not commit_path(assignment.store, layer, shard).exists()}
+
+    for layer in assignment.layers:
+        stage.store.reread(layer)  # the driver may have frozen the calibration since
+    grids = {layer: missing(layer, part) for layer, part in grid_shards.items()}
+    stage.run(missing(stage.store.points.id, point_shards), grids, _stopper(assignment))
+    touched = point_shards.union(*grid_shards.values())
+    return sum(len(stage.store.shard_rows(shard)) for shard in touched)
 
 
 def _stopper(assignment: Assignment) -> Callable[[int], None]:

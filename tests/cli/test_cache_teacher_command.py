@@ -12,26 +12,28 @@ from clever.cache.fidelity import Fidelity
 from clever.cache.store.models import Fingerprint, TeacherInfo
 from clever.cli import cache_teacher
 from clever.cli.main import build_app
-from clever.pipeline.cache_teacher import CacheSummary
+from clever.pipeline.cache_teacher import CacheSummary, LayerResult
 
+INFO = TeacherInfo(
+    "vits14-f00d",
+    "vits14",
+    "random:0 (untrained)",
+    (2, 4),
+    8,
+    "int8-zstd",
+    "grid",
+    Fingerprint(model="vits14"),
+)
+GOOD = replace(Fidelity.none(), tokens=1000, cosine_sum=999.5)
+POOR = replace(GOOD, cosine_sum=998.0)
 SUMMARY = CacheSummary(
     Path("x.zarr"),
-    TeacherInfo(
-        "vits14-f00d",
-        "vits14",
-        "random:0 (untrained)",
-        (2, 4),
-        8,
-        "int8-zstd",
-        "grid",
-        Fingerprint(model="vits14"),
-    ),
+    [LayerResult(INFO, GOOD)],
     requested=100,
     attempted=90,
     written=90,
     failed=[],
     unseen=0,
-    fidelity=replace(Fidelity.none(), tokens=1000, cosine_sum=999.5),
     seconds=45.0,
     images=540,
 )
@@ -115,10 +117,9 @@ def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[st
             "warning: 3 of 100 frames have no point that a camera sees: stored, no pairs",
         ),
         (
-            {"fidelity": replace(SUMMARY.fidelity, cosine_sum=998.0)},
-            "warning: features stored as int8-zstd have a mean cosine of 0.99800 to their "
-            "originals, below 0.999; "
-            "take another --codec (fp16 is closest)",
+            {"layers": [SUMMARY.layers[0], replace(SUMMARY.layers[0], fidelity=POOR)]},
+            "warning: features of vits14-f00d stored as int8-zstd have a mean cosine of 0.99800 to "
+            "their originals, below 0.999; take another --codec (fp16 is closest)",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from clever.cache.codec import Calibration, decode
 from clever.cache.images import load_image
 from clever.cache.projection import visible_pairs
 from clever.cache.store.local import forget_shards
-from clever.cache.teacher import load_teacher
+from clever.cache.teacher import load_teachers
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.benchmarks import teacher as teacher_module
@@ -283,9 +283,9 @@ def test_another_precision_is_left_out_where_it_is_slow_or_the_same(
 def test_the_measured_run_is_stage_one(tmp_path: Path) -> None:
     settings = BenchmarkTeacherSettings.resolve(None, TINY_TEACHER)
     job = settings.job(tmp_path / "s.zarr")
-    teacher = load_teacher(teacher_settings(job))
+    teachers = load_teachers(teacher_settings(job))
     dataset = RepeatedFrames(GeneratedFrames(tmp_path, 1), 20)
-    assert fill_store(job, dataset, teacher) == 20
+    assert fill_store(job, dataset, teachers) == 20
     cache = FeatureCache(tmp_path / "s.zarr")
     assert cache.ids == list(dataset.frame_ids)
     assert cache[0].tokens.equal(cache[19].tokens)

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from clever.cache.store.records import committed_shards
-from clever.cache.teacher import load_teacher
+from clever.cache.teacher import load_teachers
 from clever.cli import main as command_line
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one.request import teacher_settings
@@ -121,7 +121,7 @@ def main() -> None:
     folder = options.folder.absolute()
     flags = [*FLAGS, "--data-root", str(options.root), "--split", "all"]
     reference, store = folder / "reference.zarr", folder / "interrupted.zarr"
-    load_teacher(
+    load_teachers(
         teacher_settings(
             CacheTeacherSettings.model_validate(
                 {"model": "resnet10t", "weights": "random:0", "image_size": (32, 64)}

@@ -23,7 +23,7 @@ from clever.cache.projection import visible_pairs
 from clever.cache.store.lock import writer_lock
 from clever.cache.store.records import committed_shards
 from clever.cache.store.store import Store
-from clever.cache.teacher import Teacher, load_teacher
+from clever.cache.teacher import Features, Teacher, load_teacher, outputs
 from clever.errors import CleverError, FrameError
 from clever.pipeline import cache_teacher as module
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
@@ -86,7 +86,7 @@ def test_what_is_stored_is_what_dataset_and_teacher_give(
     root, job = write_kitti({"00": 18}, poses=True), settings(Path("x/sequences"), Path("x"))
     summary = fill(root, tmp_path / "store.zarr", codec=codec, tokens=tokens)
     dataset, cache = SemanticKittiDataset(root, split="all"), FeatureCache(tmp_path / "store.zarr")
-    teacher = load_teacher(teacher_settings(job))
+    teacher = load_teacher(teacher_settings(job)[0])
     assert (summary.requested, summary.written, summary.images, summary.failed, summary.unseen) == (
         18,
         18,
@@ -203,7 +203,7 @@ def test_nothing_to_do_needs_no_teacher(
     root = write_kitti({"00": 20})
     first = fill(root, tmp_path / "store.zarr")
     before = times(tmp_path / "store.zarr")
-    monkeypatch.setattr(module, "load_teacher", refuse)
+    monkeypatch.setattr(module, "load_teachers", refuse)
     again = fill(root, tmp_path / "store.zarr")
     assert (again.written, again.images, again.requested) == (0, 0, 20)
     assert (again.teacher, again.fidelity) == (first.teacher, first.fidelity)
@@ -254,9 +254,9 @@ def test_nothing_to_do_needs_no_nuscenes_tables(
 def test_weights_in_a_file_are_known_by_their_content(write_kitti: Writes, tmp_path: Path) -> None:
     root, teacher = (
         write_kitti({"00": 3}),
-        teacher_settings(settings(Path("x/sequences"), Path("x"))),
+        teacher_settings(settings(Path("x/sequences"), Path("x")))[0],
     )
-    network: Any = load_teacher(teacher)._network
+    network: Any = load_teacher(teacher).network.module
     torch.save(network.state_dict(), tmp_path / "a.pth")
     first = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "a.pth"))
     (tmp_path / "a.pth").rename(tmp_path / "b.pth")
@@ -308,7 +308,7 @@ def test_other_base_settings_name_the_fields(
 ) -> None:
     kitti, nuscenes = write_kitti({"00": 1}), write_nuscenes({"scene-0061": 1})
     fill(kitti, tmp_path / "store.zarr")
-    monkeypatch.setattr(module, "load_teacher", refuse)
+    monkeypatch.setattr(module, "load_teachers", refuse)
     with pytest.raises(CleverError) as failure:
         fill(nuscenes, tmp_path / "store.zarr")
     assert "cameras: stored ['image_2'], wanted ['CAM_FRONT_LEFT'" in str(failure.value)
@@ -341,16 +341,16 @@ def test_cut_off_runs_end_like_whole_ones(write_kitti: Writes, tmp_path: Path) -
     """A few shards, then the rest by another run: as one run, down to the last byte."""
     root = write_kitti({"00": 40})
     fill(root, tmp_path / "whole.zarr")
-    calls, original = iter(range(5)), Teacher.features
+    calls = iter(range(5))
 
-    def interrupted(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
+    def interrupted(teachers: list[Teacher], images: torch.Tensor) -> list[Features]:
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return original(teacher, images)
+        return outputs(teachers, images)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clever.pipeline.stage_one.fill.REUSE_BYTES", 0)
-        patch.setattr(Teacher, "features", interrupted)
+        patch.setattr("clever.pipeline.stage_one.fill.outputs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fill(root, tmp_path / "parts.zarr")
     store = Store(tmp_path / "parts.zarr")
@@ -471,15 +471,16 @@ def test_frames_that_no_camera_sees_are_kept_without_pairs(
 def test_features_that_are_not_finite_are_a_bad_frame(
     write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, original = write_kitti({"00": 20}), Teacher.features
+    root = write_kitti({"00": 20})
 
-    def spoiled(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
-        features = original(teacher, images).clone()
-        bad = torch.stack([teacher.preprocess(load_image(image(root, 5)))])
-        features[(images == bad).flatten(1).all(1)] = float("nan")
-        return features
+    def spoiled(teachers: list[Teacher], images: torch.Tensor) -> list[Features]:
+        (features,) = outputs(teachers, images)
+        grid = features.grid.clone()
+        bad = torch.stack([teachers[0].preprocess(load_image(image(root, 5)))])
+        grid[(images == bad).flatten(1).all(1)] = float("nan")
+        return [Features(grid)]
 
-    monkeypatch.setattr(Teacher, "features", spoiled)
+    monkeypatch.setattr("clever.pipeline.stage_one.fill.outputs", spoiled)
     summary = fill(root, tmp_path / "store.zarr")
     assert [frame for frame, _ in summary.failed] == ["00/000005"]
     assert "NaN or infinity; try `precision=fp32`" in summary.failed[0][1]

@@ -291,7 +291,7 @@ def test_a_worker_with_other_weights_is_refused(write_kitti: Writes, tmp_path: P
     layer = cache_teacher(job).teacher.id
     other = teacher_settings(job.model_copy(update={"weights": "random:1"}))
     assignment = workers.Assignment(
-        "run", tmp_path / "store.zarr", layer, other, "cpu", 12, 1, False
+        "run", tmp_path / "store.zarr", (layer,), tuple(other), "cpu", 12, 1, False
     )
     with pytest.raises(
         CleverError, match=r"is another one: weights_sha256: stored '\w{64}', wanted '\w{64}'; give"
@@ -399,8 +399,8 @@ def test_a_plan_that_is_told_to_end_leaves_nothing(
 
 
 def test_a_plan_in_words() -> None:
-    sample = SampleCost(48, 12.0, 0.05, 0.1, 1e6, 5e6)
-    cpu = Plan(Path("x.zarr"), "vits14-f00d", "cpu", 28130, 0, 28080, 6, sample, 10**11, 16)
+    sample = SampleCost(48, 12.0, 0.05, 0.1, 1e6, {"layer": 5e6})
+    cpu = Plan(Path("x.zarr"), "cpu", 28130, 0, {"layer": 28080}, 6, sample, 10**11, 16)
     assert cpu.seconds == 7020
     text = str(cpu)
     assert "168,480 of 28,080 frames (28,130 frames asked for)" in text
@@ -411,6 +411,6 @@ def test_a_plan_in_words() -> None:
     )
     assert "1.9 hours on this machine with 16 cores" in text
     assert "0.49 hours on 4 machines like this one (`scheduler`)" in text
-    gpu = Plan(Path("x.zarr"), "vits14-f00d", "cuda", 28130, 0, 28080, 6, sample, 10**12, 16)
+    gpu = Plan(Path("x.zarr"), "cuda", 28130, 0, {"layer": 28080}, 6, sample, 10**12, 16)
     assert "140.4 GB features; 1,000.0 GB free, enough" in str(gpu)
     assert "0.97 hours on 2 GPUs (`workers=2`) if 0.4 cores decode; there are 16" in str(gpu)
