@@ -310,7 +310,7 @@ def _draw_features(
     cached = cache[cache.position(frame_id)]
     if not len(cached.pair_point):
         raise FrameError(frame_id, "no camera sees a point of it")
-    head = step.heads[0]
+    head = step.last_head()
     frame = FrameFeatures.of(
         cached, cache.cameras, images, {"student": (step.student, head)}, step.align_corners
     )

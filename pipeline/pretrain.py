@@ -43,6 +43,7 @@ from .settings.pretrain import PretrainSettings
 from .steps.cached_frames import DistillationBatch, PairedFrames
 from .steps.cached_part import CachedPart, cached_part
 from .steps.distillation import DistillationStep
+from .steps.lessons import layer_matches, lessons_of
 from .steps.voxel_points import VoxelPoints
 from .training.job import Job
 from .training.log import Losses, Scalars, first_and_last, read_log
@@ -52,6 +53,7 @@ from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 
 OCCUPANCY_FILE = "occupancy.safetensors"
+CLASS_TOKEN_FILE = "class-token.safetensors"
 PLACES = frozenset({"cache", "init"})
 """Settings that say where a run reads, not what."""
 
@@ -65,6 +67,8 @@ class PretrainResult(RunResult):
     """Where the teachers' weights come from, in words."""
     teacher_ids: list[str]
     fingerprints: list[dict[str, Any]]
+    matches: list[str] = Field(default_factory=list)
+    """Which layer taught which stage with which weight, where that was chosen."""
     part: str
     """Which frames of the cache were used, in words."""
     frames: int
@@ -94,13 +98,14 @@ class PretrainResult(RunResult):
     out: Path
 
     def __str__(self) -> str:
-        origin = " and ".join(self.teachers)
+        origin = " and ".join(dict.fromkeys(self.teachers))
+        matched = f"matched {', '.join(self.matches)}, " if self.matches else ""
         shared = f" x {self.processes}" if self.processes > 1 else ""
         batch = f" of {self.batch_size}" if self.batch_size else ""
         draws = self.steps * (self.batch_size or 0) / self.frames
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
-            f"{self.frames} used, "
+            f"{self.frames} used, {matched}"
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
             f"{self.steps} steps{batch}, recipe {self.recipe}, points {self.points}, "
             f"seed {self.seed}, {self.precision}, {self.device}{shared}, "
@@ -137,6 +142,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     lr = settings.lr or step.student.backbone.peak_lr
     form = step.student.ptv3_form
     teachers = tuple(cache.teacher.id for cache in caches)
+    match = _matches(settings)
     part = cached_part(caches[0], settings.split, settings.scenes or (), settings.sequences or ())
     fault = _extent_check(settings, step.student, team)
     points = _points(settings)
@@ -148,9 +154,10 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         thinning=point_thinning(points, step),
         pairs=settings.pairs,
         fault=fault,
+        class_tokens=class_token_teacher(settings, caches),
     )
     inputs = _inputs(settings, frames)
-    record = settings.decided(teacher=teachers, lr=lr, ptv3_form=form, points=points)
+    record = settings.decided(teacher=teachers, match=match, lr=lr, ptv3_form=form, points=points)
     name = f"pretrain-{settings.student}"
     out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
@@ -199,6 +206,7 @@ def _result(
         teachers=[cache.teacher.description for cache in caches],
         teacher_ids=[cache.teacher.id for cache in caches],
         fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
+        matches=list(_matches(settings) or ()),
         part=part.words,
         frames=len(frames),
         unpaired=unpaired,
@@ -264,6 +272,7 @@ def start_from(folder: Path, step: DistillationStep) -> str:
         )
     load_module(folder / WEIGHTS, student)
     parts: dict[str, nn.Module] = {"occupancy": step.occupancy} if step.occupancy else {}
+    parts |= {"class token": step.class_head} if step.class_head else {}
     parts |= {f"head of {name}": head for name, head in zip(step.teachers, step.heads, strict=True)}
     fresh = [name for name, module in parts.items() if not _filled(folder, name, module)]
     part_names = ["student", *(name for name in parts if name not in fresh)]
@@ -280,18 +289,23 @@ def _load_last(folder: Path, step: DistillationStep) -> None:
     load_module(folder / WEIGHTS, step.student)
     for name, head in zip(step.teachers, step.heads, strict=True):
         load_module(folder / head_file(name, len(step.teachers)), head)
-    if step.occupancy is not None:
-        load_module(folder / OCCUPANCY_FILE, step.occupancy)
+    for file, module in _further_parts(step).items():
+        load_module(folder / file, module)
+
+
+def _further_parts(step: DistillationStep) -> dict[str, nn.Module]:
+    """What is trained beside student and projection heads, by its file."""
+    parts = {OCCUPANCY_FILE: step.occupancy, CLASS_TOKEN_FILE: step.class_head}
+    return {file: module for file, module in parts.items() if module is not None}
 
 
 def _filled(folder: Path, name: str, module: nn.Module) -> bool:
     """Fill a head from the file of a run; False where it has none that fits."""
     teacher = name.removeprefix("head of ")
-    files = [folder / OCCUPANCY_FILE]
-    if name != "occupancy":
-        files = [folder / head_file(teacher, count) for count in (1, 2)]
+    own_file = {"occupancy": OCCUPANCY_FILE, "class token": CLASS_TOKEN_FILE}.get(name)
+    files = [folder / (own_file or head_file(teacher, count)) for count in (1, 2)]
     for file in files:
-        if file.is_file() and (name == "occupancy" or read_meta(file)["teacher"] == teacher):
+        if file.is_file() and (own_file or read_meta(file)["teacher"] == teacher):
             try:
                 load_module(file, module)
             except CleverError:
@@ -301,12 +315,47 @@ def _filled(folder: Path, name: str, module: nn.Module) -> bool:
 
 
 def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
-    """The cache, once for each teacher."""
-    caches = [FeatureCache(settings.cache, name) for name in settings.teacher or (None,)]
+    """The cache, once for each layer that teaches: those matched, else those of `teacher`."""
+    names = settings.teacher or (None,)
+    if settings.match:
+        matched = dict.fromkeys(
+            each.layer for each in layer_matches(settings.match, settings.cache)
+        )
+        if settings.teacher and set(settings.teacher) != matched.keys():
+            raise CleverError(
+                "`match` says which layers teach, and `teacher` names others; leave one of them out"
+            )
+        names = tuple(matched)
+    caches = [FeatureCache(settings.cache, name) for name in names]
     ids = [cache.teacher.id for cache in caches]
     if len(set(ids)) < len(ids):
         raise CleverError(f"`teacher` names {', '.join(ids)}: give each teacher once")
     return caches
+
+
+def _matches(settings: PretrainSettings) -> tuple[str, ...] | None:
+    """The settings' matches with the ids of the layers."""
+    if not settings.match:
+        return None
+    return tuple(map(str, layer_matches(settings.match, settings.cache)))
+
+
+def class_token_teacher(settings: PretrainSettings, caches: list[FeatureCache]) -> int | None:
+    """Which of the caches gives class tokens: the first one that has any; None without that loss.
+
+    Raises:
+        CleverError: none of them has.
+    """
+    if not settings.class_token_weight:
+        return None
+    for number, cache in enumerate(caches):
+        if cache.teacher.fingerprint.class_token:
+            return number
+    ids = ", ".join(cache.teacher.id for cache in caches)
+    raise CleverError(
+        f"{settings.cache} holds no class tokens of {ids}; make a layer that does with "
+        "`class_token=yes` of cache-teacher, or give `class_token_weight=0`"
+    )
 
 
 def _train(
@@ -351,12 +400,23 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
             settings.student, settings.voxel_size, settings.patch, settings.ptv3_form
         )
     student.recompute = settings.recompute
+    matches = layer_matches(settings.match, settings.cache) if settings.match else []
+    lessons = lessons_of(matches, caches)
+    layers = 1 if settings.head == "linear" else settings.head_layers
     heads = {}
-    for cache in caches:
+    for name, lesson in lessons.items():
+        width, channels = (
+            student.stage_channels(lesson.stage),
+            caches[lesson.teacher].teacher.channels,
+        )
         with seeded(settings.seed, "head"):
-            layers = 1 if settings.head == "linear" else settings.head_layers
-            heads[cache.teacher.id] = ProjectionHead(
-                student.out_channels, cache.teacher.channels, layers, settings.head_hidden
+            heads[name] = ProjectionHead(width, channels, layers, settings.head_hidden)
+    class_head, token_teacher = None, class_token_teacher(settings, caches)
+    if token_teacher is not None:
+        channels = caches[token_teacher].teacher.channels
+        with seeded(settings.seed, "class token"):
+            class_head = ProjectionHead(
+                student.out_channels, channels, settings.head_layers, settings.head_hidden
             )
     with seeded(settings.seed, "occupancy"):
         occupancy = (
@@ -374,6 +434,9 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
         augmentation=PRESETS.get(settings.augmentation),
         mix3d=settings.mix3d,
         align_corners=settings.align_corners,
+        lessons=list(lessons.values()),
+        class_head=class_head,
+        class_token_weight=settings.class_token_weight,
     )
 
 
@@ -438,7 +501,8 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
 
 def _export(step: DistillationStep, frames: PairedFrames, init: Path | None, folder: Path) -> None:
     cache, teachers = frames.caches[0], [cache.teacher for cache in frames.caches]
-    origin = f"distilled from {' and '.join(teacher.description for teacher in teachers)}"
+    sources = dict.fromkeys(teacher.description for teacher in teachers)
+    origin = f"distilled from {' and '.join(sources)}"
     scenes = sorted({cache.scenes[cache.position(frame)] for frame in frames.ids})
     meta: dict[str, Any] = {
         "teacher": [teacher.id for teacher in teachers],
@@ -447,14 +511,12 @@ def _export(step: DistillationStep, frames: PairedFrames, init: Path | None, fol
         "scenes": scenes,
     }
     save_student(folder, step.student, meta)
-    for teacher, head in zip(teachers, step.heads, strict=True):
-        save_module(
-            folder / head_file(teacher.id, len(teachers)), head, {**meta, "teacher": teacher.id}
-        )
-    if step.occupancy is not None:
-        save_module(folder / OCCUPANCY_FILE, step.occupancy, meta)
+    for name, head in zip(step.teachers, step.heads, strict=True):
+        save_module(folder / head_file(name, len(step.heads)), head, {**meta, "teacher": name})
+    for file, module in _further_parts(step).items():
+        save_module(folder / file, module, meta)
 
 
-def head_file(teacher: str, teachers: int) -> str:
-    """Name of the file of a projection head; `teacher` is told where there are several."""
-    return "head.safetensors" if teachers == 1 else f"head-{teacher}.safetensors"
+def head_file(name: str, heads: int) -> str:
+    """Name of the file of a projection head, with its own name where there are several."""
+    return "head.safetensors" if heads == 1 else f"head-{name}.safetensors"

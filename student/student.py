@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CleverError
-from .backbones.base import Backbone
+from .backbones.base import Backbone, Stage
 from .choices import PTv3Form
 from .draws import Draws
 from .points import PointBatch
@@ -89,7 +89,42 @@ class Student(nn.Module):
         """Features (V, out_channels) of voxels that `voxels` made of `points`."""
         if not len(voxels.coords):
             return points.xyz.new_zeros(0, self.out_channels)
-        features = torch.cat([points.xyz, points.intensity[:, None]], 1).index_select(
-            0, voxels.representative
-        )
-        return self.backbone(features, voxels, draws)
+        return self.backbone(_inputs(points, voxels), voxels, draws)
+
+    def encode_stages(
+        self, points: PointBatch, voxels: Voxels, draws: Draws | None = None
+    ) -> list[Stage]:
+        """What every decoder stage gives, coarsest first; the last one's features are those of
+        `encode`."""
+        if len(voxels.coords):
+            return list(self.backbone.stages(_inputs(points, voxels), voxels, draws))
+        channels = self.backbone.stage_channels
+        return [
+            Stage(points.xyz.new_zeros(0, width), voxels.coords, len(channels) - 1 - number)
+            for number, width in enumerate(channels)
+        ]
+
+    def stage_channels(self, stage: int) -> int:
+        """Features of the decoder stage `stage` places before the last.
+
+        Raises:
+            CleverError: there are not so many.
+        """
+        channels = self.backbone.stage_channels
+        if stage >= len(channels):
+            names = ", ".join(stage_name(number) for number in range(len(channels)))
+            raise CleverError(
+                f"{self.name} has no decoder stage {stage_name(stage)}; it has {names}"
+            )
+        return channels[len(channels) - 1 - stage]
+
+
+def stage_name(stage: int) -> str:
+    """What a decoder stage is called: ``last``, ``last-1``, ..."""
+    return f"last-{stage}" if stage else "last"
+
+
+def _inputs(points: PointBatch, voxels: Voxels) -> Tensor:
+    """(V, IN_CHANNELS) of the points that stand for the voxels."""
+    values = torch.cat([points.xyz, points.intensity[:, None]], 1)
+    return values.index_select(0, voxels.representative)

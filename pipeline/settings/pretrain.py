@@ -16,6 +16,7 @@ from ...student.choices import (
 from .base import Groups
 from .choices import CameraChoice, PointChoice
 from .fields import Count, Names, StorePlace
+from .matches import Matches
 from .recipes import read_recipe
 from .training import TrainingSettings
 
@@ -30,8 +31,8 @@ class PretrainSettings(TrainingSettings):
             "head_hidden",
         ),
         "Distillation": (
-            "loss", "weighting", "view", "points", "pairs", "align_corners", "augmentation",
-            "mix3d",
+            "match", "class_token_weight", "loss", "weighting", "view", "points", "pairs",
+            "align_corners", "augmentation", "mix3d",
         ),
         "Occupancy": (
             "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
@@ -73,6 +74,13 @@ class PretrainSettings(TrainingSettings):
     """Layers of the MLP head."""
     head_hidden: Count = 2048
     """Width of the MLP head."""
+    match: Matches | None = None
+    """LAYER=STAGE or LAYER=STAGE:WEIGHT, repeated: which layer of the cache (block:-2, or its id)
+    teaches which decoder stage of the student (last, last-1, ...), each through a head of its own;
+    default: every teacher the last stage."""
+    class_token_weight: Annotated[float, Field(ge=0)] = 0
+    """Weight of the class-token loss: the maximum over points of an MLP learns the maximum over
+    cameras of the images' class tokens, by squared error. 0 leaves it out."""
     loss: DistillationLoss = "l2"
     """Distance between unit features: l2, its square (mse), or one minus the cosine."""
     weighting: Weighting = "view"

@@ -46,6 +46,7 @@ class PairedFrame:
         pair_uv: (K, 2) float32, normalised pixels.
         image_size: (V, 2) int64, width and height in pixels.
         teachers: tokens of each teacher.
+        class_tokens: (V, C) float32 of each view; None where they are not asked for.
     """
 
     id: str
@@ -57,6 +58,7 @@ class PairedFrame:
     pair_uv: Tensor
     image_size: Tensor
     teachers: tuple[TokenGrid, ...]
+    class_tokens: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class DistillationBatch(Batch):
         image_size: (V, 2) int64, width and height in pixels.
         view_pairs: pairs of every view, known to the host.
         teachers: tokens of each teacher.
+        frame_pairs: pairs of every frame, known to the host.
+        class_token: (F, C) float32, of every frame the maximum over its views' class tokens; None
+            where they are not asked for.
     """
 
     points: PointBatch
@@ -82,6 +87,8 @@ class DistillationBatch(Batch):
     image_size: Tensor
     view_pairs: tuple[int, ...]
     teachers: tuple[TokenGrid, ...]
+    frame_pairs: tuple[int, ...] = ()
+    class_token: Tensor | None = None
 
     @classmethod
     def collate(cls, frames: list[PairedFrame]) -> "DistillationBatch":
@@ -93,6 +100,8 @@ class DistillationBatch(Batch):
             points += len(frame.points)
             views += len(frame.image_size)
         view = torch.cat(pair_view)
+        tokens = [frame.class_tokens for frame in frames]
+        summits = [token.amax(0) for token in tokens if token is not None]
         return cls(
             ids=[frame.id for frame in frames],
             keys=[frame.key for frame in frames],
@@ -107,6 +116,8 @@ class DistillationBatch(Batch):
                 TokenGrid(torch.cat([grid.tokens for grid in grids]), grids[0].calibration)
                 for grids in zip(*(frame.teachers for frame in frames), strict=True)
             ),
+            frame_pairs=tuple(len(frame.pair_point) for frame in frames),
+            class_token=torch.stack(summits) if summits else None,
         )
 
 
@@ -122,6 +133,7 @@ class PairedFrames(Dataset[PairedFrame]):
         thinning: leaves points out, with their pairs, of what `view` left; None keeps all.
         pairs: at most this many pairs a camera view, drawn uniformly; None keeps all.
         fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
+        class_tokens: number of the teacher whose class tokens are read; None: of none.
 
     Attributes:
         ids: frame ids.
@@ -141,8 +153,10 @@ class PairedFrames(Dataset[PairedFrame]):
         thinning: Callable[[PairedFrame], PairedFrame] | None = None,
         pairs: int | None = None,
         fault: Callable[[NDArray[np.float32]], str] | None = None,
+        class_tokens: int | None = None,
     ) -> None:
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
+        self.class_tokens = class_tokens
         self.thinning = thinning
         further_ids = [set(cache.ids) for cache in self.caches[1:]]
         part = self.caches[0].ids if ids is None else ids
@@ -200,12 +214,19 @@ class PairedFrames(Dataset[PairedFrame]):
             frame.pair_uv,
             frame.image_size,
             tuple(grids),
+            self._class_tokens(frame.id),
         )
         if self.view == "one-camera":
             paired_frame = one_camera(paired_frame)
         if self.thinning is not None:
             paired_frame = self.thinning(paired_frame)
         return paired_frame if self.pairs is None else sample_pairs(paired_frame, self.pairs)
+
+    def _class_tokens(self, frame: str) -> Tensor | None:
+        if self.class_tokens is None:
+            return None
+        cache = self.caches[self.class_tokens]
+        return cache.class_tokens(cache.position(frame))
 
 
 def one_camera(frame: PairedFrame) -> PairedFrame:
@@ -228,6 +249,9 @@ def one_camera(frame: PairedFrame) -> PairedFrame:
         image_size=frame.image_size[camera : camera + 1],
         teachers=tuple(
             replace(grid, tokens=grid.tokens[camera : camera + 1]) for grid in frame.teachers
+        ),
+        class_tokens=(
+            None if frame.class_tokens is None else frame.class_tokens[camera : camera + 1]
         ),
     )
 

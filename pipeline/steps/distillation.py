@@ -2,17 +2,19 @@
 3.4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
 from ...cache.sampling import sample_tokens
+from ...errors import CleverError
 from ...student.augment import Augmentation
 from ...student.choices import DistillationLoss, Weighting
 from ...student.draws import Draws
 from ...student.heads import ProjectionHead
+from ...student.losses.class_token import class_token_loss, frame_maximum
 from ...student.losses.occupancy import OccupancyHead
 from ...student.losses.pairs import distillation_loss, pair_weights
 from ...student.mix3d import mix3d
@@ -42,6 +44,9 @@ class Prepared:
         weight: (K,) float32, of every pair; those of a batch add up to its number of views, or of
             pairs.
         targets: the teachers' features (K, C) float32 of every pair.
+        class_token: (F, C) float32 of every frame, and the pairs of each; None where there is no
+            class-token loss.
+        pair_frame: (K,) int64, the frame of every pair; None likewise.
     """
 
     draws: Draws
@@ -53,19 +58,40 @@ class Prepared:
     slot: Tensor
     weight: Tensor
     targets: tuple[Tensor, ...]
+    class_token: tuple[Tensor, tuple[int, ...]] | None = None
+    pair_frame: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a head learns.
+
+    Attributes:
+        teacher: number among the batch's teachers.
+        stage: of the student's decoder, counted back from the last one, 0.
+        weight: of its loss among those of all heads.
+    """
+
+    teacher: int
+    stage: int = 0
+    weight: float = 1.0
 
 
 class DistillationStep(TrainingStep):
     """Student, a projection head for each teacher and, where it is weighed, the occupancy task.
 
     Args:
-        heads: in the order of the batch's teachers, by the names under which their losses are
-            logged.
+        heads: by the names under which their losses are logged.
+        lessons: what each head learns; None: one each of the batch's teachers, in their order,
+            all at the student's last stage.
         occupancy: on the student's features, or None to leave the task out.
         occupancy_weight: weight of the occupancy loss beside the distillation loss (Table 2).
         augmentation: None to leave the clouds as they are.
         mix3d: probability that a pair of scenes is mixed.
         align_corners: where tokens lie in the image, see `sample_tokens`.
+        class_head: on the student's features, whose maximum over the points that cameras see learns
+            the class token; None to leave that out.
+        class_token_weight: weight of the class-token loss beside the distillation loss.
     """
 
     def __init__(
@@ -80,31 +106,50 @@ class DistillationStep(TrainingStep):
         augmentation: Augmentation | None,
         mix3d: float,
         align_corners: bool,
+        lessons: Sequence[Lesson] | None = None,
+        class_head: ProjectionHead | None = None,
+        class_token_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.student, self.occupancy = student, occupancy
         self.teachers: Sequence[str] = list(heads)
         self.heads = nn.ModuleList(heads.values())
+        self.lessons = tuple(lessons or (Lesson(number) for number in range(len(heads))))
+        self.class_head, self.class_token_weight = class_head, class_token_weight
         self.loss: DistillationLoss = loss
         self.weighting: Weighting = weighting
         self.occupancy_weight, self.augmentation = occupancy_weight, augmentation
         self.mix3d, self.align_corners = mix3d, align_corners
 
+    def last_head(self) -> ProjectionHead:
+        """The first head on the student's last stage; raises CleverError where there is none."""
+        for head, lesson in zip(self.heads, self.lessons, strict=True):
+            if isinstance(head, ProjectionHead) and not lesson.stage:
+                return head
+        raise CleverError(
+            f"no head on the student's last stage: {', '.join(self.teachers)}; choose another "
+            "`teacher`"
+        )
+
     def block_parameters(self) -> list[nn.Parameter]:
         return self.student.backbone.block_parameters()
 
     def counts(self, batch: DistillationBatch) -> dict[str, float]:
-        """Camera views with pairs, or pairs, and frames."""
+        """Camera views with pairs, or pairs, and frames; with pairs where class tokens count."""
         views = sum(count > 0 for count in batch.view_pairs)
-        return {
+        counts = {
             "distillation": views if self.weighting == "view" else sum(batch.view_pairs),
             "frames": len(batch.ids),
         }
+        if self.class_head is not None:
+            counts["class_token"] = sum(count > 0 for count in batch.frame_pairs)
+        return counts
 
     def forward(self, batch: DistillationBatch, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``loss`` = ``distillation`` + weight * (``occupancy`` + ``intensity``).
+        """``loss`` = ``distillation`` + weight * (``occupancy`` + ``intensity``) + class-token
+        weight * ``class_token``.
 
-        With several teachers ``distillation`` is the mean of theirs, which are
+        With several heads ``distillation`` is the weighted mean of theirs, which are
         ``distillation/<name>`` each.
         """
         return self.losses(self.prepare(batch), totals)
@@ -129,20 +174,31 @@ class DistillationStep(TrainingStep):
                 slot.device, non_blocking=True
             )
             targets = tuple(self._targets(batch, grid) for grid in batch.teachers)
-        return Prepared(
+        prepared = Prepared(
             draws, points, queries, mixed, voxels, visible_voxels, slot, weight, targets
+        )
+        if self.class_head is None:
+            return prepared
+        assert batch.class_token is not None
+        return replace(
+            prepared,
+            class_token=(batch.class_token, batch.frame_pairs),
+            pair_frame=points.scene.index_select(0, batch.pair_point),
         )
 
     def losses(self, prepared: Prepared, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the networks; see `forward`."""
         voxels = prepared.voxels
         with record_function("student"):
-            features = self.student.encode(prepared.mixed, voxels, prepared.draws)
+            features, visible = self._stages(prepared)
         with record_function("heads"):
-            losses = self._distillation(
-                prepared, features.index_select(0, prepared.visible_voxels), totals["distillation"]
-            )
-        total = losses["distillation"]
+            losses = self._distillation(prepared, visible, totals["distillation"])
+            total = losses["distillation"]
+            if self.class_head is not None:
+                losses["class_token"] = self._class_token(
+                    prepared, visible[0], totals["class_token"]
+                )
+                total = total + self.class_token_weight * losses["class_token"]
         if self.occupancy is not None and prepared.queries is not None:
             # In half precision a line of sight of 50 m would end a quarter of a metre off.
             with record_function("occupancy"), torch.autocast(features.device.type, enabled=False):
@@ -172,19 +228,57 @@ class DistillationStep(TrainingStep):
             queries = queries and queries.transform(matrices)
         return points, queries
 
+    def _stages(self, prepared: Prepared) -> tuple[Tensor, dict[int, Tensor]]:
+        """The student's features (V, C), and by stage those (S, C) of the voxels that cameras
+        see."""
+        mixed, voxels, draws = prepared.mixed, prepared.voxels, prepared.draws
+        taught = {lesson.stage for lesson in self.lessons} | {0}
+        if taught == {0}:
+            features = self.student.encode(mixed, voxels, draws)
+            return features, {0: features.index_select(0, prepared.visible_voxels)}
+        stages = self.student.encode_stages(mixed, voxels, draws)[::-1]
+        # A coarser stage reaches a point through the voxel of its own that holds the point's.
+        holders = {
+            number: stages[number].holders(voxels).index_select(0, prepared.visible_voxels)
+            for number in sorted(taught)
+        }
+        return stages[0].features, {
+            number: stages[number].features.index_select(0, rows)
+            for number, rows in holders.items()
+        }
+
     def _distillation(
-        self, prepared: Prepared, features: Tensor, total: Tensor
+        self, prepared: Prepared, visible: Mapping[int, Tensor], total: Tensor
     ) -> dict[str, Tensor]:
-        """Losses of features (S, C) of the voxels that cameras see."""
+        """Losses of features (S, C) of the voxels that cameras see, by stage."""
         weight = prepared.weight / total
         losses: dict[str, Tensor] = {}
-        for name, head, targets in zip(self.teachers, self.heads, prepared.targets, strict=True):
-            predicted = head(features).index_select(0, prepared.slot)
+        for name, head, lesson in zip(self.teachers, self.heads, self.lessons, strict=True):
+            predicted = head(visible[lesson.stage]).index_select(0, prepared.slot)
             losses[f"distillation/{name}"] = distillation_loss(
-                predicted, targets, self.loss, weight
+                predicted, prepared.targets[lesson.teacher], self.loss, weight
             )
-        mean = torch.stack(list(losses.values())).mean()
-        return {"distillation": mean} | (losses if len(losses) > 1 else {})
+        return {"distillation": self._mean(list(losses.values()))} | (
+            losses if len(losses) > 1 else {}
+        )
+
+    def _mean(self, losses: Sequence[Tensor]) -> Tensor:
+        """Mean of the heads' losses by their weights."""
+        weights = [lesson.weight for lesson in self.lessons]
+        if len(set(weights)) == 1:
+            return torch.stack(list(losses)).mean()
+        shares = (loss * (part / sum(weights)) for loss, part in zip(losses, weights, strict=True))
+        return torch.stack(list(shares)).sum()
+
+    def _class_token(self, prepared: Prepared, features: Tensor, total: Tensor) -> Tensor:
+        """Loss of features (S, C) of the voxels that cameras see."""
+        assert self.class_head is not None
+        assert prepared.class_token is not None
+        assert prepared.pair_frame is not None
+        tokens, pairs = prepared.class_token
+        predicted = self.class_head(features).index_select(0, prepared.slot)
+        summit = frame_maximum(predicted, prepared.pair_frame, len(tokens))
+        return class_token_loss(summit, tokens, pairs, total)
 
     def _targets(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
         """A teacher's feature (K, C) float32 of every pair."""

@@ -1,6 +1,7 @@
 """MinkUNet: a sparse residual U-Net over voxels (Choy et al. 2019), in the form of Pointcept's
 SpUNet."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ..draws import Draws
 from ..voxelize import Voxels
-from .base import IN_CHANNELS, Backbone
+from .base import IN_CHANNELS, Backbone, Stage
 from .recompute import recompute
 from .sparse import DownConv, SparseTensor, SubmanifoldConv, UpConv, sparse_tensor
 
@@ -113,11 +114,14 @@ class MinkUNet(Backbone):
             self.up.append(_Step(UpConv(width, channels, 2, f"step{level + 1}")))
             self.decoder.append(_blocks(channels + skips[level], channels, depth, f"level{level}"))
             width = channels
+        self.stage_channels = tuple(channels for channels, _ in architecture.decoder)
         self.out_channels = width
         self.apply(_initialise)
 
-    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
-        """(V, IN_CHANNELS) to (V, out_channels); nothing here is random."""
+    def stages(
+        self, features: Tensor, voxels: Voxels, draws: Draws | None = None
+    ) -> Iterator[Stage]:
+        """Of (V, IN_CHANNELS), see `Backbone`; nothing here is random."""
         x = self.stem(
             sparse_tensor(features, voxels.coords, voxels.shape, voxels.scenes, self.halvings)
         )
@@ -128,7 +132,7 @@ class MinkUNet(Backbone):
         for up, blocks in zip(self.up, self.decoder, strict=True):
             x = up(x)
             x = self._stage(blocks, x.replace_feature(torch.cat([x.features, skips.pop()], 1)))
-        return x.features
+            yield Stage(x.features, x.indices, len(skips))
 
     def _stage(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         if not self.recomputes:

@@ -1,6 +1,7 @@
 """PointTransformer V3: attention within patches of voxels serialised along space-filling curves (Wu
 et al. 2024)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from ..choices import PTv3Form
 from ..draws import Draws, key
 from ..voxelize import Voxels
-from .base import IN_CHANNELS, Backbone
+from .base import IN_CHANNELS, Backbone, Stage
 from .curves import DEPTH, ORDERS, bits_needed
 from .patches import Level, levels
 from .recompute import recompute
@@ -205,14 +206,17 @@ class PointTransformerV3(Backbone):
                 _blocks(f"decoder {number}", channels, heads, [next(rates) for _ in range(depth)])
             )
             width = channels
+        self.stage_channels = tuple(channels for channels, _, _ in architecture.decoder)
         self.out_channels = width
 
     def block_parameters(self) -> list[nn.Parameter]:
         """Those of the attention blocks, as Pointcept trains them: 2e-4 of 2e-3."""
         return [*self.encoder.parameters(), *self.decoder.parameters()]
 
-    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
-        """(V, IN_CHANNELS) to (V, out_channels)."""
+    def stages(
+        self, features: Tensor, voxels: Voxels, draws: Draws | None = None
+    ) -> Iterator[Stage]:
+        """Of (V, IN_CHANNELS), see `Backbone`."""
         assert self.patch is not None
         v3m1 = self.ptv3_form == "v3m1"
         bits = bits_needed(voxels.shape) if v3m1 else DEPTH
@@ -231,7 +235,7 @@ class PointTransformerV3(Backbone):
             skip, x = up(x, skips.pop(), sizes[number])
             placed = skip if v3m1 else None
             x = self._run(blocks, x, sizes[number], curves[number], draws, placed)
-        return x
+            yield Stage(x, sizes[number].sparse.indices, number)
 
     def _run(
         self,

@@ -6,6 +6,7 @@ view: clouds are not padded to one length; voxels beyond the planes (128 x 128 m
 around the sensor) take part in the nearest cell of the border instead of being cropped.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ from ..draws import Draws
 from ..groups import Groups
 from ..neighbours import nearest_voxels
 from ..voxelize import Voxels
-from .base import IN_CHANNELS, Backbone
+from .base import IN_CHANNELS, Backbone, Stage
 from .planes import Plane
 from .recompute import recompute
 
@@ -159,6 +160,7 @@ class WaffleIron(Backbone):
     def __init__(self, size: Architecture) -> None:
         super().__init__()
         self.out_channels = size.channels
+        self.stage_channels = (size.channels,)
         self.embedding = _Embedding(size.channels)
         self.spatial = nn.ModuleList(
             _SpatialMix(f"spatial {number}", size, PLANES[number % len(PLANES)])
@@ -168,7 +170,11 @@ class WaffleIron(Backbone):
             _ChannelMix(f"channel {number}", size) for number in range(size.depth)
         )
 
-    def forward(self, features: Tensor, voxels: Voxels, draws: Draws | None = None) -> Tensor:
+    def stages(
+        self, features: Tensor, voxels: Voxels, draws: Draws | None = None
+    ) -> Iterator[Stage]:
+        """The last layer alone, see `Backbone`: it has no decoder, and all its layers are as
+        fine."""
         scene, xyz = voxels.coords[:, 0].long(), features[:, :3]
         neighbours = nearest_voxels(xyz.detach(), scene, voxels.scenes, NEIGHBOURS)
         planes = [_cells(plane, xyz, scene, voxels.scenes) for plane in PLANES]
@@ -180,7 +186,7 @@ class WaffleIron(Backbone):
                 return channel(spatial(x, cells, scene, draws), scene, draws)
 
             x = recompute(spatial, layer, x) if self.recomputes else layer(x)
-        return x
+        yield Stage(x, voxels.coords, 0)
 
 
 def _cells(plane: Plane, xyz: Tensor, scene: Tensor, scenes: int) -> Groups:
