@@ -137,7 +137,7 @@ class DistillationStep(TrainingStep):
     def counts(self, batch: DistillationBatch) -> dict[str, float]:
         """Camera views with pairs, or pairs, and frames; with pairs where class tokens count."""
         views = sum(count > 0 for count in batch.view_pairs)
-        counts = {
+        counts: dict[str, float] = {
             "distillation": views if self.weighting == "view" else sum(batch.view_pairs),
             "frames": len(batch.ids),
         }
