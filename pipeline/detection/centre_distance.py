@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from .box_frame import BoxFrame
-from .centre_head import Detections
+from .detections import Detections
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
 """Metres within which a detection is a hit."""

@@ -1,15 +1,14 @@
 """A centre head: peaks of a map seen from above are boxes (CenterPoint, Yin et al. 2021)."""
 
 import itertools
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .boxes import Boxes
 from .centre_map import CentreMap, CentreTargets
+from .detections import Detections
 
 _RARE = -2.19
 """Bias of the heat at the start: the logit of 0.1."""
@@ -21,20 +20,6 @@ class CentreMaps(NamedTuple):
 
     heat: Tensor
     codes: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """Boxes of one frame by falling score.
-
-    Attributes:
-        scores: (N,) float32 in (0, 1).
-        classes: (N,) int64 from 0.
-    """
-
-    boxes: Boxes
-    scores: Tensor
-    classes: Tensor
 
 
 class CentreHead(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.boxes import Boxes
 from clever.pipeline.detection.centre_distance import DISTANCES, centre_precisions
-from clever.pipeline.detection.centre_head import Detections
+from clever.pipeline.detection.detections import Detections
 
 
 def rows(places: torch.Tensor) -> Boxes:

@@ -1,9 +1,10 @@
 """Suppression against a loop over sorted boxes."""
 
+import pytest
 import torch
 
 from clever.pipeline.detection.boxes import Boxes
-from clever.pipeline.detection.overlap import bev_iou
+from clever.pipeline.detection.overlap import bev_iou, iou_3d
 from clever.pipeline.detection.suppression import suppressed
 
 from .box_samples import box, random_boxes
@@ -40,3 +41,15 @@ def test_a_box_that_went_suppresses_none() -> None:
     limit = bev_iou(row[:1], row[1:2]).item()
     assert suppressed(row, torch.tensor([0.7, 0.8, 0.9]), limit).tolist() == [2, 1, 0]
     assert suppressed(row[:0], torch.zeros(0), 0.2).tolist() == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same() -> None:
+    boxes, others = random_boxes(60, 2), random_boxes(50, 3)
+    scores = torch.rand(60, generator=torch.manual_seed(4))
+    moved = Boxes(boxes.rows.cuda())
+    ours = iou_3d(moved, Boxes(others.rows.cuda())).cpu()
+    torch.testing.assert_close(ours, iou_3d(boxes, others), rtol=0, atol=1e-12)
+    expected = suppressed(boxes, scores, 0.3)
+    assert torch.equal(suppressed(moved, scores.cuda(), 0.3).cpu(), expected)
