@@ -16,6 +16,8 @@ from ..settings.choices import CorruptionName, SensorName, Severity
 from .clean_sweeps import clean_sweep
 from .distributions import Distribution, distribution, distribution_table
 
+BRIGHT = 95
+"""Percentile of the clean sweep's intensities that has the brightest colour."""
 OVERVIEW, TABLE_FILE = "overview.png", "distributions.md"
 
 
@@ -104,4 +106,5 @@ def corruption_gallery(
 
 def _drawn(sweep: Sweep, result: Corrupted, words: str) -> DrawnSweep:
     gone = np.setdiff1d(np.arange(len(sweep)), result.pulse)
-    return DrawnSweep(result.points, result.inserted, sweep.points[gone], words)
+    bright = max(float(np.percentile(sweep.points[:, 3], BRIGHT)), 1e-6)
+    return DrawnSweep(result.points, result.inserted, sweep.points[gone], bright, words)

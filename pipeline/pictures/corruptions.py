@@ -18,8 +18,6 @@ SECTOR = 60.0
 """Degrees to either side of the x axis in the sensor's view."""
 ELEVATIONS = (-32.0, 14.0)
 """Degrees that it shows."""
-BRIGHT = 0.3
-"""Intensity of the brightest colour."""
 FEW = 0.1
 """Share of removed points below which they are drawn."""
 LOST = (1.0, 0.6, 0.2)
@@ -35,12 +33,14 @@ class DrawnSweep:
         inserted: (M,) bool, drawn in red.
         removed: (K, 4) points of the clean sweep that are gone, drawn in orange on black where
             they are few (`FEW`): more would hide what is left.
+        bright: intensity of the brightest colour, the same for all sweeps of a picture.
         words: a line below its name.
     """
 
     points: NDArray[np.float32]
     inserted: NDArray[np.bool_]
     removed: NDArray[np.float32]
+    bright: float
     words: str
 
     @property
@@ -51,7 +51,7 @@ class DrawnSweep:
 
     def colours(self) -> NDArray[np.float64]:
         """(M, 3): by intensity, red where inserted."""
-        scale = np.sqrt(np.clip(self.points[:, 3] / BRIGHT, 0, 1))
+        scale = np.sqrt(np.clip(self.points[:, 3] / self.bright, 0, 1))
         colours = np.asarray(colormaps["viridis"](0.15 + 0.85 * scale))[:, :3].astype(np.float64)
         colours[self.inserted] = ERROR_RED
         return colours
@@ -65,7 +65,7 @@ def severity_panels(sweeps: Mapping[str, DrawnSweep], title: str, path: Path) ->
     for column, (name, sweep) in enumerate(sweeps.items()):
         _draw_above(grid[0, column], sweep, f"{name}\n{sweep.words}")
         _draw_sector(grid[1, column], sweep)
-    _legend(figure)
+    _legend(figure, next(iter(sweeps.values())).bright)
     write_title(figure, title)
     save_figure(figure, path)
 
@@ -79,7 +79,7 @@ def corruption_overview(sweeps: Mapping[str, DrawnSweep], title: str, path: Path
         _draw_above(axes, sweep, f"{name}\n{sweep.words}")
     for axes in grid[len(sweeps) :]:
         axes.set_axis_off()
-    _legend(figure)
+    _legend(figure, next(iter(sweeps.values())).bright)
     write_title(figure, title)
     save_figure(figure, path, dpi=90)
 
@@ -116,10 +116,10 @@ def _directions(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArr
     return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, bright: float) -> None:
     marks = {
         "intensity 0": colormaps["viridis"](0.15),
-        f"intensity {BRIGHT:g} and above": colormaps["viridis"](1.0),
+        f"intensity {bright:.2g} and above": colormaps["viridis"](1.0),
         "inserted: ignored by the metric": ERROR_RED,
         f"removed, where less than {FEW:.0%} of the sweep": LOST,
     }

@@ -143,9 +143,13 @@ def test_labels_can_be_given_and_are_missed(
 
 def test_few_removed_points_are_drawn_and_many_are_not() -> None:
     points = np.zeros((10, 4), np.float32)
-    drawn = DrawnSweep(points, np.zeros(10, bool), points[:1], "")
+    drawn = DrawnSweep(points, np.zeros(10, bool), points[:1], 0.5, "")
     assert len(drawn.lost) == 1
     assert len(replace(drawn, removed=points[:2]).lost) == 0
     colours = replace(drawn, inserted=np.arange(10) == 3).colours()
     np.testing.assert_allclose(colours[3], ERROR_RED)
     assert (colours[4] != colours[3]).any()
+    points[:3, 3] = 0.1, 0.5, 9.0
+    scale = replace(drawn, points=points).colours()
+    np.testing.assert_allclose(scale[1], scale[2])
+    assert (scale[0] != scale[1]).any()
