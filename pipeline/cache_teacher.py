@@ -1,11 +1,12 @@
 """Stage one: run the teacher once over every camera frame and store what the student will need."""
 
 import os
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from .process.progress import Track
 from .results.run_folder import notice
 from .stage_one.comparison import refuse_changed
 from .stage_one.fill import StageOne, calibration_samples, layers_by_batch
-from .stage_one.selection import recall_rows, remember_rows
+from .stage_one.selection import forget_choices, recall_rows, remember_rows
 from .stage_one.spent import note_spent
 
 if TYPE_CHECKING:
@@ -143,11 +144,25 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             if line := doubtful(dataset, range(len(ids))):
                 notice(line)
         teachers = load_teachers(teacher_settings(settings), device)
-        store = store or Store.open_or_create(settings.store, base)
-        store.extend(ids, scenes)
-        rows = store.rows_of(ids)
-        remember_rows(store, key, rows)
-        return _fill(settings, store, dataset, teachers, rows)
+        fresh, store = store is None, store or Store.open_or_create(settings.store, base)
+        with _left_empty_removed(settings.store) if fresh else nullcontext():
+            store.extend(ids, scenes)
+            rows = store.rows_of(ids)
+            remember_rows(store, key, rows)
+            return _fill(settings, store, dataset, teachers, rows)
+
+
+@contextmanager
+def _left_empty_removed(path: Path) -> Iterator[None]:
+    """Remove a fresh store that an error leaves without a single committed shard; one that was
+    stopped goes on, and stays."""
+    try:
+        yield
+    except CleverError:
+        if not any(path.glob("**/commits/[0-9]*.json")):
+            shutil.rmtree(path, ignore_errors=True)
+            forget_choices(path)
+        raise
 
 
 def _complete_already(

@@ -439,6 +439,12 @@ def _training_frames(
         part = LabelledPart(labelled, dataset.scenes)
         indices = sample_frames(part, settings.fraction, settings.sampler, settings.seed)
         rule = f"{100 * settings.fraction:g} % by {settings.sampler}"
+        if settings.fraction < 1 and len(indices) == len(labelled) > 1:
+            notice(
+                f"`sampler={settings.sampler}` takes all {len(indices)} labelled frames, not "
+                f"{100 * settings.fraction:g} %: they are of {len(part.scene_names)} scene; "
+                "`sampler=frames` or `sampler=every-nth` takes some"
+            )
     return FrameSample(indices, f"{rule} ({len(indices)} of {len(labelled)} labelled)")
 
 

@@ -18,7 +18,7 @@ DatasetName = Annotated[str, AfterValidator(check_name)]
 
 
 def _environment_root() -> str | None:
-    return os.environ.get("CLEVER_DATA_ROOT")
+    return os.environ.get("CLEVER_DATA_ROOT") or None  # an empty one is none
 
 
 DataRoot = Annotated[Path | None, Field(default_factory=_environment_root, validate_default=True)]

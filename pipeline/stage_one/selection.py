@@ -65,6 +65,11 @@ def recall_rows(store: Store, key: str | None) -> list[int] | None:
     return rows if same else None
 
 
+def forget_choices(store: Path) -> None:
+    """Remove what was noted of a store that is no more."""
+    _path(store).unlink(missing_ok=True)
+
+
 def _path(store: Path) -> Path:
     return store.with_name(f".{store.name}.choices.json")
 

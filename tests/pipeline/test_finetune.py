@@ -505,3 +505,19 @@ def test_the_dataset_is_that_of_the_pretraining(
     assert "`dataset=" not in words
     with pytest.raises(CleverError, match="was pre-trained on it, but dataset 'gone': unknown"):
         run("d", "gone")
+
+
+def test_a_sampler_of_scenes_that_takes_all_says_so(
+    make_labelled: MakeLabelled,
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A tenth of one scene is that scene."""
+    datasets["train"] = make_labelled(TRAIN[:3])
+    values = {"epochs": 1, "fraction": 0.1, "sampler": "scenes"}
+    assert "(3 of 3 labelled)" in finetune(settings(tmp_path / "a", **values)).training.details
+    words = "`sampler=scenes` takes all 3 labelled frames, not 10 %: they are of 1 scene;"
+    assert words in capsys.readouterr().err
+    finetune(settings(tmp_path / "b", **{**values, "sampler": "frames"}))
+    assert "labelled frames, not" not in capsys.readouterr().err

@@ -135,7 +135,10 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
         entries = named_rows(path.read_bytes())
     except OSError as error:
         raise FrameError(
-            frame, f"cannot read calibration {path}: {error.strerror}; restore the file"
+            frame,
+            f"cannot read calibration {path}: {error.strerror}; put it there (SemanticKITTI's is "
+            "in KITTI odometry's calibration files), or leave its drive out: training from labels "
+            "and measuring need none",
         ) from error
     try:
         projection = named_matrix(

@@ -153,7 +153,8 @@ def test_images_labels_and_calibration_may_be_missing(write_kitti: Callable[...,
         dataset.frame(0)
     (root / "sequences/00/calib.txt").unlink()
     with pytest.raises(
-        FrameError, match=r"^frame 00/000000: cannot read calibration .*calib\.txt: No such file"
+        FrameError,
+        match=r"^frame 00/000000: cannot read calibration .*calib\.txt: No such file.*; put it ",
     ):
         dataset.frame(0)
     assert dataset.points(0).shape == (400, 4)

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from clever.errors import CleverError
 from clever.pipeline.settings.base import JobSettings, save_settings
+from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.features import FeaturesSettings
 from clever.pipeline.settings.fields import Names
 
@@ -148,3 +149,10 @@ def test_an_origin_is_three_numbers(origin: object) -> None:
         FeaturesSettings.resolve(None, {**values, "origin": origin})
     settings = FeaturesSettings.resolve(None, {**values, "origin": "1, -2.5,3"})
     assert settings.origin == (1, -2.5, 3)
+
+
+def test_an_empty_data_root_of_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEVER_DATA_ROOT", "")
+    assert EvaluateSettings.resolve(None, {"checkpoint": "run"}).data_root is None
+    monkeypatch.setenv("CLEVER_DATA_ROOT", "/data")
+    assert EvaluateSettings.resolve(None, {"checkpoint": "run"}).data_root == Path("/data")

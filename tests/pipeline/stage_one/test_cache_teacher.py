@@ -498,6 +498,14 @@ def test_only_bad_frames_say_why(write_kitti: Writes, tmp_path: Path) -> None:
         match=r"none of 3 frames can be used; the first, 00/000000: no image .*000000.png",
     ):
         fill(root, tmp_path / "store.zarr")
+    # Nothing was cached, and nothing is left; what is no store stays as it was.
+    assert not (tmp_path / "store.zarr").exists()
+    assert not list(tmp_path.glob("*choices*"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/notes.txt").write_text("mine")
+    with pytest.raises(CleverError, match="exists and is no feature cache"):
+        fill(root, tmp_path / "own")
+    assert (tmp_path / "own/notes.txt").read_text() == "mine"
 
 
 @pytest.fixture
