@@ -25,9 +25,10 @@ class BoxAugmentation:
     rotation: float = math.pi / 4
     scale: tuple[float, float] = (0.95, 1.05)
 
-    def __call__(self, frame: BoxFrame, seed: int, epoch: int, frame_id: str) -> BoxFrame:
-        """The augmented frame; `seed`, `epoch` and `frame_id` alone decide it."""
-        generator = stream(seed, "box augmentation", epoch, frame_id)
+    def __call__(self, frame: BoxFrame, key: int) -> BoxFrame:
+        """The augmented frame; `key` (of seed, pass and frame, see `FrameDraw`) alone decides
+        it."""
+        generator = stream(key, "box augmentation")
         flip, place, size = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
         low, high = self.scale
         return moved(

@@ -49,10 +49,9 @@ class ObjectBank:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add_to(
-        self, frame: BoxFrame, targets: Mapping[int, int], seed: int, epoch: int, frame_id: str
-    ) -> BoxFrame:
-        """A frame with objects put in; `seed`, `epoch`, `frame_id` and the bank alone decide which.
+    def add_to(self, frame: BoxFrame, targets: Mapping[int, int], key: int) -> BoxFrame:
+        """A frame with objects put in; `key` (of seed, pass and frame, see `FrameDraw`) and the
+        bank alone decide which.
 
         Of every class so many objects are drawn, none twice, as the frame lacks to its target. One
         whose footprint meets that of an object already there is left out (of two drawn ones that
@@ -62,7 +61,7 @@ class ObjectBank:
         Args:
             targets: objects that the frame should have by class (20, 15, 15 for KITTI's).
         """
-        draws = self._draws(frame, targets, seed, epoch, frame_id)
+        draws = self._draws(frame, targets, key)
         objects = self._without_collisions(frame.boxes, draws)
         boxes = Boxes(self.rows[objects].to(frame.boxes.rows))
         covered = boxes.contain(frame.points[:, :3]).any(0)
@@ -73,15 +72,13 @@ class ObjectBank:
             torch.cat([frame.classes, self.classes[objects]]),
         )
 
-    def _draws(
-        self, frame: BoxFrame, targets: Mapping[int, int], seed: int, epoch: int, frame_id: str
-    ) -> Tensor:
+    def _draws(self, frame: BoxFrame, targets: Mapping[int, int], key: int) -> Tensor:
         """Places in the bank (D,) int64, class by class."""
         places = [torch.zeros(0, dtype=torch.int64)]
         for category, target in sorted(targets.items()):
             members = torch.nonzero(self.classes == category).flatten()
             lacking = max(target - int((frame.classes == category).sum()), 0)
-            generator = stream(seed, "object bank", epoch, frame_id, category)
+            generator = stream(key, "object bank", category)
             places.append(members[torch.randperm(len(members), generator=generator)[:lacking]])
         return torch.cat(places)
 
