@@ -79,6 +79,11 @@ def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFr
     out = settings.out or settings.checkpoint / "look"
     recorded: list[RecordedFrame] = []
     if (settings.checkpoint / CLASSIFIER_FILE).is_file():
+        if settings.point or settings.pixel:
+            raise CleverError(
+                f"{settings.checkpoint} is a fine-tuning run, which is drawn by its labels; "
+                "`point` and `pixel` compare features: give a pre-training run, or leave them out"
+            )
         result = _look_at_labels(settings, out, recorded)
     else:
         result = _look_at_features(settings, out, recorded)

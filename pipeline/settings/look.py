@@ -62,14 +62,15 @@ class LookSettings(HeldOutPart):
         tuple[float, float, float] | None,
         BeforeValidator(_point),
         Field(
-            description="X,Y,Z: in metres around the sensor; the point next to it is compared with "
-            "all others; default: one drawn by the seed among those that a camera sees."
+            description="Pre-training runs: X,Y,Z in metres around the sensor; the point next to "
+            "it is compared with all others; default: one drawn by the seed among those that a "
+            "camera sees."
         ),
     ] = None
     pixel: Annotated[
         tuple[str, float, float] | None,
         BeforeValidator(_pixel),
-        Field(description="CAMERA,U,V: the same for the point next to a pixel."),
+        Field(description="Pre-training runs: CAMERA,U,V, the same for the point next to a pixel."),
     ] = None
     cache: Annotated[
         StorePlace | None,

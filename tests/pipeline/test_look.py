@@ -208,6 +208,12 @@ def test_without_held_out_frames_all_are_drawn_from(
         look(LookSettings.resolve(None, {**values, "split": "val"}))
 
 
+def test_a_point_means_nothing_to_a_fine_tuned_run(finetuned: Path) -> None:
+    for name, value in (("point", "1,2,3"), ("pixel", "CAM_FRONT,1,2")):
+        with pytest.raises(CleverError, match="is a fine-tuning run, which is drawn by its labels"):
+            look(settings(finetuned, **{name: value}))
+
+
 def test_another_split_is_advised_only_where_it_helps(finetuned: Path, nuscenes_root: Path) -> None:
     values = {"data_root": nuscenes_root, "split": "val"}
     with pytest.raises(CleverError, match=r"'scene-0061-0' in this split; choose `split=all`$"):
