@@ -1,6 +1,7 @@
 """The cells of a grid: every row with every seed, resolved before the first of them is trained."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -215,12 +216,9 @@ def name_of(values: Values) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A row's name as part of a folder's: letters and digits of ASCII, ``=._-``."""
-    letters = (
-        letter if (letter.isascii() and letter.isalnum()) or letter in "=._-" else "-"
-        for letter in name
-    )
-    return "".join(letters)[:LONGEST].strip("-.") or "row"
+    """A row's name as part of a folder's: letters and digits of ASCII, ``=._-``; a hyphen for
+    anything else."""
+    return re.sub(r"[^A-Za-z0-9=._]+", "-", name)[:LONGEST].strip("-.") or "row"
 
 
 def _text(value: object) -> str:

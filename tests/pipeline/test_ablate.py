@@ -271,5 +271,5 @@ def test_combinations_and_names() -> None:
     assert name_of({"align_corners": True, "teacher": ["a", "b"]}) == (
         "align_corners=yes teacher=a+b"
     )
-    assert folder_name("(a) MLP, é=1") == "a--MLP---=1"
+    assert folder_name("(a) MLP, é=1") == "a-MLP-=1"
     assert folder_name("…") == "row"
