@@ -62,7 +62,8 @@ def _both(strengths: Strengths) -> dict[SensorName, Strengths]:
 
 _FOCUS = (
     "the sensor's file of focal distances and slopes is not ours to hand on: medians of another "
-    "HDL-64E S3 for all lasers; flakes are drawn anew for every sweep"
+    "HDL-64E S3 (64e_s3-xiesc of the ROS driver velodyne) for all lasers; flakes are drawn anew "
+    "for every sweep"
 )
 CORRUPTIONS: dict[CorruptionName, Corruption] = {
     "fog": Corruption("Fog", fog, _both({"beta": (0.008, 0.05, 0.2)})),
@@ -81,7 +82,7 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
             {
                 "rate": (0.5, 1.0, 2.5),
                 "velocity": (2.0, 1.6, 1.6),
-                "focal_distance": _always(14.5),
+                "focal_distance": _always(12.5),
                 "focal_slope": _always(1.35),
             }
         ),
