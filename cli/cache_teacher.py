@@ -53,7 +53,8 @@ def print_summary(summary: "CacheSummary") -> None:
         work = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s"
         print(f"{summary.path}: {work} ({rate:.2f} images/s)")
     for layer in summary.layers:
-        print(f"teacher {layer.info.id}: {layer.info.description}")
+        name = f" ({layer.info.fingerprint.layer})" if len(summary.layers) > 1 else ""
+        print(f"teacher {layer.info.id}{name}: {layer.info.description}")
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:

@@ -126,3 +126,16 @@ def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[st
 def test_warnings(capsys: pytest.CaptureFixture[str], change: dict[str, Any], text: str) -> None:
     cache_teacher.print_summary(replace(SUMMARY, **change))
     assert capsys.readouterr().err.strip() == text
+
+
+def test_several_layers_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [
+        LayerResult(replace(INFO, fingerprint=Fingerprint(model="x", layer=name)), GOOD)
+        for name in ("pre-norm", "block:4")
+    ]
+    cache_teacher.print_summary(replace(SUMMARY, layers=layers))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "teacher vits14-f00d (pre-norm): random:0 (untrained)"
+    assert lines[2] == "teacher vits14-f00d (block:4): random:0 (untrained)"
+    cache_teacher.print_summary(SUMMARY)
+    assert "teacher vits14-f00d: random:0 (untrained)" in capsys.readouterr().out
