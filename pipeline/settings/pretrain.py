@@ -45,8 +45,8 @@ class PretrainSettings(TrainingSettings):
     cache: StorePlace
     """Feature cache, a folder or a URL (s3://...); the only thing that is read."""
     recipe: Literal["clever", "scalr"] = "clever"
-    """Where all other defaults come from: the paper's recipe, or ScaLR's. YAML files in the
-    package."""
+    """Where all other defaults come from: the paper's recipe, whose values stand in brackets here,
+    or ScaLR's, which differ. YAML files in the package."""
     teacher: Names | None = None
     """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
     the student learns from all of them at once, through a head for each."""
