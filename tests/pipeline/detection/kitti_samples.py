@@ -26,9 +26,8 @@ def objects(
     (4 - d) / (4 + d) in space and (2 - d) / (2 + d) in the image."""
     count = len(places)
     left = 50 * np.array(places, float)
-    rows = np.stack([left, np.zeros(count), left + 100, np.broadcast_to(heights, count)], 1).astype(
-        float
-    )
+    top = np.full(count, 7.0)
+    rows = np.stack([left, top, left + 100, top + heights], 1).astype(float)
     bottoms = np.stack([np.array(places, float), np.ones(count), np.full(count, 20.0)], 1)
     return KittiObjects(
         tuple(names.split()),

@@ -59,6 +59,10 @@ def test_an_overlap_has_to_exceed_the_minimum() -> None:
     assert overlap == pytest.approx(3 / 5)
     assert counts(truth, near, minimum=0.599) == (1, 0, 0)
     assert counts(truth, near, minimum=overlap) == (0, 1, 1)
+    assert near.scores is not None
+    roles = truth_roles(truth, "Car", EASY), detection_roles(near, "Car", EASY)
+    for minimum, hits in ((0.599, [0.9]), (overlap, [])):
+        assert hit_scores(np.array([[overlap]]), near.scores, *roles, minimum) == hits
 
 
 def test_a_second_detection_of_an_object_is_a_false_alarm() -> None:
