@@ -85,8 +85,8 @@ class Account(BaseModel):
         lines = [
             f"teacher, once: {'not recorded' if once is None else duration(once)}, {teachers}",
             f"students: {duration(self.pretraining_seconds)} of pre-training in {self.cells} "
-            f"cells, {self.frames_seen:,} frames seen; {duration(self.measurement_seconds)} "
-            "downstream",
+            f"cell{'s' * (self.cells != 1)}, {self.frames_seen:,} frames seen; "
+            f"{duration(self.measurement_seconds)} downstream",
         ]
         for cost in self.online:
             lines.append(
