@@ -1,6 +1,7 @@
 """KITTI's objects in the LiDAR frame and back; rectangles in the image."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from clever.pipeline.datasets.readers.kitti_layout import KittiCalibration
+from clever.pipeline.datasets.readers.kitti_objects import read_objects, write_objects
 from clever.pipeline.detection.boxes import Boxes, wrapped
+from clever.pipeline.detection.kitti_average_precision import average_precisions
 from clever.pipeline.detection.kitti_boxes import camera_boxes, kitti_objects, lidar_boxes
 
 from .box_samples import box, random_boxes
@@ -91,3 +94,27 @@ def test_no_boxes() -> None:
     assert len(results) == len(lidar_boxes(results, AXES)) == 0
     crowd = random_objects(np.random.default_rng(0), 8, True)
     assert len(lidar_boxes(crowd, AXES)) == 8
+
+
+def test_result_files_of_the_truth_measure_100(tmp_path: Path) -> None:
+    """Boxes in the LiDAR frame go to result files and are read back by the matching rules."""
+    place, generator = calibration((0.02, 0.01, -0.03)), torch.manual_seed(0)
+    x, y = torch.meshgrid(torch.arange(10.0, 30, 5), torch.arange(-6.0, 7, 3), indexing="ij")
+    rows = torch.tensor([0.0, 0, -0.5, 3.9, 1.6, 1.5, 0]).repeat(20, 1)
+    rows[:, 0], rows[:, 1] = x.flatten(), y.flatten()
+    truth, results = [], []
+    for frame in range(4):
+        rows[:, 6] = 0.2 * torch.rand(20, generator=generator)
+        scores = torch.rand(20, generator=generator)
+        ours = kitti_objects(Boxes(rows.clone()), ["Car"] * 20, scores, place, (1242, 375))
+        path = tmp_path / f"{frame:06}.txt"
+        write_objects(path, ours)
+        results.append(read_objects(f"{frame}", path, scored=True))
+        visible = replace(ours, truncated=np.zeros(20), occluded=np.zeros(20), scores=None)
+        truth.append(visible)
+        back = lidar_boxes(results[-1], place.camera0_from_lidar)
+        torch.testing.assert_close(back.rows.float(), rows, atol=1e-5, rtol=0)
+    table = average_precisions(truth, results, ("Car",))
+    moderate = [row for row in table if row.difficulty == "moderate"]
+    assert [row.objects for row in moderate] == [80] * 6
+    assert [row.r40 for row in moderate] == pytest.approx([100] * 6)
