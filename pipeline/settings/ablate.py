@@ -37,7 +37,7 @@ class AblateSettings(JobSettings):
 
     grid: str
     """YAML file of rows and measurements (docs/ablations.md), or one of the paper's tables: table1,
-    table2, table3, tableA2."""
+    table2, table3, tableA2; drives: a study that two cores finish (docs/studies.md)."""
     cache: StorePlace | None = None
     """Feature cache of all rows that name none."""
     data_root: DataRoot
