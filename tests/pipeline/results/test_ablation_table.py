@@ -52,7 +52,9 @@ def cells_of(text: str) -> list[list[str]]:
 
 def test_markdown_marks_the_best_and_the_second_and_compares_with_the_base() -> None:
     header, _, *rows = cells_of(str(make_table()))
-    assert header == ["", "seeds", "RankMe", "probe mIoU %", "probe − base", "probe mIoU %, paper"]
+    assert header == [
+        "", "seeds", "RankMe", "probe mIoU %", "probe − base", "probe mIoU %, paper",
+    ]  # fmt: skip
     assert rows == [
         ["random weights", "2", "1.00 ± 0.00", "10.50 ± 0.71", "", ""],
         ["head=linear", "2", "*2.00 ± 0.00*", "*13.00 ± 1.41*", "+2.50 ± 6.35", "40.76"],
