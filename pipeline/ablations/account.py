@@ -116,10 +116,10 @@ def measure_online(settings: AblateSettings, plan: Plan, layers: list[Layer]) ->
                 (rows[start] // SHARD_ROWS, tuple(rows[start : start + stage.frames_per_batch]))
                 for start in range(0, len(rows), stage.frames_per_batch)
             ]
-            warm.statistics(groups[:1], lambda _: None)
+            warm.statistics({teacher: groups[:1]}, lambda _: None)
             with Track(f"teacher {teacher} in the loop", len(rows)) as track:
                 started = time.perf_counter()
-                stage.statistics(groups, track.advance)
+                stage.statistics({teacher: groups}, track.advance)
                 seconds = time.perf_counter() - started
         costs.append(
             OnlineCost(

@@ -139,7 +139,7 @@ def test_tensorboard_holds_the_log(make_cache: MakeCache, tmp_path: Path) -> Non
     events = EventAccumulator(str(tmp_path / "run/tensorboard"))
     events.Reload()
     records = log(tmp_path / "run")
-    names = {name for record in records for name in record} - {"step"}
+    names = {name for record in records for name in record} - {"step", "steps"}
     assert set(events.Tags()["scalars"]) == names
     assert {
         "loss",
