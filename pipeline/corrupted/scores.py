@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,16 +38,7 @@ class Baseline(BaseModel):
     miou: dict[CorruptionName, float]
 
 
-_NAMES: tuple[CorruptionName, ...] = (
-    "fog",
-    "wet_ground",
-    "snow",
-    "motion_blur",
-    "beam_missing",
-    "crosstalk",
-    "incomplete_echo",
-    "cross_sensor",
-)
+_NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
 
 
 def _baseline(name: str, clean: float, miou: Sequence[float]) -> Baseline:
