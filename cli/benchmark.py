@@ -3,15 +3,13 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline.settings.benchmarks import (
-    BenchmarkConvSettings,
-    BenchmarkCorruptionsSettings,
-    BenchmarkOcclusionSettings,
-    BenchmarkReadSettings,
-    BenchmarkStartSettings,
-    BenchmarkStepSettings,
-    BenchmarkTeacherSettings,
-)
+from ..pipeline.settings.benchmarks.conv import BenchmarkConvSettings
+from ..pipeline.settings.benchmarks.corruptions import BenchmarkCorruptionsSettings
+from ..pipeline.settings.benchmarks.occlusion import BenchmarkOcclusionSettings
+from ..pipeline.settings.benchmarks.read import BenchmarkReadSettings
+from ..pipeline.settings.benchmarks.start import BenchmarkStartSettings
+from ..pipeline.settings.benchmarks.step import BenchmarkStepSettings
+from ..pipeline.settings.benchmarks.teacher import BenchmarkTeacherSettings
 
 if TYPE_CHECKING:
     from ..pipeline.benchmarks.conv import ConvSpeed

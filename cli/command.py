@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
-from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.shared.base import JobSettings
 from .diagnostics import diagnostics
 from .help import GroupedCommand, wide
 from .output import Output

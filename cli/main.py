@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Collection, Mapping
 
 import typer
 from typer.exceptions import TyperException
@@ -10,7 +11,7 @@ from typer.exceptions import TyperException
 from .. import __version__
 from .command import MISUSED, add_command, overview
 from .help import OrderedGroup, wide
-from .verbs import VERBS, Group
+from .verbs import VERBS, Group, Verb
 
 COMPLETION = "_CLEVER_COMPLETE"
 """Set by the shell when it asks for completions."""
@@ -25,7 +26,7 @@ def main() -> None:
     # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = build_app(_first_word())(prog_name="clever", standalone_mode=False)
+        code = build_app(*_words())(prog_name="clever", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code)
     except TyperException as error:
@@ -38,8 +39,9 @@ def main() -> None:
         sys.exit(_explain_output(error))
 
 
-def build_app(verb_name: str) -> typer.Typer:
-    """The whole command, of which `asked` alone can run: only its settings are imported."""
+def build_app(verb_name: str, part_name: str | None = None) -> typer.Typer:
+    """The whole command, of which one verb alone can run, and of a group one part or, by default,
+    all: only their settings are imported."""
     app = typer.Typer(
         help="Distil a frozen image teacher into a LiDAR student from an offline feature cache.",
         no_args_is_help=True,
@@ -49,17 +51,24 @@ def build_app(verb_name: str) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for name, verb in VERBS.items():
-        if isinstance(verb, Group):
-            group = typer.Typer(help=verb.help, no_args_is_help=True, rich_markup_mode=None)
-            for part, command in verb.verbs.items() if name == verb_name else ():
-                add_command(group, part, command)
-            app.add_typer(group, name=name)
-        elif name == verb_name:
-            add_command(app, name, verb)
-        else:
-            app.command(name, short_help=overview(verb))(_placeholder)
+    commands = {title: verb for title, verb in VERBS.items() if isinstance(verb, Verb)}
+    _add_commands(app, commands, [verb_name])
+    for title, group in VERBS.items():
+        if isinstance(group, Group):
+            parts = typer.Typer(help=group.help, no_args_is_help=True, rich_markup_mode=None)
+            names = () if title != verb_name else group.verbs if part_name is None else [part_name]
+            _add_commands(parts, group.verbs, names)
+            app.add_typer(parts, name=title)
     return app
+
+
+def _add_commands(app: typer.Typer, verbs: Mapping[str, Verb], names: Collection[str]) -> None:
+    """Add the commands `names` of `verbs`, and of the others what the overview says of them."""
+    for title, verb in verbs.items():
+        if title in names:
+            add_command(app, title, verb)
+        else:
+            app.command(title, short_help=overview(verb))(_placeholder)
 
 
 def _print_version(flag: bool) -> None:
@@ -81,14 +90,16 @@ def _options(
     """What belongs to no command; `version` prints itself."""
 
 
-def _first_word() -> str:
-    """The command that the line begins with, typed or to be completed."""
+def _words() -> tuple[str, str]:
+    """The first two words of the line, typed or to be completed, that are no flags: the command
+    and its part; empty where there are none."""
     if COMPLETION in os.environ:
         line = next((os.environ[name] for name in WORDS if name in os.environ), "")
         words = line.split()[1:]
     else:
         words = sys.argv[1:]
-    return next((word for word in words if not word.startswith("-")), "")
+    name, part, *_ = (*(word for word in words if not word.startswith("-")), "", "")
+    return name, part
 
 
 def _explain(error: TyperException) -> int:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ..errors import CleverError
 from ..files import atomic_write
 from ..pipeline.results.tables import csv_text
-from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.shared.base import JobSettings
 from .verbs import Verb, load
 
 Cell = str | int | float | None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.shared.base import JobSettings
 from .wording import with_flags
 
 if TYPE_CHECKING:

@@ -124,47 +124,47 @@ BENCHMARK = Group(
             Every number is a ratio to np.memmap on float16 in the same round: median [quartiles]
             (median frames/s). The row clever file:// reads the store by its URL, as a remote one is
             read, but for the network.""",
-            "pipeline.settings.benchmarks:BenchmarkReadSettings",
+            "pipeline.settings.benchmarks.read:BenchmarkReadSettings",
             "pipeline.benchmarks.read:benchmark_read",
             "cli.benchmark:print_read",
         ),
         "teacher": Verb(
             """Images/s of cache-teacher, from files to store, over those of the bare network, and
             its peak memory.""",
-            "pipeline.settings.benchmarks:BenchmarkTeacherSettings",
+            "pipeline.settings.benchmarks.teacher:BenchmarkTeacherSettings",
             "pipeline.benchmarks.teacher:benchmark_teacher",
             "cli.benchmark:print_teacher",
         ),
         "step": Verb(
             """A whole training step over its bare network, its parts and its memory, and what the
             cache saves in it.""",
-            "pipeline.settings.benchmarks:BenchmarkStepSettings",
+            "pipeline.settings.benchmarks.step:BenchmarkStepSettings",
             "pipeline.benchmarks.step:benchmark_step",
             "cli.benchmark:print_step",
         ),
         "conv": Verb(
             """Sparse convolution on a CPU, fp32 and bf16, beside spconv's native code: forward and
             backward pass of a student's bare backbone.""",
-            "pipeline.settings.benchmarks:BenchmarkConvSettings",
+            "pipeline.settings.benchmarks.conv:BenchmarkConvSettings",
             "pipeline.benchmarks.conv:benchmark_conv",
             "cli.benchmark:print_conv",
         ),
         "corruptions": Verb(
             """How long each corruption of `clever robustness` takes for a sweep.""",
-            "pipeline.settings.benchmarks:BenchmarkCorruptionsSettings",
+            "pipeline.settings.benchmarks.corruptions:BenchmarkCorruptionsSettings",
             "pipeline.benchmarks.corruptions:benchmark_corruptions",
             "cli.benchmark:print_corruptions",
         ),
         "occlusion": Verb(
             """Precision and recall of the occlusion test on generated drives, whose ray-cast truth
             is known.""",
-            "pipeline.settings.benchmarks:BenchmarkOcclusionSettings",
+            "pipeline.settings.benchmarks.occlusion:BenchmarkOcclusionSettings",
             "pipeline.benchmarks.occlusion:benchmark_occlusion",
             "cli.benchmark:print_occlusion",
         ),
         "start": Verb(
             """How long the command line takes to answer, over importing what it is made of.""",
-            "pipeline.settings.benchmarks:BenchmarkStartSettings",
+            "pipeline.settings.benchmarks.start:BenchmarkStartSettings",
             "pipeline.benchmarks.start:benchmark_start",
             "cli.benchmark:print_start",
         ),

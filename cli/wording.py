@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ..pipeline.settings.base import JobSettings
+from ..pipeline.settings.shared.base import JobSettings
 
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 """A setting as the library names it: `` `cache` `` or `` `split=all` ``."""

@@ -15,8 +15,8 @@ from .corruptions.registry import CORRUPTIONS, Dose, dose_of
 from .datasets import LidarDataset, open_dataset
 from .process.progress import Track
 from .results.run_folder import notice
-from .settings.choices import SensorName
 from .settings.corrupt import CorruptSettings
+from .settings.shared.choices import SensorName
 from .steps.labelled import BadFrame
 
 RECORD_FILE = "corruption.json"

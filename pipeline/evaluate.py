@@ -24,8 +24,8 @@ from .process.progress import Track
 from .results.run_dataset import run_dataset
 from .results.run_folder import Run, notice
 from .results.tables import csv_text
-from .settings.choices import ClassMean
 from .settings.evaluate import EvaluateSettings
+from .settings.shared.choices import ClassMean
 from .steps.labelled import BadFrame, describe, labelled_indices, scenes_of
 
 CONFUSION_TABLE, CONFUSION_PICTURE = "confusion.csv", "confusion.png"

@@ -38,9 +38,9 @@ from .results.run_folder import (
     versions,
     warn_unfinished,
 )
-from .settings.choices import ClassMean
 from .settings.finetune import FinetuneSettings
-from .settings.recipes import FinetuneRecipe, finetune_recipe
+from .settings.shared.choices import ClassMean
+from .settings.shared.recipes import FinetuneRecipe, finetune_recipe
 from .starting_student import StartingStudent, starting_student
 from .steps.labelled import (
     BadFrame,

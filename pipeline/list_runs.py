@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import CleverError
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
 from .results.tables import markdown_table, table_width
-from .settings.base import SETTINGS_FILE, JobSettings, recorded_values
 from .settings.evaluate import EvaluateSettings
 from .settings.features import FeaturesSettings
 from .settings.finetune import FinetuneSettings
 from .settings.import_weights import ImportWeightsSettings
 from .settings.list_runs import ListRunsSettings
 from .settings.pretrain import PretrainSettings
+from .settings.shared.base import SETTINGS_FILE, JobSettings, recorded_values
 from .training.log import VALIDATION_MIOU, Scalars, first_and_last, read_log
 
 KINDS: dict[str, type[JobSettings]] = {

@@ -34,9 +34,9 @@ from .process.device import choose_device
 from .process.progress import Track
 from .results.run_dataset import run_dataset
 from .results.run_folder import notice
-from .settings.base import SETTINGS_FILE
 from .settings.look import LookSettings
 from .settings.pretrain import PretrainSettings
+from .settings.shared.base import SETTINGS_FILE
 from .steps.cached_part import cached_part
 from .steps.distillation import DistillationStep
 from .steps.labelled import BadFrame

@@ -23,9 +23,9 @@ from .process.device import choose_device
 from .results.run_dataset import run_dataset
 from .results.run_folder import notice, warn_unfinished
 from .results.sources import Source, Sources
-from .settings.dataset import HeldOutPart
-from .settings.point_files import PointFiles
 from .settings.predict import PredictSettings
+from .settings.shared.dataset import HeldOutPart
+from .settings.shared.point_files import PointFiles
 from .steps.labelled import BadFrame
 
 CLASSES_FILE = "classes.json"

@@ -37,9 +37,9 @@ from .process.team import Team
 from .rankme import Ranks, student_ranks
 from .results.cycles import cycle_words
 from .results.run_folder import Run, RunResult, notice, now, run_folder, versions, warn_unfinished
-from .settings.base import SETTINGS_FILE
-from .settings.choices import PointChoice
 from .settings.pretrain import PretrainSettings
+from .settings.shared.base import SETTINGS_FILE
+from .settings.shared.choices import PointChoice
 from .steps.cached_frames import DistillationBatch, PairedFrames
 from .steps.cached_part import CachedPart, cached_part
 from .steps.distillation import DistillationStep

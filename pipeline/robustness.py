@@ -24,8 +24,8 @@ from .datasets.base import class_mean
 from .evaluate import measure_segmenter
 from .process.device import choose_device
 from .results.run_folder import notice
-from .settings.choices import ClassMean, CorruptionName, SensorName, Severity
 from .settings.robustness import RobustnessSettings
+from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity
 from .steps.labelled import labelled_indices
 
 MEASURED = "measured"

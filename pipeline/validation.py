@@ -9,7 +9,7 @@ from torch import device as Device
 from ..student.segmenter import Segmenter, Training
 from .datasets import LidarDataset
 from .evaluate import SegmentationResult, measure_segmenter
-from .settings.choices import ClassMean
+from .settings.shared.choices import ClassMean
 from .training.log import VALIDATION_MIOU, Scalars, read_log
 
 SELECTED = "selected"

@@ -18,7 +18,7 @@ from ..process.progress import Track
 from ..results.ablation_table import AblationTable
 from ..results.account import Account, OnlineCost, TeacherCost
 from ..settings.ablate import AblateSettings
-from ..settings.dataset import WholeDatasetSettings
+from ..settings.shared.dataset import WholeDatasetSettings
 from ..stage_one.rebuild import rebuilt_stage
 from ..stage_one.spent import time_spent
 from .cells import Plan, Row

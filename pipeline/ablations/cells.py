@@ -12,11 +12,11 @@ from ...errors import CleverError
 from ..pretrain import open_teachers
 from ..results.ablation_table import Column
 from ..settings.ablate import AblateSettings
-from ..settings.base import JobSettings
 from ..settings.finetune import FinetuneSettings
-from ..settings.grid import Grid, Values, read_grid
 from ..settings.pretrain import PretrainSettings
-from ..settings.recipes import finetune_recipe
+from ..settings.shared.base import JobSettings
+from ..settings.shared.grid import Grid, Values, read_grid
+from ..settings.shared.recipes import finetune_recipe
 from .identities import Memo, digest, frames_digest, pretraining_digest
 from .measures import MEASURES
 

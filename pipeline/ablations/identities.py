@@ -13,10 +13,10 @@ from ...student.checkpoint import weights_digest
 from ..datasets import open_dataset
 from ..pretrain import open_teachers
 from ..results.run_folder import UNRECORDED
-from ..settings.base import JobSettings
-from ..settings.dataset import DatasetPart
 from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
+from ..settings.shared.base import JobSettings
+from ..settings.shared.dataset import DatasetPart
 from ..steps.cached_part import cached_part
 from ..steps.labelled import labelled_indices
 

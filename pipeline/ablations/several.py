@@ -14,7 +14,7 @@ from distributed import Client, Future
 from ..process.device import choose_device
 from ..process.termination import sigterm_interrupts
 from ..results.ablation_table import CellRecord
-from ..settings.base import JobSettings
+from ..settings.shared.base import JobSettings
 from ..stage_one.cluster import connect, finished, result_of
 from .cells import Cell
 from .run_cell import one_line, run_cell

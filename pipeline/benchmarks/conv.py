@@ -19,7 +19,7 @@ from ...student.voxelize import Voxels
 from ..datasets import open_dataset
 from ..process.progress import Track
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkConvSettings
+from ..settings.benchmarks.conv import BenchmarkConvSettings
 from .durations import Duration, Stopwatch
 from .random_frames import RandomSweeps
 from .report import Json, machine, ratios, spread, verdict, write_report

@@ -9,7 +9,7 @@ from ..corruptions.sweep import Sweep
 from ..datasets import open_dataset
 from ..process.progress import Track
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkCorruptionsSettings
+from ..settings.benchmarks.corruptions import BenchmarkCorruptionsSettings
 from .durations import Stopwatch
 from .report import Json, machine, spread, write_report
 

@@ -18,7 +18,7 @@ from ..datasets import open_dataset
 from ..drives import CAMERAS, CATEGORIES, CameraModel, Recipe, ground_truth, recorded_sweep, seconds
 from ..process.progress import Track
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkOcclusionSettings
+from ..settings.benchmarks.occlusion import BenchmarkOcclusionSettings
 from .report import Json, machine, write_report
 
 TRUTH_ABSOLUTE, TRUTH_RELATIVE = 0.5, 0.05

@@ -21,7 +21,7 @@ from ...errors import CleverError
 from ..process.progress import Track
 from ..process.termination import sigterm_interrupts
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkReadSettings
+from ..settings.benchmarks.read import BenchmarkReadSettings
 from .random_frames import RandomFrames
 from .random_store import write_random_store
 from .readers import BASE, OPTIONAL, Frames, Order, Source, installed, sources

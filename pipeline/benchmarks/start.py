@@ -12,7 +12,7 @@ from ...errors import CleverError
 from ..process.progress import Track
 from ..process.termination import sigterm_interrupts
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkStartSettings
+from ..settings.benchmarks.start import BenchmarkStartSettings
 from .durations import Duration, Stopwatch
 from .random_frames import RandomFrames
 from .random_store import write_random_store

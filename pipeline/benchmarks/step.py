@@ -16,7 +16,7 @@ from ..process.device import choose_device, slow_bfloat16
 from ..process.progress import Track
 from ..process.termination import sigterm_interrupts
 from ..results.run_folder import notice
-from ..settings.benchmarks import BenchmarkStepSettings
+from ..settings.benchmarks.step import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
 from .durations import Duration, Stopwatch

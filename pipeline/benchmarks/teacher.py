@@ -27,7 +27,7 @@ from ..process.progress import Track
 from ..process.termination import sigterm_interrupts
 from ..results.run_folder import notice
 from ..results.tables import markdown_table
-from ..settings.benchmarks import BenchmarkTeacherSettings
+from ..settings.benchmarks.teacher import BenchmarkTeacherSettings
 from ..settings.cache_teacher import CacheTeacherSettings
 from ..stage_one.fill import calibration_samples, deterministic
 from ..stage_one.frames import FrameReader

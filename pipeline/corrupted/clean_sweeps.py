@@ -12,7 +12,7 @@ from ..corruptions.registry import LASERS, stream
 from ..corruptions.sweep import GROUND, Sweep, vehicle_classes
 from ..datasets.base import LidarDataset
 from ..datasets.released import released_format, released_frame
-from ..settings.choices import SensorName
+from ..settings.shared.choices import SensorName
 
 
 def sensor_of(dataset: LidarDataset, sensor: SensorName | None) -> SensorName:

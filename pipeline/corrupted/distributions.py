@@ -11,7 +11,7 @@ from ..corruptions.incomplete_echo import FEWEST
 from ..corruptions.registry import Dose
 from ..corruptions.sweep import FULL, Corrupted, Sweep
 from ..results.tables import markdown_table
-from ..settings.choices import CorruptionName
+from ..settings.shared.choices import CorruptionName
 
 EDGES = (0, 2, 4, 8, 16, 32, 64, 128, 255.5)
 """Edges of the histogram of intensities in [0, 255]; below and above lie two more bins."""

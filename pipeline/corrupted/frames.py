@@ -15,7 +15,7 @@ from ..datasets.base import LidarDataset
 from ..datasets.readers.sweep_checks import FARTHEST, sweep_fault
 from ..datasets.readers.sweep_files import training_labels
 from ..datasets.released import ReleasedFormat, released_format, released_frame
-from ..settings.choices import CorruptionName, SensorName, Severity
+from ..settings.shared.choices import CorruptionName, SensorName, Severity
 from .clean_sweeps import clean_sweep, raw_rows
 
 Cloud = tuple[NDArray[np.float32], NDArray[np.uint8]]

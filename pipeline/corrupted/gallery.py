@@ -12,7 +12,7 @@ from ..corruptions.registry import CORRUPTIONS, SEVERITIES, Levels, corrupt, dos
 from ..corruptions.sweep import Corrupted, Sweep, unchanged
 from ..datasets.base import LidarDataset
 from ..pictures.corruptions import DrawnSweep, corruption_overview, severity_panels
-from ..settings.choices import CorruptionName, SensorName, Severity
+from ..settings.shared.choices import CorruptionName, SensorName, Severity
 from .clean_sweeps import clean_sweep
 from .distributions import Distribution, distribution, distribution_table
 

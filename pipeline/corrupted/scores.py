@@ -17,7 +17,7 @@ from typing import get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import CleverError
-from ..settings.choices import CorruptionName
+from ..settings.shared.choices import CorruptionName
 
 Share = Field(ge=0, le=100)
 

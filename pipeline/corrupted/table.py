@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..corruptions.registry import CORRUPTIONS, SEVERITIES
 from ..results.tables import markdown_table
-from ..settings.choices import CorruptionName, Severity
+from ..settings.shared.choices import CorruptionName, Severity
 from ..steps.labelled import BadFrame
 from .scores import Baseline, Score, Scores, scores
 

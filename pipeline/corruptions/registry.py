@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import CleverError
 from ...student.draws import key
-from ..settings.choices import CorruptionName, SensorName, Severity
+from ..settings.shared.choices import CorruptionName, SensorName, Severity
 from .beam_missing import beam_missing
 from .cross_sensor import cross_sensor
 from .crosstalk import crosstalk

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
-from ..settings.choices import ClassMean
+from ..settings.shared.choices import ClassMean
 
 IGNORE = 255
 """Training label of points that take no part in loss or metric."""

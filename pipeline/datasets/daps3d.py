@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CleverError
-from ..settings.choices import ClassMean
+from ..settings.shared.choices import ClassMean
 from .readers.intensity import scale_option
 from .readers.sequences import choose_sequences, split_of
 from .readers.sweep_dataset import SweepDataset

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
-from ..settings.choices import ClassMean
+from ..settings.shared.choices import ClassMean
 from .drive_yaml.images import SceneImages, TimedImage
 from .drive_yaml.points import read_array, read_points
 from .drive_yaml.schema import DRIVE_FILE, Drive, read_drive

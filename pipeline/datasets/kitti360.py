@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...cache.frame import Frame
-from ..settings.choices import ClassMean
+from ..settings.shared.choices import ClassMean
 from .kitti360_calibration import DrivePoses, Kitti360Calibration
 from .readers.cameras import choose_cameras
 from .readers.intensity import scale_option

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
-from ..settings.choices import ClassMean
+from ..settings.shared.choices import ClassMean
 from .boxes import LabelledBoxes
 from .nuscenes_boxes import NuScenesBoxes
 from .nuscenes_splits import find_version, scene_splits

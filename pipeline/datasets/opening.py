@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import CleverError
-from ..settings.dataset import SHARED, DatasetPart
+from ..settings.shared.dataset import SHARED, DatasetPart
 from .base import LidarDataset
 from .registry import dataset_class
 

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..settings.choices import CorruptionName, SensorName
+from ..settings.shared.choices import CorruptionName, SensorName
 from .base import IGNORE, LidarDataset
 
 

@@ -18,8 +18,8 @@ from ..datasets.readers.intensity import dark_words
 from ..process.progress import Track
 from ..results.run_folder import Run, notice
 from ..results.sources import Sources
-from ..settings.base import JobSettings
-from ..settings.point_files import PointFiles
+from ..settings.shared.base import JobSettings
+from ..settings.shared.point_files import PointFiles
 from ..steps.labelled import BadFrame
 
 Item = TypeVar("Item", Path, str)

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import CleverError
 from ..list_runs import KINDS, MIOU, RunSummary, setting_text, state_words
 from ..results.run_folder import UNRECORDED
-from ..settings.recipes import finetune_recipe, read_recipe
+from ..settings.shared.recipes import finetune_recipe, read_recipe
 
 FIRST = (MIOU, "RankMe")
 """Figures that stand before the others, with two decimal places."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..settings.base import SETTINGS_FILE, JobSettings
+from ..settings.shared.base import SETTINGS_FILE, JobSettings
 
 RESULT_FILE = "result.json"
 EARLIER_RESULT = "result-{}.json"

@@ -35,7 +35,7 @@ from ...cache.store.lock import writer_lock
 from ...errors import CleverError
 from ...files import atomic_write
 from ..process.team import Team
-from ..settings.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
+from ..settings.shared.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
 from .cycles import (
     EARLIER_RESULT,
     RESULT_FILE,

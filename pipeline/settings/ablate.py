@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator
 
-from .base import Groups, JobSettings
-from .dataset import DataRoot
-from .fields import Count, Device, Names, StorePlace
-from .grid import Seeds
+from .shared.base import Groups, JobSettings
+from .shared.dataset import DataRoot
+from .shared.fields import Count, Device, Names, StorePlace
+from .shared.grid import Seeds
 
 
 def _one_or_more(value: object) -> object:

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...cache.choices import Codec, Occlusion, TokenKind
-from .base import Groups
-from .dataset import DatasetSettings
-from .fields import Device, ImageSize, Names, StoreFolder
+from .shared.base import Groups
+from .shared.dataset import DatasetSettings
+from .shared.fields import Device, ImageSize, Names, StoreFolder
 
 
 class CacheTeacherSettings(DatasetSettings):

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from ...cache.choices import Codec
-from .base import JobSettings
-from .dataset import DatasetName, WholePart
-from .fields import Device, Names, StoreFolder, StorePlace
+from .shared.base import JobSettings
+from .shared.dataset import DatasetName, WholePart
+from .shared.fields import Device, Names, StoreFolder, StorePlace
 
 
 class SourceSettings(WholePart):

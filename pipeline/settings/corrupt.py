@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups
-from .corruptions import CorruptionSettings
-from .dataset import DatasetName, HeldOutPart
+from .shared.base import Groups
+from .shared.corruptions import CorruptionSettings
+from .shared.dataset import DatasetName, HeldOutPart
 
 
 class CorruptSettings(CorruptionSettings, HeldOutPart):

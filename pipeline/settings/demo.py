@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...student.choices import StudentName
-from .base import JobSettings
-from .fields import Device
+from .shared.base import JobSettings
+from .shared.fields import Device
 
 Count = Annotated[int, Field(ge=1)]
 

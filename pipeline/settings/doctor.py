@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups
-from .dataset import WholeDatasetSettings
-from .fields import Count
+from .shared.base import Groups
+from .shared.dataset import WholeDatasetSettings
+from .shared.fields import Count
 
 
 class DoctorSettings(WholeDatasetSettings):

@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups
-from .choices import ClassMean
-from .dataset import DatasetName, HeldOutPart
-from .fields import Device
+from .shared.base import Groups
+from .shared.choices import ClassMean
+from .shared.dataset import DatasetName, HeldOutPart
+from .shared.fields import Device
 
 
 class EvaluateSettings(HeldOutPart):

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from .base import Groups
-from .fields import Device
-from .point_files import PointFiles
+from .shared.base import Groups
+from .shared.fields import Device
+from .shared.point_files import PointFiles
 
 
 class FeaturesSettings(PointFiles):

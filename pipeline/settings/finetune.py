@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...student.choices import PTv3Form, SegmentationLoss, StudentName
-from .base import Groups
-from .choices import ClassMean, FrameSampler
-from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
-from .fields import Count, Names
-from .recipes import FinetuneRecipeName
-from .training import TrainingSettings
+from .shared.base import Groups
+from .shared.choices import ClassMean, FrameSampler
+from .shared.dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
+from .shared.fields import Count, Names
+from .shared.recipes import FinetuneRecipeName
+from .shared.training import TrainingSettings
 
 
 class FinetuneSettings(TrainingSettings, DatasetPlace):

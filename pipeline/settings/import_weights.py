@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ...student.choices import ScalrIntensity
-from .base import JobSettings
+from .shared.base import JobSettings
 
 
 class ImportWeightsSettings(JobSettings):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .base import JobSettings
+from .shared.base import JobSettings
 
 
 class ListRunsSettings(JobSettings):

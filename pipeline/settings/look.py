@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from .base import Groups
-from .dataset import DatasetName, HeldOutPart
-from .fields import Count, Device, Names, StorePlace
+from .shared.base import Groups
+from .shared.dataset import DatasetName, HeldOutPart
+from .shared.fields import Count, Device, Names, StorePlace
 
 
 def _point(value: object) -> list[float] | None:

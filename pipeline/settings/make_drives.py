@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from .base import JobSettings
+from .shared.base import JobSettings
 
 
 class MakeDrivesSettings(JobSettings):

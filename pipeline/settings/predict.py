@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import Groups
-from .dataset import DatasetName, HeldOutPart
-from .fields import Device
-from .point_files import PointFiles
+from .shared.base import Groups
+from .shared.dataset import DatasetName, HeldOutPart
+from .shared.fields import Device
+from .shared.point_files import PointFiles
 
 
 class PredictSettings(PointFiles, HeldOutPart):

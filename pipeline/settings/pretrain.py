@@ -13,12 +13,12 @@ from ...student.choices import (
     StudentName,
     Weighting,
 )
-from .base import Groups
-from .choices import CameraChoice, PointChoice
-from .fields import Count, Names, StorePlace
-from .matches import Matches
-from .recipes import read_recipe
-from .training import TrainingSettings
+from .shared.base import Groups
+from .shared.choices import CameraChoice, PointChoice
+from .shared.fields import Count, Names, StorePlace
+from .shared.matches import Matches
+from .shared.recipes import read_recipe
+from .shared.training import TrainingSettings
 
 
 class PretrainSettings(TrainingSettings):

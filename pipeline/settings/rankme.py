@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...student.choices import PTv3Form, StudentName
-from .base import Groups, JobSettings
-from .fields import Device, StorePlace
+from .shared.base import Groups, JobSettings
+from .shared.fields import Device, StorePlace
 
 ROWS = 25_600
 """Rows in the original (Garrido et al. 2023)."""

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups, JobSettings
-from .fields import Count, Device, Names, StorePlace
+from .shared.base import Groups, JobSettings
+from .shared.fields import Count, Device, Names, StorePlace
 
 PARTS = ("curves", "scores", "pictures", "view", "settings")
 """Parts of the page that can be left out."""

@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .base import Groups
-from .choices import ClassMean
-from .corruptions import CorruptionSettings
-from .dataset import DatasetName, HeldOutPart
-from .fields import Device, Names
+from .shared.base import Groups
+from .shared.choices import ClassMean
+from .shared.corruptions import CorruptionSettings
+from .shared.dataset import DatasetName, HeldOutPart
+from .shared.fields import Device, Names
 
 
 class RobustnessSettings(CorruptionSettings, HeldOutPart):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from .base import Groups, JobSettings
+from .shared.base import Groups, JobSettings
 
 
 class ShareSettings(JobSettings):

@@ -15,7 +15,7 @@ from ...cache.codec import Calibration
 from ...errors import CleverError
 from ...student.draws import key
 from ...student.points import PointBatch
-from ..settings.choices import CameraChoice
+from ..settings.shared.choices import CameraChoice
 from ..training.batches import Batch, FrameDraw
 
 

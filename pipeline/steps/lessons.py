@@ -10,7 +10,7 @@ from ...cache.store.models import TeacherInfo
 from ...cache.store.remote import any_path
 from ...errors import CleverError
 from ...student.student import stage_name
-from ..settings.matches import Match
+from ..settings.shared.matches import Match
 from .distillation import Lesson
 
 

@@ -11,7 +11,7 @@ import torch
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..datasets.base import positions
-from ..settings.choices import FrameSampler
+from ..settings.shared.choices import FrameSampler
 from ..training.seeds import stream
 
 TRAIN_FRAMES = "train_frames.txt"

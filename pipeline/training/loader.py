@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from ...errors import CleverError
 from ..process.open_files import allow_open_files
 from ..process.team import Team
-from ..settings.training import TrainingSettings
+from ..settings.shared.training import TrainingSettings
 from .batches import Batch, FrameDraw, FrameOrder, Parts
 from .job import Job
 from .signals import ignore_interrupt

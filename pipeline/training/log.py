@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CleverError
 from ...files import atomic_write
-from ..settings.base import SETTINGS_FILE, recorded_values
+from ..settings.shared.base import SETTINGS_FILE, recorded_values
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -16,7 +16,7 @@ from ...errors import CleverError
 from ..process.progress import Track
 from ..process.team import Team
 from ..results.run_folder import Run, notice
-from ..settings.training import TrainingSettings
+from ..settings.shared.training import TrainingSettings
 from .batches import Batch, FrameOrder
 from .finite import FiniteCheck
 from .job import Job

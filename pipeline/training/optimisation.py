@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from ..settings.choices import Schedule
+from ..settings.shared.choices import Schedule
 
 COSINE_END = 0.005
 """Last learning rate of `cosine` over its peak: ScaLR's 1e-5 of 2e-3."""

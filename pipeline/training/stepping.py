@@ -13,7 +13,7 @@ from ...errors import CleverError
 from ..process.device import slow_bfloat16
 from ..process.team import Team
 from ..results.run_folder import notice
-from ..settings.training import TrainingSettings
+from ..settings.shared.training import TrainingSettings
 from .batch_norm import share_batch_norm
 from .batches import Batch
 from .job import Job

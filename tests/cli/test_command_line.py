@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from clever.cli.command import BEGINS_ANEW, GOES_ON, typed
 from clever.cli.main import build_app
 from clever.cli.verbs import VERBS, Group, Verb, load
-from clever.pipeline.settings.base import JobSettings
+from clever.pipeline.settings.shared.base import JobSettings
 
 HEAVY = ("torch", "spconv", "nuscenes", "zarr", "timm", "scipy", "matplotlib", "numpy")
 ROWS = {

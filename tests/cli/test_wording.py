@@ -9,7 +9,7 @@ import pytest
 from clever.cli.diagnostics import diagnostics
 from clever.cli.wording import with_flags
 from clever.errors import CleverError
-from clever.pipeline.settings.base import JobSettings
+from clever.pipeline.settings.shared.base import JobSettings
 
 
 class Settings(JobSettings):

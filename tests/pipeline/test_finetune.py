@@ -16,11 +16,11 @@ from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import FinetunePlan, finetune
 from clever.pipeline.results.published import published
 from clever.pipeline.results.run_folder import newest_run
-from clever.pipeline.settings.choices import ClassMean
-from clever.pipeline.settings.dataset import DatasetPart
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
-from clever.pipeline.settings.recipes import finetune_recipe
+from clever.pipeline.settings.shared.choices import ClassMean
+from clever.pipeline.settings.shared.dataset import DatasetPart
+from clever.pipeline.settings.shared.recipes import finetune_recipe
 from clever.pipeline.starting_student import starting_student
 from clever.pipeline.steps import segmentation
 from clever.pipeline.steps.labelled import LabelledFrames, collate_labelled

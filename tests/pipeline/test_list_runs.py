@@ -13,11 +13,11 @@ from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.evaluate import SegmentationResult
 from clever.pipeline.list_runs import RunList, list_runs, summarise_run
-from clever.pipeline.settings.base import JobSettings, save_settings
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.list_runs import ListRunsSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.settings.shared.base import JobSettings, save_settings
 
 FINISHED = "2026-01-02T03:04:05.678901+00:00"
 

@@ -15,7 +15,7 @@ from clever.pipeline.pretrain import occupancy_task, pretrain
 from clever.pipeline.rankme import rankme
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.rankme import RankmeSettings
-from clever.pipeline.settings.recipes import read_recipe
+from clever.pipeline.settings.shared.recipes import read_recipe
 
 MakeCache = Callable[..., Path]
 

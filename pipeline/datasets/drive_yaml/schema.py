@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from ....cache.calibration_checks import quaternion_fault, rigid_fault
 from ....cache.lens import Lens
 from ....errors import CleverError
-from ...settings.choices import ClassMean
+from ...settings.shared.choices import ClassMean
 from ..base import IGNORE
 from ..readers.bare_files import NO_FIELD
 from ..readers.file_patterns import FilePattern

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import CleverError
-from ...settings.choices import InputFormat
+from ...settings.shared.choices import InputFormat
 from .sweep_checks import other_encoding, reach_fault
 
 SUFFIXES: dict[str, InputFormat] = {

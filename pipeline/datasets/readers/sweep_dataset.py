@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ....cache.frame import Frame
 from ....errors import FrameError
-from ...settings.choices import ClassMean
+from ...settings.shared.choices import ClassMean
 from .sweep_files import count_points, read_labels, read_sweep
 
 

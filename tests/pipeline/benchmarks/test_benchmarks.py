@@ -45,11 +45,9 @@ from clever.pipeline.benchmarks.teacher import (
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.drives import CAMERAS, Truth, load_recipe, make_drives, recorded_sweep
 from clever.pipeline.results.tables import markdown_table
-from clever.pipeline.settings.benchmarks import (
-    BenchmarkOcclusionSettings,
-    BenchmarkReadSettings,
-    BenchmarkTeacherSettings,
-)
+from clever.pipeline.settings.benchmarks.occlusion import BenchmarkOcclusionSettings
+from clever.pipeline.settings.benchmarks.read import BenchmarkReadSettings
+from clever.pipeline.settings.benchmarks.teacher import BenchmarkTeacherSettings
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
 from clever.pipeline.stage_one.request import teacher_settings
 

@@ -10,7 +10,7 @@ from clever.errors import CleverError
 from clever.pipeline.benchmarks import conv
 from clever.pipeline.benchmarks.conv import ConvSpeed, benchmark_conv, conv_goals, conv_table
 from clever.pipeline.benchmarks.durations import Duration
-from clever.pipeline.settings.benchmarks import BenchmarkConvSettings
+from clever.pipeline.settings.benchmarks.conv import BenchmarkConvSettings
 
 
 def speed(student: str = "minkunet34") -> ConvSpeed:

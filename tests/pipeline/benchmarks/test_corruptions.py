@@ -8,7 +8,7 @@ import pytest
 
 from clever.errors import CleverError
 from clever.pipeline.benchmarks.corruptions import benchmark_corruptions, corruptions_table
-from clever.pipeline.settings.benchmarks import BenchmarkCorruptionsSettings
+from clever.pipeline.settings.benchmarks.corruptions import BenchmarkCorruptionsSettings
 
 
 def test_every_corruption_is_timed_in_every_round(

@@ -28,7 +28,7 @@ from clever.pipeline.benchmarks.start import (
     start_goals,
     start_table,
 )
-from clever.pipeline.settings.benchmarks import BenchmarkStartSettings
+from clever.pipeline.settings.benchmarks.start import BenchmarkStartSettings
 
 HELP, INFO = Command(("--help",)), Command(("cache", "info", STORE), goal=6.0)
 

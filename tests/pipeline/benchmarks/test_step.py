@@ -41,7 +41,7 @@ from clever.pipeline.benchmarks.step_report import (
 )
 from clever.pipeline.benchmarks.step_sides import Sides
 from clever.pipeline.drives import LidarModel
-from clever.pipeline.settings.benchmarks import BenchmarkStepSettings
+from clever.pipeline.settings.benchmarks.step import BenchmarkStepSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.distillation import PARTS
 from clever.pipeline.training.log import read_log

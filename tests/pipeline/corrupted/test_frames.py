@@ -17,8 +17,8 @@ from clever.pipeline.corrupted.frames import (
 from clever.pipeline.corruptions.lasers import lasers, turns
 from clever.pipeline.corruptions.registry import CORRUPTIONS, SEVERITIES, corrupt, dose_of
 from clever.pipeline.datasets import IGNORE, LidarDataset, build_dataset
-from clever.pipeline.settings.choices import SensorName
 from clever.pipeline.settings.corrupt import CorruptSettings
+from clever.pipeline.settings.shared.choices import SensorName
 
 SENSORS: tuple[SensorName, ...] = ("nuscenes", "semantickitti")
 

@@ -10,7 +10,7 @@ from clever.pipeline.corrupted.published import TABLE_7, TABLE_A5, PublishedRow
 from clever.pipeline.corrupted.scores import BASELINES, OF_DATASET, read_baseline, scores
 from clever.pipeline.corruptions.registry import CORRUPTIONS
 from clever.pipeline.datasets.registry import DATASETS
-from clever.pipeline.settings.choices import CorruptionName
+from clever.pipeline.settings.shared.choices import CorruptionName
 
 Levels = dict[CorruptionName, tuple[float | None, ...]]
 NUSCENES = BASELINES["nuscenes-c"]

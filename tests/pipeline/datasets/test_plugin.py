@@ -13,7 +13,7 @@ from clever.cache import FeatureCache
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset, open_dataset
 from clever.pipeline.datasets.registry import DATASETS, dataset_class
-from clever.pipeline.settings.dataset import DatasetSettings, WholeDatasetSettings
+from clever.pipeline.settings.shared.dataset import DatasetSettings, WholeDatasetSettings
 
 MODULE = '''
 from pathlib import Path
@@ -214,7 +214,7 @@ def test_defaults_of_a_job_are_no_choice(
 
 def test_settings_import_no_dataset() -> None:
     code = (
-        "import sys, clever.pipeline.settings.dataset as d; d.DatasetSettings();"
+        "import sys, clever.pipeline.settings.shared.dataset as d; d.DatasetSettings();"
         "print(sorted({'numpy', 'torch', 'nuscenes', 'PIL'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

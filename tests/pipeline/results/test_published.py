@@ -3,8 +3,8 @@
 import pytest
 
 from clever.pipeline.results.published import published, published_row, source_of
-from clever.pipeline.settings.grid import grid_names, read_grid
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.settings.shared.grid import grid_names, read_grid
 
 PROBE = ("nuscenes", "probe", 1.0)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.settings.matches import Match
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.settings.shared.matches import Match
 
 
 @pytest.mark.parametrize(

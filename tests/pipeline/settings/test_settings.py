@@ -6,10 +6,10 @@ import yaml
 from pydantic import Field, ValidationError
 
 from clever.errors import CleverError
-from clever.pipeline.settings.base import JobSettings, save_settings
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.features import FeaturesSettings
-from clever.pipeline.settings.fields import Names
+from clever.pipeline.settings.shared.base import JobSettings, save_settings
+from clever.pipeline.settings.shared.fields import Names
 
 
 class Toy(JobSettings):

@@ -7,7 +7,7 @@ import pytest
 
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset
-from clever.pipeline.settings.choices import FrameSampler
+from clever.pipeline.settings.shared.choices import FrameSampler
 from clever.pipeline.steps.labelled import labelled_indices
 from clever.pipeline.steps.samplers import (
     SAMPLERS,

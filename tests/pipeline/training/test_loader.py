@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clever.pipeline.process.team import Team
-from clever.pipeline.settings.training import TrainingSettings
+from clever.pipeline.settings.shared.training import TrainingSettings
 from clever.pipeline.training.loader import loader_workers
 
 

@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from clever.pipeline.settings.base import save_settings
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.settings.shared.base import save_settings
 from clever.pipeline.training import log
 from clever.pipeline.training.log import METRICS, TrainingLog, log_evaluation, read_log
 

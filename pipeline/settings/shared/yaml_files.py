@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ...errors import CleverError
+from ....errors import CleverError
 
 SWITCHES = {True: "on, yes or true", False: "off, no or false"}
 """What YAML reads as a truth value, in a key too."""

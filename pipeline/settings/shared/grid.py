@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ...errors import CleverError
+from ....errors import CleverError
 from .yaml_files import read_yaml
 
 GRIDS = "grids"

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from ...errors import CleverError
-from ...files import atomic_write
+from ....errors import CleverError
+from ....files import atomic_write
 from .yaml_files import read_yaml
 
 SETTINGS_FILE = "settings.yaml"

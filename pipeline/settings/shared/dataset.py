@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ..datasets.registry import check_name
+from ...datasets.registry import check_name
 from .base import JobSettings
 from .fields import Names
 

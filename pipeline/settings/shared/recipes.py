@@ -6,8 +6,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import CleverError
-from ...student.choices import SegmentationLoss
+from ....errors import CleverError
+from ....student.choices import SegmentationLoss
 
 FinetuneRecipeName = Literal["paper", "scalr"]
 

@@ -1,0 +1,1 @@
+"""Settings of `clever benchmark`, one benchmark a file: its help loads no other's."""
