@@ -2,7 +2,7 @@
 on others."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -180,11 +180,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
             team.others_leave()
             notice(f"{run.folder} is finished already; nothing to do")
             return finished
-        for part, frames in ((train, sample.indices), (val, held_out)):
-            if doubtful := dark_sweeps(part, frames):
-                notice(doubtful)
-        if lacking := labels_fault(val, held_out):
-            notice(f"{settings.val_split}: {lacking}")
+        _warn_of_frames(settings, (train, sample.indices), (val, held_out))
         indices, bad = _usable_frames(train, sample.indices, _extent_check(settings, student, team))
         training = _describe(settings, plan, train, indices, sample, run.cycle)
         with seeded(settings.seed, "classifier"):
@@ -215,6 +211,15 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         log_evaluation(run.folder, result.steps, result.evaluation.miou)
         run.finish(result)
         return result
+
+
+def _warn_of_frames(settings: FinetuneSettings, *parts: tuple[LidarDataset, Sequence[int]]) -> None:
+    """Say what is doubtful in the frames of the training part and of the validation part."""
+    for part, frames in parts:
+        if intensity_fault := dark_sweeps(part, frames):
+            notice(intensity_fault)
+    if label_fault := labels_fault(*parts[-1]):
+        notice(f"{settings.val_split}: {label_fault}")
 
 
 def _check(settings: FinetuneSettings) -> None:

@@ -122,7 +122,7 @@ def report_page(settings: ReportSettings) -> Page:
     page = Page(
         title=settings.title or _title(labels, [file.resolve().parent.name for file in tables]),
         lead=[LEAD] if runs else [],
-        made=f"Made by clever {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        imprint=f"Made by clever {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
         ablations=[ablation_part(file) for file in tables],
     )
     page.remarks += [f"{run.folder}: {run.reason}" for run in listed.bad] if listed else []

@@ -106,10 +106,10 @@ def open_source(settings: SourceSettings, store: str | Path, points: LayerState)
         if "data_root" in settings.model_fields_set:
             raise
         optional = isinstance(settings, VerifySettings)
-        rest = ", or `dataset_free=yes` to check the store alone" if optional else ""
+        other_way = ", or `dataset_free=yes` to check the store alone" if optional else ""
         raise CleverError(
             f"{error} (the dataset folder {settings.data_root} is that of CLEVER_DATA_ROOT: give "
-            f"another `data_root`{rest})"
+            f"another `data_root`{other_way})"
         ) from error
 
 

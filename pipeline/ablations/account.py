@@ -158,8 +158,8 @@ def _rows(store: Store, dataset: LidarDataset, count: int) -> list[int]:
             f"{store.path} holds no frame of the dataset in `data_root`; give that which it was "
             "made from"
         )
-    chosen = torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().int().tolist()
-    return [rows[number] for number in chosen]
+    positions = torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().int().tolist()
+    return [rows[number] for number in positions]
 
 
 def _machine(device: torch.device) -> str:

@@ -79,8 +79,8 @@ def point_targets(xyz: Tensor, frame: BoxFrame, coder: PointCoder) -> PointTarge
 def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """Focal loss (Lin et al. 2017) of logits (N, K), summed and divided by the number of points of
     a class (by 1 where there is none); points of a shell take no part."""
-    used = classes != SHELL
-    logits, classes = logits[used], classes[used]
+    outside_shells = classes != SHELL
+    logits, classes = logits[outside_shells], classes[outside_shells]
     target = functional.one_hot(classes.clamp_min(0), logits.shape[1]).to(logits)
     target = target * (classes >= 0)[:, None]
     # Chance of the wrong answer, squared, weighs the cross-entropy of every class.

@@ -65,11 +65,11 @@ def cost_bars(account: Account, title: str, path: Path) -> None:
     axes.barh(names, teacher, 0.55, color=ROW_COLOURS[1], label="teacher")
     axes.barh(names, students / scale, 0.55, left=teacher, color=ROW_COLOURS[0], label="students")
     for number, (_, seconds) in enumerate(bars):
-        known = "not recorded" if number == 0 and once is None else duration(seconds)
+        teacher_time = "not recorded" if number == 0 and once is None else duration(seconds)
         axes.text(
             (seconds + students) / scale,
             number,
-            f"  {known} + {duration(students)}",
+            f"  {teacher_time} + {duration(students)}",
             va="center",
             fontsize=9,
             color=INK,

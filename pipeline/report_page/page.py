@@ -58,7 +58,7 @@ class Page:
     Attributes:
         title: of the page.
         lead: what this is, in paragraphs.
-        made: by what and when, in one line.
+        imprint: by what and when, in one line.
         headlines: the figures that come first.
         results: figures of all runs with their protocols.
         sweeps: for the 3D view.
@@ -68,7 +68,7 @@ class Page:
 
     title: str
     lead: list[str]
-    made: str
+    imprint: str
     headlines: list[Headline] = field(default_factory=list)
     results: ResultTable | None = None
     ablations: list[AblationPart] = field(default_factory=list)

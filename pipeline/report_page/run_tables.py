@@ -109,16 +109,16 @@ def settings_tables(runs: Sequence[RunSummary], labels: Sequence[str]) -> list[S
     """A table for every command, what differs from the recipe first."""
     tables = []
     for kind in dict.fromkeys(run.kind for run in runs):
-        chosen = [
+        labelled_settings = [
             (run.settings, label)
             for run, label in zip(runs, labels, strict=True)
             if run.kind == kind
         ]
-        recipes = [recipe_values(kind, values) for values, _ in chosen]
-        table = SettingsTable(kind, [label for _, label in chosen], [], [], [])
-        for name in dict.fromkeys(name for values, _ in chosen for name in values):
+        recipes = [recipe_values(kind, values) for values, _ in labelled_settings]
+        table = SettingsTable(kind, [label for _, label in labelled_settings], [], [], [])
+        for name in dict.fromkeys(name for values, _ in labelled_settings for name in values):
             if name not in UNRECORDED:
-                values = [own.get(name) for own, _ in chosen]
+                values = [own.get(name) for own, _ in labelled_settings]
                 standard = [recipe.get(name) for recipe in recipes]
                 _rows_for(table, values, standard).append(_row(name, values, standard))
         tables.append(table)

@@ -50,7 +50,7 @@ POINT_COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Fidelity:
     """How much of the similarity of full features the reduced ones tell.
 
     Attributes:
@@ -79,12 +79,12 @@ class ReducedFeatures:
     Attributes:
         codes: (N, D) int8.
         scales: (D,) float32: a coordinate is its code times its scale.
-        kept: what that keeps.
+        fidelity: what that keeps.
     """
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
-    kept: Kept
+    fidelity: Fidelity
 
     @classmethod
     def of(cls, features: Tensor, dimensions: int, seed: int = 0) -> "ReducedFeatures":
@@ -101,7 +101,7 @@ class ReducedFeatures:
         queries = np.random.default_rng(seed).permutation(len(unit))[:QUERIES]
         for count in range(STEPS, most, STEPS):
             candidate = cls._of_coordinates(reduced[:, :count], unit.numpy(), queries)
-            if candidate.kept.share >= ENOUGH:
+            if candidate.fidelity.share >= ENOUGH:
                 return candidate
         return cls._of_coordinates(reduced, unit.numpy(), queries)
 
@@ -124,13 +124,13 @@ class ReducedFeatures:
 
 def _kept(
     unit: NDArray[np.float64], reduced: NDArray[np.float64], queries: NDArray[np.integer]
-) -> Kept:
+) -> Fidelity:
     """What `reduced` keeps of the cosines of some rows to all."""
     full, own = unit[queries] @ unit.T, reduced[queries] @ reduced.T
     variance = ((full - full.mean()) ** 2).mean()
     share = 1 - ((full - own) ** 2).mean() / variance if variance > 0 else 1.0
     error = float(np.abs(full - own).mean())
-    return Kept(reduced.shape[1], unit.shape[1], float(share), error)
+    return Fidelity(reduced.shape[1], unit.shape[1], float(share), error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ class Sweep:
     Attributes:
         title: run and frame.
         points: how many are drawn, of how many.
-        kept: what the features keep; None without features.
+        fidelity: what the features keep; None without features.
         data: what JavaScript reads, see `view.js`.
         picture: of the sweep from above, where there is no WebGL.
     """
 
     title: str
     points: tuple[int, int]
-    kept: Kept | None
+    fidelity: Fidelity | None
     data: Mapping[str, Any]
     picture: Picture
 
@@ -162,7 +162,7 @@ class Sweep:
         drawn, total = self.points
         share = f"{drawn:,} points" if drawn == total else f"{drawn:,} of {total:,} points, drawn"
         share += "" if drawn == total else " at random"
-        return f"{share}; features: {self.kept}" if self.kept else share
+        return f"{share}; features: {self.fidelity}" if self.fidelity else share
 
     @classmethod
     def of(
@@ -193,7 +193,7 @@ class Sweep:
                 "dimensions": reduced.codes.shape[1],
             }
         picture = _picture(xyz, _first_colours(frame)[rows], title)
-        return cls(title, (len(rows), total), reduced and reduced.kept, data, picture)
+        return cls(title, (len(rows), total), reduced and reduced.fidelity, data, picture)
 
 
 def viridis() -> str:

@@ -70,8 +70,8 @@ class Account(BaseModel):
     @property
     def teacher_seconds(self) -> float | None:
         """Of stage one; None where a store does not say."""
-        known = [teacher.seconds for teacher in self.teachers if teacher.seconds is not None]
-        return sum(known) if known and len(known) == len(self.teachers) else None
+        durations = [teacher.seconds for teacher in self.teachers if teacher.seconds is not None]
+        return sum(durations) if durations and len(durations) == len(self.teachers) else None
 
     @property
     def online_seconds(self) -> float | None:

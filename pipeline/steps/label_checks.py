@@ -74,14 +74,14 @@ def check_labels(
 
         def extent(index: int) -> tuple[int, str, LabelledExtent]:
             stamp = _stamp(dataset, index)
-            known = memory.extents.get(stamp) if stamp else None
-            return index, stamp, known or _read(dataset, index)
+            earlier = memory.extents.get(stamp) if stamp else None
+            return index, stamp, earlier or _read(dataset, index)
 
-        for index, stamp, known in ordered_map(extent, indices, cores()):
+        for index, stamp, labelled_extent in ordered_map(extent, indices, cores()):
             if stamp and stamp not in memory.extents:
-                memory.extents[stamp], memory.grown = known, True
+                memory.extents[stamp], memory.grown = labelled_extent, True
             track.advance()
-            yield index, known
+            yield index, labelled_extent
 
 
 def _read(dataset: LidarDataset, index: int) -> LabelledExtent:

@@ -49,7 +49,7 @@ def test_few_dimensions_keep_all_of_what_has_few() -> None:
     for point in (0, 123):
         error = np.abs(reduced.similarity(point) - full @ full[point])
         assert error.max() < 0.02
-    assert reduced.kept.share > 0.9999
+    assert reduced.fidelity.share > 0.9999
 
 
 def test_what_is_kept_is_measured_against_the_full_features() -> None:
@@ -58,24 +58,25 @@ def test_what_is_kept_is_measured_against_the_full_features() -> None:
     reduced = ReducedFeatures.of(features, 16)
     full = unit(features) @ unit(features).T
     own = np.array([reduced.similarity(point) for point in range(64)])
-    kept = reduced.kept
-    assert (kept.dimensions, kept.of) == (16, 40)
-    assert kept.error == pytest.approx(np.abs(full - own).mean(), abs=1e-12)
-    assert kept.share == pytest.approx(1 - ((full - own) ** 2).mean() / full.var(), abs=1e-12)
-    assert 0.5 < kept.share < 0.995
-    assert f"16 of 40 principal dimensions in 8 bits: they keep {100 * kept.share:.2f} %" in str(
-        kept
+    fidelity = reduced.fidelity
+    assert (fidelity.dimensions, fidelity.of) == (16, 40)
+    assert fidelity.error == pytest.approx(np.abs(full - own).mean(), abs=1e-12)
+    assert fidelity.share == pytest.approx(1 - ((full - own) ** 2).mean() / full.var(), abs=1e-12)
+    assert 0.5 < fidelity.share < 0.995
+    assert (
+        f"16 of 40 principal dimensions in 8 bits: they keep {100 * fidelity.share:.2f} %"
+        in str(fidelity)
     )
     # No 16 directions keep more of the Gram matrix (Eckart-Young); 8 bits cost next to nothing.
     values = np.linalg.eigvalsh(full)
     best = 1 - (values[:-16] ** 2).sum() / full.size / full.var()
-    assert best - 2e-3 < kept.share <= best + 1e-4
+    assert best - 2e-3 < fidelity.share <= best + 1e-4
 
 
 def test_more_dimensions_than_channels_and_equal_features() -> None:
     assert ReducedFeatures.of(low_rank(3, 1.0, channels=6), 32).codes.shape == (500, 6)
     alike = ReducedFeatures.of(torch.ones(10, 6), 32)
-    assert alike.kept.share == pytest.approx(1)
+    assert alike.fidelity.share == pytest.approx(1)
     assert alike.similarity(3) == pytest.approx(np.ones(10), abs=1e-2)
 
 
