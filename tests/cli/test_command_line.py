@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from clever.cli.command import BEGINS_ANEW, GOES_ON, typed
 from clever.cli.main import build_app
-from clever.cli.verbs import VERBS, Group, Verb, load
+from clever.cli.verbs import BENCHMARK, VERBS, Group, Verb, load
 from clever.pipeline.settings.shared.base import JobSettings
 
 HEAVY = ("torch", "spconv", "nuscenes", "zarr", "timm", "scipy", "matplotlib", "numpy")
@@ -72,6 +72,24 @@ def test_no_help_and_no_mistake_imports_anything_heavy() -> None:
     assert errors[0].endswith("; see clever pretrain --help") or "; see" in errors[0]
     assert errors[1] == "error: --mode is 'nonsense': should be 'probe' or 'full'"
     assert errors[2] == "error: --head is 'nonsense': should be 'mlp' or 'linear'"
+
+
+def test_the_help_of_a_part_loads_the_settings_of_that_part_alone() -> None:
+    code = (
+        "import sys\n"
+        "from clever.cli.main import main\n"
+        "sys.argv = ['clever', 'benchmark', 'conv', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "room = 'clever.pipeline.settings.benchmarks.'\n"
+        "print(sorted(name.removeprefix(room) for name in sys.modules if name.startswith(room)))\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.endswith("\n['conv']\n")
+    assert "--voxel-size" in process.stdout
+    overview = clever("benchmark", "--help").stdout
+    assert all(f"\n  {name} " in overview for name in BENCHMARK.verbs)
+    assert clever("benchmark", "convolution").stderr.startswith("error: No such command")
 
 
 def test_help_shows_flags_in_groups_as_wide_as_the_terminal() -> None:
