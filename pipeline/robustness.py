@@ -24,6 +24,7 @@ from .datasets.base import class_mean
 from .evaluate import measure_segmenter
 from .process.device import choose_device
 from .results.run_folder import notice
+from .results.run_dataset import run_dataset
 from .settings.robustness import RobustnessSettings
 from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity
 from .steps.labelled import labelled_indices
@@ -166,8 +167,7 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
 def _bench(settings: RobustnessSettings, first: TrainedSegmenter) -> Bench:
     """The frames that all checkpoints are measured on."""
     training = first.training
-    name = settings.dataset or training.dataset
-    version = settings.version or (training.version if name == training.dataset else None)
+    name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
     split = "-".join(settings.sequences) if settings.sequences else settings.split
     return Bench(
