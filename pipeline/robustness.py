@@ -23,8 +23,8 @@ from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .evaluate import measure_segmenter
 from .process.device import choose_device
-from .results.run_folder import notice
 from .results.run_dataset import run_dataset
+from .results.run_folder import notice
 from .settings.robustness import RobustnessSettings
 from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity
 from .steps.labelled import labelled_indices
