@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -213,7 +214,8 @@ class FolderDataset:
         return self._scenes[entry.scene].files[entry.place]
 
     def _camera(self, entry: _Entry, name: str, time: int | None) -> Camera:
-        scene, part = self._scenes[entry.scene], self._drive.cameras[name]
+        scene = self._scenes[entry.scene]
+        part = scene.drive.cameras[name]
         with _frame_errors(entry.id, f"camera {name}: "):
             image: TimedImage = scene.images[name].of_frame(self._file(entry), time)
             camera_from_lidar = scene.camera_from_lidar(name, entry.place, time, image.time)
@@ -256,9 +258,24 @@ class FolderDataset:
                     f"{first} and {second} are both frame {frame} of scene {scene}; correct "
                     f"points.files in {self._root / DRIVE_FILE}"
                 )
-        return {
-            scene: _Scene(self._root, self._drive, tuple(group)) for scene, group in files.items()
-        }
+        self._check_calibrations(set(files))
+        try:
+            return {
+                scene: _Scene(self._root, self._drive.in_scene(scene), tuple(group))
+                for scene, group in files.items()
+            }
+        except ValueError as error:
+            raise CleverError(f"{self._root / DRIVE_FILE}: {error}") from error
+
+    def _check_calibrations(self, scenes: set[str]) -> None:
+        """Refuse names that are no scene's."""
+        for calibration in self._drive.calibrations:
+            for name in calibration.scenes:
+                if not any(fnmatchcase(scene, name) for scene in scenes):
+                    raise CleverError(
+                        f"{self._root / DRIVE_FILE}: calibrations names {name}, which is no scene; "
+                        f"there are {_some(dict.fromkeys(sorted(scenes)))}"
+                    )
 
     def _all_entries(self) -> list[_Entry]:
         """Every frame, with its split."""

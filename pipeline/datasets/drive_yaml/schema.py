@@ -3,6 +3,7 @@ placed."""
 
 import difflib
 from collections.abc import Hashable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -263,6 +264,71 @@ class CameraPart(Part):
         return self
 
 
+class CameraChange(Part):
+    """What is otherwise with one camera in some scenes; what is left out stays as it is."""
+
+    intrinsics: Annotated[Any, PlainValidator(_intrinsics)] = None
+    """See `CameraPart`, as for the others."""
+    distortion: Distortion | None = None
+    """Lens."""
+    camera_from_lidar: Transform | None = None
+    """Takes points of the LiDAR's frame to the camera's, metres."""
+    lidar_from_camera: Transform | None = None
+    """The inverse."""
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Width and height of the images, in pixels."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "CameraChange":
+        if self.camera_from_lidar is not None and self.lidar_from_camera is not None:
+            raise ValueError("needs at most one of `camera_from_lidar` and `lidar_from_camera`")
+        if not self.model_fields_set:
+            raise ValueError("says nothing; give what is otherwise, or remove it")
+        return self
+
+    def of(self, camera: CameraPart) -> CameraPart:
+        """`camera` as it is in those scenes."""
+        moved = self.camera_from_lidar is not None or self.lidar_from_camera is not None
+        placed = self if moved else camera
+        return CameraPart(
+            images=camera.images,
+            intrinsics=camera.intrinsics if self.intrinsics is None else self.intrinsics,
+            distortion=self.distortion or camera.distortion,
+            camera_from_lidar=placed.camera_from_lidar,
+            lidar_from_camera=placed.lidar_from_camera,
+            size=self.size or camera.size,
+            times=camera.times,
+        )
+
+
+class SceneCalibration(Part):
+    """Sensors that are placed otherwise in some scenes: another car, another day."""
+
+    scenes: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_names)]
+    """Names of the scenes in quotes; ``*`` stands for any part of one."""
+    cameras: dict[str, CameraChange] = Field(default_factory=dict)
+    """By the name of the camera."""
+    body_from_lidar: Transform | None = None
+    """Where the LiDAR is on the body that the poses are of."""
+    lidar_from_body: Transform | None = None
+    """The inverse."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SceneCalibration":
+        if self.body_from_lidar is not None and self.lidar_from_body is not None:
+            raise ValueError("needs at most one of `body_from_lidar` and `lidar_from_body`")
+        return self
+
+    @property
+    def moves_body(self) -> bool:
+        """Whether the LiDAR is elsewhere on its body."""
+        return self.body_from_lidar is not None or self.lidar_from_body is not None
+
+    def holds(self, scene: str) -> bool:
+        """Whether `scene` is one of its scenes."""
+        return any(fnmatchcase(scene, name) for name in self.scenes)
+
+
 class Poses(Part):
     """Where the car was."""
 
@@ -360,6 +426,8 @@ class Drive(Part):
     """Where the car was; default: unknown."""
     labels: Labels | None = None
     """Classes of points; default: none."""
+    calibrations: tuple[SceneCalibration, ...] = ()
+    """Scenes in which sensors are placed otherwise, each in one of them at most."""
     splits: dict[str, Annotated[str | tuple[str, ...], BeforeValidator(_names)]] = Field(
         default_factory=dict
     )
@@ -390,7 +458,53 @@ class Drive(Part):
             _check_names("labels.files", FilePattern(self.labels.files).names(), points)
         if self.poses:
             self._check_poses(self.poses, points)
+        for calibration in self.calibrations:
+            self._check_calibration(calibration)
         return self
+
+    def in_scene(self, scene: str) -> "Drive":
+        """The drive as it is in one scene.
+
+        Raises:
+            ValueError: the scene is in two of `calibrations`.
+        """
+        calibrations = [part for part in self.calibrations if part.holds(scene)]
+        if not calibrations:
+            return self
+        if len(calibrations) > 1:
+            raise ValueError(f"scene {scene} is in two of `calibrations`; name it in one")
+        change, poses = calibrations[0], self.poses
+        cameras = {
+            name: change.cameras[name].of(camera) if name in change.cameras else camera
+            for name, camera in self.cameras.items()
+        }
+        if poses and change.moves_body:
+            poses = Poses(
+                files=poses.files,
+                format=poses.format,
+                of=poses.of,
+                rows=poses.rows,
+                body_from_lidar=change.body_from_lidar,
+                lidar_from_body=change.lidar_from_body,
+                compensate=poses.compensate,
+            )
+        return Drive(
+            points=self.points,
+            cameras=cameras,
+            match=self.match,
+            largest_gap=self.largest_gap,
+            poses=poses,
+            labels=self.labels,
+            splits=self.splits,
+        )
+
+    def _check_calibration(self, calibration: SceneCalibration) -> None:
+        if "scene" not in FilePattern(self.points.files).names():
+            raise ValueError("calibrations needs {scene} in points.files, to tell scenes apart")
+        if unknown := [name for name in calibration.cameras if name not in self.cameras]:
+            raise ValueError(f"calibrations has the camera {unknown[0]}, which cameras has not")
+        if calibration.moves_body and (self.poses is None or self.poses.of != "body"):
+            raise ValueError("calibrations places a body, which poses are not of")
 
     def _check_poses(self, poses: Poses, points: set[str]) -> None:
         if poses.of not in ("lidar", "body", *self.cameras):

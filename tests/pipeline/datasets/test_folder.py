@@ -476,6 +476,75 @@ def test_points_move_with_the_car_to_the_time_of_the_image(
         FolderDataset(root).frame(0)
 
 
+def test_scenes_have_calibrations_of_their_own(changed: Callable[[Change], Path]) -> None:
+    other = np.array([*FORWARD, [0, 0, 0, 1.0]])
+    other[:3, 3] += [0.5, -0.25, 1]
+    lens = {"model": "radial-tangential", "coefficients": [0.1, 0, 0, 0]}
+    ways = [
+        {"camera_from_lidar": other[:3].tolist()},
+        {"lidar_from_camera": np.linalg.inv(other).tolist()},
+        {"intrinsics": {"fx": 70, "fy": 71, "cx": 32, "cy": 24}},
+        {"distortion": lens},
+        {"size": list(SIZE)},
+    ]
+    for way in ways:
+
+        def change(content: dict[str, Any], way: dict[str, Any] = way) -> None:
+            content["calibrations"] = [{"scenes": ["b*"], "cameras": {"front": way}}]
+
+        dataset = FolderDataset(changed(change), "all")
+        plain, own = (dataset.frame(index).cameras[0] for index in (0, 3))
+        assert [dataset.scenes[index] for index in (0, 3)] == ["a", "b"]
+        np.testing.assert_array_equal(plain.intrinsics, [[60, 0, 47], [0, 61, 33], [0, 0, 1]])
+        np.testing.assert_array_equal(plain.camera_from_lidar[:3], FORWARD)
+        assert plain.lens is None
+        key = next(iter(way))
+        expected = other if key.endswith(("lidar", "camera")) else [*FORWARD, [0, 0, 0, 1]]
+        np.testing.assert_allclose(own.camera_from_lidar, expected, rtol=0, atol=1e-12)
+        fx, fy, cx, cy = (70, 71, 32, 24) if key == "intrinsics" else K.values()
+        np.testing.assert_array_equal(own.intrinsics, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        assert (own.lens is not None) == (key == "distortion")
+
+
+def test_a_size_of_one_scene_is_of_that_alone(changed: Callable[[Change], Path]) -> None:
+    change = {"scenes": ["b"], "cameras": {"front": {"size": [10, 10]}}}
+    dataset = FolderDataset(changed(_set("calibrations", [change])), "all")
+    dataset.frame(0)
+    with pytest.raises(
+        FrameError, match=r"has 96x64 pixels, not the 10x10 of cameras\.front\.size"
+    ):
+        dataset.frame(3)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_body_is_another_in_other_scenes(
+    changed: Callable[[Change], Path], inverse: bool
+) -> None:
+    body, other = np.eye(4), np.eye(4)
+    body[:3, 3], other[:3, 3] = [1, 0, -1], [0, 2, 0.5]
+    other[:3, :3] = Rotation.from_quat(_turned(30)).as_matrix()
+    key, value = (
+        ("lidar_from_body", np.linalg.inv(other)) if inverse else ("body_from_lidar", other)
+    )
+
+    def change(content: dict[str, Any]) -> None:
+        content["poses"] = {
+            "files": "{scene}/poses.txt",
+            "format": "kitti",
+            "of": "body",
+            "body_from_lidar": body.tolist(),
+        }
+        content["calibrations"] = [{"scenes": ["b"], key: value.tolist()}]
+
+    root, pose = changed(change), np.eye(4)
+    pose[:3, :3] = Rotation.from_quat(_turned(10)).as_matrix()
+    for scene, count in (("a", 3), ("b", 1)):
+        np.savetxt(root / scene / "poses.txt", [pose[:3].ravel()] * count, fmt="%.17g")
+    dataset = FolderDataset(root, "all")
+    for index, place in ((0, body), (3, other)):
+        np.testing.assert_allclose(dataset.frame(index).global_from_lidar, pose @ place, atol=1e-12)
+
+
 @pytest.mark.parametrize("of", ["lidar", "front", "body", "body inverse"])
 def test_poses_of_any_body_say_the_same(changed: Callable[[Change], Path], of: str) -> None:
     world_from_lidar = [np.eye(4) for _ in range(3)]
@@ -888,6 +957,46 @@ WRONG = [
         _set("splits.train", [8]),
         r": splits\.train holds 8, which is no text; write names in quotes$",
     ),
+    (
+        _set("calibrations", [{"scenes": ["b"], "cameras": {"front": {}}}]),
+        r"calibrations\.0\.cameras\.front says nothing; give what is otherwise",
+    ),
+    (
+        _set("calibrations", [{"scenes": ["b"], "cameras": {"rear": {"size": [2, 2]}}}]),
+        "calibrations has the camera rear, which cameras has not",
+    ),
+    (
+        _set(
+            "calibrations",
+            [
+                {
+                    "scenes": ["b"],
+                    "cameras": {
+                        "front": {"camera_from_lidar": FORWARD, "lidar_from_camera": FORWARD}
+                    },
+                }
+            ],
+        ),
+        "needs at most one of `camera_from_lidar` and `lidar_from_camera`",
+    ),
+    (
+        _set("calibrations", [{"scenes": ["b"], "body_from_lidar": FORWARD}]),
+        "calibrations places a body, which poses are not of",
+    ),
+    (
+        _set(
+            "calibrations",
+            [{"scenes": ["b"], "body_from_lidar": FORWARD, "lidar_from_body": FORWARD}],
+        ),
+        "needs at most one of `body_from_lidar` and `lidar_from_body`",
+    ),
+    (_set("calibrations", [{"scenes": ["c*"]}]), r"names c\*, which is no scene; there are a, b$"),
+    (
+        _set("calibrations", [{"scenes": ["b"]}, {"scenes": ["*"]}]),
+        "scene b is in two of `calibrations`; name it in one",
+    ),
+    (_set("calibrations", [{"scenes": []}]), r"calibrations\.0\.scenes"),
+    (_set("calibrations", [{"scenes": [7]}]), r"holds 7, which is no text; write names in quotes"),
     (_set("splits.train", 40), r"splits\.train is 40: needs a list of names in quotes, or a te"),
     (_set("splits.train", ["c"]), r"splits\.train names c, which is no scene or frame; .* a, b$"),
     (_set("splits.train", "lists.txt"), r"splits\.train: cannot read .*lists\.txt: No such file"),
@@ -944,13 +1053,18 @@ def test_points_that_are_not_there_or_there_twice(changed: Callable[[Change], Pa
 def test_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
     text = (Path(clever.__file__).parent / "docs/your-own-drive.md").read_text()
     examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
-    assert len(examples) == 2
+    assert len(examples) == 3
     path = tmp_path / "drive.yaml"
     path.write_text(examples[0])
     kitti = read_drive(path)
     assert kitti.cameras["image_2"].from_lidar[2, 0] == 0.999945388562
-    path.write_text(examples[1])
+    # The scenes with a calibration of their own are an addition to the last example.
+    path.write_text(examples[2] + examples[1].replace("front:", "CAM_FRONT:"))
     nuscenes = read_drive(path)
+    changed = nuscenes.in_scene("2026-05-01").cameras["CAM_FRONT"]
+    assert changed.intrinsics[0, 0] == 1270.1
+    np.testing.assert_array_equal(changed.from_lidar, nuscenes.cameras["CAM_FRONT"].from_lidar)
+    assert nuscenes.in_scene("2025-05-01") is nuscenes
     assert (nuscenes.match, nuscenes.largest_gap) == ("time", 0.05)
     # The front camera looks along the LiDAR's y axis.
     ahead = nuscenes.cameras["CAM_FRONT"].from_lidar[:3, :3] @ [0, 1, 0]
