@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
 from ..pipeline.settings.shared.base import JobSettings
+from ..pipeline.settings.shared.fields import StorePlace, StorePlaces, Weights
 from .diagnostics import diagnostics
 from .help import GroupedCommand, wide
 from .output import Output
@@ -32,6 +33,8 @@ WIDEST_METAVAR = 16
 """Columns of choices beside a flag; longer lists stand in its text."""
 _SHAPED = re.compile(r"([A-Z]+[=,][A-Z,.]+): (.+)")
 """A description that begins with the form of its value, as in ``NAME=VALUE: a setting``."""
+REPEATED = tuple(get_args(get_args(kind)[0]) for kind in (StorePlaces, Weights))
+"""Parts of the types of tuples, beside those of strings, whose flags may be given several times."""
 RUN = "Run"
 """Group of what every command has."""
 
@@ -242,9 +245,10 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _several_names(annotation: Any) -> bool:
-    """Whether a flag may be given several times: for a tuple of any number of strings."""
+    """Whether a flag may be given several times: for a tuple of any number of strings, of places
+    or of weights."""
     if get_origin(annotation) is tuple:
-        return get_args(annotation) == (str, ...)
+        return get_args(annotation) in ((str, ...), *REPEATED)
     return any(_several_names(part) for part in get_args(annotation) if part is not Ellipsis)
 
 
@@ -260,6 +264,8 @@ def _metavar(annotation: Any) -> str:
         if parts == [str, Path]:
             return "PATH|URL"
         return "|".join(dict.fromkeys(map(_metavar, parts)))
+    if origin is tuple and get_args(annotation)[0] is StorePlace:
+        return _metavar(StorePlace)
     if origin is tuple:
         return "HxW" if get_args(annotation) == (int, int) else "A,B,..."
     return {int: "N", float: "X", str: "TEXT", Path: "PATH"}.get(annotation, "TEXT")

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
 from ..files import atomic_write
+from ..student.checkpoint import DATASETS_JOINED
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from ..student.tta import mean_probabilities
@@ -228,7 +229,7 @@ def common_scenes(
     parts = {
         "training": scenes & set(training.scenes) if dataset.name == training.dataset else set(),
         "pre-training": scenes & set(training.pretraining_scenes)
-        if dataset.name == training.pretraining
+        if dataset.name in training.pretraining.split(DATASETS_JOINED)
         else set(),
     }
     return {stage: shared for stage, shared in parts.items() if shared}

@@ -19,7 +19,7 @@ from ..student.points import PointBatch
 from ..student.student import Student
 from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
 from .process.device import choose_device
-from .results.run_folder import warn_unfinished
+from .results.run_folder import notice, warn_unfinished
 from .results.sources import Source
 from .settings.features import FeaturesSettings
 
@@ -58,6 +58,9 @@ def features(settings: FeaturesSettings) -> Outputs[Path, FeatureFile]:
     targets = output_of_each(settings.points, settings.out, formats, settings.output_format)
     warn_unfinished(settings.checkpoint)
     student = load_student(settings.checkpoint).to(choose_device(settings.device))
+    if student.intensities:
+        norm = student.intensities[0]
+        notice(f"the student standardises intensities by the statistics of {norm.dataset}")
     write = partial(_write, student, read_meta(settings.checkpoint / WEIGHTS), settings=settings)
     if settings.out in targets.values():
         return make_each(

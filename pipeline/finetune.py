@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.augment import Augmentation
-from ..student.checkpoint import WEIGHTS, load_module, weights_digest
+from ..student.checkpoint import DATASETS_JOINED, WEIGHTS, load_module, weights_digest
 from ..student.choices import SegmentationLoss
 from ..student.extents import extent_fault
 from ..student.segmentation import LinearProbe
@@ -165,6 +165,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     start = _start(settings)
     student, dataset = start.student, _dataset(settings, start, team)
     settings = settings.decided(dataset=dataset)
+    _choose_intensity(student, dataset, team)
     train = open_dataset(settings.train_part, dataset)
     val = open_dataset(settings.val_part, dataset)
     plan = FinetunePlan.of(settings, start, class_mean(val))
@@ -398,6 +399,10 @@ def _dataset(settings: FinetuneSettings, start: StartingStudent, team: Team) -> 
     """
     if settings.dataset is not None:
         return settings.dataset
+    if DATASETS_JOINED in start.dataset:
+        raise CleverError(
+            f"{start.checkpoint} was pre-trained on {start.dataset}; choose one as `dataset`"
+        )
     if start.dataset:
         try:
             dataset_class(start.dataset)
@@ -408,6 +413,16 @@ def _dataset(settings: FinetuneSettings, start: StartingStudent, team: Team) -> 
         origin = "that of the pre-training" if start.dataset else "unless told otherwise"
         notice(f"`dataset={name}`, {origin}")
     return name
+
+
+def _choose_intensity(student: Student, dataset: str, team: Team) -> None:
+    """Let a student that standardises intensities do it by this dataset's statistics, where it
+    knows them; a line says what it does."""
+    known = ", ".join(norm.dataset for norm in student.intensities)
+    norm = student.choose_intensity(dataset)
+    if norm and team.first:
+        others = "" if norm.dataset == dataset else f": it knows those of {known} alone"
+        notice(f"the student standardises intensities by the statistics of {norm.dataset}{others}")
 
 
 def _inputs(plan: FinetunePlan, dataset: LidarDataset, sample: list[int]) -> dict[str, str]:

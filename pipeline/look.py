@@ -16,6 +16,7 @@ from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
 from ..errors import CleverError, FrameError
+from ..student.checkpoint import read_intensities
 from ..student.draws import Draws, key
 from ..student.losses.occupancy import OccupancyHead
 from ..student.points import PointBatch
@@ -229,9 +230,11 @@ def _look_at_features(
         )
     run = PretrainSettings.recorded(settings.checkpoint / SETTINGS_FILE)
     teacher = settings.teacher or (run.teacher or (None,))[0]
-    cache = FeatureCache(settings.cache or run.cache, teacher)
+    cache = FeatureCache(settings.cache or run.cache[0], teacher)
     step = build_step(run, [cache])
     words = start_from(settings.checkpoint, step)
+    step.student.intensities = read_intensities(settings.checkpoint)
+    step.student.choose_intensity(cache.name)
     if f"head of {cache.teacher.id}" in words.partition("; new: ")[2]:
         raise CleverError(
             f"{settings.checkpoint} has no head for {cache.teacher.id}; choose its `teacher`"

@@ -2,7 +2,7 @@
 teacher."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
-from torch.utils.data import Subset
 
 from ..cache import FeatureCache
 from ..errors import CleverError
@@ -41,13 +40,26 @@ from .settings.pretrain import PretrainSettings
 from .settings.shared.base import SETTINGS_FILE
 from .settings.shared.choices import PointChoice
 from .steps.cached_frames import DistillationBatch, PairedFrames
-from .steps.cached_part import CachedPart, cached_part
-from .steps.distillation import DistillationStep
+from .steps.cached_part import CachedPart
+from .steps.distillation import DistillationStep, Stores
 from .steps.lessons import layer_matches, lessons_of
+from .steps.mixed_frames import MixedFrames, WholeFrames
+from .steps.several_caches import (
+    agreeing_layer,
+    cached_parts,
+    content_digest,
+    intensity_norm,
+    intensity_words,
+    mixing_words,
+    mixture,
+    part_words,
+    store_names,
+)
 from .steps.voxel_points import VoxelPoints
 from .training.job import Job
 from .training.log import Losses, Scalars, first_and_last, read_log
 from .training.loop import fit
+from .training.mixture import Mixture
 from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
@@ -91,6 +103,10 @@ class PretrainResult(RunResult):
     """Which points had pairs and queries."""
     ranks: Ranks | None
     """Of the last weights."""
+    mixing: str = ""
+    """How the frames of several caches alternate, in words; empty for one."""
+    intensity: str = "raw"
+    """How intensities were given to the student, in words."""
     recipe: str
     precision: str
     processes: int
@@ -107,7 +123,10 @@ class PretrainResult(RunResult):
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, {matched}"
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
-            f"{self.steps} steps{batch}, recipe {self.recipe}, points {self.points}, "
+            f"{self.steps} steps{batch}, "
+            f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}, "
+            f"points {self.points}, "
+            f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
             f"seed {self.seed}, {self.precision}, {self.device}{shared}, "
             f"{self.seconds / 60:.1f} min",
             str(self.losses),
@@ -137,25 +156,18 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     """
     team = Team.join(choose_device(settings.device))
     check_step(settings, team, settings.mix3d)
-    caches = open_teachers(settings)
+    stores = open_stores(settings)
+    caches = stores[0]
     step = build_step(settings, caches)
     lr = settings.lr or step.student.backbone.peak_lr
     form = step.student.ptv3_form
     teachers = tuple(cache.teacher.id for cache in caches)
     match = _matches(settings)
-    part = cached_part(caches[0], settings.split, settings.scenes or (), settings.sequences or ())
-    fault = _extent_check(settings, step.student, team)
     points = _points(settings)
-    frames = PairedFrames(
-        caches,
-        part.ids,
-        limit=settings.limit,
-        view=settings.view,
-        thinning=point_thinning(points, step),
-        pairs=settings.pairs,
-        fault=fault,
-        class_tokens=class_token_teacher(settings, caches),
-    )
+    parts = cached_parts(settings, stores)
+    frames = _frames(settings, stores, parts, step, points, team)
+    step.stores = _stores(settings, frames)
+    mixed = mixture(settings, frames)
     inputs = _inputs(settings, frames)
     record = settings.decided(teacher=teachers, match=match, lr=lr, ptv3_form=form, points=points)
     name = f"pretrain-{settings.student}"
@@ -166,27 +178,29 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             team.others_leave()
             notice(f"{run.folder} is finished already ({finished.epochs} epochs); nothing to do")
             return finished
-        if team.first and len(part.ids) < len(caches[0]):
-            notice(f"{settings.cache}: {part.words}")
-        unpaired = _unpaired(frames, team)
+        for part, store in zip(parts, stores, strict=True):
+            if team.first and len(part.ids) < len(store[0]):
+                notice(f"{store[0].path}: {part.words}")
+        unpaired = [name for part in frames.parts for name in _unpaired(part, team)]
         if run.cycle.earlier:
             _load_last(run.folder, step)
         elif settings.init:
             words = start_from(settings.init, step)
+            _check_intensity(settings)
             if team.first:
                 warn_unfinished(settings.init)
                 notice(words)
-        progress, ranks = _train(settings, lr, step, frames, inputs, run, team)
+        progress, ranks = _train(settings, lr, step, frames, mixed, inputs, run, team)
         team.others_leave()
-        result = _result(settings, part, frames, unpaired, progress, ranks, run, team)
+        result = _result(settings, parts, frames, unpaired, progress, ranks, run, team)
         run.finish(result)
         return result
 
 
 def _result(
     settings: PretrainSettings,
-    part: CachedPart,
-    frames: PairedFrames,
+    parts: list[CachedPart],
+    frames: MixedFrames,
     unpaired: list[str],
     progress: TrainingProgress,
     ranks: Ranks | None,
@@ -194,7 +208,7 @@ def _result(
     team: Team,
 ) -> PretrainResult:
     """What the run was."""
-    caches = frames.caches
+    caches = frames.first.caches
     return PretrainResult(
         job="pretrain",
         finished=now(),
@@ -202,12 +216,12 @@ def _result(
         seconds=progress.seconds,
         versions=versions(),
         student=settings.student,
-        dataset=caches[0].name,
+        dataset=frames.dataset,
         teachers=[cache.teacher.description for cache in caches],
         teacher_ids=[cache.teacher.id for cache in caches],
         fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
         matches=list(_matches(settings) or ()),
-        part=part.words,
+        part=part_words(parts, frames),
         frames=len(frames),
         unpaired=unpaired,
         missing=frames.missing,
@@ -218,8 +232,10 @@ def _result(
         steps=progress.step,
         losses=first_and_last(read_log(run.folder)),
         best_epoch=progress.best_epoch,
-        points="voxel" if frames.thinning else "all",
+        points="voxel" if frames.first.thinning else "all",
         ranks=ranks,
+        mixing=mixing_words(settings, frames),
+        intensity=intensity_words(settings),
         recipe=settings.recipe,
         precision=settings.precision,
         processes=team.size,
@@ -243,12 +259,59 @@ def point_thinning(points: PointChoice, step: DistillationStep) -> VoxelPoints |
     return VoxelPoints(step.student.voxel_size, step.augmentation)
 
 
-def _inputs(settings: PretrainSettings, frames: PairedFrames) -> dict[str, str]:
+def _frames(
+    settings: PretrainSettings,
+    stores: Sequence[list[FeatureCache]],
+    parts: Sequence[CachedPart],
+    step: DistillationStep,
+    points: PointChoice,
+    team: Team,
+) -> MixedFrames:
+    """The frames of the run; raises as `PairedFrames` does."""
+    fault = _extent_check(settings, step.student, team)
+    thinning = point_thinning(points, step)
+    return MixedFrames(
+        [
+            PairedFrames(
+                caches,
+                part.ids,
+                limit=settings.limit,
+                view=settings.view,
+                thinning=thinning,
+                pairs=settings.pairs,
+                fault=fault,
+                class_tokens=class_token_teacher(settings, caches),
+            )
+            for caches, part in zip(stores, parts, strict=True)
+        ],
+        store_names([caches[0] for caches in stores]),
+    )
+
+
+def _stores(settings: PretrainSettings, frames: MixedFrames) -> Stores:
+    """What the step is told of the stores."""
+    norms = ()
+    if settings.intensity == "standardised":
+        norms = tuple(
+            intensity_norm(part, part.caches[0].name if len(frames.parts) == 1 else name)
+            for part, name in zip(frames.parts, frames.names, strict=True)
+        )
+    names = frames.names if len(frames.parts) > 1 else ()
+    return Stores(names, norms, settings.mix3d_across)
+
+
+def _inputs(settings: PretrainSettings, frames: MixedFrames) -> dict[str, str]:
     """Digests of what a run reads."""
-    inputs = {
-        "teacher": " ".join(cache.teacher.id for cache in frames.caches),
-        "frames": hashlib.sha256("\n".join(frames.ids).encode()).hexdigest(),
-    }
+    if len(frames.parts) > 1:
+        inputs = {
+            f"cache {number} ({name})": content_digest(part)
+            for number, (name, part) in enumerate(zip(frames.names, frames.parts, strict=True), 1)
+        }
+    else:
+        inputs = {
+            "teacher": " ".join(cache.teacher.id for cache in frames.first.caches),
+            "frames": hashlib.sha256("\n".join(frames.ids).encode()).hexdigest(),
+        }
     if settings.init:
         inputs["initial weights"] = weights_digest(settings.init)
     return inputs
@@ -278,6 +341,20 @@ def start_from(folder: Path, step: DistillationStep) -> str:
     part_names = ["student", *(name for name in parts if name not in fresh)]
     anew = f"; new: {', '.join(fresh)}" if fresh else ""
     return f"starts from {folder}: {', '.join(part_names)}{anew}; optimiser and schedule begin anew"
+
+
+def _check_intensity(settings: PretrainSettings) -> None:
+    """Whether the student of `init` takes intensities as this run gives them.
+
+    Raises:
+        CleverError: it does not.
+    """
+    assert settings.init
+    own = "standardised" if read_meta(settings.init / WEIGHTS).get("intensities") else "raw"
+    if own != settings.intensity:
+        raise CleverError(
+            f"the student in {settings.init} takes intensities {own}; change `intensity` or `init`"
+        )
 
 
 def _load_last(folder: Path, step: DistillationStep) -> None:
@@ -314,19 +391,36 @@ def _filled(folder: Path, name: str, module: nn.Module) -> bool:
     return False
 
 
+def open_stores(settings: PretrainSettings) -> list[list[FeatureCache]]:
+    """Every cache as `open_teachers` opens the first: the others by the layers that agree with its
+    in all but image size and storage.
+
+    Raises:
+        CleverError: as `open_teachers`; a cache has no such layer, or is named twice.
+    """
+    places = [str(place) for place in settings.cache]
+    if len(set(places)) < len(places):
+        raise CleverError(f"`cache` names {', '.join(places)}: give each once")
+    first = open_teachers(settings)
+    others = [
+        [FeatureCache(place, agreeing_layer(cache.teacher, place)) for cache in first]
+        for place in settings.cache[1:]
+    ]
+    return [first, *others]
+
+
 def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
-    """The cache, once for each layer that teaches: those matched, else those of `teacher`."""
+    """The first cache, once for each layer that teaches: those matched, else those of `teacher`."""
+    place = settings.cache[0]
     names = settings.teacher or (None,)
     if settings.match:
-        matched = dict.fromkeys(
-            each.layer for each in layer_matches(settings.match, settings.cache)
-        )
+        matched = dict.fromkeys(each.layer for each in layer_matches(settings.match, place))
         if settings.teacher and set(settings.teacher) != matched.keys():
             raise CleverError(
                 "`match` says which layers teach, and `teacher` names others; leave one of them out"
             )
         names = tuple(matched)
-    caches = [FeatureCache(settings.cache, name) for name in names]
+    caches = [FeatureCache(place, name) for name in names]
     ids = [cache.teacher.id for cache in caches]
     if len(set(ids)) < len(ids):
         raise CleverError(f"`teacher` names {', '.join(ids)}: give each teacher once")
@@ -337,7 +431,7 @@ def _matches(settings: PretrainSettings) -> tuple[str, ...] | None:
     """The settings' matches with the ids of the layers."""
     if not settings.match:
         return None
-    return tuple(map(str, layer_matches(settings.match, settings.cache)))
+    return tuple(map(str, layer_matches(settings.match, settings.cache[0])))
 
 
 def class_token_teacher(settings: PretrainSettings, caches: list[FeatureCache]) -> int | None:
@@ -353,7 +447,7 @@ def class_token_teacher(settings: PretrainSettings, caches: list[FeatureCache]) 
             return number
     ids = ", ".join(cache.teacher.id for cache in caches)
     raise CleverError(
-        f"{settings.cache} holds no class tokens of {ids}; make a layer that does with "
+        f"{caches[0].path} holds no class tokens of {ids}; make a layer that does with "
         "`class_token=yes` of cache-teacher, or give `class_token_weight=0`"
     )
 
@@ -362,7 +456,8 @@ def _train(
     settings: PretrainSettings,
     lr: float,
     step: DistillationStep,
-    frames: PairedFrames,
+    frames: MixedFrames,
+    mixed: Mixture | None,
     inputs: dict[str, str],
     run: Run,
     team: Team,
@@ -384,6 +479,7 @@ def _train(
         collate=DistillationBatch.collate,
         inputs=inputs,
         export=lambda folder: _export(step, frames, settings.init, folder),
+        mixture=mixed,
         measure=measure,
         measure_every=settings.rankme_every,
     )
@@ -400,7 +496,7 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
             settings.student, settings.voxel_size, settings.patch, settings.ptv3_form
         )
     student.recompute = settings.recompute
-    matches = layer_matches(settings.match, settings.cache) if settings.match else []
+    matches = layer_matches(settings.match, settings.cache[0]) if settings.match else []
     lessons = lessons_of(matches, caches)
     layers = 1 if settings.head == "linear" else settings.head_layers
     heads = {}
@@ -437,6 +533,7 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
         lessons=list(lessons.values()),
         class_head=class_head,
         class_token_weight=settings.class_token_weight,
+        intensity_dropout=settings.intensity_dropout,
     )
 
 
@@ -454,11 +551,10 @@ def occupancy_task(settings: PretrainSettings) -> OccupancyTask:
 
 
 def _ranks(
-    step: DistillationStep, frames: PairedFrames, settings: PretrainSettings, team: Team
+    step: DistillationStep, frames: MixedFrames, settings: PretrainSettings, team: Team
 ) -> Ranks:
     """RankMe and matrix rank of the student as it is, on whole training frames."""
-    first = frames.caches[0]
-    sample = Subset(first, [first.position(name) for name in frames.ids])
+    sample = WholeFrames(frames, step.stores.intensities)
     return student_ranks(step.student, sample, team.device, seed=settings.seed)
 
 
@@ -499,18 +595,19 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
     return unpaired
 
 
-def _export(step: DistillationStep, frames: PairedFrames, init: Path | None, folder: Path) -> None:
-    cache, teachers = frames.caches[0], [cache.teacher for cache in frames.caches]
+def _export(step: DistillationStep, frames: MixedFrames, init: Path | None, folder: Path) -> None:
+    teachers = [cache.teacher for cache in frames.first.caches]
+    norms = step.stores.intensities
     sources = dict.fromkeys(teacher.description for teacher in teachers)
     origin = f"distilled from {' and '.join(sources)}"
-    scenes = sorted({cache.scenes[cache.position(frame)] for frame in frames.ids})
+    origin += ", intensities standardised" if norms else ""
     meta: dict[str, Any] = {
         "teacher": [teacher.id for teacher in teachers],
         "origin": f"{origin}, begun from {init}" if init else origin,
-        "dataset": cache.name,
-        "scenes": scenes,
+        "dataset": frames.dataset,
+        "scenes": frames.scenes,
     }
-    save_student(folder, step.student, meta)
+    save_student(folder, step.student, meta, norms)
     for name, head in zip(step.teachers, step.heads, strict=True):
         save_module(folder / head_file(name, len(step.heads)), head, {**meta, "teacher": name})
     for file, module in _further_parts(step).items():

@@ -110,6 +110,7 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
         settings.ptv3_form,
     )
     student = start.student
+    student.choose_intensity(cache.name)
     seed = f", seed {settings.seed}" if start.checkpoint == "none" else ""
     with Track("rankme", min(settings.frames, len(cache))) as track:
         ranks = student_ranks(

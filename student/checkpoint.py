@@ -9,6 +9,8 @@ nothing here reads it.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,29 @@ from torch import Tensor, nn
 
 from ..errors import CleverError
 from ..files import atomic_write
+from .intensity import IntensityNorm
 from .registry import build_student
 from .student import Student
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
+DATASETS_JOINED = " + "
+"""Between the names of several datasets that a student was pre-trained on."""
 _HEADER = "clever"
 _LOG = logging.getLogger(__name__)
 
 
-def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> None:
+def save_student(
+    folder: Path | str,
+    student: Student,
+    meta: dict[str, Any],
+    intensities: Sequence[IntensityNorm] | None = None,
+) -> None:
     """Write `student.safetensors` and `student.json` into `folder`; `meta` is anything JSON can
     hold.
+
+    Args:
+        intensities: by which a user's intensities are to be standardised; None: the student's own.
 
     Raises:
         CleverError: the folder cannot be written.
@@ -42,6 +55,9 @@ def save_student(folder: Path | str, student: Student, meta: dict[str, Any]) -> 
         "ptv3_form": student.ptv3_form,
         "meta": meta,
     }
+    norms = student.intensities if intensities is None else intensities
+    if norms:
+        description["intensities"] = [asdict(norm) for norm in norms]
     save_module(Path(folder) / WEIGHTS, student, description)
     atomic_write(Path(folder) / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
@@ -73,8 +89,16 @@ def load_student(folder: Path | str) -> Student:
             f"{path} does not say which form of PTv3 it is; it was written when there was only the "
             "refreshed one, and is loaded as that"
         )
+    student.intensities = read_intensities(folder)
     load_module(path, student)
     return student.eval()
+
+
+def read_intensities(folder: Path | str) -> tuple[IntensityNorm, ...]:
+    """By which statistics the student in `folder` standardises intensities, see `Student`; raises
+    CleverError as `load_student`."""
+    norms = read_meta(Path(folder) / WEIGHTS).get("intensities", ())
+    return tuple(IntensityNorm(**norm) for norm in norms)
 
 
 def weights_digest(folder: Path | str, file: str = WEIGHTS) -> str:

@@ -1,5 +1,6 @@
 """Mix3D: train on the union of two scenes (Nekrasov et al. 2021; paper section A5.1)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -8,7 +9,9 @@ from .draws import Draws
 from .points import PointBatch
 
 
-def mix3d(points: PointBatch, draws: Draws, p: float = 0.8) -> PointBatch:
+def mix3d(
+    points: PointBatch, draws: Draws, p: float = 0.8, groups: Sequence[int] | None = None
+) -> PointBatch:
     """Merge scenes 0 and 1, 2 and 3, ... of the batch, each pair with probability `p`; an odd last
     one stays alone.
 
@@ -16,12 +19,16 @@ def mix3d(points: PointBatch, draws: Draws, p: float = 0.8) -> PointBatch:
     their order, so that indices into the batch (pairs, labels, query sources) stay valid; only
     `scene` and `counts` change. Mix before voxelising, after augmentation, so that each scene has
     its own; what belongs to one scene (camera views, occupancy queries) is made before.
+
+    Args:
+        groups: one number a scene; scenes of different groups are not mixed. None: all may be.
     """
     draw = draws.for_scenes("mix3d", 1)[::2, 0].tolist()
     counts: list[int] = []
     union: list[int] = []
     for scene, count in enumerate(points.counts):
-        if scene % 2 and draw[scene // 2] < p:
+        alike = groups is None or groups[scene] == groups[scene - 1]
+        if scene % 2 and alike and draw[scene // 2] < p:
             counts[-1] += count
         else:
             counts.append(count)

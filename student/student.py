@@ -8,6 +8,7 @@ from ..errors import CleverError
 from .backbones.base import Backbone, Stage
 from .choices import PTv3Form
 from .draws import Draws
+from .intensity import IntensityNorm, norm_of
 from .points import PointBatch
 from .voxelize import Voxels, voxelize
 
@@ -19,6 +20,8 @@ class Student(nn.Module):
         name: its name in the registry.
         voxel_size: edge of a voxel in metres.
         out_channels: features a point.
+        intensities: of the datasets by whose statistics it standardises, of which the first one is
+            used; empty: it takes intensities as they are.
         patch, ptv3_form, recompute: see `Backbone`.
     """
 
@@ -28,6 +31,14 @@ class Student(nn.Module):
         self.backbone = backbone
         self.voxel_size = voxel_size
         self.out_channels = backbone.out_channels
+        self.intensities: tuple[IntensityNorm, ...] = ()
+
+    def choose_intensity(self, dataset: str) -> IntensityNorm | None:
+        """From here on standardise intensities by that dataset's statistics, where they are known,
+        else by those of the first one; returns which, None where nothing is standardised."""
+        norm = norm_of(self.intensities, dataset)
+        self.intensities = (norm,) if norm else ()
+        return norm
 
     @property
     def patch(self) -> int | None:
@@ -89,7 +100,7 @@ class Student(nn.Module):
         """Features (V, out_channels) of voxels that `voxels` made of `points`."""
         if not len(voxels.coords):
             return points.xyz.new_zeros(0, self.out_channels)
-        return self.backbone(_inputs(points, voxels), voxels, draws)
+        return self.backbone(self._inputs(points, voxels), voxels, draws)
 
     def encode_stages(
         self, points: PointBatch, voxels: Voxels, draws: Draws | None = None
@@ -97,7 +108,7 @@ class Student(nn.Module):
         """What every decoder stage gives, coarsest first; the last one's features are those of
         `encode`."""
         if len(voxels.coords):
-            return list(self.backbone.stages(_inputs(points, voxels), voxels, draws))
+            return list(self.backbone.stages(self._inputs(points, voxels), voxels, draws))
         channels = self.backbone.stage_channels
         return [
             Stage(points.xyz.new_zeros(0, width), voxels.coords, len(channels) - 1 - number)
@@ -118,13 +129,15 @@ class Student(nn.Module):
             )
         return channels[len(channels) - 1 - stage]
 
+    def _inputs(self, points: PointBatch, voxels: Voxels) -> Tensor:
+        """(V, IN_CHANNELS) of the points that stand for the voxels."""
+        intensity = points.intensity
+        if self.intensities:
+            intensity = self.intensities[0].standardised(intensity)
+        values = torch.cat([points.xyz, intensity[:, None]], 1)
+        return values.index_select(0, voxels.representative)
+
 
 def stage_name(stage: int) -> str:
     """What a decoder stage is called: ``last``, ``last-1``, ..."""
     return f"last-{stage}" if stage else "last"
-
-
-def _inputs(points: PointBatch, voxels: Voxels) -> Tensor:
-    """(V, IN_CHANNELS) of the points that stand for the voxels."""
-    values = torch.cat([points.xyz, points.intensity[:, None]], 1)
-    return values.index_select(0, voxels.representative)

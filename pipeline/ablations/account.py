@@ -12,7 +12,7 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...errors import CleverError
 from ..datasets import LidarDataset, open_dataset
-from ..pretrain import open_teachers
+from ..pretrain import open_stores
 from ..process.device import cores
 from ..process.progress import Track
 from ..results.ablation_table import AblationTable
@@ -46,7 +46,8 @@ def layers_of(plan: Plan) -> list[Layer]:
     """The layers that the grid's rows learn from, each once."""
     layers: dict[tuple[str, str], Layer] = {}
     for row in plan.rows:
-        for cache in open_teachers(row.settings) if not row.untrained else ():
+        stores = open_stores(row.settings) if not row.untrained else []
+        for cache in (cache for caches in stores for cache in caches):
             layer = layers.setdefault((cache.path, cache.teacher.id), Layer(cache, {}))
             layer.shares[row.key] = _share(row, cache)
     return list(layers.values())

@@ -11,14 +11,14 @@ from ...cache import FeatureCache
 from ...errors import CleverError
 from ...student.checkpoint import weights_digest
 from ..datasets import open_dataset
-from ..pretrain import open_teachers
+from ..pretrain import open_stores
 from ..results.run_folder import UNRECORDED
 from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.base import JobSettings
 from ..settings.shared.dataset import DatasetPart
-from ..steps.cached_part import cached_part
 from ..steps.labelled import labelled_indices
+from ..steps.several_caches import cached_parts
 
 LENGTH = 8
 """Hexadecimal digits of a digest in names of folders."""
@@ -56,14 +56,21 @@ def pretraining_digest(settings: PretrainSettings, memo: Memo) -> str:
 def frames_digest(settings: PretrainSettings, memo: Memo) -> str:
     """Of the frames and teachers that a pre-training reads; raises as `pretraining_digest`."""
     part = (settings.split, settings.scenes, settings.sequences)
-    key = repr((str(settings.cache), settings.teacher, part))
+    key = repr((list(map(str, settings.cache)), settings.teacher, part))
     if key not in memo:
-        caches = open_teachers(settings)
-        first = caches[0]
-        ids = cached_part(first, part[0], part[1] or (), part[2] or ()).ids
-        teachers = [cache.teacher.fingerprint.sha256 for cache in caches]
-        memo[key] = digest(teachers, first.cameras, [_frame(first, frame) for frame in ids])
+        stores = open_stores(settings)
+        digests = [
+            _store_digest(caches, cached.ids)
+            for caches, cached in zip(stores, cached_parts(settings, stores), strict=True)
+        ]
+        memo[key] = digests[0] if len(digests) == 1 else digest(digests)
     return memo[key]
+
+
+def _store_digest(caches: list[FeatureCache], ids: list[str]) -> str:
+    first = caches[0]
+    teachers = [cache.teacher.fingerprint.sha256 for cache in caches]
+    return digest(teachers, first.cameras, [_frame(first, frame) for frame in ids])
 
 
 def _frame(cache: FeatureCache, frame: str) -> list[Any]:

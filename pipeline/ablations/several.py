@@ -99,7 +99,18 @@ def absolute(cell: Cell) -> Cell:
 
 
 def _absolute(settings: Settings) -> Settings:
-    paths = {name: getattr(settings, name, None) for name in PLACES}
+    places = {name: getattr(settings, name, None) for name in PLACES}
     return settings.decided(
-        **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)}
+        **{
+            name: tuple(map(_absolute_place, place))
+            if isinstance(place, tuple)
+            else _absolute_place(place)
+            for name, place in places.items()
+            if isinstance(place, Path | tuple)
+        }
     )
+
+
+def _absolute_place(place: Path | str) -> Path | str:
+    """A path from the root; a URL as it is."""
+    return place.absolute() if isinstance(place, Path) else place

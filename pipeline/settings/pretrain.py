@@ -14,8 +14,8 @@ from ...student.choices import (
     Weighting,
 )
 from .shared.base import Groups
-from .shared.choices import CameraChoice, PointChoice
-from .shared.fields import Count, Names, StorePlace
+from .shared.choices import BatchChoice, CameraChoice, IntensityChoice, Mixing, PointChoice
+from .shared.fields import Count, Names, StorePlaces, Weights
 from .shared.matches import Matches
 from .shared.recipes import read_recipe
 from .shared.training import TrainingSettings
@@ -25,7 +25,11 @@ class PretrainSettings(TrainingSettings):
     """Settings of `clever pretrain`; the defaults are the paper's (Table A1, section 3)."""
 
     groups: ClassVar[Groups] = {
-        "What to train on": ("cache", "teacher", "split", "scenes", "sequences", "init", "limit"),
+        "What to train on": (
+            "cache", "teacher", "split", "scenes", "sequences", "init", "limit", "intensity",
+            "intensity_dropout",
+        ),
+        "Several caches": ("mixing", "cache_weight", "batches", "mix3d_across"),
         "Network": (
             "recipe", "student", "voxel_size", "ptv3_form", "patch", "head", "head_layers",
             "head_hidden",
@@ -42,8 +46,25 @@ class PretrainSettings(TrainingSettings):
         "Run": ("rankme_every",),
     }  # fmt: skip
 
-    cache: StorePlace
-    """Feature cache, a folder or a URL (s3://...); the only thing that is read."""
+    cache: StorePlaces
+    """Feature cache, a folder or a URL (s3://...); the only thing that is read. Given several
+    times, the student learns from all of them, which must hold features of the same teacher, layer
+    and resizing; image sizes may differ."""
+    mixing: Mixing = "concat"
+    """concat: every frame of every cache once a pass (ScaLR); balanced: as many frames of each
+    cache; ratio: by cache_weight. A pass is as long in all three."""
+    cache_weight: Weights | None = None
+    """For the mixing by ratio: a weight for each cache, in their order."""
+    batches: BatchChoice = "mixed"
+    """Batches of frames of all caches, or of one cache each (Pointcept)."""
+    mix3d_across: bool = False
+    """Let Mix3D mix frames of different caches too; else those of a batch come in pairs of one."""
+    intensity: IntensityChoice = "raw"
+    """Intensities as they are, in [0, 1], or standardised (ScaLR): less the mean over the frames of
+    their cache that are used, over their deviation. The student keeps these figures and
+    standardises by itself from then on."""
+    intensity_dropout: Annotated[float, Field(ge=0, le=1)] = 0
+    """Probability that a frame's intensities are all 0 to the student, as an augmentation."""
     recipe: Literal["clever", "scalr"] = "clever"
     """Where all other defaults come from: the paper's recipe, whose values stand in brackets here,
     or ScaLR's, which differ. YAML files in the package."""

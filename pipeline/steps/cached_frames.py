@@ -3,6 +3,7 @@ whole or one camera."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -31,6 +32,32 @@ class TokenGrid:
     tokens: Tensor
     calibration: Calibration | None
 
+    @classmethod
+    def concatenate(cls, grids: Sequence["TokenGrid"]) -> "TokenGrid":
+        """Of views behind one another, all of one layer of a store."""
+        return cls(torch.cat([grid.tokens for grid in grids]), grids[0].calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRun:
+    """A teacher's tokens of frames behind one another in a batch, all of one store.
+
+    Attributes:
+        grid: of their views.
+        views, pairs: how many they have in all.
+    """
+
+    grid: TokenGrid
+    views: int
+    pairs: int
+
+    @classmethod
+    def of(cls, frames: Sequence["PairedFrame"], teacher: int) -> "TokenRun":
+        """Of frames of one store."""
+        grid = TokenGrid.concatenate([frame.teachers[teacher] for frame in frames])
+        views = sum(len(frame.image_size) for frame in frames)
+        return cls(grid, views, sum(len(frame.pair_point) for frame in frames))
+
 
 @dataclass(frozen=True, slots=True)
 class PairedFrame:
@@ -47,6 +74,7 @@ class PairedFrame:
         image_size: (V, 2) int64, width and height in pixels.
         teachers: tokens of each teacher.
         class_tokens: (V, C) float32 of each view; None where they are not asked for.
+        store: number of its store among those of the run.
     """
 
     id: str
@@ -59,6 +87,7 @@ class PairedFrame:
     image_size: Tensor
     teachers: tuple[TokenGrid, ...]
     class_tokens: Tensor | None = None
+    store: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +102,12 @@ class DistillationBatch(Batch):
         pair_uv: (K, 2) float32, normalised pixels.
         image_size: (V, 2) int64, width and height in pixels.
         view_pairs: pairs of every view, known to the host.
-        teachers: tokens of each teacher.
+        teachers: tokens of each teacher, a run of frames of one store after the other.
         frame_pairs: pairs of every frame, known to the host.
         class_token: (F, C) float32, of every frame the maximum over its views' class tokens; None
             where they are not asked for.
+        frame_views: views of every frame, known to the host.
+        stores: number of every frame's store, known to the host.
     """
 
     points: PointBatch
@@ -86,13 +117,15 @@ class DistillationBatch(Batch):
     pair_uv: Tensor
     image_size: Tensor
     view_pairs: tuple[int, ...]
-    teachers: tuple[TokenGrid, ...]
+    teachers: tuple[tuple[TokenRun, ...], ...]
     frame_pairs: tuple[int, ...] = ()
     class_token: Tensor | None = None
+    frame_views: tuple[int, ...] = ()
+    stores: tuple[int, ...] = ()
 
     @classmethod
     def collate(cls, frames: list[PairedFrame]) -> "DistillationBatch":
-        """Concatenate frames of one cache."""
+        """Concatenate frames, of one store or of several with as many teachers."""
         pair_point, pair_view, points, views = [], [], 0, 0
         for frame in frames:
             pair_point.append(frame.pair_point + points)
@@ -102,6 +135,7 @@ class DistillationBatch(Batch):
         view = torch.cat(pair_view)
         tokens = [frame.class_tokens for frame in frames]
         summits = [token.amax(0) for token in tokens if token is not None]
+        runs = [list(run) for _, run in groupby(frames, key=lambda frame: frame.store)]
         return cls(
             ids=[frame.id for frame in frames],
             keys=[frame.key for frame in frames],
@@ -113,11 +147,13 @@ class DistillationBatch(Batch):
             image_size=torch.cat([frame.image_size for frame in frames]),
             view_pairs=tuple(torch.bincount(view, minlength=views).tolist()),
             teachers=tuple(
-                TokenGrid(torch.cat([grid.tokens for grid in grids]), grids[0].calibration)
-                for grids in zip(*(frame.teachers for frame in frames), strict=True)
+                tuple(TokenRun.of(run, teacher) for run in runs)
+                for teacher in range(len(frames[0].teachers))
             ),
             frame_pairs=tuple(len(frame.pair_point) for frame in frames),
             class_token=torch.stack(summits) if summits else None,
+            frame_views=tuple(len(frame.image_size) for frame in frames),
+            stores=tuple(frame.store for frame in frames),
         )
 
 

@@ -14,16 +14,17 @@ from ...student.augment import Augmentation
 from ...student.choices import DistillationLoss, Weighting
 from ...student.draws import Draws
 from ...student.heads import ProjectionHead
+from ...student.intensity import IntensityNorm, by_scene
 from ...student.losses.class_token import class_token_loss, frame_maximum
 from ...student.losses.occupancy import OccupancyHead
-from ...student.losses.pairs import distillation_loss, pair_weights
+from ...student.losses.pairs import distillation_loss, pair_distances, pair_weights
 from ...student.mix3d import mix3d
 from ...student.points import PointBatch
 from ...student.queries import Queries, make_queries
 from ...student.student import Student
 from ...student.voxelize import Voxels
 from ..training.job import TrainingStep
-from .cached_frames import DistillationBatch, TokenGrid
+from .cached_frames import DistillationBatch, TokenRun
 
 PARTS = ("augment", "voxelise", "gather", "student", "heads", "occupancy")
 """Names under which a profiler finds the parts of the forward pass."""
@@ -37,7 +38,7 @@ class Prepared:
     Attributes:
         draws: of the batch.
         points, queries: augmented; scenes as loaded.
-        mixed: the same points after Mix3D.
+        mixed: the same points after Mix3D, with intensities as the student takes them.
         voxels: of `mixed`.
         visible_voxels: (S,) int64, the voxels that cameras see.
         slot: (K,) int64, the place of every pair's voxel in `visible_voxels`.
@@ -47,6 +48,8 @@ class Prepared:
         class_token: (F, C) float32 of every frame, and the pairs of each; None where there is no
             class-token loss.
         pair_frame: (K,) int64, the frame of every pair; None likewise.
+        store_weights: of every dataset whose loss is logged apart, as `weight`, 0 for pairs of the
+            others.
     """
 
     draws: Draws
@@ -60,6 +63,7 @@ class Prepared:
     targets: tuple[Tensor, ...]
     class_token: tuple[Tensor, tuple[int, ...]] | None = None
     pair_frame: Tensor | None = None
+    store_weights: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,21 @@ class Lesson:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a step is told of several stores.
+
+    Attributes:
+        names: under which their losses are logged apart; empty for a single one.
+        intensities: by which theirs are standardised; empty: they are left as they are.
+        mixes: whether Mix3D mixes frames of different stores.
+    """
+
+    names: tuple[str, ...] = ()
+    intensities: tuple[IntensityNorm, ...] = ()
+    mixes: bool = False
+
+
 class DistillationStep(TrainingStep):
     """Student, a projection head for each teacher and, where it is weighed, the occupancy task.
 
@@ -92,6 +111,8 @@ class DistillationStep(TrainingStep):
         class_head: on the student's features, whose maximum over the points that cameras see learns
             the class token; None to leave that out.
         class_token_weight: weight of the class-token loss beside the distillation loss.
+        stores: what the batches' stores are.
+        intensity_dropout: probability that the student sees a scene without intensities, all as 0.
     """
 
     def __init__(
@@ -109,6 +130,8 @@ class DistillationStep(TrainingStep):
         lessons: Sequence[Lesson] | None = None,
         class_head: ProjectionHead | None = None,
         class_token_weight: float = 0.0,
+        stores: Stores | None = None,
+        intensity_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.student, self.occupancy = student, occupancy
@@ -120,6 +143,7 @@ class DistillationStep(TrainingStep):
         self.weighting: Weighting = weighting
         self.occupancy_weight, self.augmentation = occupancy_weight, augmentation
         self.mix3d, self.align_corners = mix3d, align_corners
+        self.stores, self.intensity_dropout = stores or Stores(), intensity_dropout
 
     def last_head(self) -> ProjectionHead:
         """The first head on the student's last stage; raises CleverError where there is none."""
@@ -135,22 +159,40 @@ class DistillationStep(TrainingStep):
         return self.student.backbone.block_parameters()
 
     def counts(self, batch: DistillationBatch) -> dict[str, float]:
-        """Camera views with pairs, or pairs, and frames; with pairs where class tokens count."""
-        views = sum(count > 0 for count in batch.view_pairs)
+        """Camera views with pairs, or pairs, and frames; with pairs where class tokens count; views
+        or pairs of each dataset where there are several."""
         counts: dict[str, float] = {
-            "distillation": views if self.weighting == "view" else sum(batch.view_pairs),
+            "distillation": self._weight(batch.view_pairs),
             "frames": len(batch.ids),
         }
         if self.class_head is not None:
             counts["class_token"] = sum(count > 0 for count in batch.frame_pairs)
+        if self.stores.names:
+            view_stores = [
+                store
+                for store, views in zip(batch.stores, batch.frame_views, strict=True)
+                for _ in range(views)
+            ]
+            for number, name in enumerate(self.stores.names):
+                own = zip(batch.view_pairs, view_stores, strict=True)
+                counts[by_dataset(name)] = self._weight(
+                    [pairs for pairs, store in own if store == number]
+                )
         return counts
+
+    def _weight(self, view_pairs: Sequence[int]) -> int:
+        """Views with pairs, or pairs."""
+        if self.weighting == "view":
+            return sum(count > 0 for count in view_pairs)
+        return sum(view_pairs)
 
     def forward(self, batch: DistillationBatch, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``loss`` = ``distillation`` + weight * (``occupancy`` + ``intensity``) + class-token
         weight * ``class_token``.
 
         With several heads ``distillation`` is the weighted mean of theirs, which are
-        ``distillation/<name>`` each.
+        ``distillation/<name>`` each. Of several datasets the mean over a dataset's own pairs is
+        ``<dataset>/distillation``.
         """
         return self.losses(self.prepare(batch), totals)
 
@@ -160,7 +202,10 @@ class DistillationStep(TrainingStep):
         draws = Draws(batch.points, batch.keys, batch.number)
         with record_function("augment"):
             points, queries = self.clouds(batch.points, draws)
-            mixed = mix3d(points, draws, self.mix3d)
+            mixed = mix3d(
+                points, draws, self.mix3d, None if self.stores.mixes else batch.stores or None
+            )
+            mixed = replace(mixed, intensity=self._intensities(points, batch.stores, draws))
         with record_function("voxelise"):
             voxels = self.student.voxels(mixed, draws)
             # The points of a voxel share one feature, so the heads need run only once for each that
@@ -173,10 +218,12 @@ class DistillationStep(TrainingStep):
             weight = pair_weights(batch.view_pairs, self.weighting, total=1).to(
                 slot.device, non_blocking=True
             )
-            targets = tuple(self._targets(batch, grid) for grid in batch.teachers)
+            targets = tuple(self._targets(batch, runs) for runs in batch.teachers)
         prepared = Prepared(
             draws, points, queries, mixed, voxels, visible_voxels, slot, weight, targets
         )
+        if self.stores.names:
+            prepared = replace(prepared, store_weights=self._store_weights(batch, weight))
         if self.class_head is None:
             return prepared
         assert batch.class_token is not None
@@ -192,7 +239,7 @@ class DistillationStep(TrainingStep):
         with record_function("student"):
             features, visible = self._stages(prepared)
         with record_function("heads"):
-            losses = self._distillation(prepared, visible, totals["distillation"])
+            losses = self._distillation(prepared, visible, totals)
             total = losses["distillation"]
             if self.class_head is not None:
                 losses["class_token"] = self._class_token(
@@ -228,6 +275,24 @@ class DistillationStep(TrainingStep):
             queries = queries and queries.transform(matrices)
         return points, queries
 
+    def _intensities(self, points: PointBatch, stores: Sequence[int], draws: Draws) -> Tensor:
+        """(N,) as the student takes them: standardised, and none at all where a scene's are
+        dropped."""
+        intensity, norms = points.intensity, self.stores.intensities
+        if norms:
+            intensity = by_scene(intensity, points.scene, [norms[store] for store in stores])
+        if self.intensity_dropout:
+            stay = draws.for_scenes("intensity", 1)[:, 0] >= self.intensity_dropout
+            scenes = stay.to(intensity.dtype).to(intensity.device, non_blocking=True)
+            intensity = intensity * scenes.index_select(0, points.scene)
+        return intensity
+
+    def _store_weights(self, batch: DistillationBatch, weight: Tensor) -> tuple[Tensor, ...]:
+        """`weight` (K,) for each dataset, 0 for pairs of the others."""
+        store = torch.tensor(batch.stores).repeat_interleave(torch.tensor(batch.frame_pairs))
+        store = store.to(weight.device, non_blocking=True)
+        return tuple(weight * (store == number) for number in range(len(self.stores.names)))
+
     def _stages(self, prepared: Prepared) -> tuple[Tensor, dict[int, Tensor]]:
         """The student's features (V, C), and by stage those (S, C) of the voxels that cameras
         see."""
@@ -248,19 +313,33 @@ class DistillationStep(TrainingStep):
         }
 
     def _distillation(
-        self, prepared: Prepared, visible: Mapping[int, Tensor], total: Tensor
+        self, prepared: Prepared, visible: Mapping[int, Tensor], totals: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Losses of features (S, C) of the voxels that cameras see, by stage."""
-        weight = prepared.weight / total
+        weight = prepared.weight / totals["distillation"]
         losses: dict[str, Tensor] = {}
+        apart: list[list[Tensor]] = [[] for _ in prepared.store_weights]
         for name, head, lesson in zip(self.teachers, self.heads, self.lessons, strict=True):
             predicted = head(visible[lesson.stage]).index_select(0, prepared.slot)
             losses[f"distillation/{name}"] = distillation_loss(
                 predicted, prepared.targets[lesson.teacher], self.loss, weight
             )
-        return {"distillation": self._mean(list(losses.values()))} | (
-            losses if len(losses) > 1 else {}
-        )
+            if apart:
+                with torch.no_grad():
+                    distances = pair_distances(
+                        predicted, prepared.targets[lesson.teacher], self.loss
+                    )
+                for store, own in zip(apart, prepared.store_weights, strict=True):
+                    store.append((distances * own).sum())
+        shares = {
+            by_dataset(name): self._mean(parts) / totals[by_dataset(name)]
+            for name, parts in zip(self.stores.names, apart, strict=True)
+        }
+        return {
+            "distillation": self._mean(list(losses.values())),
+            **(losses if len(losses) > 1 else {}),
+            **shares,
+        }
 
     def _mean(self, losses: Sequence[Tensor]) -> Tensor:
         """Mean of the heads' losses by their weights."""
@@ -280,13 +359,26 @@ class DistillationStep(TrainingStep):
         summit = frame_maximum(predicted, prepared.pair_frame, len(tokens))
         return class_token_loss(summit, tokens, pairs, total)
 
-    def _targets(self, batch: DistillationBatch, grid: TokenGrid) -> Tensor:
+    def _targets(self, batch: DistillationBatch, runs: Sequence[TokenRun]) -> Tensor:
         """A teacher's feature (K, C) float32 of every pair."""
-        return sample_tokens(
-            grid.tokens,
-            batch.pair_view,
-            batch.pair_uv,
-            batch.image_size,
-            grid.calibration,
-            self.align_corners,
-        )
+        targets: list[Tensor] = []
+        view = pair = 0
+        for run in runs:
+            own = slice(pair, pair + run.pairs)
+            targets.append(
+                sample_tokens(
+                    run.grid.tokens,
+                    batch.pair_view[own] - view,
+                    batch.pair_uv[own],
+                    batch.image_size[view : view + run.views],
+                    run.grid.calibration,
+                    self.align_corners,
+                )
+            )
+            view, pair = view + run.views, pair + run.pairs
+        return torch.cat(targets)
+
+
+def by_dataset(name: str) -> str:
+    """Under which name the distillation loss of a dataset is logged."""
+    return f"{name}/distillation"

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .batches import Batch
+from .batches import Batch, FrameOrder
 from .log import Scalars
+from .mixture import MixedOrder, Mixture
 
 
 class TrainingStep(nn.Module, ABC):
@@ -58,6 +59,7 @@ class Job:
         collate: makes one batch of a list of frames.
         inputs: digests of what the run reads; taking a run up with others is an error.
         export: writes the weights a user loads into a folder.
+        mixture: how frames of several stores alternate; None: they are of one.
         measure: more numbers for the log, every `measure_every` passes and at the end.
     """
 
@@ -70,5 +72,12 @@ class Job:
     collate: Callable[[list[Any]], Batch]
     inputs: dict[str, str]
     export: Callable[[Path], None]
+    mixture: Mixture | None = None
     measure: Callable[[], Scalars] | None = None
     measure_every: int = 0
+
+    def frame_order(self, epochs: int, batch_size: int, seed: int) -> FrameOrder:
+        """The order of the frames over so many passes."""
+        if self.mixture is not None:
+            return MixedOrder(self.mixture, epochs, batch_size, seed)
+        return FrameOrder(len(self.ids), epochs, batch_size, seed)

@@ -17,7 +17,7 @@ from ..process.progress import Track
 from ..process.team import Team
 from ..results.run_folder import Run, notice
 from ..settings.shared.training import TrainingSettings
-from .batches import Batch, FrameOrder
+from .batches import Batch
 from .finite import FiniteCheck
 from .job import Job
 from .loader import load_batches
@@ -49,7 +49,7 @@ class Fit:
 
     def __init__(self, job: Job, settings: TrainingSettings, run: Run, team: Team) -> None:
         self.job, self.settings, self.run, self.team = job, settings, run, team
-        self.order = FrameOrder(len(job.ids), job.epochs, settings.batch_size, settings.seed)
+        self.order = job.frame_order(job.epochs, settings.batch_size, settings.seed)
         beginning = self._beginning_of_cycle()
         steps = self.order.steps - beginning.step
         if not steps:
@@ -77,8 +77,8 @@ class Fit:
         """Where the run stood when its present cycle began, as its log tells."""
         if not self.run.cycle.earlier:
             return TrainingProgress()
-        frames, batch_size = len(self.job.ids), self.settings.batch_size
-        before = FrameOrder(frames, self.run.cycle.passes_before, batch_size, self.settings.seed)
+        batch_size = self.settings.batch_size
+        before = self.job.frame_order(self.run.cycle.passes_before, batch_size, self.settings.seed)
         records = [record for record in read_log(self.run.folder) if record["step"] <= before.steps]
         rates = [record["frames_per_s"] for record in records if "loss" in record]
         loss, epoch = best_pass(records)
@@ -181,12 +181,12 @@ class Fit:
         norm, stop, *numbers = report.values.read()
         counts = dict(zip(report.counts, numbers, strict=False))
         losses = dict(zip(report.losses, numbers[len(counts) :], strict=True))
-        # A loss is named after what it is a mean over; without a single one there is no such loss
-        # in this step.
+        # A loss is named after what it is a mean over, or its name begins so; without a single one
+        # there is no such loss in this step.
         values = {
             name: value
             for name, value in losses.items()
-            if counts.get(name.partition("/")[0], 1) > 0
+            if counts.get(name, counts.get(name.partition("/")[0], 1)) > 0
         }
         if not self._finite.passes(values["loss"], norm):
             raise self._not_finite(values["loss"], norm, report.number)

@@ -4,6 +4,7 @@ measure."""
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def _add_second(store: Store, frames: int, lacking: tuple[int, ...]) -> None:
 
 @pytest.fixture
 def make_cache(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a store of five frames; `unpaired` have no pairs, `broken` have NaN tokens.
+    """Writes a store of five frames, unless told otherwise; `unpaired` have no pairs, `broken` have
+    NaN tokens.
 
     A second teacher, of 8 channels and int8, has all frames but those in `lacking`.
     """
@@ -182,22 +184,35 @@ def make_cache(tmp_path: Path) -> Callable[..., Path]:
         name: str = "toy.zarr",
         second: bool = False,
         lacking: tuple[int, ...] = (),
-        splits: tuple[str, ...] = ("",) * 5,
+        splits: tuple[str, ...] = (),
         scenes: tuple[str, ...] = (),
+        dataset: str = "toy",
+        frames: int = 5,
+        grid_size: tuple[int, int] = (3, 5),
+        fingerprint: Mapping[str, Any] | None = None,
+        seed: int = 3,
     ) -> Path:
-        rng = np.random.default_rng(3)
-        store = Store.open_or_create(tmp_path / name, PointSettings("toy", ("left", "right")))
-        samples = [toy_frame(rng, number, number not in unpaired) for number in range(5)]
+        rng = np.random.default_rng(seed)
+        store = Store.open_or_create(tmp_path / name, PointSettings(dataset, ("left", "right")))
+        samples = [toy_frame(rng, number, number not in unpaired) for number in range(frames)]
         samples = [
-            (replace(frame, split=split, scene=(scenes or (frame.scene,) * 5)[number]), pairs)
-            for number, ((frame, pairs), split) in enumerate(zip(samples, splits, strict=True))
+            (replace(frame, split=split, scene=(scenes or (frame.scene,) * frames)[number]), pairs)
+            for number, ((frame, pairs), split) in enumerate(
+                zip(samples, splits or ("",) * frames, strict=True)
+            )
         ]
         store.extend([frame.id for frame, _ in samples], [frame.scene for frame, _ in samples])
         info = store.add_teacher(
-            "toy-3x5", "drawn at random", (3, 5), 6, "fp16", "grid", {"model": "toy"}
+            "toy-{}x{}".format(*grid_size),
+            "drawn at random",
+            grid_size,
+            6,
+            "fp16",
+            "grid",
+            {"model": "toy", **(fingerprint or {})},
         )
         points, grid = PointShard(store, 0), GridShard(store, info, 0)
-        features = 1 + rng.normal(size=(2, 3, 5, 6))
+        features = 1 + rng.normal(size=(2, *grid_size, 6))
         for number, (frame, pairs) in enumerate(samples):
             points.add(number, frame, pairs)
             tokens = np.full_like(features, np.nan) if number in broken else features

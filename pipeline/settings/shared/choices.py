@@ -6,6 +6,19 @@ CameraChoice = Literal["all", "one-camera"]
 """The whole sweep and all cameras, or what one random camera sees of it (ScaLR)."""
 
 
+Mixing = Literal["concat", "balanced", "ratio"]
+"""How often frames of several caches are drawn: each as often as any other, as many of each cache,
+or by weights."""
+
+
+BatchChoice = Literal["mixed", "one-cache"]
+"""Batches of frames of all caches, or of a single one each."""
+
+
+IntensityChoice = Literal["raw", "standardised"]
+"""Intensities as stored, or less the mean of their cache's, over their deviation."""
+
+
 PointChoice = Literal["voxel", "all"]
 """One point of each voxel, drawn anew each time, or all of them."""
 

@@ -71,6 +71,29 @@ StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]
 """Where a store that is read lies: a folder, or a URL that fsspec understands (``s3://...``)."""
 
 
+def _several(value: object) -> object:
+    """A single value as a list of it."""
+    return [value] if isinstance(value, str | Path) else value
+
+
+StorePlaces = Annotated[tuple[StorePlace, ...], BeforeValidator(_several), Field(min_length=1)]
+"""Where stores that are read lie: one, or a list."""
+
+
+def _weights(value: object) -> object:
+    """Accept ``"2,1"`` for a list."""
+    texts = [value] if isinstance(value, str | int | float) else value
+    if not isinstance(texts, list | tuple):
+        return value
+    return [part for text in texts for part in (_parts(text) if isinstance(text, str) else [text])]
+
+
+Weights = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_weights), Field(min_length=1)
+]
+"""Positive numbers: a list, or strings with commas."""
+
+
 def _store_folder(value: object) -> object:
     """A folder with ``~`` expanded; a URL would become a folder of that name."""
     if isinstance(value, str) and "://" in value:
