@@ -87,7 +87,8 @@ def test_losses_are_those_of_every_pair_written_out(store: Store) -> None:
                 voxel = int(prepared.voxels.inverse[batch.pair_point[pair]])
                 scene, *places = prepared.voxels.coords[voxel].tolist()
                 row = rows[(scene, *(place >> number for place in places))]
-                grid = batch.teachers[number]
+                (run,) = batch.teachers[number]
+                grid = run.grid
                 place = (batch.pair_view[[pair]], batch.pair_uv[[pair]], batch.image_size)
                 target = sample_tokens(grid.tokens, *place, grid.calibration)
                 with torch.no_grad():
