@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
 from ..pipeline.settings.shared.base import JobSettings
-from ..pipeline.settings.shared.fields import StorePlace, StorePlaces, Weights
+from ..pipeline.settings.shared.fields import StorePlace, Weights
 from .diagnostics import diagnostics
 from .help import GroupedCommand, wide
 from .output import Output
@@ -33,7 +33,7 @@ WIDEST_METAVAR = 16
 """Columns of choices beside a flag; longer lists stand in its text."""
 _SHAPED = re.compile(r"([A-Z]+[=,][A-Z,.]+): (.+)")
 """A description that begins with the form of its value, as in ``NAME=VALUE: a setting``."""
-REPEATED = tuple(get_args(get_args(kind)[0]) for kind in (StorePlaces, Weights))
+REPEATED = ((StorePlace, ...), get_args(get_args(Weights)[0]))
 """Parts of the types of tuples, beside those of strings, whose flags may be given several times."""
 RUN = "Run"
 """Group of what every command has."""
@@ -264,7 +264,7 @@ def _metavar(annotation: Any) -> str:
         if parts == [str, Path]:
             return "PATH|URL"
         return "|".join(dict.fromkeys(map(_metavar, parts)))
-    if origin is tuple and get_args(annotation)[0] is StorePlace:
+    if origin is tuple and get_args(annotation)[0] == StorePlace:
         return _metavar(StorePlace)
     if origin is tuple:
         return "HxW" if get_args(annotation) == (int, int) else "A,B,..."

@@ -230,7 +230,7 @@ def _look_at_features(
         )
     run = PretrainSettings.recorded(settings.checkpoint / SETTINGS_FILE)
     teacher = settings.teacher or (run.teacher or (None,))[0]
-    cache = FeatureCache(settings.cache or run.cache[0], teacher)
+    cache = FeatureCache(settings.cache or run.caches[0], teacher)
     step = build_step(run, [cache])
     words = start_from(settings.checkpoint, step)
     step.student.intensities = read_intensities(settings.checkpoint)

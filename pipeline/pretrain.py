@@ -398,20 +398,20 @@ def open_stores(settings: PretrainSettings) -> list[list[FeatureCache]]:
     Raises:
         CleverError: as `open_teachers`; a cache has no such layer, or is named twice.
     """
-    places = [str(place) for place in settings.cache]
+    places = [str(place) for place in settings.caches]
     if len(set(places)) < len(places):
         raise CleverError(f"`cache` names {', '.join(places)}: give each once")
     first = open_teachers(settings)
     others = [
         [FeatureCache(place, agreeing_layer(cache.teacher, place)) for cache in first]
-        for place in settings.cache[1:]
+        for place in settings.caches[1:]
     ]
     return [first, *others]
 
 
 def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
     """The first cache, once for each layer that teaches: those matched, else those of `teacher`."""
-    place = settings.cache[0]
+    place = settings.caches[0]
     names = settings.teacher or (None,)
     if settings.match:
         matched = dict.fromkeys(each.layer for each in layer_matches(settings.match, place))
@@ -431,7 +431,7 @@ def _matches(settings: PretrainSettings) -> tuple[str, ...] | None:
     """The settings' matches with the ids of the layers."""
     if not settings.match:
         return None
-    return tuple(map(str, layer_matches(settings.match, settings.cache[0])))
+    return tuple(map(str, layer_matches(settings.match, settings.caches[0])))
 
 
 def class_token_teacher(settings: PretrainSettings, caches: list[FeatureCache]) -> int | None:
@@ -496,7 +496,7 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
             settings.student, settings.voxel_size, settings.patch, settings.ptv3_form
         )
     student.recompute = settings.recompute
-    matches = layer_matches(settings.match, settings.cache[0]) if settings.match else []
+    matches = layer_matches(settings.match, settings.caches[0]) if settings.match else []
     lessons = lessons_of(matches, caches)
     layers = 1 if settings.head == "linear" else settings.head_layers
     heads = {}

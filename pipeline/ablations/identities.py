@@ -56,7 +56,7 @@ def pretraining_digest(settings: PretrainSettings, memo: Memo) -> str:
 def frames_digest(settings: PretrainSettings, memo: Memo) -> str:
     """Of the frames and teachers that a pre-training reads; raises as `pretraining_digest`."""
     part = (settings.split, settings.scenes, settings.sequences)
-    key = repr((list(map(str, settings.cache)), settings.teacher, part))
+    key = repr((list(map(str, settings.caches)), settings.teacher, part))
     if key not in memo:
         stores = open_stores(settings)
         digests = [

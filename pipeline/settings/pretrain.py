@@ -15,7 +15,7 @@ from ...student.choices import (
 )
 from .shared.base import Groups
 from .shared.choices import BatchChoice, CameraChoice, IntensityChoice, Mixing, PointChoice
-from .shared.fields import Count, Names, StorePlaces, Weights
+from .shared.fields import Count, Names, StorePlace, StorePlaces, Weights
 from .shared.matches import Matches
 from .shared.recipes import read_recipe
 from .shared.training import TrainingSettings
@@ -152,6 +152,11 @@ class PretrainSettings(TrainingSettings):
     """First N frames only."""
 
     older: ClassVar[dict[str, Any]] = {"points": "all"}
+
+    @property
+    def caches(self) -> tuple[StorePlace, ...]:
+        """Where the caches lie."""
+        return self.cache if isinstance(self.cache, tuple) else (self.cache,)
 
     @classmethod
     def defaults(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_predictions_are_drawn_on_images_and_from_above(
 
 def test_the_chosen_point_is_the_nearest(pretrained: Path) -> None:
     run = PretrainSettings.recorded(pretrained / "settings.yaml")
-    cache = FeatureCache(run.cache)
+    cache = FeatureCache(run.caches[0])
     step = build_step(run, [cache])
     cached = cache[0]
     networks = {"student": (step.student, step.heads[0])}
@@ -190,7 +190,7 @@ def test_the_protocol_names_what_the_frames_were_chosen_from(
     result = look(settings(finetuned, **kitti, split="val", sequences=("00", "08")))
     assert result.protocol.startswith("semantickitti sequences 00, 08, seed 0: ")
     assert look(settings(finetuned, **values)).protocol.startswith("nuscenes all, seed 0: ")
-    frame = FeatureCache(PretrainSettings.recorded(pretrained / "settings.yaml").cache).ids[1]
+    frame = FeatureCache(PretrainSettings.recorded(pretrained / "settings.yaml").caches[0]).ids[1]
     result = look(settings(pretrained, frame_ids=f"{frame},{frame}"))
     assert result.protocol.endswith("; toy, frames by id, seed 0")
     assert len(result.pictures) == len(set(result.pictures)) == 4

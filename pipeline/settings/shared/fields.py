@@ -71,13 +71,15 @@ StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]
 """Where a store that is read lies: a folder, or a URL that fsspec understands (``s3://...``)."""
 
 
-def _several(value: object) -> object:
-    """A single value as a list of it."""
-    return [value] if isinstance(value, str | Path) else value
+def _one_of_one(value: object) -> object:
+    """The only element of a list of one."""
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("names nothing; give a value or leave it out")
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
-StorePlaces = Annotated[tuple[StorePlace, ...], BeforeValidator(_several), Field(min_length=1)]
-"""Where stores that are read lie: one, or a list."""
+StorePlaces = Annotated[StorePlace | tuple[StorePlace, ...], BeforeValidator(_one_of_one)]
+"""Where stores that are read lie: a single one, or at least two."""
 
 
 def _weights(value: object) -> object:
