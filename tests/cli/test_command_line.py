@@ -97,6 +97,7 @@ def test_help_shows_flags_in_groups_as_wide_as_the_terminal() -> None:
     headings = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     assert headings == [
         "What to train on",
+        "Several caches",
         "Network",
         "Distillation",
         "Occupancy",
