@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import CleverError
-from .backbones.waffleiron import ARCHITECTURES, Architecture
+from .backbones.waffleiron import ARCHITECTURES
 from .choices import ScalrIntensity
 from .imported import ImportedStudent
 from .registry import build_student
@@ -119,7 +119,7 @@ def _student_name(tensors: Mapping[str, Tensor], source: str) -> str:
         )
     # Of ScaLR and ScaLR+, which differ in what has no weights, ScaLR.
     for name, size in ARCHITECTURES.items():
-        if size == Architecture(depth, channels):
+        if (size.depth, size.channels) == (depth, channels):
             return name
     raise CleverError(
         f"{source} holds a WaffleIron of {depth} layers and {channels} channels; students here "

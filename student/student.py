@@ -111,7 +111,11 @@ class Student(nn.Module):
             return list(self.backbone.stages(self._inputs(points, voxels), voxels, draws))
         channels = self.backbone.stage_channels
         return [
-            Stage(points.xyz.new_zeros(0, width), voxels.coords, len(channels) - 1 - number)
+            Stage(
+                points.xyz.new_zeros(0, width),
+                voxels.coords,
+                min(len(channels) - 1 - number, self.backbone.halvings),
+            )
             for number, width in enumerate(channels)
         ]
 

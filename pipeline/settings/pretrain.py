@@ -65,9 +65,10 @@ class PretrainSettings(TrainingSettings):
     standardises by itself from then on."""
     intensity_dropout: Annotated[float, Field(ge=0, le=1)] = 0
     """Probability that a frame's intensities are all 0 to the student, as an augmentation."""
-    recipe: Literal["clever", "scalr"] = "clever"
+    recipe: Literal["clever", "scalr", "scalr_plus", "hilda"] = "clever"
     """Where all other defaults come from: the paper's recipe, whose values stand in brackets here,
-    or ScaLR's, which differ. YAML files in the package."""
+    ScaLR's, ScaLR+'s (several caches), or HilDA's two layers and class token. YAML files in the
+    package."""
     teacher: Names | None = None
     """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
     the student learns from all of them at once, through a head for each."""

@@ -12,6 +12,9 @@ from ..settings.shared.choices import Schedule
 
 COSINE_END = 0.005
 """Last learning rate of `cosine` over its peak: ScaLR's 1e-5 of 2e-3."""
+RSQRT_SCALE, RSQRT_COOLDOWN = 0.45 / 65, 2 / 65
+"""Shares of the steps: in one `RSQRT_SCALE` the rate falls to one over the root of 2, and in the
+last `RSQRT_COOLDOWN` to zero; ScaLR+'s 0.45 and 2 of 65 epochs."""
 
 
 def make_optimizer(
@@ -38,7 +41,9 @@ def make_schedule(optimizer: Optimizer, kind: Schedule, steps: int, warmup: floa
 
     `onecycle` is Table A1's; its end points, which the table does not name, are those of
     Pointcept's stock configurations: from a tenth of the peak, down to a thousandth. `cosine` is
-    ScaLR's: linear from zero to the peak, then half a cosine down to `COSINE_END` of it.
+    ScaLR's: linear from zero to the peak, then half a cosine down to `COSINE_END` of it. `rsqrt` is
+    ScaLR+'s: after the rise one over the square root of 1 + t / `RSQRT_SCALE`, t being the share
+    of the steps since then, and a linear end.
     """
     rising = max(warmup, min(0.3, 2 / steps))
     if kind == "onecycle":
@@ -56,7 +61,16 @@ def make_schedule(optimizer: Optimizer, kind: Schedule, steps: int, warmup: floa
     def factor(step: int) -> float:
         if step < last_rise:
             return step / last_rise
+        if kind == "rsqrt":
+            return _inverse_root(step / steps, rising)
         fraction = (step - last_rise) / (steps - last_rise)
         return COSINE_END + (1 - COSINE_END) * (1 + math.cos(math.pi * fraction)) / 2
 
     return LambdaLR(optimizer, factor)
+
+
+def _inverse_root(place: float, rising: float) -> float:
+    """Factor of the `rsqrt` schedule at a share of the steps after the rise."""
+    cooldown = 1 - RSQRT_COOLDOWN
+    root = 1 / math.sqrt(1 + (min(place, cooldown) - rising) / RSQRT_SCALE)
+    return root * min(1.0, (1 - place) / RSQRT_COOLDOWN)

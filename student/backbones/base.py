@@ -24,7 +24,8 @@ class Stage:
     Attributes:
         features: (S, channels).
         coords: (S, 4) int32, unique, in any order: scene, x, y, z, in voxels of this width.
-        halvings: 0 for the last stage, whose voxels are the finest in their own order.
+        halvings: 0 for the last stage, and others as fine, whose voxels are the finest in their own
+            order.
     """
 
     features: Tensor

@@ -43,19 +43,21 @@ class Architecture:
         channels: features a voxel.
         activation: relu in ScaLR, gelu in ScaLR+.
         drop_path: probability that a training scene leaves a mix out: 0 in ScaLR's pre-training.
+        stages: parts of equally many layers, whose outputs can be taught apart.
     """
 
     depth: int
     channels: int
     activation: Activation = "relu"
     drop_path: float = 0.0
+    stages: int = 4
 
 
 ARCHITECTURES = {
     "waffleiron-48-768": Architecture(48, 768),
     "waffleiron-48-768-plus": Architecture(48, 768, "gelu", 0.2),
     "waffleiron-48-256": Architecture(48, 256),
-    "waffleiron-tiny": Architecture(9, 64),
+    "waffleiron-tiny": Architecture(9, 64, stages=3),
 }
 """By name: ScaLR's (59,435,540 parameters), ScaLR+'s, a narrow one, and one for two cores."""
 
@@ -160,7 +162,7 @@ class WaffleIron(Backbone):
     def __init__(self, size: Architecture) -> None:
         super().__init__()
         self.out_channels = size.channels
-        self.stage_channels = (size.channels,)
+        self.stage_channels = (size.channels,) * size.stages
         self.embedding = _Embedding(size.channels)
         self.spatial = nn.ModuleList(
             _SpatialMix(f"spatial {number}", size, PLANES[number % len(PLANES)])
@@ -173,8 +175,9 @@ class WaffleIron(Backbone):
     def stages(
         self, features: Tensor, voxels: Voxels, draws: Draws | None = None
     ) -> Iterator[Stage]:
-        """The last layer alone, see `Backbone`: it has no decoder, and all its layers are as
-        fine."""
+        """See `Backbone`. It has no decoder: its stages are equal parts of its layers, all as fine,
+        and each works on every plane equally often."""
+        layers = len(self.spatial) // len(self.stage_channels)
         scene, xyz = voxels.coords[:, 0].long(), features[:, :3]
         neighbours = nearest_voxels(xyz.detach(), scene, voxels.scenes, NEIGHBOURS)
         planes = [_cells(plane, xyz, scene, voxels.scenes) for plane in PLANES]
@@ -186,7 +189,8 @@ class WaffleIron(Backbone):
                 return channel(spatial(x, cells, scene, draws), scene, draws)
 
             x = recompute(spatial, layer, x) if self.recomputes else layer(x)
-        yield Stage(x, voxels.coords, 0)
+            if (number + 1) % layers == 0:
+                yield Stage(x, voxels.coords, 0)
 
 
 def _cells(plane: Plane, xyz: Tensor, scene: Tensor, scenes: int) -> Groups:

@@ -143,6 +143,27 @@ def test_a_matched_run_is_logged_resumed_and_started_from(store: Store, tmp_path
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("student", ["minkunet-tiny", "waffleiron-tiny"])
+def test_hilda_s_recipe_teaches_two_stages_and_the_class_token(
+    store: Store, tmp_path: Path, student: str
+) -> None:
+    path, (first, second) = store
+    values = {
+        "cache": path, "recipe": "hilda", "student": student, "voxel_size": 1.0, "epochs": 1,
+        "batch_size": 2, "head_hidden": 16, "device": "cpu", "rankme_every": 0,
+        "out": tmp_path / "run",
+    }  # fmt: skip
+    job = PretrainSettings.resolve(None, values)
+    assert (job.loss, job.occupancy_weight, job.epochs, job.lr) == ("cosine", 0, 1, None)
+    assert job.student == student
+    result = pretrain(job)
+    assert result.matches == [f"{first}=last", f"{second}=last-1"]
+    assert result.losses.last.keys() == {
+        "loss", "distillation", f"distillation/{first}", f"distillation/{second}=last-1",
+        "class_token",
+    }  # fmt: skip
+
+
 def test_without_a_match_every_layer_teaches_the_last_stage(store: Store) -> None:
     """The same numbers as when the last stage is named for each."""
     path, ids = store

@@ -66,8 +66,35 @@ def test_scalr_s_recipe_yields_to_config_and_flags(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("recipe: scalr\ncache: x\nepochs: 7\nlr: 0.5\n")
     mixed = PretrainSettings.resolve(tmp_path / "mine.yaml", {"lr": 0.25})
     assert (mixed.epochs, mixed.lr, mixed.view) == (7, 0.25, "one-camera")
-    with pytest.raises(CleverError, match=r"^`recipe` is 'slidr': should be 'clever' or 'scalr'$"):
+    with pytest.raises(
+        CleverError,
+        match=r"^`recipe` is 'slidr': should be 'clever', 'scalr', "
+        r"'scalr_plus' or 'hilda'$",
+    ):
         PretrainSettings.resolve(None, {"cache": "x", "recipe": "slidr"})
+
+
+def test_scalr_plus_differs_from_scalr_as_its_configuration_does(
+    make_cache: MakeCache, tmp_path: Path
+) -> None:
+    ours = PretrainSettings.resolve(None, {"cache": "x", "recipe": "scalr_plus"})
+    scalr = PretrainSettings.resolve(None, {"cache": "x", "recipe": "scalr"})
+    changed = [text.partition(":")[0] for text in ours.differences(scalr)]
+    assert set(changed) == {
+        "recipe", "student", "head", "head_layers", "epochs", "recompute", "schedule", "warmup",
+        "intensity",
+    }  # fmt: skip
+    assert ours.warmup * 65 == pytest.approx(1, abs=1e-4)
+    stores = [make_cache(), make_cache(name="b.zarr", dataset="b", frames=3, seed=1)]
+    values = {
+        "cache": stores, "recipe": "scalr_plus", "student": "waffleiron-tiny", "epochs": 2,
+        "batch_size": 4, "head_hidden": 16, "device": "cpu", "out": tmp_path / "run",
+    }  # fmt: skip
+    result = pretrain(PretrainSettings.resolve(None, values))
+    assert (result.mixing, result.intensity) == (
+        "mixing concat, mixed batches",
+        "standardised",
+    )
 
 
 def test_scalr_s_recipe_trains(make_cache: MakeCache, tmp_path: Path) -> None:

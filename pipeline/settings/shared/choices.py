@@ -32,7 +32,7 @@ FrameSampler = Literal["frames", "scenes", "every-nth", "every-nth-scene"]
 """How a fraction of the labelled frames is taken: see `steps.samplers.SAMPLERS`."""
 
 
-Schedule = Literal["onecycle", "cosine"]
+Schedule = Literal["onecycle", "cosine", "rsqrt"]
 
 
 InputFormat = Literal["auto", "kitti", "nuscenes", "pcd", "ply", "las"]

@@ -32,7 +32,8 @@ class TrainingSettings(JobSettings):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
     """AdamW's."""
     schedule: Schedule = "onecycle"
-    """One cycle with cosine annealing (Table A1), or linear warm-up and half a cosine (ScaLR)."""
+    """One cycle with cosine annealing (Table A1), linear warm-up and half a cosine (ScaLR), or one
+    over a square root (rsqrt, ScaLR+)."""
     warmup: Annotated[float, Field(ge=0, le=0.5)] = 0.04
     """Share of the steps in which the learning rate rises."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None

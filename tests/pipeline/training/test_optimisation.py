@@ -42,6 +42,18 @@ def test_cosine_rises_linearly_to_the_peak_and_falls_to_scalr_s_end() -> None:
     assert curve[-1] == pytest.approx(last)
 
 
+def test_one_over_a_square_root_as_scalr_plus() -> None:
+    epochs = [epoch / 10 for epoch in range(650)]
+    curve = [fast for fast, _ in rates("rsqrt", 650, 1 / 65)]
+    for epoch, rate in zip(epochs, curve, strict=True):
+        if epoch < 1:
+            expected = epoch
+        else:
+            expected = 1 / math.sqrt(1 + (min(epoch, 63) - 1) / 0.45) * min(1, (65 - epoch) / 2)
+        assert rate == pytest.approx(0.002 * expected)
+    assert curve[630] == pytest.approx(1.7e-4, abs=1e-6)  # as its authors' configuration gives
+
+
 def test_short_runs_take_two_steps_to_the_peak() -> None:
     assert max(fast for fast, _ in rates("onecycle", 10, 0.0)) == pytest.approx(0.002, rel=0.1)
     assert rates("onecycle", 10, 0.0)[0][0] == pytest.approx(0.0002)

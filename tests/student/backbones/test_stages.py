@@ -12,7 +12,7 @@ from clever.student.registry import build_student
 from clever.student.student import stage_name
 
 
-@pytest.mark.parametrize("name", ["minkunet-tiny", "ptv3-tiny"])
+@pytest.mark.parametrize("name", ["minkunet-tiny", "ptv3-tiny", "waffleiron-tiny"])
 def test_stages_end_in_the_output_and_hold_every_voxel(
     name: str, make_batch: Callable[..., PointBatch]
 ) -> None:
@@ -24,7 +24,9 @@ def test_stages_end_in_the_output_and_hold_every_voxel(
         features = student.encode(points, voxels)
         stages = student.encode_stages(points, voxels)
     count = len(student.backbone.stage_channels)
-    assert [stage.halvings for stage in stages] == list(range(count - 1, -1, -1))
+    finest = student.backbone.halvings == 0
+    halvings = [0] * count if finest else list(range(count - 1, -1, -1))
+    assert [stage.halvings for stage in stages] == halvings
     assert [stage.features.shape[1] for stage in stages] == list(student.backbone.stage_channels)
     assert torch.equal(stages[-1].features, features)
     for stage in stages:
@@ -49,6 +51,25 @@ def test_a_batch_without_points_has_empty_stages(make_batch: Callable[..., Point
     stages = student.encode_stages(points, student.voxels(points))
     assert [tuple(stage.features.shape) for stage in stages] == [(0, 32), (0, 32), (0, 24), (0, 64)]
     assert [stage.halvings for stage in stages] == [3, 2, 1, 0]
+    student = build_student("waffleiron-tiny", 0.4).eval()
+    stages = student.encode_stages(points, student.voxels(points))
+    assert [tuple(stage.features.shape) for stage in stages] == [(0, 64)] * 3
+    assert [stage.halvings for stage in stages] == [0, 0, 0]
+
+
+def test_stages_of_a_waffleiron_are_equal_parts_of_its_layers(
+    make_batch: Callable[..., PointBatch],
+) -> None:
+    torch.manual_seed(0)
+    student = build_student("waffleiron-tiny", 0.4)
+    points = make_batch(300)
+    draws = Draws(points, [0])
+    voxels = student.voxels(points, draws)
+    student.encode_stages(points, voxels, draws)[-2].features.square().sum().backward()
+    for side in (student.backbone.spatial, student.backbone.channel):
+        assert isinstance(side, torch.nn.ModuleList)
+        reached = [any(p.grad is not None for p in part.parameters()) for part in side]
+        assert reached == [True] * 6 + [False] * 3
 
 
 def test_a_coarser_stage_is_trained_by_what_hangs_on_it(
