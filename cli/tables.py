@@ -7,6 +7,7 @@ from .output import Cell, Table
 
 if TYPE_CHECKING:
     from ..pipeline.corrupted.table import RobustnessResult
+    from ..pipeline.detection_runs.table import DetectionTable
     from ..pipeline.evaluate import SegmentationResult
     from ..pipeline.finetune import FinetuneResult
     from ..pipeline.list_runs import RunList
@@ -121,3 +122,23 @@ def robustness(result: "RobustnessResult") -> Table:
             {**base, "corruption": "all", "severity": "mean", **figures, "protocol": protocol}
         )
     return rows
+
+
+def detection(result: "DetectionTable") -> Table:
+    """A row a run and figure, per cent; every row carries the protocol."""
+    protocol = result.protocol()
+    return [
+        {
+            "start": run.start,
+            "fraction": run.fraction,
+            "draw": run.draw,
+            "seed": run.seed,
+            "table": part.title,
+            "figure": name,
+            "value": score,
+            "protocol": protocol,
+        }
+        for run in result.runs
+        for part in (run.result.tables if run.result else ())
+        for name, score in part.scores.items()
+    ]

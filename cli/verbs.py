@@ -254,6 +254,21 @@ VERBS: dict[str, Verb | Group] = {
         table="cli.tables:robustness",
         resumes=True,
     ),
+    "detect": Verb(
+        """Train detectors of boxes on fractions of the frames, from a checkpoint or random weights:
+        AP.
+
+        KITTI's object benchmark (AP_R40, easy, moderate, hard, strict and loose overlaps, files as
+        its programs read them) or boxes of nuScenes and generated drives (mAP by the distance of
+        centres). Every start x fraction x draw x seed is a run; the table has mean and spread.
+        Stopped at any time, the same command goes on. Exit code 3: finished, but some runs failed
+        or some frames were bad and were skipped.""",
+        "pipeline.settings.detect:DetectSettings",
+        "pipeline.detect:detect",
+        "cli.printers:plain_or_bad",
+        table="cli.tables:detection",
+        resumes=True,
+    ),
     "corrupt": Verb(
         """Write corrupted copies of a dataset's sweeps and labels, laid out as nuScenes-C is.
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from ..errors import CleverError
 from ..files import atomic_write
 from .ablations.account import Layer, account_of, layers_of, measure_online
-from .ablations.cells import Cell, Plan, Row, folder_name, resolve_grid, untrained_twin
+from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
 from .ablations.paper import published_figures
 from .ablations.run_cell import finished, run_cell
 from .pictures.ablation import cost_bars, rank_scatter
@@ -22,6 +22,7 @@ from .results.ablation_table import (
 )
 from .results.account import OnlineCost
 from .results.run_folder import notice
+from .results.run_names import folder_name
 from .settings.ablate import AblateSettings
 
 FORMATS = {

@@ -1,7 +1,6 @@
 """The cells of a grid: every row with every seed, resolved before the first of them is trained."""
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +10,14 @@ from typing import Any, TypeVar
 from ...errors import CleverError
 from ..pretrain import open_teachers
 from ..results.ablation_table import Column
+from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings
 from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.base import JobSettings
 from ..settings.shared.grid import Grid, Values, read_grid
 from ..settings.shared.recipes import finetune_recipe
-from .identities import Memo, digest, frames_digest, pretraining_digest
+from .identities import Memo, frames_digest, pretraining_digest
 from .measures import MEASURES
 
 UNTRAINED = "random weights"
@@ -25,8 +25,6 @@ CELLS = "cells"
 """Folder of the cells' runs."""
 PRETRAINING, RANKS = "pretrain", "rankme"
 """Folders of stages in a cell's."""
-LONGEST = 60
-"""Characters of a row's name in its folders' names."""
 Settings = TypeVar("Settings", bound=JobSettings)
 DOWNSTREAM = "finetune"
 """`set` calls the settings of all measurements so."""
@@ -213,12 +211,6 @@ def combinations(vary: Mapping[str, list[Any]]) -> list[Values]:
 def name_of(values: Values) -> str:
     """``head=mlp occupancy_weight=0``."""
     return " ".join(f"{name}={_text(value)}" for name, value in values.items())
-
-
-def folder_name(name: str) -> str:
-    """A row's name as part of a folder's: letters and digits of ASCII, ``=._-``; a hyphen for
-    anything else."""
-    return re.sub(r"[^A-Za-z0-9=._]+", "-", name)[:LONGEST].strip("-.") or "row"
 
 
 def _text(value: object) -> str:

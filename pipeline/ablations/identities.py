@@ -1,9 +1,6 @@
 """Digests by which cells are known: of resolved settings and of what is read, not of where it
 lies."""
 
-import hashlib
-import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +10,12 @@ from ...student.checkpoint import weights_digest
 from ..datasets import open_dataset
 from ..pretrain import open_stores
 from ..results.run_folder import UNRECORDED
+from ..results.run_names import changed_values, digest
 from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
-from ..settings.shared.base import JobSettings
 from ..settings.shared.dataset import DatasetPart
 from ..steps.labelled import labelled_indices
 from ..steps.several_caches import cached_parts
-
-LENGTH = 8
-"""Hexadecimal digits of a digest in names of folders."""
-
-
-def digest(*parts: Any) -> str:
-    """First digits of the sha256 of plain values."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
-
-
-def changed_values(settings: JobSettings, ignore: Collection[str]) -> dict[str, Any]:
-    """Settings that are not their class's defaults, as JSON values: a setting that is added later
-    changes no digest."""
-    values = settings.model_dump(mode="json", exclude_defaults=True)
-    return {name: value for name, value in values.items() if name not in ignore}
-
 
 Memo = dict[str, str]
 """Digests of parts of caches and datasets that were read already, by their settings."""

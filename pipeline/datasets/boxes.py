@@ -27,6 +27,13 @@ class LabelledBoxes:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __getitem__(self, mask: NDArray[np.bool_]) -> "LabelledBoxes":
+        """Boxes of a mask (N,)."""
+        names = tuple(name for name, one in zip(self.names, mask, strict=True) if one)
+        return LabelledBoxes(
+            names, self.rows[mask], None if self.points is None else self.points[mask]
+        )
+
 
 class BoxDataset(LidarDataset, Protocol):
     """A dataset whose frames have boxes."""

@@ -9,7 +9,7 @@ from ...cache.frame import Frame
 from ...errors import CleverError
 from .boxes import LabelledBoxes
 from .readers.intensity import scale_option
-from .readers.kitti_layout import KittiCalibration, camera_2, read_calibration
+from .readers.kitti_layout import KittiCalibration, camera_2, image_size, read_calibration
 from .readers.kitti_objects import KittiObjects, lidar_rows, read_objects
 from .readers.sequences import check_split
 from .readers.sweep_dataset import SweepDataset
@@ -99,6 +99,10 @@ class KittiDataset(SweepDataset):
     def calibration(self, index: int) -> KittiCalibration:
         """Calibration of a frame; raises FrameError where it cannot be read."""
         return read_calibration(self.frame_ids[index], self._file(index, "calib", "txt"))
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Width and height of a frame's image, pixels; raises FrameError where there is none."""
+        return image_size(self.frame_ids[index], self._file(index, "image_2", "png"))
 
     def split_of(self, index: int) -> str:
         return self._splits[self.frame_ids[index]]

@@ -162,8 +162,8 @@ class NuScenesDataset:
         """Boxes of a keyframe in the LiDAR frame, by the name of their class in the detection
         benchmark, or their category where it has none.
 
-        The tables of boxes (1.2 GB of JSON in v1.0-trainval) are read at the first call and what
-        the keyframes need of them is held: call it once before the dataset goes to workers.
+        The tables of boxes are read at the first call, or by `load_boxes` before the dataset goes
+        to workers.
 
         Raises:
             CleverError: a table of boxes is missing or damaged as a whole.
@@ -172,9 +172,15 @@ class NuScenesDataset:
         keyframe = self._keyframes[index]
         if keyframe.fault:
             raise FrameError(keyframe.token, keyframe.fault)
+        return self.load_boxes().of(keyframe.token, keyframe.global_from_lidar)
+
+    def load_boxes(self) -> NuScenesBoxes:
+        """Read the tables of boxes (1.2 GB of JSON in v1.0-trainval) where that is not done yet,
+        and hold what the keyframes need of them; raises CleverError where one is missing or damaged
+        as a whole."""
         if self._boxes is None:
             self._boxes = NuScenesBoxes(self._tables, self.frame_ids)
-        return self._boxes.of(keyframe.token, keyframe.global_from_lidar)
+        return self._boxes
 
     def label_sources(self, index: int) -> Sequence[Path]:
         """Files of a frame's points and labels, see `base.label_sources`."""

@@ -29,7 +29,8 @@ class BoxFrame:
 
 
 def box_frame(points: Tensor, labels: LabelledBoxes, class_names: tuple[str, ...]) -> BoxFrame:
-    """A frame with those of its labelled boxes whose class is learnt, float32.
+    """A frame with those of its labelled boxes whose class is learnt, float32; boxes that hold no
+    point by the labels are left out.
 
     Args:
         points: (P, 4) float32.
@@ -40,5 +41,7 @@ def box_frame(points: Tensor, labels: LabelledBoxes, class_names: tuple[str, ...
         dtype=torch.int64,
     )
     learnt = classes >= 0
+    if labels.points is not None:
+        learnt &= torch.from_numpy(labels.points) > 0
     boxes = Boxes(torch.from_numpy(labels.rows).float())
     return BoxFrame(points, boxes[learnt], classes[learnt])

@@ -6,6 +6,9 @@ from torch import Tensor
 from .boxes import Boxes
 from .overlap import bev_iou
 
+_BLOCK = 64
+"""Boxes of the highest scores that are decided at once."""
+
 
 def suppressed(
     boxes: Boxes,
@@ -27,16 +30,24 @@ def suppressed(
         survivors: at most so many remain; None: any number.
     """
     order = torch.sort(scores, descending=True, stable=True).indices[:candidates]
-    ordered = boxes[order]
-    # Every decision depends on the earlier ones: the pairs are computed at once where the boxes
-    # are, the decisions are made on the CPU.
-    above = (bev_iou(ordered, ordered) > overlap).cpu()
-    gone = torch.zeros(len(order), dtype=torch.bool)
-    remaining: list[int] = []
-    for place in range(len(order)):
-        if survivors is not None and len(remaining) == survivors:
-            break
+    most = len(order) if survivors is None else survivors
+    remaining = order[:0]
+    while len(order) and len(remaining) < most:
+        # The boxes of a block decide among themselves, those that remain then about all after it:
+        # only pairs with one that remains are ever looked at outside a block.
+        block, order = order[:_BLOCK], order[_BLOCK:]
+        block = block[_undominated(bev_iou(boxes[block], boxes[block]) > overlap)]
+        remaining = torch.cat([remaining, block])
+        order = order[~(bev_iou(boxes[order], boxes[block]) > overlap).any(1)]
+    return remaining[:most]
+
+
+def _undominated(above: Tensor) -> Tensor:
+    """Places of the boxes that remain of a block (B, B), in its order, where `above` says which of
+    them overlap too much."""
+    device, above = above.device, above.cpu()
+    gone = torch.zeros(len(above), dtype=torch.bool)
+    for place in range(len(above)):
         if not gone[place]:
-            remaining.append(place)
-            gone |= above[place]
-    return order[torch.tensor(remaining, dtype=torch.int64, device=order.device)]
+            gone[place + 1 :] |= above[place, place + 1 :]
+    return torch.nonzero(~gone).flatten().to(device)

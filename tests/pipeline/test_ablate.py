@@ -13,8 +13,9 @@ from clever.errors import CleverError
 from clever.pipeline import ablate as job
 from clever.pipeline.ablate import ablate, command_line
 from clever.pipeline.ablations import run_cell as cell_job
-from clever.pipeline.ablations.cells import combinations, folder_name, name_of, resolve_grid
+from clever.pipeline.ablations.cells import combinations, name_of, resolve_grid
 from clever.pipeline.results.ablation_table import AblationTable
+from clever.pipeline.results.run_names import folder_name
 from clever.pipeline.settings.ablate import AblateSettings
 
 PRETRAIN = {

@@ -57,3 +57,7 @@ Severity = Literal["light", "moderate", "heavy"]
 
 SensorName = Literal["nuscenes", "semantickitti"]
 """For whose sweeps the strengths of corruptions are published."""
+
+
+DetectorName = Literal["point-head", "centre"]
+"""Networks that find boxes: see `detectors.registry.DETECTORS`."""

@@ -10,17 +10,14 @@ from .choices import Schedule
 from .fields import Count, Device
 
 
-class TrainingSettings(JobSettings):
-    """Settings of every training job."""
+class OptimisationSettings(JobSettings):
+    """How something is trained, in one run or in several alike."""
 
     groups: ClassVar[Groups] = {
         "Optimiser": (
             "batch_size", "lr", "block_lr", "weight_decay", "schedule", "warmup", "clip_norm",
         ),
-        "Run": (
-            "out", "new", "seed", "device", "precision", "workers", "accumulate", "recompute",
-            "save_every",
-        ),
+        "Run": ("device", "precision", "workers", "accumulate", "recompute", "save_every"),
     }  # fmt: skip
 
     batch_size: Count = 16
@@ -53,6 +50,13 @@ class TrainingSettings(JobSettings):
     """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
     device: Device = "auto"
     """Where to train."""
+
+
+class TrainingSettings(OptimisationSettings):
+    """Settings of every training job."""
+
+    groups: ClassVar[Groups] = {"Optimiser": (), "Run": ("out", "new", "seed")}
+
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None

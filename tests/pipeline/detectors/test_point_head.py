@@ -8,7 +8,7 @@ import torch
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.boxes import Boxes
 from clever.pipeline.detection.coders import PointCoder
-from clever.pipeline.detection.point_head import (
+from clever.pipeline.detectors.point_head import (
     BACKGROUND,
     SHELL,
     PointMaps,
@@ -20,7 +20,7 @@ from clever.pipeline.detection.point_head import (
     point_targets,
 )
 
-from .box_samples import box, random_boxes
+from ..detection.box_samples import box, random_boxes
 
 CODER = PointCoder()
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..detection.detections import Detections
 from .centre_map import CentreMap, CentreTargets
-from .detections import Detections
 
 _RARE = -2.19
 """Bias of the heat at the start: the logit of 0.1."""

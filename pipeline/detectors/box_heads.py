@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ...student.points import PointBatch
+from ..detection.box_frame import BoxFrame
+from ..detection.coders import PointCoder
+from ..detection.detections import Detections
 from . import centre_head, point_head
-from .box_frame import BoxFrame
 from .centre_head import CentreHead
 from .centre_map import CentreMap
-from .coders import PointCoder
-from .detections import Detections
 from .point_head import PointHead
 
 

@@ -9,16 +9,16 @@ from clever.cache.frame import Frame
 from clever.pipeline.datasets.boxes import BoxDataset, LabelledBoxes
 from clever.pipeline.detection.box_augmentation import BoxAugmentation
 from clever.pipeline.detection.box_frame import BoxFrame
-from clever.pipeline.detection.box_heads import PointBoxHead
-from clever.pipeline.detection.box_step import (
+from clever.pipeline.detection.coders import PointCoder
+from clever.pipeline.detection.object_bank import ObjectBank
+from clever.pipeline.detectors.box_heads import PointBoxHead
+from clever.pipeline.detectors.box_step import (
     BoxBatch,
     BoxFrames,
     BoxStep,
     Sampling,
     collate_boxes,
 )
-from clever.pipeline.detection.coders import PointCoder
-from clever.pipeline.detection.object_bank import ObjectBank
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.points import PointBatch
 from clever.student.registry import build_student

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .box_frame import BoxFrame
-from .boxes import Boxes
-from .coders import PointCoder
-from .detections import Detections
-from .suppression import suppressed
+from ..detection.box_frame import BoxFrame
+from ..detection.boxes import Boxes
+from ..detection.coders import PointCoder
+from ..detection.detections import Detections
+from ..detection.suppression import suppressed
 
 BACKGROUND, SHELL = -1, -2
 """Classes of points in no box, and of points so near to one that nothing is asked of them."""

@@ -1,7 +1,7 @@
 """Frames with boxes as training has them, and one step of training a detector."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ from ...student.draws import Draws
 from ...student.points import PointBatch
 from ...student.student import Student
 from ..datasets.boxes import BoxDataset
+from ..detection.area import Area, drawn_points
+from ..detection.box_augmentation import BoxAugmentation
+from ..detection.box_frame import BoxFrame, box_frame
+from ..detection.detections import Detections
+from ..detection.object_bank import ObjectBank
 from ..training.batches import Batch, FrameDraw
 from ..training.job import TrainingStep
-from .box_augmentation import BoxAugmentation
-from .box_frame import BoxFrame, box_frame
 from .box_heads import BoxHead
-from .detections import Detections
-from .object_bank import ObjectBank
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ class Sampling:
 
 class BoxFrames(Dataset[tuple[str, int, BoxFrame]]):
     """Some frames of a dataset as (id, key, points and boxes), augmented by their keys: first
-    objects of other frames, then flip, rotation and scale.
+    objects of other frames, then flip, rotation and scale, then the area and the draw of points.
 
     Args:
         indices: of the frames.
         class_names: of classes 0, 1, ...
-        sampling, augmentation: None for none.
+        sampling, augmentation, area: None for none.
+        points: how many are drawn; None: all.
     """
 
     def __init__(
@@ -56,9 +58,12 @@ class BoxFrames(Dataset[tuple[str, int, BoxFrame]]):
         class_names: tuple[str, ...],
         sampling: Sampling | None = None,
         augmentation: BoxAugmentation | None = None,
+        area: Area | None = None,
+        points: int | None = None,
     ) -> None:
         self.dataset, self.indices, self.class_names = dataset, indices, class_names
         self.sampling, self.augmentation = sampling, augmentation
+        self.area, self.points = area, points
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -73,6 +78,9 @@ class BoxFrames(Dataset[tuple[str, int, BoxFrame]]):
             frame = self.sampling.bank.add_to(frame, self.sampling.targets, key)
         if self.augmentation is not None:
             frame = self.augmentation(frame, key)
+        if self.area is not None:
+            frame = self.area.frame(frame)
+        frame = replace(frame, points=drawn_points(frame.points, self.points, key))
         return self.dataset.frame_ids[index], key, frame
 
 

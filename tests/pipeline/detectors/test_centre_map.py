@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from clever.pipeline.detection.boxes import Boxes
-from clever.pipeline.detection.centre_map import CentreMap, peak_radius
+from clever.pipeline.detectors.centre_map import CentreMap, peak_radius
 from clever.student.points import PointBatch
 
-from .box_samples import box, random_boxes
+from ..detection.box_samples import box, random_boxes
 
 GRID = CentreMap(0.5, (-4.0, -2.0), columns=16, rows=8)
 

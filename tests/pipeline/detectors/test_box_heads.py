@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from clever.pipeline.detection.box_frame import BoxFrame
-from clever.pipeline.detection.box_heads import BoxHead, CentreBoxHead, PointBoxHead
 from clever.pipeline.detection.boxes import Boxes
 from clever.pipeline.detection.centre_distance import centre_precisions
-from clever.pipeline.detection.centre_map import CentreMap
 from clever.pipeline.detection.coders import PointCoder
+from clever.pipeline.detectors.box_heads import BoxHead, CentreBoxHead, PointBoxHead
+from clever.pipeline.detectors.centre_map import CentreMap
 from clever.student.points import PointBatch
 
-from .box_samples import box
+from ..detection.box_samples import box
 
 GRID = CentreMap(1.0, (-8.0, -8.0), columns=16, rows=16)
 SIZES = ((4.0, 2.0, 1.5), (1.0, 1.0, 1.8))

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from clever.pipeline.detection.boxes import Boxes, wrapped
-from clever.pipeline.detection.centre_head import (
+from clever.pipeline.detection.overlap import bev_iou
+from clever.pipeline.detectors.centre_head import (
     CentreHead,
     CentreMaps,
     code_loss,
     detections,
     heat_loss,
 )
-from clever.pipeline.detection.centre_map import CentreMap, CentreTargets
-from clever.pipeline.detection.overlap import bev_iou
+from clever.pipeline.detectors.centre_map import CentreMap, CentreTargets
 
-from .box_samples import box
+from ..detection.box_samples import box
 
 GRID = CentreMap(0.5, (-4.0, -2.0), columns=16, rows=8)
 BOXES = Boxes(

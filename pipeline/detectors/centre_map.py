@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ...student.points import PointBatch
-from .boxes import Boxes
-from .coders import CentreCoder
+from ..detection.boxes import Boxes
+from ..detection.coders import CentreCoder
 
 _MIN_RADIUS = 2
 _MIN_OVERLAP = 0.1

@@ -1,0 +1,1 @@
+"""Runs that train a detector and measure it, and the table of several."""

@@ -1,0 +1,141 @@
+"""KITTI's object benchmark: what camera 2 sees, AP_R40 by difficulty."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.frame import Frame
+from ...errors import CleverError
+from ..datasets.base import LidarDataset
+from ..datasets.boxes import LabelledBoxes
+from ..datasets.kitti import KittiDataset
+from ..datasets.readers.kitti_objects import read_objects, write_objects
+from ..detection.area import Area
+from ..detection.coders import KITTI_SIZES
+from ..detection.detections import Detections
+from ..detection.kitti_average_precision import (
+    CATEGORIES,
+    MIN_OVERLAPS,
+    AveragePrecision,
+    Level,
+    Measure,
+    average_precisions,
+)
+from ..detection.kitti_boxes import kitti_objects
+from ..detection.kitti_matching import DIFFICULTIES, within
+from .benchmark import DetectionBenchmark, ScoreTable, Sizes, mean_row
+
+RESULTS = "results"
+"""Folder in a run's with the files that KITTI's programs read."""
+_TITLES: dict[Measure, str] = {"3d": "3D AP_R40 %", "bev": "bird's-eye-view AP_R40 %"}
+MEAN = "mean, moderate"
+
+
+class FrontView:
+    """KITTI's frames with the points that camera 2 sees; what is not said here is theirs.
+
+    Camera 2's image is what KITTI's labels were made in: boxes outside it are not labelled.
+    """
+
+    def __init__(self, dataset: KittiDataset) -> None:
+        self.dataset = dataset
+        self.name, self.cameras = dataset.name, dataset.cameras
+        self.class_names, self.frame_ids = dataset.class_names, dataset.frame_ids
+        self.scenes = dataset.scenes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def frame(self, index: int) -> Frame:
+        return self.dataset.frame(index)
+
+    def points(self, index: int) -> NDArray[np.float32]:
+        """(P, 4): the points that fall into the image of camera 2; raises FrameError."""
+        cloud = self.dataset.points(index)
+        calibration = self.dataset.calibration(index)
+        width, height = self.dataset.image_size(index)
+        pixels_from_lidar = calibration.projection @ calibration.camera0_from_lidar
+        u, v, depth = pixels_from_lidar[:, :3] @ cloud[:, :3].T + pixels_from_lidar[:, 3:]
+        ahead = depth > 0
+        inside = (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
+        return cloud[ahead & inside]
+
+    def has_labels(self, index: int) -> bool:
+        return self.dataset.has_labels(index)
+
+    def labels(self, index: int) -> NDArray[np.uint8]:
+        return self.dataset.labels(index)
+
+    def boxes(self, index: int) -> LabelledBoxes:
+        return self.dataset.boxes(index)
+
+
+class KittiBenchmark(DetectionBenchmark[FrontView]):
+    """Cars, pedestrians and cyclists; settings of PointRCNN in OpenPCDet."""
+
+    class_names = CATEGORIES
+    area = Area((0.0, -40.0, -3.0), (70.4, 40.0, 1.0))
+    bank: Mapping[int, int] = {0: 20, 1: 15, 2: 15}
+    cell = 0.4
+    rule = (
+        "matched by the rules of KITTI's object benchmark, points and boxes of camera 2's view, "
+        "summary: mean of the classes at moderate"
+    )
+
+    def frames(self, dataset: LidarDataset) -> FrontView:
+        """Raises CleverError for another dataset."""
+        if not isinstance(dataset, KittiDataset):
+            raise CleverError(f"{dataset.name} is not laid out as KITTI's object benchmark")
+        return FrontView(dataset)
+
+    def banked(self, frames: FrontView, index: int) -> NDArray[np.bool_]:
+        """Boxes that are visible enough for the hard level."""
+        objects = frames.dataset.objects(index)
+        objects = objects[np.array([name != "DontCare" for name in objects.names], bool)]
+        return np.any([within(objects, difficulty) for difficulty in DIFFICULTIES], 0)
+
+    def sizes(self, boxes: Sequence[NDArray[np.float64]]) -> Sizes:
+        """Those of OpenPCDet, whatever the training boxes are."""
+        return KITTI_SIZES
+
+    def measure(
+        self, frames: FrontView, results: Mapping[int, Detections], folder: Path
+    ) -> list[ScoreTable]:
+        """AP_R40 in space and from above, strict and loose, of the files in ``results``."""
+        dataset = frames.dataset
+        truth, detections = [], []
+        for index, result in results.items():
+            name = dataset.frame_ids[index]
+            path = folder / RESULTS / f"{name.rpartition('/')[2]}.txt"
+            objects = kitti_objects(
+                result.boxes,
+                [self.class_names[category] for category in result.classes.tolist()],
+                result.scores,
+                dataset.calibration(index),
+                dataset.image_size(index),
+            )
+            write_objects(path, objects)
+            truth.append(dataset.objects(index))
+            detections.append(read_objects(name, path, scored=True))
+        table = average_precisions(truth, detections, measures=tuple(_TITLES))
+        return [
+            _score_table([one for one in table if (one.measure, one.level) == (measure, level)])
+            for measure in _TITLES
+            for level in get_args(Level)
+        ]
+
+
+def _score_table(precisions: Sequence[AveragePrecision]) -> ScoreTable:
+    """Figures of one measure and level: classes by difficulties, then their mean at moderate."""
+    first = precisions[0]
+    overlaps = " / ".join(f"{overlap:g}" for overlap in MIN_OVERLAPS[first.level].values())
+    scores = {
+        f"{one.category}, {one.difficulty}": None if np.isnan(one.r40) else one.r40
+        for one in precisions
+    }
+    moderate = {name: score for name, score in scores.items() if name.endswith("moderate")}
+    title = f"{_TITLES[first.measure]}, overlaps {overlaps} ({first.level})"
+    return ScoreTable(title=title, scores={**scores, MEAN: mean_row(moderate)})

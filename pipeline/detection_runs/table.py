@@ -1,0 +1,155 @@
+"""The table of several runs: mean and spread over seeds and draws, starts side by side."""
+
+from collections.abc import Sequence
+from itertools import product
+
+from pydantic import BaseModel, ConfigDict
+
+from ..results.protocols import protocol_line
+from ..results.statistics import Difference, Spread
+from ..results.tables import markdown_table
+from .results import DetectorResult
+
+_PAPER = {0.05: (56.1, 59.8), 0.1: (59.1, 66.6), 0.2: (61.6, 67.1)}
+"""Table A3 on KITTI by fraction: random weights, distilled; mAP, PointRCNN on MinkUNet, single
+runs."""
+
+
+class PlannedRun(BaseModel):
+    """One run of the table.
+
+    Attributes:
+        start: name of the weights that it starts from, as the table shows it.
+        folder: where it lies, below the table's.
+        result: None where it failed.
+        failure: why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: str
+    fraction: float
+    draw: int
+    seed: int
+    folder: str
+    result: DetectorResult | None = None
+    failure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.start}, {100 * self.fraction:g} %, draw {self.draw}, seed {self.seed}"
+
+
+class DetectionTable(BaseModel):
+    """Runs of a command, in the order in which they were done.
+
+    Attributes:
+        dataset, detector: what was trained on, and what.
+        bad: runs that failed, and frames that could not be used in others, in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    detector: str
+    runs: list[PlannedRun]
+
+    @property
+    def bad(self) -> list[str]:
+        """What went wrong, a line each."""
+        lines = [f"failed: {run}: {run.failure}" for run in self.runs if run.failure]
+        frames = {
+            frame.id: frame.reason
+            for run in self.runs
+            for frame in (run.result.bad if run.result else ())
+        }
+        return lines + [f"skipped frame {name}: {reason}" for name, reason in frames.items()]
+
+    @property
+    def columns(self) -> list[tuple[str, float]]:
+        """Start and fraction of every column."""
+        starts = dict.fromkeys(run.start for run in self.runs)
+        fractions = dict.fromkeys(run.fraction for run in self.runs)
+        return list(product(starts, fractions))
+
+    def results(self, start: str, fraction: float) -> dict[tuple[int, int], DetectorResult]:
+        """Finished runs of a column, by draw and seed."""
+        return {
+            (run.draw, run.seed): run.result
+            for run in self.runs
+            if run.result and (run.start, run.fraction) == (start, fraction)
+        }
+
+    def scores(self, start: str, fraction: float, table: int, row: str) -> dict[int, float]:
+        """A figure of the runs of a column, by the number of draw and seed in the command."""
+        keys = list(dict.fromkeys((run.draw, run.seed) for run in self.runs))
+        values = {
+            place: result.tables[table].scores.get(row)
+            for place, result in self.results(start, fraction).items()
+        }
+        return {keys.index(place): value for place, value in values.items() if value is not None}
+
+    def protocol(self) -> str:
+        """One line that says how the figures were made."""
+        facts = [run.result.facts for run in self.runs if run.result]
+        seeds = sorted({run.seed for run in self.runs})
+        draws = sorted({run.draw for run in self.runs})
+        shares = "" if len(draws) == 1 else f" x draws {', '.join(map(str, draws))}"
+        spread = "mean ± sample standard deviation over the runs of a column"
+        return f"{protocol_line(facts)}; seeds {', '.join(map(str, seeds))}{shares}, {spread}"
+
+    def __str__(self) -> str:
+        finished = next((run.result for run in self.runs if run.result), None)
+        if finished is None:
+            return "\n".join(self.bad)
+        parts = [
+            f"{part.title}\n\n{self._table(number, list(part.scores))}"
+            for number, part in enumerate(finished.tables)
+        ]
+        lines = [*self._differences(finished), *self._paper()]
+        return "\n\n".join([*parts, "\n".join([*lines, self.protocol(), *self.bad])])
+
+    def _table(self, number: int, rows: Sequence[str]) -> str:
+        columns = self.columns
+        header = ["", *(f"{start}, {100 * fraction:g} %" for start, fraction in columns)]
+        cells = [
+            [
+                row,
+                *(
+                    Spread.of(list(self.scores(*column, number, row).values())).text(2) or "-"
+                    for column in columns
+                ),
+            ]
+            for row in rows
+        ]
+        counts = ["runs", *(str(len(self.results(*column))) for column in columns)]
+        return markdown_table(header, [*cells, counts])
+
+    def _differences(self, first: DetectorResult) -> list[str]:
+        """The summary of every start less that of the first, run by run."""
+        summary = list(first.tables[0].scores)[-1]
+        starts = list(dict.fromkeys(run.start for run in self.runs))
+        lines = []
+        for start, fraction in product(
+            starts[1:], dict.fromkeys(run.fraction for run in self.runs)
+        ):
+            own, base = (self.scores(name, fraction, 0, summary) for name in (start, starts[0]))
+            difference = Difference.paired(own, base)
+            if difference:
+                pairs = f"95 % interval of {difference.seeds} pairs of the same draw and seed"
+                lines.append(
+                    f"{summary}, {start} less {starts[0]} at {100 * fraction:g} %: "
+                    f"{difference.text(2)} ({pairs})"
+                )
+        return lines
+
+    def _paper(self) -> list[str]:
+        """The paper's figures for the fractions that it has."""
+        if self.dataset != "kitti":
+            return []
+        figures = [
+            f"{100 * fraction:g} %: random weights {random}, distilled {distilled}"
+            for fraction, (random, distilled) in _PAPER.items()
+            if fraction in {run.fraction for run in self.runs}
+        ]
+        words = "the paper, Table A3, PointRCNN on MinkUNet, moderate, single runs"
+        return [f"{words}: {'; '.join(figures)}"] if figures else []
