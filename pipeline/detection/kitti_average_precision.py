@@ -32,8 +32,9 @@ MIN_OVERLAPS: dict[Level, dict[str, float]] = {
     "loose": {"Car": 0.5, "Pedestrian": 0.25, "Cyclist": 0.25},
 }
 """Overlaps that a hit has to exceed. In the image the strict ones always hold."""
-_STEPS = 40
-"""Steps of recall between thresholds."""
+STEPS = 40
+"""Steps of recall between thresholds; there is none beyond the number of hits, so that a class with
+fewer objects does not reach 100 (the benchmark has it so)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def score_thresholds(scores: Sequence[float], objects: int) -> NDArray[np.float6
         if place < len(ordered) and following - recall < recall - here:
             continue
         thresholds.append(score)
-        recall += 1 / _STEPS
+        recall += 1 / STEPS
     return np.array(thresholds, np.float64)
 
 
@@ -160,7 +161,7 @@ def _precision(
         for score in hit_scores(pair.overlaps, pair.scores, truth, detections, minimum)
     ]
     thresholds = score_thresholds(scores, objects)
-    precision = np.zeros(_STEPS + 1)
+    precision = np.zeros(STEPS + 1)
     hits, alarms = _sums(pairs, roles, minimum, thresholds)
     shares = np.divide(hits, hits + alarms, out=np.zeros(len(hits)), where=hits + alarms > 0)
     precision[: len(shares)] = np.maximum.accumulate(shares[::-1])[::-1]

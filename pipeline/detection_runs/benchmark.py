@@ -26,12 +26,14 @@ class ScoreTable(BaseModel):
         title: what is measured, with the unit.
         scores: by row of the table, per cent; None where there is no ground truth. The last row is
             their summary.
+        note: what has to be known besides; empty for nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     scores: dict[str, float | None]
+    note: str = ""
 
 
 class DetectionBenchmark(ABC, Generic[Frames]):

@@ -19,6 +19,7 @@ from ..detection.detections import Detections
 from ..detection.kitti_average_precision import (
     CATEGORIES,
     MIN_OVERLAPS,
+    STEPS,
     AveragePrecision,
     Level,
     Measure,
@@ -138,4 +139,11 @@ def _score_table(precisions: Sequence[AveragePrecision]) -> ScoreTable:
     }
     moderate = {name: score for name, score in scores.items() if name.endswith("moderate")}
     title = f"{_TITLES[first.measure]}, overlaps {overlaps} ({first.level})"
-    return ScoreTable(title=title, scores={**scores, MEAN: mean_row(moderate)})
+    few = [
+        f"{one.category}, {one.difficulty} ({one.objects})"
+        for one in precisions
+        if 0 < one.objects < STEPS
+    ]
+    note = f"fewer than {STEPS} objects, so that no detector reaches 100: {'; '.join(few)}"
+    mean = {MEAN: mean_row(moderate)}
+    return ScoreTable(title=title, scores=scores | mean, note=note if few else "")

@@ -122,7 +122,13 @@ class DetectionTable(BaseModel):
             for row in rows
         ]
         counts = ["runs", *(str(len(self.results(*column))) for column in columns)]
-        return markdown_table(header, [*cells, counts])
+        notes = {
+            result.tables[number].note: None
+            for column in columns
+            for result in self.results(*column).values()
+        }
+        lines = [note for note in notes if note]
+        return "\n".join([markdown_table(header, [*cells, counts]), *lines])
 
     def _differences(self, first: DetectorResult) -> list[str]:
         """The summary of every start less that of the first, run by run."""
