@@ -61,7 +61,9 @@ class KittiObjects:
         )
 
     def text(self) -> str:
-        """The lines of the file, numbers to six digits after the point."""
+        """The lines of the file, numbers to six digits after the point; none without objects."""
+        if not len(self):
+            return ""
         parts = [self.truncated, self.occluded, self.alpha, self.image_boxes]
         parts += [self.sizes[:, ::-1], self.bottoms, self.rotations]
         if self.scores is not None:
