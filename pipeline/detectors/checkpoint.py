@@ -14,7 +14,7 @@ from ...student.checkpoint import (
     save_student,
 )
 from ..detection.area import Area
-from ..settings.choices import DetectorName
+from ..settings.shared.choices import DetectorName
 from .box_step import BoxStep
 from .registry import DETECTORS, HeadPlan
 

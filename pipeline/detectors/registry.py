@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..detection.area import Area
 from ..detection.coders import PointCoder
-from ..settings.choices import DetectorName
+from ..settings.shared.choices import DetectorName
 from .box_heads import BoxHead, CentreBoxHead, PointBoxHead
 from .centre_map import CentreMap
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from ..settings.base import JobSettings
+from ..settings.shared.base import JobSettings
 
 LONGEST = 60
 """Characters of a row's name in its folders' names."""

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ...student.choices import PTv3Form, StudentName
-from .base import Groups
-from .choices import DetectorName, FrameSampler
-from .dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
-from .fields import Count, Names
-from .grid import Seeds
-from .training import OptimisationSettings, TrainingSettings
+from .shared.base import Groups
+from .shared.choices import DetectorName, FrameSampler
+from .shared.dataset import DatasetName, DatasetPart, DatasetPlace, HeldOutPart
+from .shared.fields import Count, Names
+from .shared.grid import Seeds
+from .shared.training import OptimisationSettings, TrainingSettings
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
