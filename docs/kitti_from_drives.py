@@ -75,6 +75,7 @@ def convert(drives: Path, out: Path) -> None:
             name = f"{number:06}"
             frame = dataset.frame(index)
             (camera,) = frame.cameras
+            assert isinstance(camera.image, Path)
             with Image.open(camera.image) as image:
                 image.save(training / "image_2" / f"{name}.png")
             cloud = frame.points.copy()
