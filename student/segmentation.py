@@ -36,15 +36,32 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
         labels: (P,) int64 in 0..C-1, P at least 1.
     """
     classes = labels.unique()
-    truth = (labels[:, None] == classes).to(probabilities.dtype)
-    errors = (truth - probabilities[:, classes]).abs()
-    errors, order = errors.sort(0, descending=True)
-    truth = truth.gather(0, order)
-    total = truth.sum(0)
+    truth = (labels == classes[:, None]).to(probabilities.dtype)
+    errors = (truth - probabilities.T[classes]).abs()
+    order = descending_order(errors.detach())
+    errors, truth = errors.gather(1, order), truth.gather(1, order)
+    total, hits = truth.sum(1, keepdim=True), truth.cumsum(1)
+    others = torch.arange(1, len(labels) + 1, device=labels.device) - hits
     # Jaccard loss of the set of the i worst points, and what the i-th adds to it.
-    jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
-    steps = torch.diff(jaccard, dim=0, prepend=jaccard.new_zeros(1, len(total)))
-    return (errors * steps).sum(0).mean()
+    jaccard = 1 - (total - hits) / (total + others)
+    steps = torch.diff(jaccard, dim=1, prepend=jaccard.new_zeros(len(total), 1))
+    return (errors * steps).sum(1).mean()
+
+
+def descending_order(values: Tensor) -> Tensor:
+    """Positions (C, P) int64 of the `values` (C, P) of each row, the largest first and equal ones
+    in the order in which they come; values are at least 0 and not -0.
+
+    On a CPU float32 values are sorted by numpy, in half the time that torch takes: as whole numbers
+    whose upper half is the value and whose lower half its position.
+    """
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return values.argsort(dim=1, descending=True, stable=True)
+    # Bits of floats that are not negative, read as whole numbers, are in the order of the floats.
+    bits = values.contiguous().view(torch.int32).long()
+    keys = (torch.iinfo(torch.int32).max - bits) << 32 | torch.arange(values.shape[1])
+    keys.numpy().sort(axis=1)
+    return keys & 0xFFFFFFFF
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:

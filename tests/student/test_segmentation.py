@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from clever.errors import CleverError
-from clever.student.segmentation import LinearProbe, lovasz_softmax, segmentation_loss
+from clever.student.segmentation import (
+    LinearProbe,
+    descending_order,
+    lovasz_softmax,
+    segmentation_loss,
+)
 
 
 def jaccard_loss(mistaken: set[int], truth: set[int]) -> float:
@@ -42,6 +47,19 @@ def test_lovasz_equals_its_definition(seed: int):
     assert lovasz_softmax(probabilities, labels).item() == pytest.approx(
         sum(expected) / len(expected), abs=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_order_of_errors_is_that_of_a_stable_sort(dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(3)
+    values = torch.rand(3, 70_000, generator=generator, dtype=dtype)
+    values[1] = (values[1] * 9).round() / 9  # many are equal, 0 and 1 among them
+    values[2, ::3] *= 1e-42  # next to zero, where floats are not normal
+    values[2, 1] = torch.inf
+    order = descending_order(values)
+    assert torch.equal(order, values.argsort(dim=1, descending=True, stable=True))
+    # Columns of another tensor, not rows: what is read is the value, not the memory beside it.
+    assert torch.equal(descending_order(values.T.contiguous().T), order)
 
 
 def test_lovasz_of_hard_predictions_is_one_minus_mean_iou():
