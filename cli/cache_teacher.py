@@ -55,6 +55,8 @@ def print_summary(summary: "CacheSummary") -> None:
     for layer in summary.layers:
         name = f" ({layer.info.fingerprint.layer})" if len(summary.layers) > 1 else ""
         print(f"teacher {layer.info.id}{name}: {layer.info.description}")
+    if licence := summary.teacher.licence:
+        print(f"licence of the weights: {licence}")
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:

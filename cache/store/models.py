@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ..choices import Codec, Occlusion, TokenKind
 from ..fidelity import Fidelity
 from ..teacher_settings import TeacherSettings
+from ..teachers.registry import licence_of
 
 FORMAT = "clever-feature-cache"
 SCHEMA = 2
@@ -140,6 +141,13 @@ class TeacherInfo:
     tokens: TokenKind
     fingerprint: Fingerprint
     request: TeacherRequest | None = None
+
+    @property
+    def licence(self) -> str | None:
+        """Licence of the teacher's weights; None for untrained ones, and where it is not known
+        here."""
+        model = self.request.model if self.request else self.alias.rpartition("-")[0]
+        return None if self.description.startswith("random:") else licence_of(model)
 
     @property
     def reencoded_from(self) -> tuple[Codec, ...]:

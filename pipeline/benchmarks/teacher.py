@@ -256,7 +256,7 @@ def benchmark_teacher(settings: BenchmarkTeacherSettings) -> TeacherSpeed:
             _cosines(dataset, teacher, other),
         )
         several = (
-            SeveralLayers(runs["several"].job.layer, runs["several"].whole)
+            SeveralLayers(runs["several"].job.layer or (), runs["several"].whole)
             if "several" in runs
             else None
         )
@@ -289,7 +289,8 @@ def _runs(
     if other is not None:
         runs["other"] = _Run(job.decided(precision=settings.against), [other])
     if settings.beside_layer:
-        layers = job.decided(layer=(*job.layer, *settings.beside_layer))
+        own = [each.layer for each in teacher_settings(job)]
+        layers = job.decided(layer=(*own, *settings.beside_layer))
         runs["several"] = _Run(layers, load_teachers(teacher_settings(layers), teacher.device))
     return runs
 

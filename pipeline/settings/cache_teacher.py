@@ -31,19 +31,21 @@ class CacheTeacherSettings(DatasetSettings):
     }  # fmt: skip
 
     model: str = "vitb14"
-    """Image teacher: vits14, vitb14, vitl14, vitg14 (DINOv2, also with _reg), efficientnet_lite0 or
-    any timm model."""
+    """Image teacher: vits14, vitb14, vitl14, vitg14 (DINOv2, also with _reg), dinov3-vits16,
+    siglip2-vitb16 and others (table of docs/teachers.md), efficientnet_lite0 or any timm model."""
     weights: str = "hub"
-    """hub, a file (official DINOv2 .pth or timm safetensors) or random:SEED."""
+    """hub, a file (the teacher's official one or timm's safetensors) or random:SEED."""
     image_size: ImageSize = (224, 448)
     """Height x width that images are resized to."""
-    layer: Names = ("pre-norm",)
+    layer: Names | None = None
     """ViT: pre-norm (last block before the final norm), post-norm or block:N, from the end
-    block:-2; CNN: stride:N. Given several times, one pass fills a layer of the store for each."""
+    block:-2; CNN: stride:N. Given several times, one pass fills a layer of the store for each;
+    default: the teacher's own, pre-norm of DINOv2 and post-norm of DINOv3."""
     class_token: bool = False
     """ViT: keep the class token of every image beside its grid (for a class-token loss)."""
     position_embedding: Literal["official", "timm"] = "official"
-    """How DINOv2's position embedding is resampled: as the official code does, or as timm does."""
+    """Where tokens of another image size lie, as the official code does or as timm does: DINOv2's
+    and Franca's resampled embedding, DINOv3's rotary periods."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the teacher."""
     codec: Codec = "int8"

@@ -255,7 +255,7 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, list[
     """How many of the frames the store lacks in points and pairs, and in each layer asked for."""
     store = existing_store(settings.store)
     if store is None:
-        return len(ids), [len(ids)] * len(settings.layer)
+        return len(ids), [len(ids)] * len(settings.layer or (None,))
     stored = set(store.ids)
     rows = store.rows_of([frame for frame in ids if frame in stored])
     fresh = len(ids) - len(rows)

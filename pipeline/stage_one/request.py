@@ -29,13 +29,13 @@ def teacher_settings(settings: CacheTeacherSettings) -> list[TeacherSettings]:
     values = {
         name: getattr(settings, name)
         for name in TeacherSettings.model_fields
-        if hasattr(settings, name)
+        if hasattr(settings, name) and name != "layer"
     }
     weights = Path(settings.weights)
     place = str(weights.absolute()) if weights.is_file() else settings.weights
-    return [
-        TeacherSettings(**{**values, "weights": place, "layer": layer}) for layer in settings.layer
-    ]
+    teacher = TeacherSettings(**{**values, "weights": place})
+    layers = settings.layer or (teacher.layer,)
+    return [teacher.model_copy(update={"layer": layer}) for layer in layers]
 
 
 def teacher_requests(settings: CacheTeacherSettings) -> list[TeacherRequest]:

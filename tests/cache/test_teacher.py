@@ -77,10 +77,14 @@ def official_checkpoint(
 
 
 def reference_tokens(
-    weights: Weights, images: Tensor, antialias: bool, blocks: int | None = None
+    weights: Weights,
+    images: Tensor,
+    antialias: bool,
+    blocks: int | None = None,
+    side: int = 37,
 ) -> Tensor:
     """DINOv2 written out: patch tokens (B, h, w, C) after `blocks` blocks, the final norm applied
-    where it is None."""
+    where it is None; positions were learnt on a grid of `side` x `side`."""
     weights = {name: value.float() for name, value in weights.items()}
     count, depth = 0, sum(name.endswith("ls1.gamma") for name in weights)
 
@@ -111,14 +115,14 @@ def reference_tokens(
         pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=14
     )
     h, w = patches.shape[-2:]
-    square = weights["pos_embed"][:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    square = weights["pos_embed"][:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     if antialias:
         embedding = F.interpolate(square, size=(h, w), mode="bicubic", antialias=True)
-    elif (h, w) == (37, 37):
+    elif (h, w) == (side, side):
         embedding = square
     else:
         embedding = F.interpolate(
-            square, scale_factor=((h + 0.1) / 37, (w + 0.1) / 37), mode="bicubic"
+            square, scale_factor=((h + 0.1) / side, (w + 0.1) / side), mode="bicubic"
         )
     extra = [(weights["cls_token"] + weights["pos_embed"][:, :1]).expand(len(images), -1, -1)]
     if "register_tokens" in weights:
