@@ -5,8 +5,11 @@ from typing import Any, Literal, get_args
 Codec = Literal["int8", "int8-zstd", "fp16"]
 """How a grid of float features becomes bytes, see `codec`."""
 CODECS: tuple[Codec, ...] = get_args(Codec)
-TokenKind = Literal["grid", "hit"]
-"""Which tokens are stored: every one, or those within reach of a point."""
+TokenKind = Literal["grid", "hit", "points", "points-centred"]
+"""What is stored of a grid: every token, those within reach of a point, or the feature of every
+pair, interpolated with corner tokens on corner pixels or on the centres of their patches."""
+INTERPOLATED: dict[TokenKind, bool] = {"points": True, "points-centred": False}
+"""Kinds that store features of pairs, and the `align_corners` of `sampling` by which."""
 Occlusion = Literal["none", "parallax"]
 """Whether a point behind nearer ones makes a pair, see `occlusion`."""
 Resize = Literal["bilinear-antialias", "bilinear"]

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import nn
 
 from ..cache import FeatureCache
+from ..cache.choices import INTERPOLATED
 from ..errors import CleverError
 from ..student.augment import PRESETS
 from ..student.checkpoint import (
@@ -406,6 +407,8 @@ def open_stores(settings: PretrainSettings) -> list[list[FeatureCache]]:
         [FeatureCache(place, agreeing_layer(cache.teacher, place)) for cache in first]
         for place in settings.caches[1:]
     ]
+    for cache in (cache for caches in others for cache in caches):
+        _check_interpolation(settings, cache)
     return [first, *others]
 
 
@@ -421,10 +424,27 @@ def open_teachers(settings: PretrainSettings) -> list[FeatureCache]:
             )
         names = tuple(matched)
     caches = [FeatureCache(place, name) for name in names]
+    for cache in caches:
+        _check_interpolation(settings, cache)
     ids = [cache.teacher.id for cache in caches]
     if len(set(ids)) < len(ids):
         raise CleverError(f"`teacher` names {', '.join(ids)}: give each teacher once")
     return caches
+
+
+def _check_interpolation(settings: PretrainSettings, cache: FeatureCache) -> None:
+    """Whether a layer's features of pairs were interpolated as the run would.
+
+    Raises:
+        CleverError: they were not.
+    """
+    own = INTERPOLATED.get(cache.teacher.tokens, settings.align_corners)
+    if own != settings.align_corners:
+        raise CleverError(
+            f"{cache.teacher.id} of {cache.path} holds features interpolated with "
+            f"`align_corners={'yes' if own else 'no'}`; choose that, or make a layer with other "
+            "`tokens`"
+        )
 
 
 def _matches(settings: PretrainSettings) -> tuple[str, ...] | None:

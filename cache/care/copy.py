@@ -213,14 +213,16 @@ class _StoredFeatures:
     """A frame of a teacher layer.
 
     Attributes:
-        tokens: (M, h, w, C) float32, or (n, C) of a ``hit`` layer.
+        tokens: (M, h, w, C) float32, or (n, C) of a ``hit`` layer or of pairs.
         hit: (M, h, w) bool, the tokens of a ``hit`` layer.
         class_token: (M, C) float32 of a layer that holds them.
+        offsets: of the pairs over the cameras, of a layer of their features.
     """
 
     tokens: Tensor
     hit: NDArray[np.bool_] | None
     class_token: NDArray[np.float32] | None
+    offsets: tuple[int, ...]
 
 
 class _Source:
@@ -259,9 +261,11 @@ class _Source:
         )
         hit = None if hit is None else hit.astype(bool)
         tokens = layer.tokens
-        codes = shard.entries(tokens, row, tokens.block if hit is None else int(hit.sum()))
+        record = self.records[row]
+        count = tokens.block if hit is None else int(hit.sum())
+        codes = shard.entries(tokens, row, record.pairs if layer.of_pairs else count)
         decoded = decode(torch.from_numpy(codes.copy()), self.calibration)
-        return _StoredFeatures(decoded, hit, class_token)
+        return _StoredFeatures(decoded, hit, class_token, record.offsets)
 
     def fidelity(self, rows: Iterable[int]) -> Fidelity:
         """Fidelity of the shards of `rows`. It is known by the shard: a copied shard gets that of
@@ -290,7 +294,7 @@ def _encode(
     if hit is not None:
         grid = np.zeros((*hit.shape, codes.shape[-1]), grid.dtype)
         grid[hit] = codes.numpy()
-    writer.add(row, grid, hit, stored.class_token)
+    writer.add(row, grid, hit, stored.class_token, stored.offsets)
     return (
         measure(features, decode(codes, calibration), int(clip_count))
         if features.numel()

@@ -40,7 +40,8 @@ class ShardCheck:
         store: the store's folder or URL.
         layer: the shard's layer.
         commit: its record, without fault (see `record_fault`).
-        points: the same shard of points and pairs if that is sound; for ``hit`` layers.
+        points: the same shard of points and pairs if that is sound; for layers that depend on
+            pairs.
 
     Attributes:
         bytes: bytes read so far.
@@ -164,6 +165,8 @@ class ShardCheck:
             self.rows.entries(array, record.row, array.block)
         ).all():
             yield array, "class tokens are not finite"
+        if layer.of_pairs and self._points and record.offsets != self._pair_offsets(record.row):
+            yield layer.tokens, "its pairs are not the store's"
         if layer.mask:
             mask = self._mask(layer.mask, record)
             if mask.max() > 1:
@@ -173,6 +176,11 @@ class ShardCheck:
                 and (self._needed_tokens(self._points, record.row, layer) & (mask == 0)).any()
             ):
                 yield layer.mask, "tokens that a pair needs are not stored"
+
+    def _pair_offsets(self, row: int) -> tuple[int, ...]:
+        """Offsets of the pairs that the store has of a row."""
+        assert self._points
+        return next(record.offsets for record in self._points.commit.frames if record.row == row)
 
     def _needed_tokens(self, points: ShardRows, row: int, layer: TeacherLayer) -> NDArray[np.bool_]:
         """(M, h, w) bool: tokens that sampling at a frame's pairs reads."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import CleverError
+from ..choices import INTERPOLATED
 from . import layout
 from .layout import BLOCK_ARRAYS, PAIR_POINT, PAIR_UV, POINTS, BlockArray
 from .models import Content, FrameRecord, PointContent, PointSettings, TeacherInfo
@@ -140,6 +141,11 @@ class TeacherLayer(Layer):
         return layout.grid_array(self.id, self._grid, self.info.codec, self.info.tokens)
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it stores a feature of every pair and no tokens."""
+        return self.info.tokens in INTERPOLATED
+
+    @property
     def mask(self) -> BlockArray | None:
         """Which tokens a ``hit`` layer stores."""
         return layout.hit_array(self.id, self._grid) if self.info.tokens == "hit" else None
@@ -160,7 +166,9 @@ class TeacherLayer(Layer):
         return array.path.rpartition("/")[2]
 
     def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
-        """The whole grid."""
+        """The whole grid, or the frame's pairs."""
+        if self.of_pairs and array.path == self.tokens.path:
+            return record.pairs if record.offsets else 0
         return array.capacity
 
     @property

@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from ...files import atomic_write
-from ..choices import Codec, TokenKind, stored_dtype
+from ..choices import INTERPOLATED, Codec, TokenKind, stored_dtype
 
 SHARD_ROWS = 16
 BLOCK = 4096
 SHARD_BLOCKS = 64
 HIT_BLOCK = 64
 """Tokens in a block of a ``hit`` layer."""
+PAIR_BLOCK, PAIR_BLOCKS = 256, 2048
+"""Pairs in a block of a layer of features of pairs, and blocks of a row."""
 TEXT_BYTES = 64
 UV_LEVELS = 65536
 OK, FAILED, PENDING = 1, 2, 0
@@ -95,12 +97,16 @@ def grid_array(
         grid: cameras, h, w, channels.
         tokens: ``grid`` stores every token, (rows, cameras, h, w, channels), a frame in one block;
             ``hit`` stores the tokens within reach of a point, (rows, capacity, channels), in the
-            order of `hit_array`'s ones.
+            order of `hit_array`'s ones; ``points`` a feature of every pair, (rows, capacity,
+            channels), in the order of the pairs.
     """
     path, dtype = f"teachers/{teacher}/grid", stored_dtype(codec)
     if tokens == "grid":
         dims = ("camera", "height", "width", "channel")
         return BlockArray(path, dtype, grid[1:], dims, codec, grid[0], 1)
+    if tokens in INTERPOLATED:
+        dims = ("pair", "channel")
+        return BlockArray(path, dtype, grid[3:], dims, codec, PAIR_BLOCK, PAIR_BLOCKS)
     blocks = -(-math.prod(grid[:3]) // HIT_BLOCK)
     return BlockArray(path, dtype, grid[3:], ("token", "channel"), codec, HIT_BLOCK, blocks)
 

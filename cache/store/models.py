@@ -127,7 +127,7 @@ class TeacherInfo:
         grid: tokens down and across.
         channels: feature width.
         codec: how features are stored.
-        tokens: ``grid`` (every token) or ``hit`` (those within reach of a point).
+        tokens: what is stored of the grid, see `TokenKind`.
         fingerprint: every setting that changes a feature, in clear.
         request: settings that build this teacher again; None where that is not possible.
     """
@@ -255,7 +255,8 @@ class FrameRecord:
         points: number of points (points layer), else 0.
         timestamp: microseconds (points layer), else 0.
         pose: global <- lidar, 16 float64 row by row (points layer), else empty.
-        offsets: CSR offsets of the pairs over the cameras (points layer), else empty.
+        offsets: CSR offsets of the pairs over the cameras (points layer, and layers of features of
+            pairs), else empty.
         image_size: (width, height) a camera (points layer), else empty.
         split: the dataset's split of the frame; empty where it is unknown.
         bounds: lowest x, y, z, then highest x, y, z of the points in metres (points layer), else

@@ -43,7 +43,7 @@ class CachedFrame:
         pair_uv: (K, 2) float32, normalised pixel ((u + 0.5) / W, (v + 0.5) / H), pixel centres at
             integers.
         image_size: (M, 2) int64, width and height in pixels.
-        tokens: (M, h, w, C) int8 or float16, as stored.
+        tokens: (M, h, w, C) int8 or float16, as stored; (K, C) of a layer of features of pairs.
         calibration: of the int8 codecs: feature = centre + step * token; None for fp16.
     """
 
@@ -144,7 +144,8 @@ class FeatureCache(Dataset[CachedFrame]):
         return bounds_of(self._read_row(POINTS, row, int(self._table.points[row])))
 
     def tokens(self, index: int) -> Tensor:
-        """(M, h, w, C) int8 or float16 tokens of a frame as stored, without the rest of it.
+        """(M, h, w, C) int8 or float16 tokens of a frame as stored, without the rest of it; (K, C)
+        of a layer of features of pairs.
 
         Raises:
             CleverError: the shard is missing or damaged.
@@ -267,8 +268,12 @@ class FeatureCache(Dataset[CachedFrame]):
         return data[:count]
 
     def _read_tokens(self, row: int) -> Tensor:
-        """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero."""
+        """(M, h, w, C) as stored; tokens that a ``hit`` layer does not hold are zero. (K, C) of a
+        layer of features of pairs."""
         tokens, mask_array = self._layer.tokens, self._layer.mask
+        if self._layer.of_pairs:
+            pairs = int(self._table.pairs[row, -1])
+            return torch.from_numpy(self._read_row(tokens, row, pairs))
         if mask_array is None:
             return torch.from_numpy(self._read_row(tokens, row, tokens.block))
         mask = self._read_row(mask_array, row, mask_array.block).astype(bool)

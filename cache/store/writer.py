@@ -7,11 +7,12 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import CleverError
 from ..codec import pack
 from ..fidelity import Fidelity
 from ..frame import Frame
 from ..projection import Correspondences
-from .layers import Layer
+from .layers import Layer, TeacherLayer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
 from .models import Commit, FrameRecord, TeacherInfo
 from .point_statistics import bounds_of, intensity_of
@@ -134,6 +135,7 @@ class GridShard(LayerShard):
     def __init__(self, store: Store, info: TeacherInfo, shard: int) -> None:
         layer = store.teacher_layer(info.id)
         super().__init__(store, layer, shard)
+        self.layer: TeacherLayer = layer
         self.info = layer.info
         self._tokens, self._mask, self._class_token = layer.tokens, layer.mask, layer.class_token
         for array in layer.arrays:
@@ -145,14 +147,29 @@ class GridShard(LayerShard):
         codes: NDArray[np.generic],
         hit: NDArray[np.bool_] | None = None,
         class_token: NDArray[np.float32] | None = None,
+        offsets: Sequence[int] = (),
     ) -> None:
-        """Store one frame's tokens.
+        """Store one frame's tokens, or its features of pairs.
 
         Args:
-            codes: (cameras, h, w, channels) int8 or float16 as `codec.encode` made them.
+            codes: (cameras, h, w, channels) int8 or float16 as `codec.encode` made them, or (pairs,
+                channels).
             hit: (cameras, h, w) bool, the tokens to store; for ``hit`` layers alone.
             class_token: (cameras, channels), for layers that hold class tokens alone.
+            offsets: of the pairs over the cameras, for layers of features of pairs alone.
+
+        Raises:
+            CleverError: more pairs than a row has room for.
         """
+        if bool(offsets) != self.layer.of_pairs:
+            raise ValueError(
+                f"{self.layer.id} takes offsets of pairs where it holds their features"
+            )
+        if offsets and offsets[-1] > self._tokens.capacity:
+            raise CleverError(
+                f"frame {self.store.ids[row]} has {offsets[-1]} pairs, and a layer of features of "
+                f"pairs holds {self._tokens.capacity} a frame; choose `tokens=hit`"
+            )
         values = {self._tokens: codes if hit is None else codes[hit]}
         for array, part in ((self._mask, hit), (self._class_token, class_token)):
             if (array is None) != (part is None):
@@ -163,4 +180,6 @@ class GridShard(LayerShard):
             self.layer.checksum_name(array): self._add_blocks(array, row, part)
             for array, part in values.items()
         }
-        self.records.append(FrameRecord(row, self.store.ids[row], checksums=checksums))
+        self.records.append(
+            FrameRecord(row, self.store.ids[row], checksums=checksums, offsets=tuple(offsets))
+        )

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, normalize
 from ...cache import CachedFrame
 from ...cache.codec import decode
 from ...cache.sampling import sample_tokens
+from ...errors import CleverError
 from ...student.points import PointBatch
 from ...student.student import Student
 from .feature_colours import FeatureColours
@@ -55,6 +56,11 @@ class FrameFeatures:
         align_corners: bool,
     ) -> "FrameFeatures":
         """Run the students, which are on the CPU; see `sample_tokens` for `align_corners`."""
+        if cached.tokens.ndim != 4:
+            raise CleverError(
+                f"frame {cached.id}: this layer holds features of pairs alone, which make no "
+                "picture; choose a `teacher` that stores tokens"
+            )
         teacher = sample_tokens(
             cached.tokens,
             cached.pair_camera,

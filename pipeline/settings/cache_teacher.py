@@ -51,8 +51,10 @@ class CacheTeacherSettings(DatasetSettings):
     codec: Codec = "int8"
     """How features are stored."""
     tokens: TokenKind = "grid"
-    """Store every token, or only those within reach of a point (smaller for large grids, same
-    sampled features)."""
+    """Store every token; only those within reach of a point (hit: smaller for large grids, same
+    sampled features); or the interpolated feature of every pair (points: smaller where a camera has
+    fewer pairs than tokens; no other interpolation, pictures or pairs from it afterwards;
+    points-centred: by --no-align-corners). --plan says what each takes."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N frames only, and in a store that knows more of them those of the same shards."""
     cache: StoreFolder | None = None

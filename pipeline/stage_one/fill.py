@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ...cache.choices import INTERPOLATED
 from ...cache.codec import Calibration, Statistics, decode, encode, measure
 from ...cache.fidelity import Fidelity
 from ...cache.images import load_image
@@ -28,7 +29,7 @@ from .calibration import (
     frames_per_batch,
     freeze_calibration,
 )
-from .frames import FrameReader, LoadedFrame, hit_tokens
+from .frames import FrameReader, LoadedFrame, hit_tokens, interpolated
 
 REUSE_BYTES = 2**26
 """Features of calibration batches kept for writing, so that small stores run the teacher once a
@@ -49,8 +50,8 @@ class LayerTask:
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One frame's tokens as they are stored, (M, h, w, C), and its class tokens (M, C), if any; no
-    codes when the teacher gave NaN or infinity."""
+    """One frame's tokens as they are stored, (M, h, w, C), or its features of pairs (K, C), and its
+    class tokens (M, C), if any; no codes when the teacher gave NaN or infinity."""
 
     codes: Tensor | None
     fidelity: Fidelity
@@ -227,14 +228,15 @@ class StageOne:
     ) -> dict[str, dict[int, EncodedFrame]]:
         """The frames that have images, by layer and row."""
         sampled = self._sampled_batches.pop(batch, None)
-        readable = [item.row for item in loaded if item.images is not None]
+        good = [item for item in loaded if item.images is not None]
+        readable = [item.row for item in good]
         features = dict(sampled.features) if sampled and sampled.rows == readable else {}
         if missing := [layer for layer in layers if layer not in features]:
             features |= self._pass(loaded, missing).features
         return {
             task.info.id: {
-                row: self._encode(task.info, part)
-                for row, part in zip(readable, features[task.info.id], strict=True)
+                item.row: self._encode(task.info, part, item)
+                for item, part in zip(good, features[task.info.id], strict=True)
             }
             for task in self.tasks
             if task.info.id in layers
@@ -259,13 +261,19 @@ class StageOne:
         }
         return Pass([item.row for item in good], features)
 
-    def _encode(self, info: TeacherInfo, features: Features) -> EncodedFrame:
+    def _encode(self, info: TeacherInfo, features: Features, item: LoadedFrame) -> EncodedFrame:
         if not _finite(features):
             return EncodedFrame(None, Fidelity.none())
         tokens, frozen = features.grid, self._calibrations[info.id]
+        if info.tokens in INTERPOLATED:
+            assert item.frame
+            assert item.pairs
+            tokens = interpolated(tokens, item.frame, item.pairs, INTERPOLATED[info.tokens])
         codes, clipped = encode(tokens, info.codec, frozen)
         calibration = frozen.to(codes.device) if frozen else None
-        fidelity = measure(tokens, decode(codes, calibration), int(clipped))
+        fidelity = Fidelity.none()
+        if tokens.numel():
+            fidelity = measure(tokens, decode(codes, calibration), int(clipped))
         class_token = None if features.class_token is None else features.class_token.cpu()
         return EncodedFrame(codes.cpu(), fidelity, class_token)
 
@@ -404,8 +412,9 @@ class _OpenShard:
         else:
             self._fidelity[shard.layer.id] += encoded.fidelity
             token = None if encoded.class_token is None else encoded.class_token.numpy()
-            hit = item.hit.get(shard.info.grid)
-            shard.add(item.row, encoded.codes.numpy(), hit, token)
+            hit = item.hit.get(shard.info.grid) if shard.info.tokens == "hit" else None
+            offsets = item.pairs.offsets.tolist() if shard.layer.of_pairs and item.pairs else ()
+            shard.add(item.row, encoded.codes.numpy(), hit, token, offsets)
 
 
 def calibration_samples(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences, visible_pairs
-from ...cache.sampling import tap_mask
+from ...cache.sampling import sample_tokens, tap_mask
 from ...cache.store.contents import Contents
 from ...cache.store.layout import normalised_uv, pair_cameras, quantise_uv
 from ...errors import CleverError, FrameError
@@ -75,6 +75,17 @@ def hit_tokens(frame: Frame, pairs: Correspondences, grid: tuple[int, int]) -> N
     size, camera = frame.image_size, pair_cameras(pairs.offsets.tolist())
     uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
     return tap_mask(torch.from_numpy(camera), uv, torch.from_numpy(size), grid).numpy()
+
+
+def interpolated(grid: Tensor, frame: Frame, pairs: Correspondences, align_corners: bool) -> Tensor:
+    """(K, C) float32: what sampling a grid (M, h, w, C) of floats gives at the stored pixels of
+    `pairs`."""
+    size, camera = frame.image_size, pair_cameras(pairs.offsets.tolist())
+    uv = torch.from_numpy(normalised_uv(quantise_uv(pairs.uv, size[camera])))
+    view, place, sizes = (
+        part.to(grid.device) for part in (torch.from_numpy(camera), uv, torch.from_numpy(size))
+    )
+    return sample_tokens(grid.float(), view, place, sizes, None, align_corners)
 
 
 def _check(frame: Frame, cameras: Sequence[str]) -> None:

@@ -3,15 +3,20 @@
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...cache.choices import stored_dtype
+from ...cache.frame import Frame
+from ...cache.projection import Correspondences
 from ...cache.store.layers import Layer
-from ...cache.store.layout import SHARD_ROWS
+from ...cache.store.layout import HIT_BLOCK, PAIR_BLOCK, SHARD_ROWS
+from ...cache.store.models import TeacherInfo
 from ...cache.store.shards import index_bytes
 from ...cache.store.store import Store
 from ...cache.teacher import load_teachers, outputs
@@ -21,6 +26,7 @@ from ..process.device import choose_device, cores
 from ..process.termination import sigterm_interrupts
 from ..settings.cache_teacher import CacheTeacherSettings
 from .fill import StageOne, deterministic
+from .frames import hit_tokens
 from .request import (
     add_layers,
     base_settings,
@@ -49,6 +55,8 @@ class SampleCost:
         teacher_seconds: the network alone on one frame's images, on one core or GPU.
         point_bytes: a frame's size on disk in points and pairs, without the shards' indices.
         layer_bytes: the same by layer of the teacher.
+        kind_bytes: by layer what a frame's features take in each kind of tokens, before any
+            compression.
     """
 
     frames: int
@@ -57,6 +65,7 @@ class SampleCost:
     teacher_seconds: float
     point_bytes: float
     layer_bytes: dict[str, float]
+    kind_bytes: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,10 @@ class Plan:
             f"  bytes     {_gigabytes(self.point_bytes)} points and pairs, "
             f"{_gigabytes(self.grid_bytes)} features; "
             f"{_gigabytes(self.free_bytes)} free, {room}",
+            *(
+                f"  tokens    a frame of {layer}: {_kinds(sizes)}"
+                for layer, sizes in sample.kind_bytes.items()
+            ),
             f"  measured  {sample.frames} frames in {sample.seconds:.1f} s, "
             f"{sample.frames * self.cameras / sample.seconds:.2f} images/s; a frame: decode "
             f"{1000 * sample.decode_seconds:.0f} ms on a core, teacher "
@@ -199,11 +212,9 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     if samples:
         first.calibrate(samples, lambda _: None)
     started = time.perf_counter()
-    loaded = [
-        item.images
-        for item in (first.load(row, images=True) for row in rows)
-        if item.images is not None
-    ]
+    items = [first.load(row, images=True) for row in rows]
+    loaded = [item.images for item in items if item.images is not None]
+    pairs = [(item.frame, item.pairs) for item in items if item.frame and item.pairs]
     decode = (time.perf_counter() - started) / len(rows)
     if not loaded:
         raise CleverError(
@@ -214,6 +225,7 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     calls = (
         min(8, max(2, round(SECONDS / batch / max(decode + teacher, 1e-9)))) * first.teacher_threads
     )
+    kinds = {info.id: kind_bytes(info, pairs) for info in infos}
     timed_ids = spread[batch : batch * (1 + calls)]
     store.extend(timed_ids, [""] * len(timed_ids))
     shards = {row // SHARD_ROWS for row in store.rows_of(timed_ids or spread[:batch])}
@@ -225,7 +237,30 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
         for layer in (store.points, *(store.teacher_layer(info.id) for info in infos))
     )
     layer_bytes = {info.id: size for info, size in zip(infos, grids, strict=True)}
-    return SampleCost(len(timed_ids or rows), seconds, decode, teacher, points, layer_bytes)
+    count = len(timed_ids or rows)
+    return SampleCost(count, seconds, decode, teacher, points, layer_bytes, kinds)
+
+
+def kind_bytes(
+    info: TeacherInfo, frames: Sequence[tuple[Frame, Correspondences]]
+) -> dict[str, float]:
+    """Mean bytes of a frame's features in each kind of tokens, whole blocks, uncompressed."""
+    token = info.channels * np.dtype(stored_dtype(info.codec)).itemsize
+    cells = info.grid[0] * info.grid[1]
+    sizes = []
+    for frame, pairs in frames:
+        grid = len(frame.cameras) * cells
+        hit, count = int(hit_tokens(frame, pairs, info.grid).sum()), int(pairs.offsets[-1])
+        blocks = -(-hit // HIT_BLOCK) * HIT_BLOCK, -(-count // PAIR_BLOCK) * PAIR_BLOCK
+        sizes.append((grid * token, blocks[0] * token + grid, blocks[1] * token))
+    means = np.mean(sizes, 0) if sizes else np.zeros(3)
+    return dict(zip(("grid", "hit", "points"), means.tolist(), strict=True))
+
+
+def _kinds(sizes: Mapping[str, float]) -> str:
+    """Sizes by kind in words, the smallest named."""
+    words = ", ".join(f"{kind} {size / 1e3:,.0f} kB" for kind, size in sizes.items())
+    return f"{words} (before compression); smallest: {min(sizes, key=sizes.__getitem__)}"
 
 
 def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:

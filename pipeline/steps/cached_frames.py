@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...cache import FeatureCache
-from ...cache.codec import Calibration
+from ...cache.choices import INTERPOLATED
+from ...cache.codec import Calibration, decode
+from ...cache.sampling import sample_tokens
 from ...errors import CleverError
 from ...student.draws import key
 from ...student.points import PointBatch
@@ -32,10 +34,51 @@ class TokenGrid:
     tokens: Tensor
     calibration: Calibration | None
 
-    @classmethod
-    def concatenate(cls, grids: Sequence["TokenGrid"]) -> "TokenGrid":
-        """Of views behind one another, all of one layer of a store."""
-        return cls(torch.cat([grid.tokens for grid in grids]), grids[0].calibration)
+    def of_view(self, view: int) -> "TokenGrid":
+        """Of one view alone."""
+        return replace(self, tokens=self.tokens[view : view + 1])
+
+    def of_pairs(self, pairs: Tensor) -> "TokenGrid":
+        """For some of the pairs: it has all that they need."""
+        return self
+
+    def features(self, view: Tensor, uv: Tensor, image_size: Tensor, align_corners: bool) -> Tensor:
+        """(K, C) float32 of every pair; arguments as of `sample_tokens`."""
+        return sample_tokens(self.tokens, view, uv, image_size, self.calibration, align_corners)
+
+
+@dataclass(frozen=True, slots=True)
+class PairTokens:
+    """A teacher's features of pairs, interpolated when they were stored.
+
+    Attributes:
+        tokens: (K, C) int8 or float16, as stored: one of every pair.
+        calibration: of the int8 codecs; None for fp16.
+    """
+
+    tokens: Tensor
+    calibration: Calibration | None
+
+    def of_view(self, view: int) -> "PairTokens":
+        """For the pairs of one view, which `of_pairs` chooses."""
+        return self
+
+    def of_pairs(self, pairs: Tensor) -> "PairTokens":
+        """Of some of the pairs: (K,) bool, or int64 places."""
+        return replace(self, tokens=self.tokens[pairs])
+
+    def features(self, view: Tensor, uv: Tensor, image_size: Tensor, align_corners: bool) -> Tensor:
+        """(K, C) float32 of every pair, whose places are those it was stored for."""
+        return decode(self.tokens, self.calibration)
+
+
+Tokens = TokenGrid | PairTokens
+
+
+def cached_tokens(cache: FeatureCache, tokens: Tensor) -> Tokens:
+    """What a layer holds of a frame."""
+    kind = PairTokens if cache.teacher.tokens in INTERPOLATED else TokenGrid
+    return kind(tokens, cache.calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +86,21 @@ class TokenRun:
     """A teacher's tokens of frames behind one another in a batch, all of one store.
 
     Attributes:
-        grid: of their views.
+        tokens: of their views, or pairs.
         views, pairs: how many they have in all.
     """
 
-    grid: TokenGrid
+    tokens: Tokens
     views: int
     pairs: int
 
     @classmethod
     def of(cls, frames: Sequence["PairedFrame"], teacher: int) -> "TokenRun":
         """Of frames of one store."""
-        grid = TokenGrid.concatenate([frame.teachers[teacher] for frame in frames])
+        parts = [frame.teachers[teacher] for frame in frames]
+        tokens = replace(parts[0], tokens=torch.cat([part.tokens for part in parts]))
         views = sum(len(frame.image_size) for frame in frames)
-        return cls(grid, views, sum(len(frame.pair_point) for frame in frames))
+        return cls(tokens, views, sum(len(frame.pair_point) for frame in frames))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +129,19 @@ class PairedFrame:
     pair_view: Tensor
     pair_uv: Tensor
     image_size: Tensor
-    teachers: tuple[TokenGrid, ...]
+    teachers: tuple[Tokens, ...]
     class_tokens: Tensor | None = None
     store: int = 0
+
+    def with_pairs(self, pairs: Tensor) -> "PairedFrame":
+        """With some of the pairs alone: (K,) bool, or int64 places, ascending."""
+        return replace(
+            self,
+            pair_point=self.pair_point[pairs],
+            pair_view=self.pair_view[pairs],
+            pair_uv=self.pair_uv[pairs],
+            teachers=tuple(tokens.of_pairs(pairs) for tokens in self.teachers),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +289,9 @@ class PairedFrames(Dataset[PairedFrame]):
         index, draw_key = draw
         cache, *further_caches = self.caches
         frame = cache[cache.position(self.ids[index])]
-        grids = [TokenGrid(frame.tokens, frame.calibration)]
-        grids += [
-            TokenGrid(cache.tokens(cache.position(frame.id)), cache.calibration)
-            for cache in further_caches
+        tokens = [cached_tokens(cache, frame.tokens)]
+        tokens += [
+            cached_tokens(cache, cache.tokens(cache.position(frame.id))) for cache in further_caches
         ]
         paired_frame = PairedFrame(
             frame.id,
@@ -249,7 +302,7 @@ class PairedFrames(Dataset[PairedFrame]):
             frame.pair_camera,
             frame.pair_uv,
             frame.image_size,
-            tuple(grids),
+            tuple(tokens),
             self._class_tokens(frame.id),
         )
         if self.view == "one-camera":
@@ -276,16 +329,13 @@ def one_camera(frame: PairedFrame) -> PairedFrame:
     pairs = frame.pair_view == camera
     count = int(pairs.sum())
     return replace(
-        frame,
+        frame.with_pairs(pairs),
         points=frame.points[frame.pair_point[pairs]],
         number=torch.arange(count),
         pair_point=torch.arange(count),
         pair_view=torch.zeros(count, dtype=torch.int64),
-        pair_uv=frame.pair_uv[pairs],
         image_size=frame.image_size[camera : camera + 1],
-        teachers=tuple(
-            replace(grid, tokens=grid.tokens[camera : camera + 1]) for grid in frame.teachers
-        ),
+        teachers=tuple(tokens.of_pairs(pairs).of_view(camera) for tokens in frame.teachers),
         class_tokens=(
             None if frame.class_tokens is None else frame.class_tokens[camera : camera + 1]
         ),
@@ -299,10 +349,4 @@ def sample_pairs(frame: PairedFrame, count: int) -> PairedFrame:
     by_view = order[torch.argsort(frame.pair_view[order], stable=True)]
     view = frame.pair_view[by_view]
     rank = torch.arange(len(view)) - torch.searchsorted(view, view)
-    pairs = by_view[rank < count].sort().values
-    return replace(
-        frame,
-        pair_point=frame.pair_point[pairs],
-        pair_view=frame.pair_view[pairs],
-        pair_uv=frame.pair_uv[pairs],
-    )
+    return frame.with_pairs(by_view[rank < count].sort().values)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from ...cache.sampling import sample_tokens
 from ...errors import CleverError
 from ...student.augment import Augmentation
 from ...student.choices import DistillationLoss, Weighting
@@ -366,12 +365,10 @@ class DistillationStep(TrainingStep):
         for run in runs:
             own = slice(pair, pair + run.pairs)
             targets.append(
-                sample_tokens(
-                    run.grid.tokens,
+                run.tokens.features(
                     batch.pair_view[own] - view,
                     batch.pair_uv[own],
                     batch.image_size[view : view + run.views],
-                    run.grid.calibration,
                     self.align_corners,
                 )
             )

@@ -51,10 +51,8 @@ class VoxelPoints:
         pair_point = place[frame.pair_point]
         pairs = pair_point >= 0
         return replace(
-            frame,
+            frame.with_pairs(pairs),
             points=frame.points[index],
             number=index,
             pair_point=pair_point[pairs],
-            pair_view=frame.pair_view[pairs],
-            pair_uv=frame.pair_uv[pairs],
         )

@@ -88,7 +88,7 @@ def test_losses_are_those_of_every_pair_written_out(store: Store) -> None:
                 scene, *places = prepared.voxels.coords[voxel].tolist()
                 row = rows[(scene, *(place >> number for place in places))]
                 (run,) = batch.teachers[number]
-                grid = run.grid
+                grid = run.tokens
                 place = (batch.pair_view[[pair]], batch.pair_uv[[pair]], batch.image_size)
                 target = sample_tokens(grid.tokens, *place, grid.calibration)
                 with torch.no_grad():

@@ -65,7 +65,7 @@ def test_targets_of_a_mixed_batch_are_those_of_every_frame(two: list[Path], tmp_
     samples = [frames[FrameDraw(index, 30 + index)] for index in (6, 0, 3, 5)]
     assert [sample.store for sample in samples] == [1, 0, 0, 1]
     batch = DistillationBatch.collate(samples)
-    assert [(run.views, len(run.grid.tokens)) for run in batch.teachers[0]] == [
+    assert [(run.views, len(run.tokens.tokens)) for run in batch.teachers[0]] == [
         (2, 2), (4, 4), (2, 2)
     ]  # fmt: skip
     step = build_step(job(two, tmp_path, mix3d=0), [FeatureCache(two[0])])
