@@ -139,10 +139,23 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The name's object, which is then kept."""
+    """The name's object, which is then kept.
+
+    Raises:
+        CleverError: it needs a package of an extra that is not installed.
+    """
     for home, names in _HOMES.items():
         if name in names:
-            globals()[name] = value = getattr(import_module(f".{home}", __name__), name)
+            try:
+                value = getattr(import_module(f".{home}", __name__), name)
+            except ModuleNotFoundError as error:
+                from .errors import CleverError
+                from .extras import lacking_extra
+
+                if line := lacking_extra(error):
+                    raise CleverError(f"{__name__}.{name}: {line}") from error
+                raise
+            globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

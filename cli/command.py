@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
+from ..extras import lacking_extra
 from ..pipeline.settings.shared.base import JobSettings
 from ..pipeline.settings.shared.fields import StorePlace, Weights
 from .diagnostics import diagnostics
@@ -117,6 +118,10 @@ def _run(
                 return output.write(verb, job_settings, result)
             except CleverError as error:
                 stream.error(one_line(error))
+            except ModuleNotFoundError as error:
+                if (line := lacking_extra(error)) is None:
+                    raise
+                stream.error(f"error: {line}")
             except KeyboardInterrupt as error:
                 stream.error(str(error) or (GOES_ON if verb.resumes else BEGINS_ANEW))
                 return INTERRUPTED

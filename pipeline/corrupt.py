@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import CleverError, FrameError
 from ..files import atomic_write
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedFrames
-from .corrupted.gallery import Gallery, corruption_gallery
 from .corrupted.writing import writable_format, write_frame
 from .corruptions.registry import CORRUPTIONS, Dose, dose_of
 from .datasets import LidarDataset, open_dataset
@@ -18,6 +18,9 @@ from .results.run_folder import notice
 from .settings.corrupt import CorruptSettings
 from .settings.shared.choices import SensorName
 from .steps.labelled import BadFrame
+
+if TYPE_CHECKING:
+    from .corrupted.gallery import Gallery
 
 RECORD_FILE = "corruption.json"
 """In the folder of a severity: what its frames were made with."""
@@ -42,7 +45,7 @@ class CorruptResult:
     doses: list[Dose]
     notes: list[str]
     bad: list[BadFrame]
-    gallery: Gallery | None = None
+    gallery: "Gallery | None" = None
 
     def __str__(self) -> str:
         lines = [f"  {dose}" for dose in self.doses] + self.notes
@@ -78,6 +81,8 @@ def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
             raise CleverError(
                 f"`frame={settings.frame}`: there are {len(dataset)} frames; choose a lower number"
             )
+        from .corrupted.gallery import corruption_gallery
+
         gallery = corruption_gallery(
             dataset,
             settings.frame,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
+from ..extras import lacking_extra
 from ..files import atomic_write
 from ..student.checkpoint import DATASETS_JOINED
 from ..student.points import PointBatch
@@ -19,7 +20,6 @@ from ..student.tta import mean_probabilities
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.readers.intensity import dark_sweeps
-from .pictures.confusion import draw_confusion
 from .process.device import choose_device
 from .process.progress import Track
 from .results.run_dataset import run_dataset
@@ -183,7 +183,8 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
 
 
 def write_confusion(folder: Path, result: SegmentationResult) -> None:
-    """Write the confusion matrix to ``confusion.csv`` and ``confusion.png`` in `folder`.
+    """Write the confusion matrix to ``confusion.csv`` and ``confusion.png`` in `folder`; a line
+    says so where there is no package to draw with.
 
     The table's first row names the predictions, its first column the labels.
     """
@@ -191,7 +192,14 @@ def write_confusion(folder: Path, result: SegmentationResult) -> None:
     table = [["label \\ prediction", *names]]
     table += [[name, *map(str, row)] for name, row in zip(names, result.confusion, strict=True)]
     atomic_write(folder / CONFUSION_TABLE, csv_text(table))
-    draw_confusion(result.confusion, names, result.protocol, folder / CONFUSION_PICTURE)
+    try:
+        from .pictures.confusion import draw_confusion
+    except ModuleNotFoundError as error:
+        if (lack := lacking_extra(error)) is None:
+            raise
+        notice(f"no {CONFUSION_PICTURE}: {lack}")
+    else:
+        draw_confusion(result.confusion, names, result.protocol, folder / CONFUSION_PICTURE)
 
 
 def measure_segmenter(

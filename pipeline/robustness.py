@@ -15,7 +15,6 @@ from ..student.segmenter import TrainedSegmenter, load_segmenter, segmenter_dige
 from .corrupt import open_choices
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedDataset, CorruptedFrames, ReleasedFrames, released_parts
-from .corrupted.gallery import corruption_gallery
 from .corrupted.scores import OF_DATASET, Baseline, read_baseline
 from .corrupted.table import CheckpointRow, Measurement, RobustnessResult
 from .corruptions.registry import Dose, dose_of
@@ -235,6 +234,8 @@ def _measurement(
 
 def _draw(bench: Bench, folder: Path) -> list[str]:
     """Draw the first frame; returns lines that say where, and what was done to it."""
+    from .corrupted.gallery import corruption_gallery
+
     settings = bench.settings
     return corruption_gallery(
         bench.dataset,

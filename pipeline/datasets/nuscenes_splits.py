@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import CleverError
+from .nuscenes_scenes import official_splits
 
 SPLITS_FILE = "splits.json"
 """Optional file beside the tables: scene names by split, instead of the official splits."""
@@ -75,11 +76,4 @@ def _splits(folder: Path) -> tuple[dict[str, list[str]], bool]:
             raise CleverError(
                 f"{path} must map split names to lists of scene names; restore or remove it"
             ) from error
-    from nuscenes.utils.splits import create_splits_scenes
-
-    official = create_splits_scenes()
-    if folder.name.endswith("mini"):
-        return {"train": official["mini_train"], "val": official["mini_val"]}, False
-    if folder.name.endswith("test"):
-        return {"test": official["test"]}, False
-    return {"train": official["train"], "val": official["val"]}, False
+    return official_splits(folder.name), False

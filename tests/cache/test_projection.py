@@ -220,6 +220,7 @@ def test_real_keyframe_agrees_with_devkit(
 ) -> None:
     """The devkit's float32 path: at most 0.2 px apart, the same points visible but for those at a
     bound."""
+    pytest.importorskip("nuscenes", reason="needs nuscenes-devkit")
     import nuscenes.nuscenes as devkit
 
     tables = devkit.NuScenes("v1.0-mini", str(shared_data / "nuscenes"), verbose=False)

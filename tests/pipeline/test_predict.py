@@ -11,9 +11,6 @@ import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
-from nuscenes import NuScenes
-from nuscenes.eval.lidarseg.evaluate import LidarSegEval
-from nuscenes.eval.lidarseg.validate_submission import validate_submission
 from plyfile import PlyData, PlyElement
 from typer.testing import CliRunner
 
@@ -310,6 +307,11 @@ def link_samples(path: Path) -> None:
 def test_the_devkit_takes_a_submission_to_nuscenes_and_finds_our_miou(
     write_nuscenes: Callable[..., Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("nuscenes", reason="needs nuscenes-devkit")
+    from nuscenes import NuScenes
+    from nuscenes.eval.lidarseg.evaluate import LidarSegEval
+    from nuscenes.eval.lidarseg.validate_submission import validate_submission
+
     root = write_nuscenes({"scene-0103": 2, "scene-0916": 1})
     link_samples(root / "v1.0-mini/sample.json")
     run = save_segmenter(tmp_path / "run", NuScenesDataset)

@@ -18,6 +18,7 @@ import pytest
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.nuscenes_scenes import official_splits
 from clever.pipeline.datasets.registry import DATASETS
 
 MINI = "v1.0-mini"
@@ -82,6 +83,15 @@ def test_official_splits_of_the_full_versions(
         NuScenesDataset(root, version, other)
 
 
+def test_official_splits_are_those_of_the_devkit() -> None:
+    devkit = pytest.importorskip("nuscenes.utils.splits", reason="needs nuscenes-devkit")
+    splits = devkit.create_splits_scenes()
+    assert official_splits("v1.0-trainval") == {name: splits[name] for name in ("train", "val")}
+    assert official_splits("v1.0-test") == {"test": splits["test"]}
+    mini = {name: splits[f"mini_{name}"] for name in ("train", "val")}
+    assert official_splits("v1.0-mini") == official_splits("mini") == mini
+
+
 def test_own_splits_win(write_nuscenes: Callable[..., Path]) -> None:
     splits = {"train": ["scene-0103"], "val": ["scene-0061"]}
     root = write_nuscenes({"scene-0061": 1, "scene-0103": 1}, splits=splits)
@@ -144,6 +154,7 @@ def test_a_frame_holds_what_the_files_hold(nuscenes_root: Path) -> None:
 
 
 def test_labels_agree_with_the_devkit(nuscenes_root: Path) -> None:
+    pytest.importorskip("nuscenes", reason="needs nuscenes-devkit")
     from nuscenes import NuScenes
     from nuscenes.eval.lidarseg.utils import LidarsegClassMapper
 
