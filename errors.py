@@ -6,6 +6,10 @@ class CleverError(Exception):
     traceback."""
 
 
+class OutputError(CleverError):
+    """A file cannot be written, whatever frame it is of: the others' cannot be either."""
+
+
 class FrameError(CleverError):
     """One frame cannot be used; every other frame still can.
 

@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import CleverError
+from .errors import OutputError
 
 
 def fsync_folder(folder: Path) -> None:
@@ -21,7 +21,7 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
     """Write `data` to `path`: temporary file, fsync, rename, fsync of the folder.
 
     Raises:
-        CleverError: the file cannot be written; whatever stood at `path` is untouched.
+        OutputError: the file cannot be written; whatever stood at `path` is untouched.
     """
     content = data.encode() if isinstance(data, str) else data
     try:
@@ -30,7 +30,7 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
             dir=path.parent, prefix=f".{path.name}.", suffix=".part"
         )
     except OSError as error:
-        raise CleverError(
+        raise OutputError(
             f"cannot write {path}: {error.strerror}; choose another output or free the disk"
         ) from error
     try:
@@ -43,7 +43,7 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview | str) -> None
         fsync_folder(path.parent)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise CleverError(
+        raise OutputError(
             f"cannot write {path}: {error.strerror}; free the disk or choose another output"
         ) from error
     except BaseException:

@@ -11,6 +11,8 @@ from ..errors import FrameError
 from .calibration_checks import camera_place_fault, intrinsics_fault, rigid_fault
 from .lens import Lens
 
+LATEST = 2**63
+"""Microseconds that a store keeps, before and after 0."""
 _REMEDY = "correct the dataset's calibration or poses, or leave the frame out"
 
 
@@ -83,7 +85,8 @@ class Frame:
     Raises:
         FrameError: a camera's intrinsics, lens or extrinsics are impossible, its principal point
             lies outside the middle half of its image, its projected points are none of the frame's,
-            or the pose is not rigid; the reason names the camera.
+            or the pose is not rigid; the reason names the camera. Or the timestamp is beyond what
+            a store keeps.
     """
 
     id: str
@@ -101,6 +104,11 @@ class Frame:
             fault = fault or projected_fault(camera.projected, len(self.points))
             if fault := fault or camera_place_fault(camera.camera_from_lidar):
                 raise FrameError(self.id, f"camera {camera.name}: {fault}; {_REMEDY}")
+        if not -LATEST <= self.timestamp < LATEST:
+            raise FrameError(
+                self.id,
+                f"its timestamp is {self.timestamp:.3g} microseconds, which is no time; correct it",
+            )
         if fault := rigid_fault(self.global_from_lidar):
             raise FrameError(self.id, f"the pose of the LiDAR {fault}; {_REMEDY}")
 

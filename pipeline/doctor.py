@@ -14,7 +14,7 @@ from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
 from ..cache.store.point_statistics import is_dark
-from ..errors import CleverError, FrameError
+from ..errors import CleverError, FrameError, OutputError
 from ..files import atomic_write
 from .alignment.score import FALSE_ALARM, INVERTED, TURNED, CalibrationScore, judge, rotation_name
 from .alignment.view import ViewPair, views_of
@@ -124,6 +124,8 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
                 frame_facts, views = _examine(dataset, index, number, settings.out)
                 facts.append(frame_facts)
                 pairs += views
+            except OutputError:
+                raise
             except CleverError as error:
                 reason = error.reason if isinstance(error, FrameError) else str(error)
                 bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
@@ -249,7 +251,8 @@ def _warnings(
 
 
 def _calibration_warning(score: CalibrationScore) -> str:
-    line = f"calibration of {score.where}: {score.warning}; alignment {score.alignment}"
+    own = "too few edges to tell" if score.alignment is None else str(score.alignment)
+    line = f"calibration of {score.where}: {score.warning}; alignment {own}"
     if score.rotation is not None and score.warning == TURNED:
         line += f", {score.gain} more after turning by {rotation_name(score)}"
     if score.warning == INVERTED:

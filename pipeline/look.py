@@ -15,7 +15,7 @@ from ..cache import FeatureCache
 from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
-from ..errors import CleverError, FrameError
+from ..errors import CleverError, FrameError, OutputError
 from ..student.checkpoint import read_intensities
 from ..student.draws import Draws, key
 from ..student.losses.occupancy import OccupancyHead
@@ -133,6 +133,8 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
                 pictures += _draw_labels(
                     dataset, index, cloud, features.float().cpu(), protocol, out, recorded
                 )
+            except OutputError:
+                raise
             except CleverError as error:
                 bad.append(_bad(dataset.frame_ids[index], error))
             track.advance()
@@ -257,6 +259,8 @@ def _look_at_features(
                 pictures += _draw_features(
                     settings, cache, step, frame_id, images, protocol, out, recorded
                 )
+            except OutputError:
+                raise
             except CleverError as error:
                 bad.append(_bad(frame_id, error))
             track.advance()

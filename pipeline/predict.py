@@ -132,7 +132,7 @@ class Labeller:
     def open_folder(self) -> Sources:
         """The folder of the outputs, with a file that says what their numbers mean; raises as
         `outputs.open_folder`."""
-        sources = open_folder(self.settings.out, self.settings, FREE)
+        sources = open_folder(self.settings.out, self.settings, FREE, [CLASSES_FILE])
         ending = self.settings.output_format or next(iter(WRITERS))
         self.write_classes(self.settings.out / CLASSES_FILE, ending)
         return sources

@@ -114,7 +114,9 @@ def report_page(settings: ReportSettings) -> Page:
     """The page of some runs and tables; raises as `report`."""
     _check(settings)
     tables = [file for place in settings.places if (file := table_file(Path(place)))]
-    folders = [place for place in settings.places if not table_file(Path(place))]
+    others = [place for place in settings.places if not table_file(Path(place))]
+    measured = [place for place in others if (Path(place) / ROBUSTNESS_FILE).is_file()]
+    folders = [place for place in others if place not in measured]
     listed = list_runs(ListRunsSettings(folders=tuple(folders))) if folders else None
     runs = listed.runs if listed else []
     labels = run_labels([run.folder for run in runs])
@@ -126,7 +128,7 @@ def report_page(settings: ReportSettings) -> Page:
         ablations=[ablation_part(file) for file in tables],
     )
     page.remarks += [f"{run.folder}: {run.reason}" for run in listed.bad] if listed else []
-    _add_robustness(page, [Path(place) for place in folders] + [run.folder for run in runs])
+    _add_robustness(page, list(map(Path, folders + measured)), [run.folder for run in runs])
     if runs:
         page.results = result_table(runs, labels)
         page.headlines = _headlines(runs, labels, page.results.protocols)
@@ -142,9 +144,15 @@ def report_page(settings: ReportSettings) -> Page:
     return page
 
 
-def _add_robustness(page: Page, folders: Sequence[Path]) -> None:
-    """What `clever robustness` measured in the folders of runs; what cannot be read is remarked."""
-    files = [file for folder in folders for file in folder.glob(f"robustness-*/{ROBUSTNESS_FILE}")]
+def _add_robustness(page: Page, places: Sequence[Path], runs: Sequence[Path]) -> None:
+    """What `clever robustness` measured, in its own folder or in those of runs; what cannot be
+    read is remarked."""
+    own = [place / ROBUSTNESS_FILE for place in places if (place / ROBUSTNESS_FILE).is_file()]
+    files = own + [
+        file
+        for folder in (*places, *runs)
+        for file in folder.glob(f"robustness-*/{ROBUSTNESS_FILE}")
+    ]
     for file in dict.fromkeys(path.resolve() for path in sorted(files)):
         try:
             page.robustness.append(robustness_part(file))

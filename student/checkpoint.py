@@ -160,6 +160,8 @@ def read_meta(path: Path | str) -> dict[str, Any]:
 
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if path.parent.is_file():
+        raise CleverError(f"{path.parent} is a file; give the folder of a run")
     if not path.is_file():
         raise CleverError(f"{path} does not exist; give the output folder of a finished run")
     try:

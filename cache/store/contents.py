@@ -15,6 +15,14 @@ from .remote import AnyPath
 from .seals import check_schema, read_point_seal, read_teacher_seal, sealed_teachers
 
 
+def unreadable(place: AnyPath | str, error: Exception) -> CleverError:
+    """The error of a place that does not answer, in one line."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return CleverError(
+        f"{place} cannot be read ({reason or type(error).__name__}); check the place and its access"
+    )
+
+
 def read_attributes(folder: AnyPath) -> dict[str, Any]:
     """Attributes of a Zarr group.
 
@@ -30,7 +38,9 @@ def read_attributes(folder: AnyPath) -> dict[str, Any]:
         raise CleverError(
             f"no feature cache at {folder}; make one with clever cache-teacher"
         ) from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise CleverError(
             f"{path} is not the metadata of a feature cache ({error}); restore it from a copy"
         ) from error
@@ -52,7 +62,11 @@ class Contents:
 
     def __init__(self, path: AnyPath, allow_schema1: bool = False) -> None:
         self._path = path
-        if not (path / place(POINTS_ID).seal).exists():
+        try:
+            sealed = (path / place(POINTS_ID).seal).exists()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if not sealed:
             attributes = read_attributes(path)
             if not allow_schema1 or attributes.get("schema") != schema1.SCHEMA:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from ...errors import CleverError
 from ..codec import Calibration
 from . import layout
+from .contents import unreadable
 from .layers import POINTS_ID, TeacherLayer, choose_layer, place
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .local import read_row
@@ -207,11 +208,7 @@ class FeatureCache(Dataset[CachedFrame]):
                 f"no feature cache at {self.path}; make one with `clever cache-teacher`"
             ) from error
         except Exception as error:  # a remote file system raises whatever its library does
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> CleverError:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return CleverError(f"{self.path} cannot be read ({reason}); check the place and its access")
+            raise unreadable(self.path, error) from error
 
     def _remote_array(self, path: str) -> Any:
         """An array of a store elsewhere, opened once a process."""
@@ -258,7 +255,7 @@ class FeatureCache(Dataset[CachedFrame]):
             except CleverError:
                 raise
             except Exception as error:  # a remote file system raises whatever its library does
-                raise self._unreadable(error) from error
+                raise unreadable(self.path, error) from error
             return np.ascontiguousarray(values, array.dtype)
         data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
         for column in range(-(-count // array.capacity)):

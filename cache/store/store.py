@@ -38,6 +38,14 @@ from .views import layer_views
 from .zarr_files import block_metadata, read_array
 
 
+def refuse_other(path: Path) -> None:
+    """Raise CleverError where `path` holds something else than a store."""
+    if seal_path(path, POINTS_ID).exists() or (path / "zarr.json").exists():
+        return
+    if path.exists() and (not path.is_dir() or _holds_files(path)):
+        raise CleverError(f"{path} exists and is no feature cache; choose another `cache`")
+
+
 class Store(Contents):
     """A feature cache opened for writing; hold `writer_lock` while using one.
 
@@ -73,8 +81,7 @@ class Store(Contents):
                 or `path` holds something else.
         """
         if not seal_path(path, POINTS_ID).exists() and not (path / "zarr.json").exists():
-            if path.exists() and (not path.is_dir() or _holds_files(path)):
-                raise CleverError(f"{path} exists and is no feature cache; choose another `cache`")
+            refuse_other(path)
             content = PointContent.of(base, (), ())
             _write_files(path, POINTS_ID, content, (), layer_views(content, (), 0, 0))
         store = cls(path)

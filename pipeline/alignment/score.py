@@ -152,10 +152,10 @@ def _score(where: str, pairs: Sequence[ViewPair], turn: Turn, level: float) -> C
     usual = _Group([pair.usual for pair in pairs], turn)
     inverse = _Group([pair.inverse for pair in pairs], turn)
     score = CalibrationScore(where, len(pairs), usual.edges)
-    if not usual.enough:
-        return replace(score, warning=_only_inverse(inverse, level))
-    alignment = usual.alignment()
     other = inverse.alignment() if inverse.enough else None
+    if not usual.enough:
+        return replace(score, inverse=other, warning=_only_inverse(inverse, level))
+    alignment = usual.alignment()
     rotation, gain = _better_rotation(usual)
     return CalibrationScore(
         where, len(pairs), usual.edges, alignment, other, rotation, gain,

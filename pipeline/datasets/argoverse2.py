@@ -184,7 +184,7 @@ class Argoverse2Dataset:
 def _times(folder: Path, ending: str) -> list[int]:
     """Times in the names of a folder's files, ascending; raises CleverError for a name that is
     none."""
-    names = [path.stem for path in folder.glob(f"*.{ending}")]
+    names = [path.stem for path in folder.glob(f"[!.]*.{ending}")]
     if wrong := [name for name in names if not name.isdecimal()]:
         raise CleverError(
             f"{folder / min(wrong)}.{ending}: the name is no time in nanoseconds; rename or remove "

@@ -169,7 +169,7 @@ class PandaSetDataset:
     def _numbers(self, scene: str) -> list[str]:
         """Names of a scene's frames, ascending."""
         folder, ending = self._root / scene / "lidar", ".pkl.gz"
-        numbers = sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}"))
+        numbers = sorted(path.name.removesuffix(ending) for path in folder.glob(f"[!.]*{ending}"))
         if wrong := [number for number in numbers if not number.isdecimal()]:
             raise CleverError(
                 f"{folder / wrong[0]}{ending}: the name is no frame number; rename or remove it"

@@ -115,7 +115,7 @@ class WaymoDataset:
         self.cameras = choose_cameras(self.name, cameras, CAMERAS)
         folders = {name: Path(root) / folder for name, folder in FOLDERS.items()}
         segments_by_split = {
-            name: sorted(path.stem for path in folder.glob("lidar/*.parquet"))
+            name: sorted(path.stem for path in folder.glob("lidar/[!.]*.parquet"))
             for name, folder in folders.items()
         }
         names = [name for segments in segments_by_split.values() for name in segments]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.store.point_statistics import is_dark
-from ...errors import CleverError
+from ...errors import CleverError, OutputError
 from ..datasets.readers.bare_files import PointCloud, read_cloud, suffix
 from ..datasets.readers.intensity import dark_words
 from ..process.progress import Track
-from ..results.run_folder import Run, notice
+from ..results.run_folder import CLAIM, Run, notice
 from ..results.sources import Sources
 from ..settings.shared.base import JobSettings
 from ..settings.shared.point_files import PointFiles
@@ -63,6 +63,7 @@ def make_each(
 
     Raises:
         CleverError: there is no item, or none can be used; of a single one its own error.
+        OutputError: an output cannot be written.
     """
     if not items:
         raise CleverError(f"there are no {unit}; choose others")
@@ -80,6 +81,8 @@ def make_each(
                 else:
                     files.append(file)
                     seconds += monotonic() - start
+            except OutputError:
+                raise
             except CleverError as error:
                 if len(items) == 1:
                     raise
@@ -128,17 +131,20 @@ def output_of_each(
     return {path: out / name for path, name in names.items()}
 
 
-def open_folder(folder: Path, settings: JobSettings, ignore: frozenset[str]) -> Sources:
+def open_folder(
+    folder: Path, settings: JobSettings, ignore: frozenset[str], beside: Sequence[str] = ()
+) -> Sources:
     """The folder of the outputs.
 
     Args:
         ignore: settings that say which inputs, and may differ from run to run.
+        beside: names of files that tell of outputs; without any they bind nobody.
 
     Raises:
         CleverError: it holds something else, or outputs of other settings.
     """
     sources = Sources(folder)
-    Run.open(folder, settings, also_ignore=ignore)
+    Run.open(folder, settings, also_ignore=ignore, claim=CLAIM.union(beside))
     return sources
 
 

@@ -131,6 +131,10 @@ class AblationTable(BaseModel):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValidationError) as error:
+            if path.name != TABLE_FILE:
+                raise CleverError(
+                    f"{path} is no table of `clever ablate`; give its folder or its {TABLE_FILE}"
+                ) from error
             raise CleverError(
                 f"{path} is damaged or of another version ({type(error).__name__}); remove it, and "
                 "the same command makes it again from its runs"

@@ -25,10 +25,10 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ... import __version__
 from ...cache.store.lock import writer_lock
@@ -49,6 +49,7 @@ RUNS = Path("runs")
 INPUTS_FILE = "inputs.json"
 CLAIM = frozenset({SETTINGS_FILE, INPUTS_FILE})
 """What a run writes before it has anything to keep: alone they bind nobody."""
+_INPUTS = TypeAdapter(dict[str, str])
 UNRECORDED = frozenset({"out", "new", "workers", "device", "save_every", "recompute"})
 """Settings that may differ when a run is taken up again: they say where and with what, not which
 result."""
@@ -66,6 +67,13 @@ class RunResult(BaseModel):
     seconds: float
     """Wall time of the training, over all starts."""
     versions: dict[str, str]
+
+
+class _Finished(BaseModel):
+    """What of any result tells the newest run."""
+
+    job: str = ""
+    finished: str = ""
 
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -107,13 +115,14 @@ def unfinished_run(
     """
     for settings_file in sorted(RUNS.glob(f"{name}-*/{SETTINGS_FILE}"), reverse=True):
         folder = settings_file.parent
-        if (folder / RESULT_FILE).exists() or _read_inputs(folder) != inputs:
-            continue
         try:
-            own = type(settings).recorded(settings_file)
-        except CleverError:  # of another version
+            own_inputs = _read_inputs(folder)
+        except CleverError as error:
+            notice(f"{error}; passed over")
             continue
-        if not settings.differences(own, UNRECORDED | places):
+        if (folder / RESULT_FILE).exists() or own_inputs != inputs:
+            continue
+        if _same_settings(settings, settings_file, UNRECORDED | places):
             return folder
     return None
 
@@ -137,6 +146,14 @@ def run_folder(
     return team.agree(folder)
 
 
+def _same_settings(settings: JobSettings, file: Path, ignore: frozenset[str]) -> bool:
+    """Whether `file` holds these settings; not where it is of another command or damaged."""
+    try:
+        return not settings.differences(type(settings).recorded(file), ignore)
+    except CleverError:
+        return False
+
+
 def _read_inputs(folder: Path) -> dict[str, str] | None:
     """Digests of what the run in `folder` reads; None where there are none.
 
@@ -147,10 +164,10 @@ def _read_inputs(folder: Path) -> dict[str, str] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _INPUTS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
         raise CleverError(
-            f"{path} is damaged ({error}); delete {folder} and start again"
+            f"{path} is damaged ({type(error).__name__}); delete {folder} and start again"
         ) from error
 
 
@@ -169,10 +186,15 @@ class Run:
         settings: JobSettings,
         team: Team | None = None,
         also_ignore: frozenset[str] = frozenset(),
+        claim: frozenset[str] = CLAIM,
     ) -> "Run":
         """Start a run in `folder`, or take one up that was started with the same settings.
 
         Of several processes the first one does it and the others wait; all must see the folder.
+
+        Args:
+            also_ignore: settings that may differ, beside `UNRECORDED`.
+            claim: files that bind nobody where they are alone.
 
         Raises:
             CleverError: the folder holds something else, or a run with other settings (named with
@@ -182,15 +204,17 @@ class Run:
             team.wait()
             return cls(folder)
         settings_file = folder / SETTINGS_FILE
-        if settings_file.exists():
+        if settings_file.exists() and {path.name for path in folder.iterdir()} <= claim:
+            ignore = UNRECORDED | also_ignore
+            if not _same_settings(settings, settings_file, ignore):
+                (folder / INPUTS_FILE).unlink(missing_ok=True)
+                save_settings(settings, folder)
+        elif settings_file.exists():
             own = type(settings).recorded(settings_file)
             ignore = UNRECORDED | also_ignore
             longer = passes_to_prolong(folder, settings, own, ignore)
             differing = [] if longer else settings.differences(own, ignore)
-            if differing and {path.name for path in folder.iterdir()} <= CLAIM:
-                (folder / INPUTS_FILE).unlink(missing_ok=True)
-                save_settings(settings, folder)
-            elif differing:
+            if differing:
                 raise CleverError(
                     f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
                     "another `out`" + longer_hint(settings, own, ignore)
@@ -314,12 +338,12 @@ def newest_run(job: str, root: Path = RUNS) -> Path:
     finished: list[tuple[str, Path]] = []
     for path in sorted(root.glob(f"*/{RESULT_FILE}")):
         try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = _Finished.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
             notice(f"{path} cannot be read; passed over")
             continue
-        if content.get("job") == job:
-            finished.append((content["finished"], path.parent))
+        if content.job == job:
+            finished.append((content.finished, path.parent))
     if not finished:
         raise CleverError(
             f"no finished {job} run under {root}; run `clever {job}` first or name one with "

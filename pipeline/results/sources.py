@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CleverError
+from ...errors import CleverError, OutputError
 from ...files import atomic_write
 
 SOURCES_FILE = "sources.jsonl"
@@ -43,7 +43,8 @@ class Source:
         try:
             content, status = path.read_bytes(), path.stat()
         except OSError as error:
-            raise CleverError(f"cannot read {path}: {error.strerror}") from error
+            advice = "give files" if path.is_dir() else "restore it or leave it out"
+            raise CleverError(f"cannot read {path}: {error.strerror}; {advice}") from error
         digest = hashlib.sha256(content).hexdigest()
         return cls(str(path), status.st_size, status.st_mtime_ns, digest, weights)
 
@@ -70,7 +71,7 @@ class Sources:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / SOURCES_FILE
         self._by_output: dict[str, Source] = {}
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        text = self._text()
         *lines, torn = text.split("\n")
         if torn:  # the last line of a run that was killed
             atomic_write(self.path, "".join(f"{line}\n" for line in lines))
@@ -83,6 +84,17 @@ class Sources:
                 raise CleverError(
                     f"{self.path} is damaged ({error}); remove it, and all outputs are made again"
                 ) from error
+
+    def _text(self) -> str:
+        """Content of the file; empty where there is none yet."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise CleverError(
+                f"{self.path} cannot be read ({error}); remove it, and all outputs are made again"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._by_output)
@@ -100,8 +112,14 @@ class Sources:
         """Add what an output was made of."""
         name = self._name(output)
         self._by_output[name] = source
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"output": name, **asdict(source)}) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"output": name, **asdict(source)}) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}; free the disk or choose another "
+                "output"
+            ) from error
 
     def _name(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()

@@ -29,7 +29,7 @@ class ReportSettings(JobSettings):
         Field(
             min_length=1,
             description="Run folders, folders that hold some at any depth, or tables of clever "
-            "ablate (the folder or its table.json).",
+            "ablate (the folder or its table.json) or of clever robustness (the folder).",
         ),
     ]
     title: Annotated[str | None, Field(description="Title; default: names of the runs.")] = None

@@ -9,7 +9,7 @@ import torch
 from ...cache.store.layers import POINTS_ID
 from ...cache.store.models import PointSettings, TeacherInfo, TeacherRequest
 from ...cache.store.seals import seal_path
-from ...cache.store.store import Store
+from ...cache.store.store import Store, refuse_other
 from ...cache.teacher import Teacher, TeacherSettings
 from ...errors import CleverError
 from ..datasets import LidarDataset
@@ -125,7 +125,8 @@ def frame_choice(settings: CacheTeacherSettings) -> str | None:
 
 
 def existing_store(path: Path) -> Store | None:
-    """The store at `path`, if there is one."""
+    """The store at `path`, if there is one; raises CleverError where something else is."""
+    refuse_other(path)
     return Store(path) if seal_path(path, POINTS_ID).exists() else None
 
 

@@ -1,5 +1,6 @@
 """A frame cannot be made with an impossible calibration or pose; every reason is one line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_what_is_possible_passes() -> None:
     far = MOTION.copy()
     far[:3, 3] = 1e6  # a pose in the world may be anywhere
     frame(pose=far)
+
+
+@pytest.mark.parametrize("timestamp", [2**63, -(2**63) - 1, int(1e300)])
+def test_a_time_that_no_store_keeps(timestamp: int) -> None:
+    good = frame()
+    replace(good, timestamp=timestamp - 1 if timestamp == 2**63 else 0)
+    with pytest.raises(FrameError, match=r"^frame a/7: its timestamp is -?\S+e\+\d+ micro.* no ti"):
+        replace(good, timestamp=timestamp)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from clever.cache.projection import visible_pairs
-from clever.errors import CleverError
+from clever.errors import CleverError, OutputError
+from clever.pipeline import doctor as doctor_module
+from clever.pipeline.alignment.blocks import Estimate
+from clever.pipeline.alignment.score import INVERTED, CalibrationScore
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.doctor import doctor, drawn_frames
 from clever.pipeline.settings.doctor import DoctorSettings
@@ -84,3 +87,19 @@ def test_not_one_frame_is_an_error(nuscenes_root: Path, tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(CleverError, match="none of 5 frames can be read; the first, scene-0061-0"):
         doctor(DoctorSettings(data_root=nuscenes_root, out=tmp_path / "out"))
+
+
+def test_an_output_that_cannot_be_written_is_no_bad_frame(
+    nuscenes_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match=r"^cannot write .*/out/frame-00-scene-0061-0\.png: "):
+        doctor(DoctorSettings(data_root=nuscenes_root, frames=5, out=tmp_path / "out"))
+
+
+def test_a_score_without_edges_of_its_own_names_the_inverse_s() -> None:
+    score = CalibrationScore("left", 3, 10, inverse=Estimate(0.5, 0.1, 9), warning=INVERTED)
+    assert doctor_module._calibration_warning(score) == (
+        "calibration of left: the inverse extrinsics fit better; alignment too few edges to tell, "
+        f"inverted {Estimate(0.5, 0.1, 9)}: is it `lidar_from_camera`?"
+    )

@@ -15,7 +15,7 @@ from plyfile import PlyData, PlyElement
 from typer.testing import CliRunner
 
 from clever.cli.main import build_app
-from clever.errors import CleverError
+from clever.errors import CleverError, OutputError
 from clever.pipeline.datasets import build_dataset
 from clever.pipeline.datasets.folder import FolderDataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
@@ -183,6 +183,41 @@ def test_a_folder_goes_on_and_a_bad_file_costs_no_other(
         predict(settings(points=paths, **values, tta=True))
     with pytest.raises(CleverError, match=r"bad\.bin has 5 bytes"):
         predict(settings(points=[bad], **values))
+
+
+def test_an_output_that_cannot_be_written_is_no_bad_file(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    paths = [write_scan(name) for name in ("a.bin", "b.bin")]
+    out = tmp_path / "out"
+    out.write_text("a file")
+    with pytest.raises(CleverError, match="out exists and holds no run; choose another `out`"):
+        predict(settings(points=paths, checkpoint=checkpoint, out=out))
+    out.unlink()
+    predict(settings(points=paths, checkpoint=checkpoint, out=out))
+    for name in ("a", "b"):
+        (out / f"{name}.label").unlink()
+    (out / "a.label").mkdir()  # no file can take its place
+    write_scan("a.bin").write_bytes(scan(paths[0])[::-1].tobytes())
+    with pytest.raises(OutputError, match=r"^cannot write .*/out/a\.label: Is a directory"):
+        predict(settings(points=paths, checkpoint=checkpoint, out=out))
+    assert not (out / "b.label").exists()
+
+
+def test_a_first_run_without_an_output_binds_nobody(
+    checkpoint: Path, write_scan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path, out = write_scan("a.bin"), tmp_path / "out"
+    with pytest.raises(CleverError, match="read as nuScenes"):
+        predict(settings(points=[path], checkpoint=checkpoint, out=out, input_format="nuscenes"))
+    with pytest.raises(CleverError, match=r"cannot read .*: Is a directory; give files$"):
+        predict(settings(points=[tmp_path], checkpoint=checkpoint, out=out))
+    values = {"points": [path], "checkpoint": checkpoint, "out": out, "output_format": "npy"}
+    assert len(predict(settings(**values)).outputs.files) == 1
+    assert json.loads((out / "classes.json").read_text())["no prediction"] == 255
+    (out / "sources.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(CleverError, match=r"sources\.jsonl cannot be read .*; remove it"):
+        predict(settings(**values))
 
 
 def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path) -> None:

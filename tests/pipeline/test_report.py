@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from clever.cli.main import build_app
 from clever.errors import CleverError
+from clever.pipeline.corrupted.table import CheckpointRow, Measurement, RobustnessResult
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.report import report
 from clever.pipeline.report_page import page as page_module
@@ -145,6 +146,28 @@ def test_a_page_that_is_too_large_says_what_to_leave_out(
     assert not (tmp_path / "page.html").exists()
     monkeypatch.setattr(page_module, "LARGEST", 500_000)
     assert page.write(tmp_path / "page.html") == (tmp_path / "page.html").stat().st_size
+
+
+def test_the_folder_of_a_robustness_table_is_a_place(tmp_path: Path) -> None:
+    clean = Measurement.model_validate(
+        {"corruption": None, "severity": None, "strength": {}, "miou": 41.5, "iou": {},
+         "points": 1, "frames": 1, "left_out": 0, "protocol": "of clean frames", "bad": []}
+    )  # fmt: skip
+    row = CheckpointRow(checkpoint="/somewhere/probe", digest="d", measurements=[clean])
+    folder = tmp_path / "robust"
+    folder.mkdir()
+    result = RobustnessResult(rows=[row], baseline=None, source="as read", notes=[])
+    (folder / "robustness.json").write_text(result.model_dump_json())
+    page = report(settings(folder)).page
+    assert page == folder / "report.html"
+    assert "41.5" in page.read_text()
+
+
+def test_another_json_is_not_advised_to_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    line = r"result\.json is no table of `clever ablate`; give its folder or its table\.json$"
+    with pytest.raises(CleverError, match=line):
+        report(settings(tmp_path / "result.json"))
 
 
 def test_a_place_without_run_or_table_is_one_line(tmp_path: Path) -> None:

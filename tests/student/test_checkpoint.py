@@ -146,6 +146,8 @@ def test_truncated_foreign_and_missing_files(trained: Student, tmp_path: Path):
         load_student(tmp_path)
     save_student(tmp_path, trained, META)
     path = tmp_path / "student.safetensors"
+    with pytest.raises(CleverError, match=r"student\.safetensors is a file; give the folder of a"):
+        load_student(path)
     content = path.read_bytes()
     for damaged in (b"", content[:5], content[:2000], content[:-1]):
         path.write_bytes(damaged)

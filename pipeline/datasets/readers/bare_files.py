@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from ....errors import CleverError
 from ...settings.shared.choices import InputFormat
@@ -247,7 +248,7 @@ def from_columns(
 
 def _read_pcd(path: Path, field: str | None) -> PointCloud:
     pypcd4 = _library("pypcd4", path)
-    cloud = _parse(path, lambda: pypcd4.PointCloud.from_path(path))
+    cloud = _parse(path, lambda: _header_checked(lambda: pypcd4.PointCloud.from_path(path)))
     rows = np.atleast_1d(cloud.pc_data)
     if len(rows) != cloud.metadata.points:
         raise CleverError(
@@ -257,6 +258,16 @@ def _read_pcd(path: Path, field: str | None) -> PointCloud:
     moved = "" if cloud.metadata.viewpoint == NO_VIEWPOINT else ", VIEWPOINT not applied"
     layout = f"PCD ({cloud.metadata.data.value}{moved})"
     return _from_fields(path, layout, rows, rows.dtype.names or (), field)
+
+
+def _header_checked(reader: Callable[[], Any]) -> Any:
+    """What `reader` returns; raises ValueError with the lines of a header that are missing or
+    wrong."""
+    try:
+        return reader()
+    except ValidationError as error:
+        names = dict.fromkeys(str(detail["loc"][0]).upper() for detail in error.errors())
+        raise ValueError(f"its header has no {', '.join(names)} that can be read") from error
 
 
 def _read_ply(path: Path, field: str | None) -> PointCloud:
@@ -299,7 +310,7 @@ def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | No
     listed_names = ", ".join(names)
     if not {"x", "y", "z"} <= set(names):
         raise CleverError(f"{path} has the fields {listed_names}; x, y and z are needed")
-    xyz = np.stack([np.asarray(rows[axis]) for axis in "xyz"], 1)
+    xyz = np.stack([_numbers(path, rows, axis) for axis in "xyz"], 1)
     if field == NO_FIELD:
         return PointCloud(path, layout, xyz, np.zeros(len(xyz), np.float32), 1.0)
     name = field or next((name for name in INTENSITY_FIELDS if name in names), None)
@@ -309,10 +320,20 @@ def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | No
             f"{listed_names}; name one with "
             f"`intensity_field`, or leave intensity out with `intensity_field={NO_FIELD}`"
         )
-    intensity = np.asarray(rows[name])
+    intensity = _numbers(path, rows, name)
     return PointCloud(
         path, f"{layout}, field {name}", xyz, intensity, CONVENTIONS.get(intensity.dtype.name)
     )
+
+
+def _numbers(path: Path, rows: Any, name: str) -> NDArray[Any]:
+    """A named column (N,); raises CleverError where a point has a list under the name."""
+    column = np.asarray(rows[name])
+    if column.ndim != 1 or column.dtype.kind not in "iuf":
+        raise CleverError(
+            f"{path} has lists in its field {name}, not one number a point; convert the file"
+        )
+    return column
 
 
 def _library(name: str, path: Path) -> ModuleType:

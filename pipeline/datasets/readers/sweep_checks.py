@@ -12,6 +12,8 @@ SMALLEST = 1.0
 nothing, and has no batch statistics."""
 ENCODINGS = {"big-endian float32": ">f4", "float64": "<f8", "big-endian float64": ">f8"}
 """What a flat file of little-endian float32 may be instead."""
+INTEGERS = {"int32": "<i4", "big-endian int32": ">i4"}
+"""The same in whole millimetres or centimetres: as floats they are as good as zero, or NaN."""
 
 
 def sweep_fault(xyz: NDArray[np.floating]) -> str:
@@ -75,5 +77,10 @@ def other_encoding(data: bytes, columns: int, brightest: float) -> str:
         # Numbers of the wrong byte order are as good as zero or as good as infinite.
         sensible = not sweep_fault(xyz) and np.median(np.abs(xyz)) > 1e-3
         if sensible and intensity.min() >= 0 and intensity.max() <= brightest:
+            return name
+    for name, dtype in INTEGERS.items():
+        xyz = np.abs(np.frombuffer(data, dtype).reshape(-1, columns)[:, :3].astype(np.int64))
+        # Floats of a metre are whole numbers of about 10^9.
+        if xyz.max() < 1000 * FARTHEST and np.median(xyz) >= 10:
             return name
     return ""

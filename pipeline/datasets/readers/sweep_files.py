@@ -107,12 +107,12 @@ def _sweep_fault(points: NDArray[np.float32], brightest: float) -> str:
 
 def sweep_names(folder: Path) -> list[str]:
     """Names of the ``.bin`` files in `folder` without their ending: numbers first, in their order,
-    padded or not, then the others by name.
+    padded or not, then the others by name. Hidden files, such as macOS leaves on disks, are none.
 
     Raises:
         CleverError: there is none.
     """
-    names = [path.stem for path in folder.glob("*.bin")]
+    names = [path.stem for path in folder.glob("[!.]*.bin")]
     if not folder.is_dir():
         raise CleverError(f"there is no folder {folder}; pass another `data_root` or restore it")
     if not names:
@@ -180,9 +180,16 @@ def training_labels(
         (N,) uint8 training labels.
 
     Raises:
-        FrameError: an id that `table` does not know.
+        FrameError: an id that `table` does not know, or numbers that hold nothing in the lower 16
+            bits, as those of another byte order do.
     """
     ids = raw.astype(np.int64) & 0xFFFF
+    if raw.any() and not ids.any():
+        raise FrameError(
+            frame,
+            f"{path} names no class in the lower 16 bits of its {raw.dtype.name} numbers; it may "
+            "be big-endian: convert the file",
+        )
     labels = table[ids]
     if (labels == _UNKNOWN).any():
         unknown = sorted({int(value) for value in ids[labels == _UNKNOWN]})

@@ -99,9 +99,18 @@ class JobSettings(BaseModel):
 
     @classmethod
     def recorded(cls, path: Path) -> Self:
-        """Settings that `save_settings` wrote, now or before some of the fields were there; raises
-        as `resolve`."""
+        """Settings that `save_settings` wrote, now or before some of the fields were there.
+
+        Raises:
+            CleverError: as `resolve`; or the settings are of another command.
+        """
         written = read_yaml(path)
+        if strange := [name for name in written if name not in cls.model_fields]:
+            raise CleverError(
+                f"{path} holds settings of another command, or of another version: "
+                f"{', '.join(map(str, strange[:3]))} is nothing that is set here; choose another "
+                "folder"
+            )
         return cls.resolve(
             path, {name: value for name, value in cls.older.items() if name not in written}
         )

@@ -1,5 +1,6 @@
 """A store that is read by its URL: the same frames as from the folder, in any process."""
 
+import errno
 import importlib.util
 import pickle
 import shutil
@@ -16,6 +17,8 @@ import torch
 
 from clever.cache import FeatureCache
 from clever.cache.codec import Calibration
+from clever.cache.store.contents import Contents
+from clever.cache.store.remote import RemotePath
 from clever.errors import CleverError
 
 Writes = Callable[..., Any]
@@ -192,3 +195,23 @@ def test_a_store_that_goes_away_is_one_line(write_store: Writes, tmp_path: Path)
         cache[0]
     assert str(failure.value).startswith(f"file://{path} cannot be read (")
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("answers", [(), ("exists",)])
+def test_a_place_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...]
+) -> None:
+    """Such as one without credentials: nothing is damaged there."""
+
+    def ask(self: RemotePath, what: str, **options: object) -> object:
+        if what not in answers:
+            raise OSError(errno.EIO, "Unable to locate credentials")
+        return False
+
+    monkeypatch.setattr(RemotePath, "_ask", ask)
+    with pytest.raises(CleverError) as failure:
+        Contents(RemotePath("memory://run.zarr"))
+    assert str(failure.value) == (
+        "memory://run.zarr cannot be read (Unable to locate credentials); check the place and its "
+        "access"
+    )

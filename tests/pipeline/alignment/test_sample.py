@@ -16,10 +16,10 @@ from clever.pipeline.datasets import build_dataset
 def test_frames_are_spread_and_bad_ones_passed_over(
     write_nuscenes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of seven frames the first, the middle and the last are looked at; the middle one has no
-    sweep. What is doubtful comes with how many were seen."""
-    root = write_nuscenes({"scene-0061": 7})
-    (root / "samples/LIDAR_TOP/scene-0061-3.pcd.bin").write_bytes(b"")
+    """Of nine frames every other one is looked at; the middle one has no sweep. What is doubtful
+    comes with how many were seen."""
+    root = write_nuscenes({"scene-0061": 9})
+    (root / "samples/LIDAR_TOP/scene-0061-4.pcd.bin").write_bytes(b"")
     dataset = build_dataset("nuscenes", root, split="all")
     judged: list[tuple[str, int]] = []
     own = sample.views_of
@@ -30,15 +30,15 @@ def test_frames_are_spread_and_bad_ones_passed_over(
 
     monkeypatch.setattr(sample, "views_of", views)
     monkeypatch.setattr(sample, "quick_doubt", lambda pairs: f"{len(pairs)} views")
-    line = calibration_doubt(dataset, range(7))
-    assert FRAMES == 3
-    assert judged == [("scene-0061-0", 0), ("scene-0061-6", 2)]
+    line = calibration_doubt(dataset, range(9))
+    assert FRAMES == 5
+    assert judged == [(f"scene-0061-{2 * number}", number) for number in (0, 1, 3, 4)]
     assert line == (
-        "nuscenes: the calibration of 2 frames looked at seems wrong: 12 views; `clever doctor` "
+        "nuscenes: the calibration of 4 frames looked at seems wrong: 24 views; `clever doctor` "
         "draws it"
     )
     monkeypatch.setattr(sample, "quick_doubt", lambda pairs: "")
-    assert calibration_doubt(dataset, range(7)) == ""
+    assert calibration_doubt(dataset, range(9)) == ""
     assert calibration_doubt(dataset, []) == ""
 
 
@@ -56,3 +56,20 @@ def test_points_that_are_no_numbers_are_left_to_others(
 
     monkeypatch.setattr(type(dataset), "frame", bad)
     assert calibration_doubt(dataset, [0]) == ""
+
+
+def test_the_inverse_of_a_real_drive_is_noticed(shared_data: Path, tmp_path: Path) -> None:
+    source, drive = shared_data / "semantickitti/sequences/40", tmp_path / "sequences/40"
+    drive.mkdir(parents=True)
+    for name in ("velodyne", "image_2"):
+        (drive / name).symlink_to(source / name)
+    lines = (source / "calib.txt").read_text().splitlines()
+    values = {name: row.split() for name, _, row in (line.partition(":") for line in lines)}
+    own = np.eye(4)
+    own[:3] = np.array(values["Tr"], float).reshape(3, 4)
+    rows = {"P2": values["P2"], "Tr": map(repr, np.linalg.inv(own)[:3].ravel().tolist())}
+    text = "\n".join(f"{name}: {' '.join(row)}" for name, row in rows.items())
+    (drive / "calib.txt").write_text(text)
+    dataset = build_dataset("semantickitti", tmp_path, sequences=("40",))
+    line = calibration_doubt(dataset, range(39))
+    assert "of 5 frames looked at seems wrong: the inverse extrinsics fit better" in line

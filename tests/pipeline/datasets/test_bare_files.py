@@ -265,6 +265,44 @@ def test_other_numbers_than_little_endian_floats(
         read_cloud(tmp_path / name).points()
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [("<i4", "int32"), (">i4", "big-endian int32")])
+def test_whole_millimetres(cloud: Cloud, tmp_path: Path, dtype: str, kind: str) -> None:
+    """As floats they are no numbers or as good as zero: beams without return, so it looked."""
+    (cloud * np.float32([1000, 1000, 1000, 100])).astype(dtype).tofile(tmp_path / "a.bin")
+    with pytest.raises(CleverError, match=rf"a\.bin is {kind}, not little-endian float32"):
+        read_cloud(tmp_path / "a.bin").points()
+
+
+@pytest.mark.parametrize("field", ["x", "intensity"])
+def test_a_list_is_no_number_of_a_point(tmp_path: Path, field: str) -> None:
+    kinds = dict.fromkeys(("x", "y", "z", "intensity"), "float") | {field: "list uchar float"}
+    header = "\n".join(f"property {kind} {name}" for name, kind in kinds.items())
+    row = " ".join("1 0.5" if name == field else "0.5" for name in kinds)
+    path = tmp_path / "a.ply"
+    path.write_text(
+        f"ply\nformat ascii 1.0\nelement vertex 2\n{header}\nend_header\n{row}\n{row}\n"
+    )
+    with pytest.raises(CleverError, match=rf"a\.ply has lists in its field {field}, not one num"):
+        read_cloud(path).points(1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("hello\n", "FIELDS, SIZE, TYPE, COUNT, POINTS, WIDTH"),
+        ("VERSION 0.7\nFIELDS x\nSIZE 4\nTYPE F\nWIDTH 1\nPOINTS 1\nDATA ascii\n1\n", "COUNT"),
+    ],
+)
+def test_a_pcd_header_that_lacks_lines(tmp_path: Path, text: str, names: str) -> None:
+    (tmp_path / "a.pcd").write_text(text)
+    with pytest.raises(CleverError) as caught:
+        read_cloud(tmp_path / "a.pcd")
+    assert str(caught.value) == (
+        f"cannot read {tmp_path}/a.pcd: its header has no {names} that can be read; restore the "
+        "file or name its `input_format`"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -160,6 +160,13 @@ def test_images_labels_and_calibration_may_be_missing(write_kitti: Callable[...,
     assert dataset.points(0).shape == (400, 4)
 
 
+def test_hidden_files_are_no_sweeps(kitti_root: Path) -> None:
+    """macOS leaves such a file beside every file on a foreign disk."""
+    frames = SemanticKittiDataset(kitti_root).frame_ids
+    (kitti_root / "sequences/00/velodyne/._000000.bin").write_bytes(b"Mac OS X")
+    assert SemanticKittiDataset(kitti_root).frame_ids == frames
+
+
 BAD_SWEEPS = {
     "is empty": lambda data: b"",
     "has 1001 bytes, no multiple of 16": lambda data: data[:1001],
@@ -171,6 +178,11 @@ BAD_SWEEPS = {
         data[:44] + np.float32(np.nan).tobytes() + data[48:]
     ),
     "is big-endian float32": lambda data: np.frombuffer(data, "<f4").astype(">f4").tobytes(),
+    "is int32": lambda data: (
+        (np.frombuffer(data, "<f4").reshape(-1, 4) * np.array([1000, 1000, 1000, 1], np.float32))
+        .astype("<i4")
+        .tobytes()
+    ),
     "is float64": lambda data: np.frombuffer(data, "<f4").astype("<f8").tobytes(),
     r"has coordinates up to \d{5} m, and half of its points lie beyond \d{5} m": lambda data: (
         np.frombuffer(data, "<f4").reshape(-1, 4) * np.array([1000, 1000, 1000, 1], np.float32)
@@ -207,6 +219,7 @@ def test_bad_sweep_is_a_bad_frame(kitti_root: Path, reason: str) -> None:
         (np.zeros(399, "<u4").tobytes(), "holds 399 labels but the sweep has 400 points"),
         (np.zeros(400, "<u4").tobytes()[:-2], "holds 399.5 labels but the sweep has 400 points"),
         (np.full(400, 2, "<u4").tobytes(), r"holds unknown label ids \[2\]"),
+        (np.full(400, 40, ">u4").tobytes(), "names no class .* of its uint32 numbers; it may be b"),
     ],
 )
 def test_bad_labels_are_a_bad_frame(kitti_root: Path, labels: bytes, reason: str) -> None:

@@ -17,6 +17,7 @@ from clever.pipeline.results.run_folder import (
     RESULT_FILE,
     RUNS,
     Run,
+    newest_run,
     run_folder,
     warn_unfinished,
 )
@@ -86,6 +87,51 @@ def test_a_folder_with_nothing_but_settings_binds_nobody(tmp_path: Path) -> None
     assert PretrainSettings.resolve(tmp_path / "run/settings.yaml", {}).seed == 1
     with pytest.raises(CleverError, match=r"other settings \(seed: 1 -> 0\)"):
         Run.open(tmp_path / "run", mistyped)
+    for content in ("points: [a.bin]\n", "seed: [", ""):  # of another command, or torn
+        folder = tmp_path / f"claim-{len(content)}"
+        folder.mkdir()
+        (folder / "settings.yaml").write_text(content)
+        (folder / "classes.json").touch()
+        with pytest.raises(CleverError):
+            Run.open(folder, right)
+        (folder / "classes.json").unlink()
+        Run.open(folder, right)
+        assert PretrainSettings.recorded(folder / "settings.yaml").seed == 1
+        Run.open(folder, mistyped, claim=frozenset({"settings.yaml", "classes.json"}))
+        assert PretrainSettings.recorded(folder / "settings.yaml").seed == 0
+
+
+def test_settings_of_another_command_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("points: [a.bin]\norigin: [0, 0, 0]\nout: a\n")
+    (tmp_path / "log.jsonl").touch()
+    with pytest.raises(CleverError) as caught:
+        Run.open(tmp_path, PretrainSettings(cache=tmp_path / "a"))
+    assert str(caught.value) == (
+        f"{tmp_path}/settings.yaml holds settings of another command, or of another version: "
+        "origin is nothing that is set here; choose another folder"
+    )
+
+
+def test_the_newest_run_passes_over_results_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = {
+        "a": '{"job": "pretrain", "finished": "2026-01-02"}',
+        "b": '{"job": "pretrain", "finished": "2026-01-01", "more": 1}',
+        "c": '{"job": "finetune", "finished": "2026-01-03"}',
+        "d": "[]",
+        "e": '{"job": 3}',
+        "f": '{"model_type": "bert"}',
+        "g": "\udcff{",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / RESULT_FILE).write_bytes(content.encode(errors="surrogateescape"))
+    assert newest_run("pretrain", tmp_path) == tmp_path / "a"
+    passed = capsys.readouterr().err.splitlines()
+    assert passed == [
+        f"{tmp_path / name / RESULT_FILE} cannot be read; passed over" for name in "deg"
+    ]
 
 
 def test_weights_of_an_unfinished_run_are_told(
@@ -116,10 +162,13 @@ def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
     begin("pretrain-a-4", {"frames": "abd"})
     (begin("pretrain-a-5", INPUTS) / RESULT_FILE).write_text("{}")
     (begin("pretrain-a-6", INPUTS) / "settings.yaml").write_text("future: 1\n")
+    torn = begin("pretrain-a-8", INPUTS) / INPUTS_FILE
+    torn.write_text('["frames"]')
     begin("pretrain-b-7", INPUTS)
     moved_settings = PretrainSettings(cache=tmp_path / "moved")
     assert run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE) == newer
     assert capsys.readouterr().err == (
+        f"{torn} is damaged (ValidationError); delete {torn.parent} and start again; passed over\n"
         f"{newer} is unfinished and goes on; `new=yes` begins another run\n"
     )
     monkeypatch.setattr(Team, "agree", lambda team, value: "the first one's")

@@ -319,6 +319,19 @@ def test_other_base_settings_name_the_fields(
         fill(kitti, tmp_path / "store.zarr", occlusion="parallax")
 
 
+@pytest.mark.parametrize("content", ["file", "folder"])
+def test_something_else_is_told_before_teachers_are_loaded(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path = tmp_path / "store"
+    if content == "folder":
+        path.mkdir()
+    (path / "a" if content == "folder" else path).write_text("mine")
+    monkeypatch.setattr(module, "load_teachers", refuse)
+    with pytest.raises(CleverError, match="store exists and is no feature cache; choose another"):
+        fill(write_kitti({"00": 1}), path)
+
+
 def test_a_store_being_written_names_its_writer(write_kitti: Writes, tmp_path: Path) -> None:
     root = write_kitti({"00": 1})
     with (
