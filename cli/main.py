@@ -116,7 +116,10 @@ def _explain(error: TyperException) -> int:
 
 def _explain_output(error: OSError) -> int:
     """Say that what was to be printed is cut off, unless its reader went away; the part that is
-    still held back goes nowhere."""
+    still held back goes nowhere. An error that names a file is of that file."""
+    if error.filename:
+        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        return MISUSED
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.errno == errno.EPIPE:
         return 1

@@ -2,7 +2,6 @@
 Hub."""
 
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,5 +124,5 @@ def _write(path: Path, folder: Path, card: str) -> None:
         atomic_write(folder / "config.json", json.dumps(model_config(path), indent=2) + "\n")
         for name in (WEIGHTS, CLASSIFIER_FILE):
             if (path / name).is_file():
-                shutil.copyfile(path / name, folder / name)
+                atomic_write(folder / name, (path / name).read_bytes())
     atomic_write(folder / CARD, card)

@@ -1,6 +1,7 @@
 """Places that cannot be what they are given as: no store, a file, the root, nothing, a full
 device."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clever.cache.store.lock import beside, refuse_writer, writer_lock
-from clever.cli.main import build_app
+from clever.cli.main import build_app, main
 from clever.errors import CleverError
 from clever.pipeline.settings.pretrain import PretrainSettings
 
@@ -119,3 +120,17 @@ def test_a_reader_that_went_away(words: list[str]) -> None:
     )
     os.close(start)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_a_full_disk_is_not_taken_for_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/student.safetensors")
+
+    monkeypatch.setattr("clever.cli.main.build_app", lambda *words: fail)
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 2
+    error = "error: cannot write out/student.safetensors: No space left on device\n"
+    assert capsys.readouterr().err == error

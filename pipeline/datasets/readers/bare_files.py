@@ -314,7 +314,7 @@ def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | No
     if field == NO_FIELD:
         return PointCloud(path, layout, xyz, np.zeros(len(xyz), np.float32), 1.0)
     name = field or next((name for name in INTENSITY_FIELDS if name in names), None)
-    if name not in names:
+    if name is None or name not in names:
         raise CleverError(
             f"{path} has {'no field ' + name if name else 'no intensity'} among its fields "
             f"{listed_names}; name one with "

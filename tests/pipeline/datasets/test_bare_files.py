@@ -268,7 +268,7 @@ def test_other_numbers_than_little_endian_floats(
 @pytest.mark.parametrize(("dtype", "kind"), [("<i4", "int32"), (">i4", "big-endian int32")])
 def test_whole_millimetres(cloud: Cloud, tmp_path: Path, dtype: str, kind: str) -> None:
     """As floats they are no numbers or as good as zero: beams without return, so it looked."""
-    (cloud * np.float32([1000, 1000, 1000, 100])).astype(dtype).tofile(tmp_path / "a.bin")
+    (cloud * np.array([1000, 1000, 1000, 100], np.float32)).astype(dtype).tofile(tmp_path / "a.bin")
     with pytest.raises(CleverError, match=rf"a\.bin is {kind}, not little-endian float32"):
         read_cloud(tmp_path / "a.bin").points()
 
