@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from clever.pipeline.drives.tables import CATEGORIES
+
 KITTI_RAW_IDS = (0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70,
 71, 72, 80, 81, 99,
                  252, 253, 254, 255, 256, 257, 258, 259)  # fmt: skip
@@ -212,7 +214,6 @@ def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
     Keyframe n of ``scene-0061`` has the sample token ``scene-0061-n``; the car moves between the
     seven timestamps.
     """
-    from nuscenes.utils.color_map import get_colormap
 
     def write(
         scenes: Mapping[str, int],
@@ -225,7 +226,7 @@ def write_nuscenes(tmp_path: Path) -> Callable[..., Path]:
         folder: str = "nuscenes",
     ) -> Path:
         rng, root = np.random.default_rng(seed), tmp_path / folder
-        names = enumerate(get_colormap())
+        names = enumerate(CATEGORIES)
         tables: dict[str, list[dict[str, Any]]] = {
             name: [] for name in EMPTY_TABLES
         } | _sensor_tables()
