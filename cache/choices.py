@@ -12,11 +12,19 @@ INTERPOLATED: dict[TokenKind, bool] = {"points": True, "points-centred": False}
 """Kinds that store features of pairs, and the `align_corners` of `sampling` by which."""
 Occlusion = Literal["none", "parallax"]
 """Whether a point behind nearer ones makes a pair, see `occlusion`."""
+Packing = Literal["zstd"]
+"""How blocks that hold no features are compressed."""
+RegionKind = Literal["segment", "class"]
+"""What the numbers in a map of regions are: of one image alone, or the same in all images."""
+RegionSource = Literal["slic", "files"]
+"""Where regions come from: SLIC superpixels of the images, or masks in files."""
 Resize = Literal["bilinear-antialias", "bilinear"]
 """Resize filter: bilinear with (a triangle as wide as the reduction, as Pillow does) or without
 antialiasing."""
 
 ZSTD_LEVEL = 3
+MAP_LEVEL = 19
+"""Of maps of regions, which are written once and unpack as fast at any level."""
 
 
 def stored_dtype(codec: Codec) -> str:
@@ -24,8 +32,14 @@ def stored_dtype(codec: Codec) -> str:
     return "<f2" if codec == "fp16" else "i1"
 
 
-def compressor(codec: Codec | None) -> dict[str, Any] | None:
+def zstd_level(codec: Codec | Packing | None) -> int | None:
+    """Level of the compression of a codec's chunks; None where there is none."""
+    return {"int8-zstd": ZSTD_LEVEL, "zstd": MAP_LEVEL}.get(codec or "")
+
+
+def compressor(codec: Codec | Packing | None) -> dict[str, Any] | None:
     """Zarr metadata of the compressor of a codec's chunks."""
-    if codec != "int8-zstd":
+    level = zstd_level(codec)
+    if level is None:
         return None
-    return {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
+    return {"name": "zstd", "configuration": {"level": level, "checksum": False}}

@@ -16,7 +16,7 @@ from numcodecs.zstd import Zstd
 from torch import Tensor
 
 from ..errors import CleverError
-from .choices import ZSTD_LEVEL, Codec
+from .choices import Codec, Packing, zstd_level
 from .fidelity import HISTOGRAM_EDGES, Fidelity
 
 LEVELS = 127
@@ -125,14 +125,15 @@ def encode(
     return codes.clamp_(-LEVELS, LEVELS).to(torch.int8), clip_count
 
 
-def pack(data: bytes, codec: Codec | None) -> bytes:
+def pack(data: bytes, codec: Codec | Packing | None) -> bytes:
     """Bytes of a chunk as they are stored."""
-    return Zstd(ZSTD_LEVEL).encode(data) if codec == "int8-zstd" else data
+    level = zstd_level(codec)
+    return data if level is None else Zstd(level).encode(data)
 
 
-def unpack(data: bytes | memoryview, codec: Codec | None) -> bytes | memoryview:
+def unpack(data: bytes | memoryview, codec: Codec | Packing | None) -> bytes | memoryview:
     """The inverse of `pack`."""
-    return Zstd().decode(data) if codec == "int8-zstd" else data
+    return data if zstd_level(codec) is None else Zstd().decode(data)
 
 
 def decode(codes: Tensor, calibration: Calibration | None) -> Tensor:

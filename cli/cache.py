@@ -11,6 +11,7 @@ from ..files import atomic_write
 from ..pipeline.process.progress import Track
 from ..pipeline.settings.care import (
     CopySettings,
+    DropRegionsSettings,
     DropSettings,
     InfoSettings,
     ManifestSettings,
@@ -21,7 +22,7 @@ from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..cache.care.problems import Problem
-    from ..cache.care.summary import StoreSummary, TeacherSummary
+    from ..cache.care.summary import RegionSummary, StoreSummary, TeacherSummary
     from ..cache.fidelity import Fidelity
     from ..pipeline.repair import RepairSummary
     from ..pipeline.verify import VerifySummary
@@ -65,6 +66,15 @@ class DropSummary:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class DropRegionsSummary:
+    """What a store lost: a layer of regions and its bytes on disk."""
+
+    path: Path
+    regions: str
+    bytes: int
+
+
 def drop(settings: DropSettings) -> DropSummary:
     """Drop a layer."""
     from ..cache.care.drop import drop_teacher
@@ -73,9 +83,20 @@ def drop(settings: DropSettings) -> DropSummary:
     return DropSummary(settings.path, settings.teacher, size)
 
 
-def print_drop(_: DropSettings, result: DropSummary) -> int:
+def drop_regions(settings: DropRegionsSettings) -> DropRegionsSummary:
+    """Drop a layer of regions."""
+    from ..cache.care import drop
+
+    size = drop.drop_regions(settings.path, settings.regions)
+    return DropRegionsSummary(settings.path, settings.regions, size)
+
+
+def print_drop(
+    _: DropSettings | DropRegionsSettings, result: DropSummary | DropRegionsSummary
+) -> int:
     """Print what is gone."""
-    print(f"{result.path}: {result.teacher} dropped, {_bytes(result.bytes)} freed")
+    layer = result.teacher if isinstance(result, DropSummary) else result.regions
+    print(f"{result.path}: {layer} dropped, {_bytes(result.bytes)} freed")
     return 0
 
 
@@ -102,7 +123,9 @@ def copy(settings: CopySettings) -> CopySummary:
     from ..cache.care.copy import Copy, Selection
     from ..cache.store.remote import any_path
 
-    selection = Selection(settings.teacher, settings.scene, settings.limit, settings.codec)
+    selection = Selection(
+        settings.teacher, settings.scene, settings.limit, settings.codec, settings.regions
+    )
     job = Copy(any_path(settings.source), settings.target, selection)
     with Track("copying", len(job)) as track:
         layers = job.run(track.advance)
@@ -214,6 +237,8 @@ def _text(summary: "StoreSummary") -> str:
     ]
     for teacher in summary.teachers:
         lines += _teacher(teacher)
+    for regions in summary.regions:
+        lines += _regions(regions)
     for name, records in summary.failures.items():
         lines += [
             f"  skipped   {record.id} [{name}] "
@@ -262,6 +287,20 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
             if info.reencoded_from
             else "float32",
         ),
+    ]
+
+
+def _regions(regions: "RegionSummary") -> list[str]:
+    info, layer = regions.info, regions.layer
+    height, width = info.settings.size
+    return [
+        f"regions {info.id.partition('/')[2]}",
+        f"  source    {info.description}",
+        f"  maps      {height} x {width} a camera, uint16",
+        f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
+        f"{layer.shards} shards",
+        f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "
+        "frame)",
     ]
 
 

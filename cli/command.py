@@ -195,7 +195,7 @@ def _argument(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + name.rstrip("_").replace("_", "-")
     text, default, metavar = _description(field), typed(field.default), _metavar(field.annotation)
     choices = _choices(field.annotation)
     if shaped := _SHAPED.fullmatch(text):

@@ -93,6 +93,13 @@ CACHE = Group(
             "cli.cache:print_drop",
             ("path", "teacher"),
         ),
+        "drop-regions": Verb(
+            """Delete a layer of regions from a store; all other layers stay as they are.""",
+            "pipeline.settings.care:DropRegionsSettings",
+            "cli.cache:drop_regions",
+            "cli.cache:print_drop",
+            ("path", "regions"),
+        ),
         "copy": Verb(
             """Copy a store, or some of its scenes, frames and teachers.
 
@@ -190,6 +197,17 @@ VERBS: dict[str, Verb | Group] = {
         "pipeline.settings.cache_teacher:CacheTeacherSettings",
         "cli.cache_teacher:cache_or_plan",
         "cli.cache_teacher:print_result",
+        resumes=True,
+    ),
+    "cache-regions": Verb(
+        """Add regions of the camera images to a store: SLIC superpixels, or masks in files.
+
+        Losses that pool features over regions (SLidR, SuperFlow, OLIVINE) need them. Only what is
+        missing is computed: the same command again goes on where it was stopped. Exit code 3:
+        finished, but some frames were bad and were skipped.""",
+        "pipeline.settings.cache_regions:CacheRegionsSettings",
+        "pipeline.cache_regions:cache_regions",
+        "cli.cache_regions:print_summary",
         resumes=True,
     ),
     "cache": CACHE,

@@ -34,7 +34,7 @@ def _flag(name: str, value: str | None, settings: type[JobSettings]) -> str:
 
 def _typed(name: str, annotation: object, value: str | None) -> str:
     """One flag, with its value as it is typed."""
-    flag = name.replace("_", "-")
+    flag = name.rstrip("_").replace("_", "-")
     if annotation in (bool, bool | None) and value in ("yes", "no"):
         return f"--{flag}" if value == "yes" else f"--no-{flag}"
     return f"--{flag}" if value is None else f"--{flag} {value}"

@@ -40,8 +40,16 @@ from .results.run_folder import Run, RunResult, notice, now, run_folder, version
 from .settings.pretrain import PretrainSettings
 from .settings.shared.base import SETTINGS_FILE
 from .settings.shared.choices import PointChoice
-from .steps.cached_frames import DistillationBatch, PairedFrames
+from .steps.cached_frames import PairedFrames
 from .steps.cached_part import CachedPart
+from .steps.contrast import ContrastStep
+from .steps.contrast_run import (
+    collation,
+    contrast_step,
+    region_layer,
+    term_weights,
+    with_passes,
+)
 from .steps.distillation import DistillationStep, Stores
 from .steps.lessons import layer_matches, lessons_of
 from .steps.mixed_frames import MixedFrames, WholeFrames
@@ -65,6 +73,7 @@ from .training.seeds import seeded
 from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 
+TERMS_FILE = "terms.safetensors"
 OCCUPANCY_FILE = "occupancy.safetensors"
 CLASS_TOKEN_FILE = "class-token.safetensors"
 PLACES = frozenset({"cache", "init"})
@@ -282,6 +291,7 @@ def _frames(
                 pairs=settings.pairs,
                 fault=fault,
                 class_tokens=class_token_teacher(settings, caches),
+                regions=region_layer(settings),
             )
             for caches, part in zip(stores, parts, strict=True)
         ],
@@ -373,7 +383,11 @@ def _load_last(folder: Path, step: DistillationStep) -> None:
 
 def _further_parts(step: DistillationStep) -> dict[str, nn.Module]:
     """What is trained beside student and projection heads, by its file."""
-    parts = {OCCUPANCY_FILE: step.occupancy, CLASS_TOKEN_FILE: step.class_head}
+    parts: dict[str, nn.Module | None] = {
+        OCCUPANCY_FILE: step.occupancy,
+        CLASS_TOKEN_FILE: step.class_head,
+        TERMS_FILE: step.terms if isinstance(step, ContrastStep) else None,
+    }
     return {file: module for file, module in parts.items() if module is not None}
 
 
@@ -494,9 +508,9 @@ def _train(
         epochs=settings.epochs,
         lr=lr,
         step=step,
-        frames=frames,
+        frames=with_passes(settings, frames),
         ids=frames.ids,
-        collate=DistillationBatch.collate,
+        collate=collation(settings),
         inputs=inputs,
         export=lambda folder: _export(step, frames, settings.init, folder),
         mixture=mixed,
@@ -520,7 +534,8 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
     lessons = lessons_of(matches, caches)
     layers = 1 if settings.head == "linear" else settings.head_layers
     heads = {}
-    for name, lesson in lessons.items():
+    weights = term_weights(settings)
+    for name, lesson in lessons.items() if "distance" in weights else ():
         width, channels = (
             student.stage_channels(lesson.stage),
             caches[lesson.teacher].teacher.channels,
@@ -540,21 +555,21 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
             if settings.occupancy_weight
             else None
         )
-    return DistillationStep(
-        student,
-        heads,
-        occupancy,
-        loss=settings.loss,
-        weighting=settings.weighting,
-        occupancy_weight=settings.occupancy_weight,
-        augmentation=PRESETS.get(settings.augmentation),
-        mix3d=settings.mix3d,
-        align_corners=settings.align_corners,
-        lessons=list(lessons.values()),
-        class_head=class_head,
-        class_token_weight=settings.class_token_weight,
-        intensity_dropout=settings.intensity_dropout,
-    )
+    options: dict[str, Any] = {
+        "loss": settings.loss,
+        "weighting": settings.weighting,
+        "occupancy_weight": settings.occupancy_weight,
+        "augmentation": PRESETS.get(settings.augmentation),
+        "mix3d": settings.mix3d,
+        "align_corners": settings.align_corners,
+        "lessons": list(lessons.values()),
+        "class_head": class_head,
+        "class_token_weight": settings.class_token_weight,
+        "intensity_dropout": settings.intensity_dropout,
+    }
+    if weights.keys() == {"distance"}:
+        return DistillationStep(student, heads, occupancy, **options)
+    return contrast_step(settings, caches, student, heads, occupancy, options)
 
 
 def occupancy_task(settings: PretrainSettings) -> OccupancyTask:

@@ -10,10 +10,10 @@ from ..cache.care.layer_state import LayerState
 from ..cache.care.mend import mend
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
-from ..cache.store.layers import TeacherLayer
+from ..cache.store.layers import RegionLayer, TeacherLayer, place
 from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.lock import writer_lock
-from ..cache.store.models import Commit, FrameRecord, TeacherInfo
+from ..cache.store.models import Commit, FrameRecord, RegionInfo, TeacherInfo
 from ..cache.store.records import write_commit
 from ..cache.store.shards import ShardFile
 from ..cache.store.store import Store
@@ -22,6 +22,9 @@ from ..errors import CleverError, FrameError
 from .datasets import LidarDataset
 from .process.device import cores
 from .process.progress import Track
+from .regions.fill import RegionStage
+from .regions.maps import RegionReader, pattern_places
+from .regions.superpixels import slic_version
 from .settings.care import RepairSettings
 from .stage_one.fill import StageOne
 from .stage_one.frames import FrameReader
@@ -70,7 +73,9 @@ def repair(settings: RepairSettings) -> RepairSummary:
         for layer in verification.layers:
             damaged = {problem.shard for problem in summary.problems if problem.layer == layer.name}
             if shards := sorted(shard for shard in damaged if shard is not None):
-                _Redo(settings, verification.base, layer, shards).run(summary)
+                regions = place(layer.name).is_regions
+                redo = _RegionRedo if regions else _Redo
+                redo(settings, verification.base, layer, shards).run(summary)
         summary.remainder = run_verification(Verification(settings.path, cores()))
         return summary
 
@@ -92,14 +97,8 @@ class _Redo:
         self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]
     ) -> None:
         self.layer, self.shards = layer, shards
-        if settings.data_root is None:
-            raise CleverError(
-                f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the "
-                "dataset: give "
-                "`data_root`; what can be mended without it is mended"
-            )
         self.store = Store(settings.path)
-        self.dataset = open_source(settings, settings.path, points)
+        self.dataset = _source(settings, points, layer, shards)
         self.reader = FrameReader(self.store, self.dataset)
         self.stored_layer = layer.layer(len(self.store.cameras))
         self.stage = (
@@ -123,15 +122,9 @@ class _Redo:
             else:
                 for shard in self.shards:
                     track.advance(self._write_points(shard))
-        name = self.layer.name
         for shard in self.shards:
-            summary.recomputed.append((name, shard))
-            if shard in self.layer.commits:
-                changed = _keep_times(self.store, self.layer.commits[shard])
-                summary.changed.setdefault(name, []).extend(changed)
-            frames = self.store.commit(name, shard).frames
-            summary.skipped += [(name, frame.id, frame.reason) for frame in frames if frame.reason]
-        self.store.refresh(name)
+            _note(summary, self.store, self.layer, shard)
+        self.store.refresh(self.layer.name)
 
     def _stored_rows(self, shard: int) -> list[int]:
         """The rows whose bytes are there now, damaged or not; none where the shard's file or index
@@ -169,6 +162,93 @@ class _Redo:
                     writer.fail(row, error.reason)
             writer.commit()
         return len(rows)
+
+
+class _RegionRedo:
+    """Recomputes damaged shards of a layer of regions; see `_Redo`."""
+
+    def __init__(
+        self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]
+    ) -> None:
+        self.layer, self.shards, self.store = layer, shards, Store(settings.path)
+        stored = layer.layer(len(self.store.cameras))
+        assert isinstance(stored, RegionLayer)
+        info, pattern = stored.info, stored.info.settings.pattern
+        if pattern is None and slic_version() != info.settings.version:
+            raise CleverError(
+                f"{info.id} was made with scikit-image {info.settings.version}, and "
+                f"{slic_version()} is installed; install that one to repair it"
+            )
+        needs_images = pattern is None or "image" in pattern_places(pattern)
+        dataset = _source(settings, points, layer, shards) if needs_images else None
+        self.reader = RegionReader(self.store, info, dataset, _masks_folder(settings, info))
+
+    def run(self, summary: RepairSummary) -> None:
+        """Recompute the shards, after making sure that the files of the masks are those that they
+        were made of."""
+        for shard in self.shards:
+            self._refuse_other_files(shard)
+        frames = sum(len(self.store.shard_rows(shard)) for shard in self.shards)
+        with Track(f"repairing {self.layer.name}", frames) as track:
+            RegionStage(self.reader, self.store, cores(), strict=False).run(
+                self.shards, track.advance
+            )
+        for shard in self.shards:
+            _note(summary, self.store, self.layer, shard)
+        self.store.refresh(self.layer.name)
+
+    def _refuse_other_files(self, shard: int) -> None:
+        before = self.layer.commits.get(shard)
+        points = {record.row: record for record in self.store.commit("points", shard).frames}
+        for record in before.frames if before else ():
+            if record.reason:
+                continue
+            try:
+                sources = self.reader.read(record.row, points[record.row]).sources
+            except FrameError as error:
+                raise CleverError(
+                    f"shard {shard} of {self.layer.name} is left as it is, because {error}; "
+                    "restore it and repair again"
+                ) from error
+            if sources != record.sources:
+                raise CleverError(
+                    f"shard {shard} of {self.layer.name} is left as it is, because the masks of "
+                    f"frame {record.id} are other files than before; restore them (`masks`), or "
+                    "drop the layer and add it again"
+                )
+
+
+def _masks_folder(settings: RepairSettings, info: RegionInfo) -> Path | None:
+    """Where the masks of a layer lie; None for superpixels."""
+    if info.settings.source == "slic":
+        return None
+    folder = settings.masks or Path(info.folder or "")
+    if not folder.is_dir():
+        raise CleverError(f"the masks of {info.id} are not in {folder}; say where by `masks`")
+    return folder
+
+
+def _source(
+    settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]
+) -> LidarDataset:
+    """The dataset of the store; raises CleverError where it is not given."""
+    if settings.data_root is None:
+        raise CleverError(
+            f"shards {', '.join(map(str, shards))} of {layer.name} are damaged and need the "
+            "dataset: give "
+            "`data_root`; what can be mended without it is mended"
+        )
+    return open_source(settings, settings.path, points)
+
+
+def _note(summary: RepairSummary, store: Store, layer: LayerState, shard: int) -> None:
+    """Tell a summary of a shard that was written again."""
+    name = layer.name
+    summary.recomputed.append((name, shard))
+    if shard in layer.commits:
+        summary.changed.setdefault(name, []).extend(_keep_times(store, layer.commits[shard]))
+    frames = store.commit(name, shard).frames
+    summary.skipped += [(name, frame.id, frame.reason) for frame in frames if frame.reason]
 
 
 def _stage(

@@ -9,6 +9,12 @@ StudentName = Literal[
 ]  # fmt: skip
 """The students; each has its line in the table of `registry`."""
 
+LossTerm = Literal[
+    "distance", "pairs", "regions", "class-pairs", "prototypes", "flow", "d2s", "d2s-cosine",
+    "temporal",
+]  # fmt: skip
+"""Losses of pre-training beside occupancy; each has its line in `pipeline.steps.terms`."""
+
 DistillationLoss = Literal["l2", "mse", "cosine"]
 SegmentationLoss = Literal["ce+lovasz", "ce"]
 """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""

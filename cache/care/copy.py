@@ -1,5 +1,5 @@
-"""Copies of a store: some of its frames, some of its teachers, in the codec they have or in another
-one."""
+"""Copies of a store: some of its frames, some of its teachers and regions, in the codec they have
+or in another one."""
 
 import difflib
 import random
@@ -19,7 +19,7 @@ from ..choices import CODECS, Codec
 from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
 from ..fidelity import Fidelity
 from ..store.contents import Contents
-from ..store.layers import Layer, TeacherLayer, choose_layer
+from ..store.layers import Layer, RegionLayer, TeacherLayer, choose_layer, choose_regions
 from ..store.layout import SHARD_ROWS, BlockArray
 from ..store.lock import writer_lock
 from ..store.models import TeacherInfo
@@ -27,7 +27,7 @@ from ..store.records import records_by_row, total_fidelity
 from ..store.remote import AnyPath
 from ..store.rows import ShardRows
 from ..store.store import Store, calibration_of
-from ..store.writer import GridShard, PointShard
+from ..store.writer import GridShard, PointShard, RegionShard
 
 SAMPLE = 200
 """Frames that a new codec is fitted to."""
@@ -41,13 +41,15 @@ class Selection:
         teachers: ids of layers or beginnings of them; None for all.
         scenes: names of scenes; None for all.
         limit: the first frames of these, None for all.
-        codec: codec of the copied layers; None for the one that each has.
+        codec: codec of the copied teachers' layers; None for the one that each has.
+        regions: ids of layers of regions or beginnings of them; None for all.
     """
 
     teachers: tuple[str, ...] | None = None
     scenes: tuple[str, ...] | None = None
     limit: int | None = None
     codec: Codec | None = None
+    regions: tuple[str, ...] | None = None
 
 
 class Copy:
@@ -87,7 +89,11 @@ class Copy:
         self.codec: Codec | None = selection.codec
         self._layers = [
             _Source(self.store, layer)
-            for layer in (self.store.points, *_choose_teachers(self.store, selection.teachers))
+            for layer in (
+                self.store.points,
+                *_choose_teachers(self.store, selection.teachers),
+                *_choose_regions(self.store, selection.regions),
+            )
         ]
         selection_rows = _choose_rows(self.store, selection)
         self.rows = [
@@ -118,12 +124,15 @@ class Copy:
         with writer_lock(self.target):
             target = Store.open_or_create(self.target, self.store.base)
             target.extend(list(self._row), [self.store.scenes[row] for row in self.rows])
+            for layer in (source.layer for source in self._layers):
+                if isinstance(layer, RegionLayer):
+                    target.add_regions(layer.info.settings, layer.info.folder)
             copies = [
                 (source, self._add_teacher(target, source, source.info) if source.info else None)
                 for source in self._layers
             ]
             for source, info in copies:
-                layer = info.id if info else target.points.id
+                layer = info.id if info else source.layer.id
                 for shard in target.pending_shards(layer, target.rows_of(list(self._row))):
                     self._write(target, source, info, shard)
                     advance(len(target.shard_rows(shard)))
@@ -182,9 +191,7 @@ class Copy:
         rows = [(row, self._source_row(target.ids[row])) for row in target.shard_rows(shard)]
         calibration = target.calibration(info) if info else None
         fidelity = Fidelity.none()
-        with closing(
-            GridShard(target, info, shard) if info else PointShard(target, shard)
-        ) as writer:
+        with closing(_shard(target, layer.layer, info, shard)) as writer:
             for row, source in rows:
                 record = replace(layer.records[source], row=row)
                 if record.reason or layer.keeps(info):
@@ -280,6 +287,17 @@ class _Source:
         return self._shard
 
 
+def _shard(
+    target: Store, layer: Layer, info: TeacherInfo | None, shard: int
+) -> GridShard | PointShard | RegionShard:
+    """Writer of a shard of the copy of a layer."""
+    if info:
+        return GridShard(target, info, shard)
+    if isinstance(layer, RegionLayer):
+        return RegionShard(target, layer.info, shard)
+    return PointShard(target, shard)
+
+
 def _encode(
     writer: GridShard,
     row: int,
@@ -307,6 +325,13 @@ def _choose_teachers(store: Contents, names: tuple[str, ...] | None) -> list[Tea
     if names is not None:
         ids = list(dict.fromkeys(choose_layer(ids, name, str(store.path)) for name in names))
     return [store.teacher_layer(layer) for layer in ids]
+
+
+def _choose_regions(store: Contents, names: tuple[str, ...] | None) -> list[RegionLayer]:
+    ids = [info.id for info in store.regions()]
+    if names is not None:
+        ids = list(dict.fromkeys(choose_regions(ids, name, str(store.path)) for name in names))
+    return [store.region_layer(layer) for layer in ids]
 
 
 def _choose_rows(store: Contents, selection: Selection) -> list[int]:

@@ -1,4 +1,4 @@
-"""Dropping a teacher layer from a store."""
+"""Dropping a layer of a teacher or of regions from a store."""
 
 import glob
 import shutil
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ...files import fsync_folder
 from ..store.contents import Contents
-from ..store.layers import choose_layer, place
+from ..store.layers import REGIONS, choose_layer, choose_regions, place
 from ..store.lock import beside, writer_lock
+from ..store.remote import names_in
 
 
 def drop_teacher(path: Path, layer: str) -> int:
@@ -28,11 +29,38 @@ def drop_teacher(path: Path, layer: str) -> int:
     with writer_lock(path):
         Contents(path)
         layers = sorted(folder.name for folder in (path / "teachers").iterdir() if folder.is_dir())
-        folder = path / place(choose_layer(layers, layer, str(path), exact=True)).group
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        folder.rename(beside(path, f"dropped-{layer}"))
-        fsync_folder(folder.parent)
-        mark = beside(path, "dropped-")
-        for remnant in mark.parent.glob(f"{glob.escape(mark.name)}*"):
-            shutil.rmtree(remnant)
+        return _drop(path, choose_layer(layers, layer, str(path), exact=True))
+
+
+def drop_regions(path: Path, name: str) -> int:
+    """Delete a layer of regions as `drop_teacher` does a teacher's.
+
+    Args:
+        name: id of the layer, or the beginning of one; ``regions/`` may be left out.
+
+    Returns:
+        Bytes that were freed.
+
+    Raises:
+        CleverError: no such layer, or another process writes to the store.
+    """
+    with writer_lock(path):
+        Contents(path)
+        names = [entry for entry in names_in(path / REGIONS) if (path / REGIONS / entry).is_dir()]
+        layers = [f"{REGIONS}/{entry}" for entry in names]
+        size = _drop(path, choose_regions(layers, name, str(path)))
+        if len(layers) == 1:
+            shutil.rmtree(path / REGIONS)
         return size
+
+
+def _drop(path: Path, layer: str) -> int:
+    """Delete a layer's folder; returns the bytes that were freed."""
+    folder = path / place(layer).group
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    folder.rename(beside(path, f"dropped-{folder.name}"))
+    fsync_folder(folder.parent)
+    mark = beside(path, "dropped-")
+    for remnant in mark.parent.glob(f"{glob.escape(mark.name)}*"):
+        shutil.rmtree(remnant)
+    return size

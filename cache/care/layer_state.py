@@ -8,13 +8,15 @@ import numpy as np
 from ...errors import CleverError
 from ..store import layout
 from ..store.contents import read_attributes
-from ..store.layers import Layer, PointLayer, TeacherLayer, place
+from ..store.layers import Layer, layer_of, place
 from ..store.models import (
     CalibrationRecord,
     Commit,
     Content,
     PointContent,
     PointSettings,
+    RegionContent,
+    RegionInfo,
     Stamp,
     TeacherContent,
     TeacherInfo,
@@ -49,9 +51,7 @@ class LayerState:
 
     def layer(self, cameras: int) -> Layer:
         """The layer, in a store of so many cameras."""
-        if isinstance(self.content, PointContent):
-            return PointLayer(self.content.base)
-        return TeacherLayer(self.content.info, cameras)
+        return layer_of(self.content, cameras)
 
 
 def read_layer(path: AnyPath, name: str) -> tuple[LayerState | None, list[Problem]]:
@@ -87,10 +87,21 @@ def read_layer(path: AnyPath, name: str) -> tuple[LayerState | None, list[Proble
             state.record_faults[shard] = f"that of shard {commit.shard} of {commit.layer}"
     content = state.content
     is_points = isinstance(content, PointContent)
-    fault = _rows_fault(content) if is_points else _teacher_fault(state, content)
-    if fault:
+    if fault := _content_fault(state, content):
         problems.append(Problem(seal_file, fault, "none", name))
     return (state if is_points or not fault else None), problems
+
+
+def _content_fault(state: LayerState, content: Content) -> str:
+    """What is wrong with what a seal says; empty when nothing is."""
+    if isinstance(content, PointContent):
+        return _rows_fault(content)
+    if isinstance(content, TeacherContent):
+        return _teacher_fault(state, content)
+    info = content.info
+    if info.id != state.name or info.id != info.settings.layer:
+        return f"the layer is {info.settings.layer}; give its folder this name again"
+    return ""
 
 
 def _rows_fault(content: PointContent) -> str:
@@ -147,6 +158,10 @@ def content_of_views(path: AnyPath, layer: str) -> tuple[Content, list[int]]:
         return PointContent.of(base, ids, scenes), _tabled_shards(path / home.status)
     folder = path / home.group
     attributes = read_attributes(folder)
+    if home.is_regions:
+        region_fields = {name: attributes[name] for name in RegionInfo.__dataclass_fields__}
+        regions = RegionContent(from_json(RegionInfo, region_fields))
+        return regions, _tabled_shards(path / home.status)
     calibration = None
     if (folder / "centre").exists():
         centre, step = (tuple(read_array(folder / name).tolist()) for name in ("centre", "step"))

@@ -13,7 +13,7 @@ from ...errors import CleverError
 from ..choices import compressor
 from ..codec import LEVELS
 from ..sampling import tap_mask
-from ..store.layers import Layer, PointLayer, TeacherLayer
+from ..store.layers import NO_REGION, Layer, PointLayer, RegionLayer, TeacherLayer
 from ..store.layout import (
     PAIR_POINT,
     PAIR_UV,
@@ -129,11 +129,12 @@ class ShardCheck:
                 if not self.rows.intact(array, record):
                     yield array, "a frame's bytes differ from its checksum"
                     return
-            yield from (
-                self._token_faults(self.layer, record)
-                if isinstance(self.layer, TeacherLayer)
-                else self._point_faults(record)
-            )
+            if isinstance(self.layer, TeacherLayer):
+                yield from self._token_faults(self.layer, record)
+            elif isinstance(self.layer, RegionLayer):
+                yield from self._region_faults(self.layer, record)
+            else:
+                yield from self._point_faults(record)
         except CleverError as error:
             yield array, str(error)
 
@@ -151,6 +152,14 @@ class ShardCheck:
         if not (borders[1:-1] | (index[1:] > index[:-1])).all():
             yield PAIR_POINT, "the points of a camera's pairs do not ascend"
         self.rows.entries(PAIR_UV, record.row, record.pairs)
+
+    def _region_faults(
+        self, layer: RegionLayer, record: FrameRecord
+    ) -> Iterator[tuple[BlockArray, str]]:
+        maps = self.rows.entries(layer.map, record.row, layer.map.block)
+        classes = len(layer.info.settings.classes)
+        if classes and ((maps >= classes) & (maps != NO_REGION)).any():
+            yield layer.map, f"a pixel has a class beyond the {classes} of the layer"
 
     def _token_faults(
         self, layer: TeacherLayer, record: FrameRecord

@@ -14,6 +14,7 @@ from ..store.models import (
     FrameRecord,
     IntensityStatistics,
     PointSettings,
+    RegionInfo,
     TeacherInfo,
     as_json,
 )
@@ -49,6 +50,14 @@ class TeacherSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionSummary:
+    """One layer of regions."""
+
+    info: RegionInfo
+    layer: LayerSummary
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSummary:
     """A store: its base settings, layers and skipped frames.
 
@@ -73,6 +82,7 @@ class StoreSummary:
     base_layer: LayerSummary
     teachers: list[TeacherSummary]
     failures: dict[str, list[FrameRecord]]
+    regions: list[RegionSummary]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -85,6 +95,7 @@ class StoreSummary:
             }
             for teacher in self.teachers
         ]
+        regions = [{**as_json(part.info), **asdict(part.layer)} for part in self.regions]
         failures = {
             layer: [
                 {"id": record.id, "reason": record.reason, "time": record.time}
@@ -104,6 +115,7 @@ class StoreSummary:
             "intensity": self.intensity and {**as_json(self.intensity), "dark_frames": self.dark},
             "base_layer": asdict(self.base_layer),
             "teachers": teachers,
+            "regions": regions,
             "failures": failures,
         }
 
@@ -142,6 +154,12 @@ def summarise(path: AnyPath) -> StoreSummary:
             for info in store.teachers()
         ],
         {layer: [record for record in parts if record.reason] for layer, parts in records.items()},
+        [
+            RegionSummary(
+                info, _layer(files, store.region_layer(info.id), commits[info.id], frames)
+            )
+            for info in store.regions()
+        ],
     )
 
 

@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 
 from ...errors import CleverError
 from ..ordered_map import ordered_map
-from ..store.layers import POINTS_ID, Layer, place
+from ..store.layers import POINTS_ID, Layer, layers_of_files, place
 from ..store.layout import SHARD_ROWS
 from ..store.models import Commit, PointContent, Stamp
 from ..store.remote import AnyPath, files_below
@@ -57,15 +57,8 @@ class Verification:
         if not self._names & {"zarr.json", place(POINTS_ID).seal}:
             raise CleverError(f"no feature cache at {path}; make one with clever cache-teacher")
         self.bytes = sum(size for name, size in sizes.items() if "/commits/" in name)
-        folders = [
-            name.split("/")
-            for name in self._names
-            if name.startswith("teachers/") and not _is_part(name)
-        ]
-        layer_readings = [
-            read_layer(path, name)
-            for name in (POINTS_ID, *sorted({parts[1] for parts in folders if parts[2:]}))
-        ]
+        layers = layers_of_files(name for name in self._names if not _is_part(name))
+        layer_readings = [read_layer(path, name) for name in (POINTS_ID, *layers)]
         self._problems = [problem for _, problems in layer_readings for problem in problems]
         self.layers = [state for state, _ in layer_readings if state]
         self._unreadable = [
@@ -197,7 +190,7 @@ class Verification:
         shards = {
             f"{array.path}/c/": layer for layer in self.layers for array in self.layer(layer).arrays
         }
-        unreadable = tuple(f"teachers/{name}/" for name in self._unreadable)
+        unreadable = tuple(f"{place(name).group}/" for name in self._unreadable)
         for name in sorted(
             name for name in self._names - covered_files if not name.startswith(unreadable)
         ):

@@ -7,12 +7,38 @@ from typing import Any
 
 from ...errors import CleverError
 from . import schema1
-from .layers import POINTS_ID, Layer, PointLayer, TeacherLayer, choose_layer, place
+from .layers import (
+    POINTS_ID,
+    Layer,
+    PointLayer,
+    RegionLayer,
+    TeacherLayer,
+    choose_layer,
+    choose_regions,
+    place,
+)
 from .layout import SHARD_ROWS
-from .models import Commit, PointSeal, PointSettings, Seal, TeacherContent, TeacherInfo, TeacherSeal
+from .models import (
+    Commit,
+    LayerSeal,
+    PointSeal,
+    PointSettings,
+    RegionInfo,
+    RegionSeal,
+    Seal,
+    TeacherContent,
+    TeacherInfo,
+    TeacherSeal,
+)
 from .records import committed_shards, read_commit
 from .remote import AnyPath
-from .seals import check_schema, read_point_seal, read_teacher_seal, sealed_teachers
+from .seals import (
+    check_schema,
+    read_layer_seal,
+    read_point_seal,
+    sealed_regions,
+    sealed_teachers,
+)
 
 
 def unreadable(place: AnyPath | str, error: Exception) -> CleverError:
@@ -72,7 +98,7 @@ class Contents:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))
         seal, self._schema = read_point_seal(path, allow_schema1)
         self._point_seal: PointSeal = seal
-        self._teacher_seals: dict[str, TeacherSeal] = {}
+        self._seals: dict[str, LayerSeal] = {}
         self.ids: list[str] = list(seal.content.ids)
         self.scenes: list[str] = list(seal.content.scenes)
 
@@ -98,11 +124,32 @@ class Contents:
 
     def layer(self, layer: str) -> Layer:
         """The layer with this id; raises CleverError where its seal cannot be read."""
-        return self.points if layer == self.points.id else self.teacher_layer(layer)
+        if layer == self.points.id:
+            return self.points
+        return self.region_layer(layer) if place(layer).is_regions else self.teacher_layer(layer)
 
     def layers(self) -> list[Layer]:
-        """Points and pairs, then the teacher layers by id."""
-        return [self.points, *(self.teacher_layer(info.id) for info in self.teachers())]
+        """Points and pairs, then the teacher layers by id, then the regions."""
+        teachers = (self.teacher_layer(info.id) for info in self.teachers())
+        return [self.points, *teachers, *(self.region_layer(info.id) for info in self.regions())]
+
+    def region_layer(self, layer: str) -> RegionLayer:
+        """The layer of regions with this id."""
+        return RegionLayer(self.region(layer), len(self.cameras))
+
+    def regions(self) -> list[RegionInfo]:
+        """Layers of regions of the store, by id."""
+        return [self.region(layer) for layer in sealed_regions(self.path)]
+
+    def region(self, layer: str) -> RegionInfo:
+        """One layer of regions."""
+        seal = self._layer_seal(layer)
+        assert isinstance(seal, RegionSeal)
+        return seal.content.info
+
+    def find_regions(self, name: str | None = None) -> RegionInfo:
+        """The layer of regions whose id is `name` or begins so; see `choose_regions`."""
+        return self.region(choose_regions(sealed_regions(self.path), name, str(self.path)))
 
     def teacher_layer(self, layer: str) -> TeacherLayer:
         """The teacher layer with this id."""
@@ -144,9 +191,14 @@ class Contents:
         return [row for row in range(shard * SHARD_ROWS, end) if self.ids[row]]
 
     def _seal(self, layer: str) -> Seal:
-        return self._point_seal if layer == self.points.id else self._teacher_seal(layer)
+        return self._point_seal if layer == self.points.id else self._layer_seal(layer)
 
     def _teacher_seal(self, layer: str) -> TeacherSeal:
-        if layer not in self._teacher_seals:
-            self._teacher_seals[layer] = read_teacher_seal(self.path, layer, self._schema)
-        return self._teacher_seals[layer]
+        seal = self._layer_seal(layer)
+        assert isinstance(seal, TeacherSeal)
+        return seal
+
+    def _layer_seal(self, layer: str) -> LayerSeal:
+        if layer not in self._seals:
+            self._seals[layer] = read_layer_seal(self.path, layer, self._schema)
+        return self._seals[layer]

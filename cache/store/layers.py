@@ -1,21 +1,33 @@
 """Layers: what each one is, which arrays it has and where its records lie.
 
-A further kind of layer (regions, sweeps) is a subclass of `Layer` and a line in `place`.
+A further kind of layer is a subclass of `Layer` and a line in `place`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...errors import CleverError
 from ..choices import INTERPOLATED
 from . import layout
 from .layout import BLOCK_ARRAYS, PAIR_POINT, PAIR_UV, POINTS, BlockArray
-from .models import Content, FrameRecord, PointContent, PointSettings, TeacherInfo
+from .models import (
+    Content,
+    FrameRecord,
+    PointContent,
+    PointSettings,
+    RegionInfo,
+    TeacherContent,
+    TeacherInfo,
+)
 
 POINTS_ID = "points"
 TEACHERS = "teachers"
 """Folder of the teacher layers."""
+REGIONS = "regions"
+"""Folder of the layers of regions, with which their ids begin."""
+NO_REGION = 65535
+"""What a map of regions has where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,11 @@ class Place:
     def is_points(self) -> bool:
         """Whether this is the layer of points and pairs."""
         return self.id == POINTS_ID
+
+    @property
+    def is_regions(self) -> bool:
+        """Whether this is a layer of regions."""
+        return self.id.startswith(f"{REGIONS}/")
 
     @property
     def status(self) -> str:
@@ -61,11 +78,22 @@ def place(layer: str) -> Place:
     """Where the layer with this id lies."""
     if layer == POINTS_ID:
         return Place(POINTS_ID, "frames", POINTS.path)
+    if layer.startswith(f"{REGIONS}/"):
+        return Place(layer, layer, f"{layer}/map")
     return Place(layer, f"{TEACHERS}/{layer}", f"{TEACHERS}/{layer}/grid")
 
 
+def layers_of_files(names: Iterable[str]) -> list[str]:
+    """Ids of the layers beside points and pairs to which files inside a store belong: teachers,
+    then regions."""
+    parts = [name.split("/") for name in names]
+    teachers = {part[1] for part in parts if part[0] == TEACHERS and part[2:]}
+    regions = {f"{REGIONS}/{part[1]}" for part in parts if part[0] == REGIONS and part[2:]}
+    return [*sorted(teachers), *sorted(regions)]
+
+
 class Layer(ABC):
-    """One layer of a store: points and pairs, or a teacher's features.
+    """One layer of a store: points and pairs, a teacher's features, or regions.
 
     Args:
         id: of the layer.
@@ -177,11 +205,44 @@ class TeacherLayer(Layer):
         return [self.place.group]
 
 
+class RegionLayer(Layer):
+    """Regions of the images."""
+
+    def __init__(self, info: RegionInfo, cameras: int) -> None:
+        super().__init__(info.id, cameras)
+        self.info = info
+
+    @property
+    def map(self) -> BlockArray:
+        """The region of every pixel of every camera."""
+        return layout.region_array(self.id, self.cameras, self.info.settings.size)
+
+    @property
+    def arrays(self) -> Sequence[BlockArray]:
+        """The maps alone."""
+        return (self.map,)
+
+    def checksum_name(self, array: BlockArray) -> str:
+        """Key of an array in `FrameRecord.checksums`."""
+        return "map"
+
+    def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
+        """All cameras."""
+        return array.capacity
+
+    @property
+    def folders(self) -> list[str]:
+        """The layer's own group."""
+        return [self.place.group]
+
+
 def layer_of(content: Content, cameras: int) -> Layer:
     """The layer that the content of a seal describes."""
     if isinstance(content, PointContent):
         return PointLayer(content.base)
-    return TeacherLayer(content.info, cameras)
+    if isinstance(content, TeacherContent):
+        return TeacherLayer(content.info, cameras)
+    return RegionLayer(content.info, cameras)
 
 
 def choose_layer(layers: Sequence[str], name: str | None, store: str, exact: bool = False) -> str:
@@ -208,3 +269,22 @@ def choose_layer(layers: Sequence[str], name: str | None, store: str, exact: boo
         )
         raise CleverError(f"{store} has the teachers {layer_list}; {hint}")
     return matches[0]
+
+
+def choose_regions(layers: Sequence[str], name: str | None, store: str) -> str:
+    """The layer of regions that a name means, as `choose_layer`; ``regions/`` may be left out.
+
+    Raises:
+        CleverError: none or several fit.
+    """
+    prefix = f"{REGIONS}/"
+    full = name if name is None or name.startswith(prefix) else f"{prefix}{name}"
+    if full is not None and full in layers:
+        return full
+    matches = [layer for layer in layers if full is None or layer.startswith(full)]
+    if len(matches) == 1:
+        return matches[0]
+    if not layers:
+        raise CleverError(f"{store} holds no regions; add some with `clever cache-regions`")
+    hint = f"{name!r} fits {len(matches)} of them" if name else "choose one with `regions`"
+    raise CleverError(f"{store} has the regions {', '.join(sorted(layers))}; {hint}")

@@ -6,6 +6,7 @@
       pairs/      point (rows, capacity) uint32, uv (rows, capacity, 2) uint16
       teachers/<id>/grid (rows, cameras, h, w, channels), centre, step; class_token (rows, cameras,
       channels) where it was asked for
+      regions/<id>/map (rows, cameras, h, w) uint16
 
 A row's points and pairs fill whole blocks; the rest of a row was never written and costs nothing.
 A shard file holds `SHARD_ROWS` rows; commit records and the layer's seal lie beside the shards, in
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from ...files import atomic_write
-from ..choices import INTERPOLATED, Codec, TokenKind, stored_dtype
+from ..choices import INTERPOLATED, Codec, Packing, TokenKind, stored_dtype
 
 SHARD_ROWS = 16
 BLOCK = 4096
@@ -58,7 +59,7 @@ class BlockArray:
     dtype: str
     entry: tuple[int, ...]
     dims: tuple[str, ...]
-    codec: Codec | None = None
+    codec: Codec | Packing | None = None
     block: int = BLOCK
     blocks: int = SHARD_BLOCKS
 
@@ -121,6 +122,17 @@ def class_token_array(teacher: str, cameras: int, channels: int) -> BlockArray:
     """(rows, cameras, channels) float32: the class token of every image, a frame in one block."""
     path, dims = f"teachers/{teacher}/class_token", ("camera", "channel")
     return BlockArray(path, "<f4", (channels,), dims, None, cameras, 1)
+
+
+def region_array(regions: str, cameras: int, size: tuple[int, int]) -> BlockArray:
+    """(rows, cameras, h, w) uint16: the region of every pixel, a frame in one block.
+
+    Args:
+        regions: id of the layer, ``regions/...``.
+        size: (h, w) of the maps.
+    """
+    dims = ("camera", "height", "width")
+    return BlockArray(f"{regions}/map", "<u2", size, dims, "zstd", cameras, 1)
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

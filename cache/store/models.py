@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_serializer
 from pydantic.dataclasses import dataclass
 
-from ..choices import Codec, Occlusion, TokenKind
+from ..choices import Codec, Occlusion, RegionKind, RegionSource, TokenKind
 from ..fidelity import Fidelity
 from ..teacher_settings import TeacherSettings
 from ..teachers.registry import licence_of
@@ -171,6 +171,74 @@ class CalibrationRecord:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class RegionSettings:
+    """Every setting that decides a map of regions.
+
+    Attributes:
+        kind: whether numbers are those of an image alone or of classes that all images share.
+        source: ``slic`` or ``files``.
+        size: height and width of the maps in pixels.
+        segments, compactness, sigma: of SLIC, which runs on the image in its own size.
+        version: of scikit-image.
+        name: what the masks of files are, such as ``sam``.
+        pattern: where the mask of an image lies below its folder.
+        classes: their names, by number; empty for segments.
+        empty: number in the files that stands for no region; None: there is none.
+    """
+
+    kind: RegionKind
+    source: RegionSource
+    size: tuple[int, int]
+    segments: int | None = None
+    compactness: float | None = None
+    sigma: float | None = None
+    version: str | None = None
+    name: str | None = None
+    pattern: str | None = None
+    classes: tuple[str, ...] = ()
+    empty: int | None = None
+
+    @property
+    def alias(self) -> str:
+        """``slic150-224x448``, or the name of the masks and the size of the maps."""
+        source = f"slic{self.segments}" if self.source == "slic" else self.name
+        return "{}-{}x{}".format(source, *self.size)
+
+    @property
+    def layer(self) -> str:
+        """Id of the layer: ``regions/`` with the alias and a short digest of all settings."""
+        text = json.dumps(as_json(self), sort_keys=True, separators=(",", ":"))
+        return f"regions/{self.alias}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class RegionInfo:
+    """One layer of regions.
+
+    Attributes:
+        id: see `RegionSettings.layer`.
+        settings: what decides the maps.
+        folder: where the files of masks lay when the layer was last written; None for SLIC.
+    """
+
+    id: str
+    settings: RegionSettings
+    folder: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What the regions are, in words."""
+        settings = self.settings
+        if settings.source == "slic":
+            return (
+                f"SLIC (scikit-image {settings.version}), {settings.segments} segments asked for, "
+                f"compactness {settings.compactness:g}, sigma {settings.sigma:g}, at native size"
+            )
+        kind = f"{len(settings.classes)} classes" if settings.kind == "class" else "segments"
+        return f"{kind} of {settings.name}, from files {settings.pattern}"
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class PointContent:
     """What the seal of points and pairs says.
 
@@ -221,8 +289,27 @@ class TeacherSeal:
     files: dict[str, Stamp]
 
 
-Content = PointContent | TeacherContent
-Seal = PointSeal | TeacherSeal
+@dataclass(frozen=True, slots=True, config=STRICT)
+class RegionContent:
+    """What the seal of a layer of regions says."""
+
+    info: RegionInfo
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class RegionSeal:
+    """The seal of a layer of regions, see `Seal`."""
+
+    layer: str
+    content: RegionContent
+    shards: tuple[int, ...]
+    files: dict[str, Stamp]
+
+
+Content = PointContent | TeacherContent | RegionContent
+LayerSeal = TeacherSeal | RegionSeal
+"""Of a layer beside points and pairs."""
+Seal = PointSeal | TeacherSeal | RegionSeal
 """The seal of one layer: its id; what it is; the committed shards when the views were written; size
 and crc32c of every view, by path inside the store."""
 
@@ -262,6 +349,7 @@ class FrameRecord:
         bounds: lowest x, y, z, then highest x, y, z of the points in metres (points layer), else
             empty.
         intensity: statistics of the points' intensities (points layer), else None.
+        sources: crc32c of the file of each camera's mask (regions from files), else empty.
     """
 
     row: int
@@ -277,6 +365,7 @@ class FrameRecord:
     split: str = ""
     bounds: tuple[float, ...] = ()
     intensity: IntensityStatistics | None = None
+    sources: tuple[int, ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -305,6 +394,7 @@ class Commit:
 
 POINT_SEALS = TypeAdapter(PointSeal)
 TEACHER_SEALS = TypeAdapter(TeacherSeal)
+REGION_SEALS = TypeAdapter(RegionSeal)
 COMMITS = TypeAdapter(Commit)
 
 

@@ -14,16 +14,20 @@ import google_crc32c
 
 from ...errors import CleverError
 from . import checked_json, schema1
-from .layers import POINTS_ID, TEACHERS, place
+from .layers import POINTS_ID, REGIONS, TEACHERS, place
 from .layout import write_if_changed
 from .models import (
     FORMAT,
     POINT_SEALS,
+    REGION_SEALS,
     SCHEMA,
     TEACHER_SEALS,
     Content,
+    LayerSeal,
     PointContent,
     PointSeal,
+    RegionContent,
+    RegionSeal,
     Seal,
     Stamp,
     TeacherSeal,
@@ -51,13 +55,15 @@ def seal_of(
     files = {path: Stamp(len(data), google_crc32c.value(data)) for path, data in views.items()}
     if isinstance(content, PointContent):
         return PointSeal(layer, content, tuple(shards), files)
+    if isinstance(content, RegionContent):
+        return RegionSeal(layer, content, tuple(shards), files)
     return TeacherSeal(layer, content, tuple(shards), files)
 
 
 def write_seal(store: Path, seal: Seal) -> None:
     """Write the seal of a layer whose views are about to be written."""
-    adapter = POINT_SEALS if isinstance(seal, PointSeal) else TEACHER_SEALS
-    data = checked_json.encode(adapter.dump_json(seal))  # pyright: ignore[reportArgumentType]
+    adapters = {PointSeal: POINT_SEALS, TeacherSeal: TEACHER_SEALS, RegionSeal: REGION_SEALS}
+    data = checked_json.encode(adapters[type(seal)].dump_json(seal))
     write_if_changed(seal_path(store, seal.layer), data)
 
 
@@ -101,15 +107,37 @@ def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> Teach
         raise _damage_error(path, error) from error
 
 
+def read_region_seal(store: AnyPath, layer: str) -> RegionSeal:
+    """The seal of a layer of regions; raises as `read_teacher_seal`."""
+    path = store / place(layer).seal
+    try:
+        return parse(REGION_SEALS, checked_json.decode(path.read_bytes()))
+    except FAULTS as error:
+        raise _damage_error(path, error) from error
+
+
+def read_layer_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> LayerSeal:
+    """The seal of a layer beside points and pairs; raises as `read_teacher_seal`."""
+    if place(layer).is_regions:
+        return read_region_seal(store, layer)
+    return read_teacher_seal(store, layer, schema)
+
+
 def read_seal(store: AnyPath, layer: str) -> Seal:
-    """Any layer's seal, in this schema; see the two above."""
-    return read_point_seal(store)[0] if place(layer).is_points else read_teacher_seal(store, layer)
+    """Any layer's seal, in this schema; see those above."""
+    return read_point_seal(store)[0] if place(layer).is_points else read_layer_seal(store, layer)
 
 
 def sealed_teachers(store: AnyPath) -> list[str]:
     """Ids of the teacher layers that have a seal, in order."""
     folders = names_in(store / TEACHERS)
     return [name for name in folders if (store / place(name).seal).exists()]
+
+
+def sealed_regions(store: AnyPath) -> list[str]:
+    """Ids of the layers of regions that have a seal, in order."""
+    layers = [f"{REGIONS}/{name}" for name in names_in(store / REGIONS)]
+    return [layer for layer in layers if (store / place(layer).seal).exists()]
 
 
 def check_schema(kind: object, schema: object, path: str) -> None:

@@ -25,15 +25,25 @@ from .models import (
     FrameRecord,
     PointContent,
     PointSettings,
+    RegionContent,
+    RegionInfo,
+    RegionSettings,
+    Seal,
     TeacherContent,
     TeacherInfo,
     TeacherRequest,
-    TeacherSeal,
     as_json,
     differences,
 )
 from .records import commit_path, committed_shards
-from .seals import PointSeal, seal_of, seal_path, sealed_teachers, write_seal
+from .seals import (
+    PointSeal,
+    seal_of,
+    seal_path,
+    sealed_regions,
+    sealed_teachers,
+    write_seal,
+)
 from .views import layer_views
 from .zarr_files import block_metadata, read_array
 
@@ -103,8 +113,8 @@ class Store(Contents):
         self.drop_parts()
 
     def reread(self, layer: str) -> None:
-        """Read the seal of a teacher layer again when it is next asked for."""
-        self._teacher_seals.pop(layer, None)
+        """Read the seal of a layer again when it is next asked for."""
+        self._seals.pop(layer, None)
 
     def extend(self, ids: list[str], scenes: list[str]) -> None:
         """Give rows to the frames that have none yet; new rows start at a shard boundary, so no
@@ -164,6 +174,26 @@ class Store(Contents):
             stored_info = replace(stored_info, request=request)
             self._finalise_layer(layer, replace(content, info=stored_info))
         return stored_info
+
+    def add_regions(self, settings: RegionSettings, folder: str | None = None) -> RegionInfo:
+        """Find the layer of regions with these settings, or add it; it remembers the latest
+        `folder`.
+
+        Raises:
+            CleverError: an id that other settings already have.
+        """
+        info = RegionInfo(settings.layer, settings, folder)
+        if seal_path(self.path, info.id).exists():
+            stored = self.region(info.id)
+            if stored.settings != settings:
+                differing = differences(as_json(stored.settings), as_json(settings))
+                raise CleverError(
+                    f"{self.path}: other regions have the id {info.id}; they differ in {differing}"
+                )
+            if stored == info:
+                return stored
+        self._finalise_layer(info.id, RegionContent(info))
+        return info
 
     def calibration(self, info: TeacherInfo) -> Calibration | None:
         """The layer's frozen int8 calibration, or None when it has none yet."""
@@ -242,8 +272,8 @@ class Store(Contents):
         """Bring seals, frame tables and array metadata up to date with the commit records."""
         content = PointContent.of(self.base, tuple(self.ids), tuple(self.scenes))
         self._finalise_layer(self.points.id, content)
-        for layer in sealed_teachers(self.path):
-            self._finalise_layer(layer, self._teacher_seal(layer).content)
+        for layer in (*sealed_teachers(self.path), *sealed_regions(self.path)):
+            self._finalise_layer(layer, self._seal(layer).content)
 
     def refresh(self, layer: str) -> None:
         """Write a layer's seal and views from its commit records, whatever they say now."""
@@ -270,10 +300,10 @@ class Store(Contents):
         files = layer_views(content, commits, len(self.cameras), len(self.ids))
         shards = [commit.shard for commit in commits]
         seal = _write_files(self.path, layer, content, shards, files)
-        if isinstance(seal, TeacherSeal):
-            self._teacher_seals[layer] = seal
-        else:
+        if isinstance(seal, PointSeal):
             self._point_seal = seal
+        else:
+            self._seals[layer] = seal
 
     def _is_current(self, layer: str, content: Content) -> bool:
         """Whether the layer's seal and views are as `_write_layer` would leave them, without
@@ -283,8 +313,8 @@ class Store(Contents):
         seal = self._seal(layer)
         if seal.content != content or list(seal.shards) != committed_shards(self.path, layer):
             return False
-        if isinstance(seal, TeacherSeal):
-            array = self.teacher_layer(layer).tokens
+        if not isinstance(seal, PointSeal):
+            array = self.layer(layer).arrays[0]
             metadata = seal.files.get(f"{array.path}/zarr.json")
             crc = google_crc32c.value(block_metadata(array, len(self.ids)))
             if metadata is None or metadata.crc32c != crc:
@@ -298,7 +328,7 @@ class Store(Contents):
 
 def _write_files(
     path: Path, layer: str, content: Content, shards: Sequence[int], views: dict[str, bytes]
-) -> PointSeal | TeacherSeal:
+) -> Seal:
     """Seal first: a crash leaves views that differ from a seal which is right."""
     seal = seal_of(layer, content, shards, views)
     write_seal(path, seal)

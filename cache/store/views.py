@@ -8,9 +8,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .layers import TeacherLayer, place
+from .layers import REGIONS, RegionLayer, TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
-from .models import FORMAT, SCHEMA, Commit, Content, PointContent, TeacherContent, as_json
+from .models import (
+    FORMAT,
+    SCHEMA,
+    Commit,
+    Content,
+    PointContent,
+    RegionContent,
+    TeacherContent,
+    as_json,
+)
 from .records import records_by_row, total_fidelity
 from .tables import TABLE_ROWS, FrameTable, status_column
 from .zarr_files import array_files, block_metadata, group_metadata
@@ -27,6 +36,8 @@ def layer_views(
     """
     if isinstance(content, PointContent):
         return point_views(content, commits)
+    if isinstance(content, RegionContent):
+        return region_views(content, commits, cameras, rows)
     return teacher_views(content, commits, cameras, rows)
 
 
@@ -86,3 +97,19 @@ def teacher_views(
         "fidelity": as_json(total_fidelity(commits)),
     }
     return files | {f"{home.group}/zarr.json": group_metadata(attributes)}
+
+
+def region_views(
+    content: RegionContent, commits: Sequence[Commit], cameras: int, rows: int
+) -> dict[str, bytes]:
+    """Groups, status and metadata of a layer of regions."""
+    info = content.info
+    home, array = place(info.id), RegionLayer(info, cameras).map
+    status = status_column(records_by_row(commits), rows)
+    attributes = {**as_json(info), "commits": len(commits)}
+    return {
+        f"{REGIONS}/zarr.json": group_metadata({}),
+        f"{array.path}/zarr.json": block_metadata(array, rows),
+        **array_files(home.status, status, TABLE_ROWS, ("frame",)),
+        f"{home.group}/zarr.json": group_metadata(attributes),
+    }

@@ -14,7 +14,7 @@ from ..frame import Frame
 from ..projection import Correspondences
 from .layers import Layer, TeacherLayer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
-from .models import Commit, FrameRecord, TeacherInfo
+from .models import Commit, FrameRecord, RegionInfo, TeacherInfo
 from .point_statistics import bounds_of, intensity_of
 from .records import write_commit
 from .shards import ShardWriter
@@ -182,4 +182,26 @@ class GridShard(LayerShard):
         }
         self.records.append(
             FrameRecord(row, self.store.ids[row], checksums=checksums, offsets=tuple(offsets))
+        )
+
+
+class RegionShard(LayerShard):
+    """A shard of one layer of regions."""
+
+    def __init__(self, store: Store, info: RegionInfo, shard: int) -> None:
+        layer = store.region_layer(info.id)
+        super().__init__(store, layer, shard)
+        self._map = layer.map
+        self._writer(self._map, 0)
+
+    def add(self, row: int, maps: NDArray[np.uint16], sources: Sequence[int] = ()) -> None:
+        """Store one frame's maps.
+
+        Args:
+            maps: (cameras, h, w), `NO_REGION` where there is none.
+            sources: crc32c of the file of each camera's mask.
+        """
+        checksums = {"map": self._add_blocks(self._map, row, maps)}
+        self.records.append(
+            FrameRecord(row, self.store.ids[row], checksums=checksums, sources=tuple(sources))
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..results.published import published_row, source_of
+from ..results.published import RIVALS, published_row, source_of
 from .cells import Measurement, Row
 
 
@@ -11,7 +11,10 @@ def published_figures(
 ) -> tuple[dict[str, float], str]:
     """Figures by column of the table, and where they are from; nothing for a row that the paper
     does not have."""
-    paper = None if row.untrained else published_row(row.settings)
+    if row.untrained:
+        return {}, ""
+    rival, source = RIVALS.get(row.settings.recipe, (None, ""))
+    paper = rival or published_row(row.settings)
     if paper is None:
         return {}, ""
     figures = dict(paper.ranks)
@@ -20,4 +23,5 @@ def published_figures(
         figure = paper.figure((own.dataset or "", own.mode, own.fraction))
         if figure is not None and own.recipe == "paper" and not own.frames_file:
             figures[measurement.key] = figure
-    return figures, source_of(paper, row.settings) if figures else ""
+    source = source or source_of(paper, row.settings)
+    return figures, source if figures else ""

@@ -39,6 +39,8 @@ class RepairSettings(SourceSettings):
     weights: str | None = None
     """Where the weights of the damaged layer's teacher lie now: hub or a file; default: where they
     were."""
+    masks: Path | None = None
+    """Where the files of the damaged layer's masks lie now; default: where they were."""
     batch_images: Annotated[int, Field(ge=1)] | None = None
     """Images in one teacher call; the same as when the cache was made gives the same bytes."""
     decoders: Annotated[int, Field(ge=1)] | None = None
@@ -64,6 +66,15 @@ class DropSettings(JobSettings):
     """Whole id of the layer."""
 
 
+class DropRegionsSettings(JobSettings):
+    """Settings of `clever cache drop-regions`."""
+
+    path: StoreFolder
+    """Folder of the store."""
+    regions: str
+    """Id of the layer, or the beginning of one; regions/ may be left out."""
+
+
 class CopySettings(JobSettings):
     """Settings of `clever cache copy`."""
 
@@ -73,6 +84,8 @@ class CopySettings(JobSettings):
     """Folder of the copy."""
     teacher: Names | None = None
     """Layer, or the beginning of its id; may repeat."""
+    regions: Names | None = None
+    """Layer of regions, or the beginning of its id; may repeat; default: all."""
     scene: Names | None = None
     """Scene to copy; may repeat."""
     limit: Annotated[int, Field(ge=1)] | None = None

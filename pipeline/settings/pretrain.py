@@ -17,7 +17,8 @@ from .shared.base import Groups
 from .shared.choices import BatchChoice, CameraChoice, IntensityChoice, Mixing, PointChoice
 from .shared.fields import Count, Names, StorePlace, StorePlaces, Weights
 from .shared.matches import Matches
-from .shared.recipes import read_recipe
+from .shared.recipes import PretrainRecipe, read_recipe
+from .shared.terms import Terms
 from .shared.training import TrainingSettings
 
 
@@ -37,6 +38,10 @@ class PretrainSettings(TrainingSettings):
         "Distillation": (
             "match", "class_token_weight", "loss", "weighting", "view", "points", "pairs",
             "align_corners", "augmentation", "mix3d",
+        ),
+        "Contrast": (
+            "terms", "regions", "temperature", "contrast_channels", "drawn_pairs", "pixel_stride",
+            "drawn_cameras", "prototype_steps", "overlap_radius",
         ),
         "Occupancy": (
             "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
@@ -65,10 +70,10 @@ class PretrainSettings(TrainingSettings):
     standardises by itself from then on."""
     intensity_dropout: Annotated[float, Field(ge=0, le=1)] = 0
     """Probability that a frame's intensities are all 0 to the student, as an augmentation."""
-    recipe: Literal["clever", "scalr", "scalr_plus", "hilda"] = "clever"
+    recipe: PretrainRecipe = "clever"
     """Where all other defaults come from: the paper's recipe, whose values stand in brackets here,
-    ScaLR's, ScaLR+'s (several caches), or HilDA's two layers and class token. YAML files in the
-    package."""
+    ScaLR's, ScaLR+'s (several caches), HilDA's two layers and class token, or a rival's
+    (docs/rivals.md). YAML files in the package."""
     teacher: Names | None = None
     """Layer of the cache, or the beginning of its name; default: the only one. Given several times,
     the student learns from all of them at once, through a head for each."""
@@ -105,6 +110,29 @@ class PretrainSettings(TrainingSettings):
     cameras of the images' class tokens, by squared error. 0 leaves it out."""
     loss: DistillationLoss = "l2"
     """Distance between unit features: l2, its square (mse), or one minus the cosine."""
+    terms: Terms | None = None
+    """NAME or NAME=WEIGHT, repeated: the losses beside occupancy that are added up
+    (docs/rivals.md); default: distance alone, the distance to the teacher's features."""
+    regions: str | None = None
+    """Layer of regions of the cache, or the beginning of its name, for terms that need one;
+    default: the only one."""
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    """Of every contrast."""
+    contrast_channels: Count = 64
+    """Width of the space in which points and pixels are contrasted; both sides have a linear layer
+    to it."""
+    drawn_pairs: Count = 4096
+    """Pairs that a contrast of pairs draws over the whole batch."""
+    pixel_stride: Count = 1
+    """Every how many rows and columns of the maps pixels are pooled; 4 costs 16 times less than
+    1."""
+    drawn_cameras: Count | None = None
+    """Cameras drawn of each frame whose pairs and regions count, shared by all of its passes;
+    default: all."""
+    prototype_steps: Count = 10000
+    """Steps that only gather the statistics of the prototypes."""
+    overlap_radius: Annotated[float, Field(gt=0)] = 0.15
+    """Metres within which points of two frames are at one place, for the term temporal."""
     weighting: Weighting = "view"
     """Mean over each camera view and then the views (equation 1), or over all pairs at once
     (ScaLR)."""

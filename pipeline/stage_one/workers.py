@@ -1,18 +1,14 @@
 """Stage one as tasks on Dask workers: the same shards with the same bytes, on the cores and GPUs of
 one machine or of many."""
 
-import sys
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import CancelledError
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
-from distributed import Client, Event, Future, wait
+from distributed import Client
 
 from ...cache.store.records import commit_path
 from ...cache.store.store import Store
@@ -21,15 +17,9 @@ from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..process.device import choose_device
 from .calibration import FrameGroup, frames_per_batch, freeze_calibration
-from .cluster import LOOK, finished, result_of, worker_threads
 from .fill import LayerTask, Shards, StageOne, Statistic, layers_by_batch
 from .frames import FrameReader
-
-QUEUED = 256
-"""Tasks that the scheduler knows of at any time."""
-SHARDS_A_TASK = 4
-"""Longest run of shards in one task; a worker that dies loses no committed shard of it."""
-Result = TypeVar("Result")
+from .queue import TaskQueue, stop_check, task_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +45,7 @@ class Assignment:
     strict: bool
 
 
-class StoppedError(CleverError):
-    """The driver asked for the end of the run; the shard under way was dropped."""
-
-
-class Workers:
+class Workers(TaskQueue):
     """Does what `StageOne` does, by tasks on Dask workers; the caller holds the store's lock.
 
     A task is a run of shards and takes one thread of a worker; a worker builds its teacher once for
@@ -80,12 +66,10 @@ class Workers:
         store: Store,
         dataset: Callable[[], LidarDataset],
     ) -> None:
-        self.client, self.assignment, self.store = client, assignment, store
+        super().__init__(client, assignment, dataset)
+        self.assignment, self.store = assignment, store
         self.infos = {layer: store.teacher(layer) for layer in assignment.layers}
         self.frames_per_batch = frames_per_batch(self.store, assignment.batch_images)
-        self._dataset = client.submit(dataset, key=f"clever-dataset-{assignment.run}")
-        self._stop = Event(f"clever-stop-{assignment.run}", client)
-        self._workers: set[str] = set()
 
     def calibrate(
         self, samples: Mapping[str, Sequence[FrameGroup]], advance: Callable[[int], None]
@@ -93,7 +77,7 @@ class Workers:
         """Fit the int8 codec of each layer on its sample and freeze it in the store."""
         statistics: dict[str, dict[int, Statistic]] = {layer: {} for layer in samples}
         batches = list(layers_by_batch(samples).items())
-        with closing(self._map(_statistics, task_runs(batches, self._threads()))) as results:
+        with closing(self.results(_statistics, task_runs(batches, self.threads()))) as results:
             for parts in results:
                 for layer, part in parts.items():
                     statistics[layer] |= part
@@ -107,7 +91,7 @@ class Workers:
         """Write and commit shards of points and pairs and of the teacher's layers; see
         `StageOne.run`."""
         shards = task_runs(
-            sorted(point_shards.union(*map(set, grid_shards.values()))), self._threads()
+            sorted(point_shards.union(*map(set, grid_shards.values()))), self.threads()
         )
         tasks = [
             (
@@ -116,55 +100,9 @@ class Workers:
             )
             for part in shards
         ]
-        with closing(self._map(_fill, tasks)) as results:
+        with closing(self.results(_fill, tasks)) as results:
             for frames in results:
                 advance(frames)
-
-    def _threads(self) -> int:
-        """Threads of all workers; says so when a worker is gone."""
-        workers = worker_threads(self.client)
-        for worker in sorted(self._workers - set(workers)):
-            print(f"worker {worker} is gone; others redo its shards", file=sys.stderr, flush=True)
-        self._workers = set(workers)
-        return max(1, sum(workers.values()))
-
-    def _map(
-        self, work: Callable[[Assignment, LidarDataset, Any], Result], parts: Sequence[Any]
-    ) -> Generator[Result, None, None]:
-        """Results of `work` on every part, as they come."""
-        name = f"clever{work.__name__}-{self.assignment.run}"
-        tasks = (
-            self.client.submit(work, self.assignment, self._dataset, part, key=f"{name}-{number}")
-            for number, part in enumerate(parts)
-        )
-        running: set[Future] = set(islice(tasks, QUEUED))
-        try:
-            while running:
-                for future in finished(self.client, running):
-                    yield result_of(future)
-                    self._threads()
-                    running.discard(future)
-                    running.update(islice(tasks, 1))
-        finally:
-            self._end(running)
-
-    def _end(self, running: set[Future]) -> None:
-        """Return when no task of this run writes any more."""
-        if not running:
-            return
-        with suppress(OSError, CancelledError, CleverError):
-            self._stop.set()
-            while running and worker_threads(self.client):
-                with suppress(TimeoutError):
-                    wait(list(running), LOOK)
-                    return
-
-
-def task_runs(items: Sequence[Any], threads: int) -> list[Sequence[Any]]:
-    """Runs of `items`: long enough to overlap reading and computing, short enough that all threads
-    end together."""
-    size = max(1, min(SHARDS_A_TASK, len(items) // (8 * threads)))
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 _STAGES: dict[str, StageOne] = {}
@@ -211,7 +149,7 @@ def _statistics(
         layer: [batch for batch, layers in batches if layer in layers]
         for layer in assignment.layers
     }
-    return worker_stage(assignment, dataset).statistics(samples, _stopper(assignment))
+    return worker_stage(assignment, dataset).statistics(samples, stop_check(assignment.run))
 
 
 def _fill(
@@ -228,18 +166,6 @@ def _fill(
     for layer in assignment.layers:
         stage.store.reread(layer)  # the driver may have frozen the calibration since
     grids = {layer: missing(layer, part) for layer, part in grid_shards.items()}
-    stage.run(missing(stage.store.points.id, point_shards), grids, _stopper(assignment))
+    stage.run(missing(stage.store.points.id, point_shards), grids, stop_check(assignment.run))
     touched = point_shards.union(*grid_shards.values())
     return sum(len(stage.store.shard_rows(shard)) for shard in touched)
-
-
-def _stopper(assignment: Assignment) -> Callable[[int], None]:
-    """Told after every batch; raises `StoppedError` once the driver wants no more."""
-    stop = Event(f"clever-stop-{assignment.run}")
-
-    def check(_: int) -> None:
-        if stop.is_set():
-            raise StoppedError("stopped by the driver")
-
-    check(0)
-    return check

@@ -1,8 +1,8 @@
 """Frames of a cache as a training step wants them: with the tokens of one or several teachers,
 whole or one camera."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -15,8 +15,10 @@ from ...cache import FeatureCache
 from ...cache.choices import INTERPOLATED
 from ...cache.codec import Calibration, decode
 from ...cache.sampling import sample_tokens
+from ...cache.store.region_reader import CachedRegions
 from ...errors import CleverError
 from ...student.draws import key
+from ...student.losses.regions import NO_REGION
 from ...student.points import PointBatch
 from ..settings.shared.choices import CameraChoice
 from ..training.batches import Batch, FrameDraw
@@ -119,6 +121,8 @@ class PairedFrame:
         teachers: tokens of each teacher.
         class_tokens: (V, C) float32 of each view; None where they are not asked for.
         store: number of its store among those of the run.
+        maps: (V, H, W) int32 regions of each view's image; None where they are not asked for.
+        pose: (4, 4) float64 global <- lidar.
     """
 
     id: str
@@ -132,6 +136,8 @@ class PairedFrame:
     teachers: tuple[Tokens, ...]
     class_tokens: Tensor | None = None
     store: int = 0
+    maps: Tensor | None = None
+    pose: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
 
     def with_pairs(self, pairs: Tensor) -> "PairedFrame":
         """With some of the pairs alone: (K,) bool, or int64 places, ascending."""
@@ -162,6 +168,8 @@ class DistillationBatch(Batch):
             where they are not asked for.
         frame_views: views of every frame, known to the host.
         stores: number of every frame's store, known to the host.
+        maps: (V, H, W) int32 regions of each view's image; None where they are not asked for.
+        regions: numbers that a map may hold, from 0.
     """
 
     points: PointBatch
@@ -176,6 +184,8 @@ class DistillationBatch(Batch):
     class_token: Tensor | None = None
     frame_views: tuple[int, ...] = ()
     stores: tuple[int, ...] = ()
+    maps: Tensor | None = None
+    regions: int = 0
 
     @classmethod
     def collate(cls, frames: list[PairedFrame]) -> "DistillationBatch":
@@ -190,6 +200,8 @@ class DistillationBatch(Batch):
         tokens = [frame.class_tokens for frame in frames]
         summits = [token.amax(0) for token in tokens if token is not None]
         runs = [list(run) for _, run in groupby(frames, key=lambda frame: frame.store)]
+        maps = [frame.maps for frame in frames if frame.maps is not None]
+        numbers = [torch.where(part == NO_REGION, -1, part).amax() for part in maps]
         return cls(
             ids=[frame.id for frame in frames],
             keys=[frame.key for frame in frames],
@@ -208,6 +220,8 @@ class DistillationBatch(Batch):
             class_token=torch.stack(summits) if summits else None,
             frame_views=tuple(len(frame.image_size) for frame in frames),
             stores=tuple(frame.store for frame in frames),
+            maps=torch.cat(maps) if maps else None,
+            regions=1 + max(map(int, numbers), default=-1),
         )
 
 
@@ -224,11 +238,12 @@ class PairedFrames(Dataset[PairedFrame]):
         pairs: at most this many pairs a camera view, drawn uniformly; None keeps all.
         fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
         class_tokens: number of the teacher whose class tokens are read; None: of none.
+        regions: maps of the images; None: they are not read.
 
     Attributes:
         ids: frame ids.
         unfit: why frames are left out, by id.
-        missing: frames of the first teacher that another one lacks.
+        missing: frames of the first teacher that another one, or the regions, lack.
 
     Raises:
         CleverError: no frame is common to the teachers, or none can be trained on.
@@ -244,11 +259,14 @@ class PairedFrames(Dataset[PairedFrame]):
         pairs: int | None = None,
         fault: Callable[[NDArray[np.float32]], str] | None = None,
         class_tokens: int | None = None,
+        regions: CachedRegions | None = None,
     ) -> None:
+        self.regions = regions
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
         self.class_tokens = class_tokens
         self.thinning = thinning
-        further_ids = [set(cache.ids) for cache in self.caches[1:]]
+        further_ids: list[Container[str]] = [set(cache.ids) for cache in self.caches[1:]]
+        further_ids += [regions] if regions else []
         part = self.caches[0].ids if ids is None else ids
         common = [
             name for name in part if all(name in ids_of_teacher for ids_of_teacher in further_ids)
@@ -259,7 +277,8 @@ class PairedFrames(Dataset[PairedFrame]):
             if any(name not in ids_of_teacher for ids_of_teacher in further_ids)
         ]
         if not common:
-            teachers = ", ".join(cache.teacher.id for cache in self.caches)
+            layers = [cache.teacher.id for cache in self.caches]
+            teachers = ", ".join([*layers, *([regions.info.id] if regions else [])])
             raise CleverError(
                 f"{self.caches[0].path} has no frame with all of {teachers}; run cache-teacher "
                 "again"
@@ -304,12 +323,19 @@ class PairedFrames(Dataset[PairedFrame]):
             frame.image_size,
             tuple(tokens),
             self._class_tokens(frame.id),
+            maps=self._maps(frame.id),
+            pose=frame.global_from_lidar,
         )
         if self.view == "one-camera":
             paired_frame = one_camera(paired_frame)
         if self.thinning is not None:
             paired_frame = self.thinning(paired_frame)
         return paired_frame if self.pairs is None else sample_pairs(paired_frame, self.pairs)
+
+    def _maps(self, frame: str) -> Tensor | None:
+        if self.regions is None:
+            return None
+        return torch.from_numpy(self.regions.maps(frame).astype(np.int32))
 
     def _class_tokens(self, frame: str) -> Tensor | None:
         if self.class_tokens is None:
@@ -339,6 +365,7 @@ def one_camera(frame: PairedFrame) -> PairedFrame:
         class_tokens=(
             None if frame.class_tokens is None else frame.class_tokens[camera : camera + 1]
         ),
+        maps=None if frame.maps is None else frame.maps[camera : camera + 1],
     )
 
 

@@ -234,12 +234,24 @@ class DistillationStep(TrainingStep):
 
     def losses(self, prepared: Prepared, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the networks; see `forward`."""
-        voxels = prepared.voxels
         with record_function("student"):
-            features, visible = self._stages(prepared)
+            features, visible = self.stages(prepared)
+        return self.losses_of(prepared, features, visible, totals)
+
+    def losses_of(
+        self,
+        prepared: Prepared,
+        features: Tensor,
+        visible: Mapping[int, Tensor],
+        totals: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Losses of features that `stages` gave; see `forward`. Without a head there is no
+        distillation loss."""
+        voxels, losses, total = prepared.voxels, dict[str, Tensor](), features.new_zeros(())
         with record_function("heads"):
-            losses = self._distillation(prepared, visible, totals)
-            total = losses["distillation"]
+            if len(self.heads):
+                losses = self._distillation(prepared, visible, totals)
+                total = losses["distillation"]
             if self.class_head is not None:
                 losses["class_token"] = self._class_token(
                     prepared, visible[0], totals["class_token"]
@@ -292,7 +304,7 @@ class DistillationStep(TrainingStep):
         store = store.to(weight.device, non_blocking=True)
         return tuple(weight * (store == number) for number in range(len(self.stores.names)))
 
-    def _stages(self, prepared: Prepared) -> tuple[Tensor, dict[int, Tensor]]:
+    def stages(self, prepared: Prepared) -> tuple[Tensor, dict[int, Tensor]]:
         """The student's features (V, C), and by stage those (S, C) of the voxels that cameras
         see."""
         mixed, voxels, draws = prepared.mixed, prepared.voxels, prepared.draws

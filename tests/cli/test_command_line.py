@@ -156,7 +156,7 @@ def test_version_overview_and_nothing_at_all() -> None:
         ("clever pre", {"predict", "pretrain"}),
         ("clever pretrain --he", {"--head", "--head-layers", "--head-hidden", "--help"}),
         ("clever pretrain --head ml", {"mlp"}),
-        ("clever cache dr", {"drop-teacher"}),
+        ("clever cache dr", {"drop-teacher", "drop-regions"}),
     ],
 )
 def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[str]) -> None:

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from ....errors import CleverError
 from ....student.choices import SegmentationLoss
 
+PretrainRecipe = Literal[
+    "clever", "scalr", "scalr_plus", "hilda", "ppkt", "slidr", "slidr-cvpr22", "seal-spatial",
+    "superflow", "olivine", "temporal", "temporal+occupancy",
+]  # fmt: skip
 FinetuneRecipeName = Literal["paper", "scalr"]
 
 

@@ -1,0 +1,1 @@
+"""Regions of camera images on their way into a store: superpixels, masks in files, shards."""
