@@ -85,6 +85,7 @@ def _others(settings: BenchmarkStepSettings, device: str) -> dict[str, dict[str,
         name, separator, value = words.partition("=")
         if not separator:
             raise CleverError(f"`against`: {words} is not of the form name=value")
+        value = value.replace(";", ",")
         try:
             plain, changed = (
                 settings.job("store", settings.students[0], device, settings.recompute, changes)

@@ -42,7 +42,8 @@ class BenchmarkStepSettings(JobSettings):
     """Activation checkpointing in what is timed; memory is measured with and without."""
     against: Names = ("points=all", "precision=bf16")
     """Other settings of `clever pretrain`, each by itself, with which whole steps are timed in the
-    same rounds; none: leave them out."""
+    same rounds, with semicolons for commas (match=pre-norm=last;block:-2=last-1); none: leave them
+    out."""
     teachers: Names = ("vits14", "vitb14", "vitl14")
     """Image networks, untrained, that are timed as if they ran in the loop; none: leave them
     out."""
@@ -84,6 +85,8 @@ class BenchmarkStepSettings(JobSettings):
             "cache": store,
             "teacher": self.teacher,
         }
+        if changes and "match" in changes:  # which says itself who teaches
+            flags["teacher"] = None
         batch_size = self.batch_size or (16 if device == "cuda" else 2)
         flags |= {
             "student": student,

@@ -495,6 +495,16 @@ def test_another_setting_that_does_not_exist_is_told_first(
         benchmark_step(settings)
 
 
+def test_a_match_of_several_layers_is_compared_without_the_teacher_s_name() -> None:
+    words = "match=a=last;b=last-1:2"
+    settings = BenchmarkStepSettings(against=(words,), teacher="a")
+    changes = _others(settings, "cpu")
+    assert changes == {words: {"match": "a=last,b=last-1:2"}}
+    job = settings.job("store", "minkunet-tiny", "cpu", False, changes[words])
+    assert (job.match, job.teacher) == (("a=last", "b=last-1:2"), None)
+    assert settings.job("store", "minkunet-tiny", "cpu", False).teacher == ("a",)
+
+
 def test_settings_that_change_nothing_or_are_slow_here_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
