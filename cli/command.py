@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
 from ..extras import lacking_extra
+from ..pipeline.process.termination import signals_exit, sigterm_interrupts
 from ..pipeline.settings.shared.base import JobSettings
 from ..pipeline.settings.shared.fields import StorePlace, Weights
 from .diagnostics import diagnostics
@@ -108,13 +109,17 @@ def _run(
     def wording(text: str) -> str:
         return with_flags(text, settings, verb.arguments)
 
+    stopped = GOES_ON if verb.resumes else BEGINS_ANEW
     try:
         with diagnostics(wording, quiet, Path(log_file) if log_file else None) as stream:
             try:
                 job_settings = settings.resolve(Path(config) if config else None, flags)
                 output.check()
-                with redirect_stdout(sys.stderr) if output.as_json else nullcontext():
-                    result = load(verb.job)(job_settings)
+                with signals_exit(stopped, INTERRUPTED):
+                    job = load(verb.job)
+                aside = redirect_stdout(sys.stderr) if output.as_json else nullcontext()
+                with aside, sigterm_interrupts():
+                    result = job(job_settings)
                 return output.write(verb, job_settings, result)
             except CleverError as error:
                 stream.error(one_line(error))
@@ -123,7 +128,7 @@ def _run(
                     raise
                 stream.error(f"error: {line}")
             except KeyboardInterrupt as error:
-                stream.error(str(error) or (GOES_ON if verb.resumes else BEGINS_ANEW))
+                stream.error(str(error) or stopped)
                 return INTERRUPTED
     except CleverError as error:  # the log file itself
         print(one_line(error), file=sys.stderr)

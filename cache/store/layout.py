@@ -176,11 +176,14 @@ def text_rows(texts: Sequence[str], kind: str) -> np.ndarray:
     """Encode texts as (rows, TEXT_BYTES) uint8, UTF-8 padded with zeros.
 
     Raises:
-        CleverError: a text is longer than `TEXT_BYTES` bytes.
+        CleverError: a text is longer than `TEXT_BYTES` bytes, or from a file name that is no UTF-8.
     """
     rows = np.zeros((len(texts), TEXT_BYTES), np.uint8)
     for row, text in zip(rows, texts, strict=True):
-        data = text.encode()
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise CleverError(f"{kind} {text!r} is no UTF-8; rename its file or folder") from error
         if len(data) > TEXT_BYTES:
             raise CleverError(f"{kind} {text!r} is longer than {TEXT_BYTES} bytes; shorten it")
         row[: len(data)] = np.frombuffer(data, np.uint8)

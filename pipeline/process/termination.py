@@ -1,6 +1,8 @@
-"""SIGTERM where something has to be cleared away."""
+"""Ctrl-C and SIGTERM where something has to be cleared away, and where nothing has."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,30 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_exit(words: str, code: int) -> Iterator[None]:
+    """Ctrl-C and SIGTERM inside end the process at once, with a line: for imports, which an
+    exception in their midst leaves half done, so that they fail otherwise."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_: int, __: FrameType | None) -> None:
+        print(words, file=sys.stderr, flush=True)
+        os._exit(code)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    answered = [number for number in numbers if before[number] is not signal.SIG_IGN]
+    for number in answered:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in answered:
+            signal.signal(number, before[number])
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +221,41 @@ def test_ctrl_c_says_what_the_same_command_will_do(
     result = CliRunner().invoke(build_app(line[0]), [*line, str(tmp_path / "out")])
     assert result.exit_code == 130
     assert result.stderr == f"{message}\n"
+
+
+def test_sigterm_ends_any_command_as_ctrl_c_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that temporary files go; a training still ends its step first."""
+
+    def told_to_end(_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("goes on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("clever.pipeline.drives.make_drives", told_to_end)
+    line = ["make-drives", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(build_app("make-drives"), line)
+    assert (result.exit_code, result.stderr) == (130, f"{BEGINS_ANEW}\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_during_imports_is_one_line(number: str, tmp_path: Path) -> None:
+    """An exception in their midst would leave a library half imported."""
+    script = (
+        "import signal, sys\n"
+        "import clever.cli.command as command\n"
+        "from clever.cli.main import main\n"
+        "load = command.load\n"
+        "def loaded(target):\n"
+        "    if 'settings' not in str(target):\n"
+        f"        signal.raise_signal(signal.{number})\n"
+        "    return load(target)\n"
+        "command.load = loaded\n"
+        "sys.argv = ['clever', *sys.argv[1:]]\n"
+        "main()\n"
+    )
+    line = [sys.executable, "-c", script, "make-drives", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(line, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", f"{BEGINS_ANEW}\n")
