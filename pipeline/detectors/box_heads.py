@@ -21,13 +21,18 @@ class BoxHead(nn.Module, ABC):
 
     @abstractmethod
     def losses(
-        self, features: Tensor, points: PointBatch, frames: Sequence[BoxFrame]
+        self,
+        features: Tensor,
+        points: PointBatch,
+        frames: Sequence[BoxFrame],
+        keys: Sequence[int],
     ) -> dict[str, Tensor]:
         """Losses by name.
 
         Args:
             features: (N, C) of the points.
             frames: boxes and classes of every scene of the batch; their points are not looked at.
+            keys: decide what is drawn of each (see `FrameDraw`).
         """
 
     @abstractmethod
@@ -53,7 +58,11 @@ class CentreBoxHead(BoxHead):
         self.head = CentreHead(in_channels, classes)
 
     def losses(
-        self, features: Tensor, points: PointBatch, frames: Sequence[BoxFrame]
+        self,
+        features: Tensor,
+        points: PointBatch,
+        frames: Sequence[BoxFrame],
+        keys: Sequence[int],
     ) -> dict[str, Tensor]:
         maps = self.head(self.grid.scatter(features, points))
         boxes, classes = [one.boxes for one in frames], [one.classes for one in frames]
@@ -83,9 +92,18 @@ class PointBoxHead(BoxHead):
         self.head = PointHead(in_channels, len(coder.sizes))
 
     def losses(
-        self, features: Tensor, points: PointBatch, frames: Sequence[BoxFrame]
+        self,
+        features: Tensor,
+        points: PointBatch,
+        frames: Sequence[BoxFrame],
+        keys: Sequence[int],
     ) -> dict[str, Tensor]:
-        maps = self.head(features)
+        return self.point_losses(self.head(features), points, frames)
+
+    def point_losses(
+        self, maps: point_head.PointMaps, points: PointBatch, frames: Sequence[BoxFrame]
+    ) -> dict[str, Tensor]:
+        """Losses of what the head says of every point."""
         clouds = points.xyz.split(points.counts)
         targets = point_head.joined(
             [

@@ -125,7 +125,7 @@ class BoxStep(TrainingStep):
         share = len(batch.ids) / totals["frames"]
         losses = {
             name: loss * share
-            for name, loss in self.head.losses(features, points, batch.frames).items()
+            for name, loss in self.head.losses(features, points, batch.frames, batch.keys).items()
         }
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 

@@ -14,6 +14,7 @@ from ..detection.boxes import Boxes
 from ..detection.coders import PointCoder
 from ..detection.detections import Detections
 from ..detection.suppression import suppressed
+from .perceptron import perceptron
 
 BACKGROUND, SHELL = -1, -2
 """Classes of points in no box, and of points so near to one that nothing is asked of them."""
@@ -54,8 +55,8 @@ class PointHead(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, width: int = 256) -> None:
         super().__init__()
-        self.logits = _perceptron(in_channels, width, classes)
-        self.codes = _perceptron(in_channels, width, 8)
+        self.logits = perceptron(in_channels, width, classes)
+        self.codes = perceptron(in_channels, width, 8)
 
     def forward(self, features: Tensor) -> PointMaps:
         """Of features (N, in_channels)."""
@@ -132,10 +133,3 @@ def joined(targets: Sequence[PointTargets]) -> PointTargets:
     return PointTargets(
         torch.cat([one.classes for one in targets]), torch.cat([one.codes for one in targets])
     )
-
-
-def _perceptron(in_channels: int, width: int, out_channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (in_channels, width):
-        layers += [nn.Linear(channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, out_channels))

@@ -9,6 +9,7 @@ from ..detection.coders import PointCoder
 from ..settings.shared.choices import DetectorName
 from .box_heads import BoxHead, CentreBoxHead, PointBoxHead
 from .centre_map import CentreMap
+from .point_rcnn import PointRCNNHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ def _point_head(plan: HeadPlan) -> BoxHead:
     return PointBoxHead(PointCoder(plan.sizes), plan.in_channels)
 
 
+def _point_rcnn(plan: HeadPlan) -> BoxHead:
+    return PointRCNNHead(PointCoder(plan.sizes), plan.in_channels)
+
+
 def _centre_head(plan: HeadPlan) -> BoxHead:
     (x, y, _), (far_x, far_y, _) = plan.area.low, plan.area.high
     columns, rows = (math.ceil(round(length / plan.cell, 6)) for length in (far_x - x, far_y - y))
@@ -41,6 +46,7 @@ def _centre_head(plan: HeadPlan) -> BoxHead:
 
 DETECTORS: dict[DetectorName, Callable[[HeadPlan], BoxHead]] = {
     "point-head": _point_head,
+    "point-rcnn": _point_rcnn,
     "centre": _centre_head,
 }
 """What makes each of them."""

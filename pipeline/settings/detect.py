@@ -64,7 +64,7 @@ class DetectorSettings(OptimisationSettings, DatasetPlace):
     """Measure on the first N frames only."""
     detector: DetectorName = "point-head"
     """point-head: every point says what it lies in and where that box is (stage one of PointRCNN);
-    centre: peaks of a map seen from above (CenterPoint)."""
+    point-rcnn: both stages; centre: peaks of a map seen from above (CenterPoint)."""
     mode: Literal["full", "probe"] = "full"
     """Train everything, or the detector alone on the frozen student."""
     student: StudentName | None = None

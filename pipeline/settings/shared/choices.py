@@ -59,5 +59,5 @@ SensorName = Literal["nuscenes", "semantickitti"]
 """For whose sweeps the strengths of corruptions are published."""
 
 
-DetectorName = Literal["point-head", "centre"]
+DetectorName = Literal["point-head", "point-rcnn", "centre"]
 """Networks that find boxes: see `detectors.registry.DETECTORS`."""

@@ -72,7 +72,7 @@ def test_a_head_learns_frames_by_heart(
     optimiser = torch.optim.Adam(head.parameters(), 0.005)
     first = last = 0.0
     for step in range(60):
-        losses = head.losses(features, points, frames)
+        losses = head.losses(features, points, frames, [step, step])
         total = torch.stack(list(losses.values())).sum()
         first, last = (total.item() if step == 0 else first), total.item()
         optimiser.zero_grad()

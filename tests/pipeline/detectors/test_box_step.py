@@ -108,7 +108,7 @@ def test_a_step_gives_the_heads_losses(frames: BoxFrames) -> None:
     assert step.counts(ours) == {"frames": 2}
     losses = step(ours, {"frames": torch.tensor(4.0)})
     points = PointBatch.from_clouds([one.points for one in ours.frames])
-    expected = step.head.losses(step.student.eval()(points), points, ours.frames)
+    expected = step.head.losses(step.student.eval()(points), points, ours.frames, ours.keys)
     assert losses.keys() == {"loss", "classes", "codes"}
     for name, loss in expected.items():
         assert losses[name].item() == pytest.approx(loss.item() / 2, rel=1e-5)
