@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipeline.settings.benchmarks.conv import BenchmarkConvSettings
 from ..pipeline.settings.benchmarks.corruptions import BenchmarkCorruptionsSettings
+from ..pipeline.settings.benchmarks.detection import BenchmarkDetectionSettings
 from ..pipeline.settings.benchmarks.occlusion import BenchmarkOcclusionSettings
 from ..pipeline.settings.benchmarks.read import BenchmarkReadSettings
 from ..pipeline.settings.benchmarks.start import BenchmarkStartSettings
@@ -14,6 +15,7 @@ from ..pipeline.settings.benchmarks.teacher import BenchmarkTeacherSettings
 if TYPE_CHECKING:
     from ..pipeline.benchmarks.conv import ConvSpeed
     from ..pipeline.benchmarks.corruptions import CorruptionSpeed
+    from ..pipeline.benchmarks.detection import Side
     from ..pipeline.benchmarks.step_report import StudentSpeed
     from ..pipeline.benchmarks.teacher import TeacherSpeed
 
@@ -85,6 +87,16 @@ def print_corruptions(
     print(machine_line(machine(PACKAGES)))
     print(f"\none sweep of {points} points, {settings.rounds} rounds\n")
     print(f"{corruptions_table(speeds)}\n\nevery round: {settings.out}")
+    return 0
+
+
+def print_detection(settings: BenchmarkDetectionSettings, sides: "list[Side]") -> int:
+    """Print how long overlaps and suppression take."""
+    from ..pipeline.benchmarks.detection import PACKAGES, detection_table
+    from ..pipeline.benchmarks.report import machine, machine_line
+
+    print(machine_line(machine(PACKAGES)))
+    print(f"\n{detection_table(sides)}\n\nevery round: {settings.out}")
     return 0
 
 

@@ -162,6 +162,12 @@ BENCHMARK = Group(
             "pipeline.benchmarks.corruptions:benchmark_corruptions",
             "cli.benchmark:print_corruptions",
         ),
+        "detection": Verb(
+            """How long overlaps and suppression of boxes take, beside shapely's polygons.""",
+            "pipeline.settings.benchmarks.detection:BenchmarkDetectionSettings",
+            "pipeline.benchmarks.detection:benchmark_detection",
+            "cli.benchmark:print_detection",
+        ),
         "occlusion": Verb(
             """Precision and recall of the occlusion test on generated drives, whose ray-cast truth
             is known.""",
