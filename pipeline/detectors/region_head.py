@@ -56,7 +56,8 @@ class RegionHead(nn.Module):
 
     Coordinates, score of stage one and distance are lifted to `width` channels and merged with the
     student's features, which are brought to as many by one linear layer (OpenPCDet's network has as
-    many already). Set abstraction has no batch norm.
+    many already). These have no batch norm; set abstraction has it, which OpenPCDet's settings ask
+    to leave out and its layers have all the same.
 
     Args:
         in_channels: of the student's features.
@@ -71,9 +72,9 @@ class RegionHead(nn.Module):
         self.merge = _dense(2 * width, (width,))
         self.layers, channels = nn.ModuleList(), width
         for _, _, _, widths in sizes.layers:
-            self.layers.append(_dense(3 + channels, widths))
+            self.layers.append(_abstraction(3 + channels, widths))
             channels = widths[-1]
-        self.last = _dense(3 + channels, sizes.last)
+        self.last = _abstraction(3 + channels, sizes.last)
         self.logits = perceptron(sizes.last[-1], sizes.hidden, 1)
         self.codes = perceptron(sizes.last[-1], sizes.hidden, 7)
         for module in self.modules():
@@ -113,9 +114,9 @@ class RegionHead(nn.Module):
             centres = gathered(xyz, farthest_points(xyz, min(count, xyz.shape[1])))
             places = ball_neighbours(xyz, centres, radius, neighbours)
             offset = gathered(xyz, places) - centres[:, :, None, :]
-            values = layer(torch.cat([offset, gathered(values, places)], 3)).amax(2)
+            values = _largest(layer, torch.cat([offset, gathered(values, places)], 3))
             xyz = centres
-        values = self.last(torch.cat([xyz, values], 2)).amax(1)
+        values = _largest(self.last, torch.cat([xyz, values], 2))
         return RegionMaps(self.logits(values)[:, 0], self.codes(values))
 
 
@@ -147,6 +148,19 @@ def refinement_losses(codes: Tensor, targets: RegionTargets) -> tuple[Tensor, Te
     )
     by_corner = functional.smooth_l1_loss(gaps, torch.zeros_like(gaps), reduction="none").mean(1)
     return by_code / count, by_corner.sum() / count
+
+
+def _largest(layer: nn.Module, values: Tensor) -> Tensor:
+    """(..., C'): the largest of what a layer makes of sets (..., N, C)."""
+    return layer(values.flatten(0, -2)).unflatten(0, values.shape[:-1]).amax(-2)
+
+
+def _abstraction(in_channels: int, widths: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Linear(in_channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+        in_channels = width
+    return nn.Sequential(*layers)
 
 
 def _dense(in_channels: int, widths: tuple[int, ...]) -> nn.Sequential:

@@ -82,13 +82,16 @@ def test_points_come_in_the_regions_own_frame() -> None:
 def test_the_whole_head_has_openpcdets_layers() -> None:
     head = RegionHead(128)
 
-    # Lift 5-128-128, merge 256-128, three abstractions without batch norm, two perceptrons with;
+    # Lift 5-128-128, merge 256-128, three abstractions and two perceptrons with batch norm;
     # beside them the linear layer that OpenPCDet does not have.
     def dense(*widths: int) -> int:
         return sum(a * b + b for a, b in itertools.pairwise(widths))
 
     expected = dense(5, 128, 128) + dense(256, 128)
-    expected += dense(131, 128, 128, 128) + dense(131, 128, 128, 256) + dense(259, 256, 256, 512)
+    for widths in ((131, 128, 128, 128), (131, 128, 128, 256), (259, 256, 256, 512)):
+        expected += dense(*widths) + sum(
+            widths[1:]
+        )  # a batch norm has two, of which the bias is one
     expected += sum(512 * 256 + 256 * 256 + 4 * 256 + dense(256, out) for out in (1, 7))
     expected += dense(128, 128)
     assert sum(parameter.numel() for parameter in head.parameters()) == expected
