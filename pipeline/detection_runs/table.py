@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from ..results.protocols import protocol_line
 from ..results.statistics import Difference, Spread
 from ..results.tables import markdown_table
+from .benchmark import ScoreTable
 from .results import DetectorResult
 
 _PAPER = {0.05: (56.1, 59.8), 0.1: (59.1, 66.6), 0.2: (61.6, 67.1)}
@@ -131,22 +132,32 @@ class DetectionTable(BaseModel):
         return "\n".join([markdown_table(header, [*cells, counts]), *lines])
 
     def _differences(self, first: DetectorResult) -> list[str]:
-        """The summary of every start less that of the first, run by run."""
-        summary = list(first.tables[0].scores)[-1]
+        """The summary of every table and start less that of the first start, run by run."""
         starts = list(dict.fromkeys(run.start for run in self.runs))
+        fractions = dict.fromkeys(run.fraction for run in self.runs)
         lines = []
-        for start, fraction in product(
-            starts[1:], dict.fromkeys(run.fraction for run in self.runs)
-        ):
-            own, base = (self.scores(name, fraction, 0, summary) for name in (start, starts[0]))
-            difference = Difference.paired(own, base)
-            if difference:
-                pairs = f"95 % interval of {difference.seeds} pairs of the same draw and seed"
-                lines.append(
-                    f"{summary}, {start} less {starts[0]} at {100 * fraction:g} %: "
-                    f"{difference.text(2)} ({pairs})"
-                )
+        for start, fraction in product(starts[1:], fractions):
+            lines += [
+                line
+                for number, part in enumerate(first.tables)
+                if (line := self._difference(number, part, (start, starts[0]), fraction))
+            ]
         return lines
+
+    def _difference(
+        self, number: int, part: ScoreTable, starts: tuple[str, str], fraction: float
+    ) -> str:
+        """One start less another in the summary of one table; empty where they share no run."""
+        summary = list(part.scores)[-1]
+        own, base = (self.scores(name, fraction, number, summary) for name in starts)
+        difference = Difference.paired(own, base)
+        if difference is None:
+            return ""
+        pairs = f"95 % interval of {difference.seeds} pairs of the same draw and seed"
+        return (
+            f"{part.title}, {summary}, {starts[0]} less {starts[1]} at {100 * fraction:g} %: "
+            f"{difference.text(2)} ({pairs})"
+        )
 
     def _paper(self) -> list[str]:
         """The paper's figures for the fractions that it has."""

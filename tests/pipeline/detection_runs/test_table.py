@@ -47,7 +47,7 @@ def test_a_column_has_mean_and_spread_of_its_runs(table: DetectionTable) -> None
 
 def test_differences_are_of_the_same_draw_and_seed(table: DetectionTable) -> None:
     # 3 and 5: mean 4, t(1) = 12.706 standard errors of 1.
-    assert "mean, a less none at 5 %: +4.00 ± 12.71 (95 % interval of 2 pairs" in str(table)
+    assert "AP %, mean, a less none at 5 %: +4.00 ± 12.71 (95 % interval of 2 pairs" in str(table)
 
 
 def test_what_failed_and_the_papers_figures_are_said(table: DetectionTable) -> None:
