@@ -277,6 +277,7 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
         f"  settings  {settings}",
         f"  grid      {info.grid[0]} x {info.grid[1]} tokens of {info.channels} channels a camera, "
         f"{info.codec}",
+        *([f"  channels  {teacher.moments}"] if teacher.moments else []),
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
         f"{layer.shards} shards",
         f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "

@@ -15,6 +15,7 @@ from ..cache import FeatureCache
 from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
+from ..cache.standardise import standardise
 from ..errors import CleverError, FrameError, OutputError
 from ..student.checkpoint import read_intensities
 from ..student.draws import Draws, key
@@ -233,6 +234,8 @@ def _look_at_features(
     run = PretrainSettings.recorded(settings.checkpoint / SETTINGS_FILE)
     teacher = settings.teacher or (run.teacher or (None,))[0]
     cache = FeatureCache(settings.cache or run.caches[0], teacher)
+    if run.targets == "standardised":
+        standardise([cache])
     step = build_step(run, [cache])
     words = start_from(settings.checkpoint, step)
     step.student.intensities = read_intensities(settings.checkpoint)

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..cache import FeatureCache
 from ..cache.choices import INTERPOLATED
+from ..cache.standardise import standardise
 from ..errors import CleverError
 from ..student.augment import PRESETS
 from ..student.checkpoint import (
@@ -117,6 +118,8 @@ class PretrainResult(RunResult):
     """How the frames of several caches alternate, in words; empty for one."""
     intensity: str = "raw"
     """How intensities were given to the student, in words."""
+    targets: str = "raw"
+    """How teacher features were given, in words."""
     recipe: str
     precision: str
     processes: int
@@ -137,6 +140,7 @@ class PretrainResult(RunResult):
             f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}, "
             f"points {self.points}, "
             f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
+            f"{'' if self.targets == 'raw' else f'targets {self.targets}, '}"
             f"seed {self.seed}, {self.precision}, {self.device}{shared}, "
             f"{self.seconds / 60:.1f} min",
             str(self.losses),
@@ -168,6 +172,9 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     check_step(settings, team, settings.mix3d)
     stores = open_stores(settings)
     caches = stores[0]
+    if settings.targets == "standardised":
+        for layers in zip(*stores, strict=True):
+            standardise(layers)
     step = build_step(settings, caches)
     lr = settings.lr or step.student.backbone.peak_lr
     form = step.student.ptv3_form
@@ -246,12 +253,19 @@ def _result(
         ranks=ranks,
         mixing=mixing_words(settings, frames),
         intensity=intensity_words(settings),
+        targets=_target_words(settings),
         recipe=settings.recipe,
         precision=settings.precision,
         processes=team.size,
         device=team.device.type,
         out=run.folder,
     )
+
+
+def _target_words(settings: PretrainSettings) -> str:
+    """What was done to the teacher's features: ``raw``, ``standardised, centred by frames``."""
+    centred = "" if settings.centre == "none" else f", centred by {settings.centre}"
+    return f"{settings.targets}{centred}"
 
 
 def _points(settings: PretrainSettings) -> PointChoice:
@@ -565,6 +579,7 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
         "lessons": list(lessons.values()),
         "class_head": class_head,
         "class_token_weight": settings.class_token_weight,
+        "centre": settings.centre,
         "intensity_dropout": settings.intensity_dropout,
     }
     if weights.keys() == {"distance"}:

@@ -19,6 +19,8 @@ DistillationLoss = Literal["l2", "mse", "cosine"]
 SegmentationLoss = Literal["ce+lovasz", "ce"]
 """Cross-entropy plus Lovasz-softmax, 1 : 1, or cross-entropy alone."""
 
+Centring = Literal["none", "frames", "patches"]
+"""What a distillation leaves out of both sides, see `losses.centring`."""
 Weighting = Literal["view", "pair"]
 
 PTv3Form = Literal["v3m1", "refreshed"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ... import __version__
 from ..fidelity import Fidelity
+from ..moments import Moments
 from ..store.contents import Contents
 from ..store.layers import Layer
 from ..store.models import (
@@ -21,6 +22,7 @@ from ..store.models import (
 from ..store.point_statistics import is_dark, total_intensity
 from ..store.records import total_fidelity
 from ..store.remote import AnyPath, files_below
+from ..store.views import layer_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,13 @@ class LayerSummary:
 
 @dataclass(frozen=True, slots=True)
 class TeacherSummary:
-    """One teacher layer and how faithful its stored features are to the float32 originals."""
+    """One teacher layer, how faithful its stored features are to the float32 originals, and mean
+    and deviation of its channels where the store knows them."""
 
     info: TeacherInfo
     layer: LayerSummary
     fidelity: Fidelity
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class StoreSummary:
                 "sha256": teacher.info.fingerprint.sha256,
                 **asdict(teacher.layer),
                 "fidelity": teacher.fidelity.to_json(),
+                "dominance": teacher.moments and teacher.moments.dominance,
             }
             for teacher in self.teachers
         ]
@@ -150,6 +155,7 @@ def summarise(path: AnyPath) -> StoreSummary:
                 info,
                 _layer(files, store.teacher_layer(info.id), commits[info.id], frames),
                 total_fidelity(commits[info.id]),
+                layer_moments(store.teacher_content(info.id), commits[info.id]),
             )
             for info in store.teachers()
         ],

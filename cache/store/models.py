@@ -374,6 +374,15 @@ class FrameRecord:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class ChannelSums:
+    """Sums over the codes of a shard's tokens, see `moments.CodeSums`; whole numbers for int8."""
+
+    count: int
+    total: tuple[float, ...]
+    squares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Commit:
     """One committed shard of one layer.
 
@@ -383,6 +392,8 @@ class Commit:
         files: size and crc32c of every data file, by path inside the store.
         frames: one record a used row.
         fidelity: over the shard's tokens; None where there are none.
+        sums: over the codes of the shard's stored tokens, by channel; None of points, and where an
+            older version wrote it.
     """
 
     layer: str
@@ -390,6 +401,7 @@ class Commit:
     files: dict[str, Stamp]
     frames: tuple[FrameRecord, ...]
     fidelity: Fidelity | None = None
+    sums: ChannelSums | None = None
 
 
 POINT_SEALS = TypeAdapter(PointSeal)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ...errors import CleverError
 from ..codec import Calibration
+from ..moments import Moments
 from . import layout
 from .contents import unreadable
 from .layers import POINTS_ID, TeacherLayer, choose_layer, place
@@ -78,6 +79,8 @@ class FeatureCache(Dataset[CachedFrame]):
             it is unknown.
         teacher: the layer.
         calibration: of the int8 codecs; None for fp16.
+        stored_moments: mean and deviation of every channel over all tokens; None where the store
+            does not say, see `channel_moments`.
 
     Raises:
         CleverError: no store there, another schema, an unknown or ambiguous teacher, or no frame in
@@ -98,6 +101,7 @@ class FeatureCache(Dataset[CachedFrame]):
         self._layer = TeacherLayer(self.teacher, len(self.cameras))
         group = root[self._layer.place.group]
         self.calibration = _calibration(group)
+        self.stored_moments = _moments(group)
         ids, scenes = (
             layout.row_texts(np.asarray(root[f"frames/{name}"][...]))  # type: ignore[index]
             for name in ("id", "scene")
@@ -304,3 +308,14 @@ def _calibration(group: Any) -> Calibration | None:
         return None
     arrays = (np.asarray(group[name][...]) for name in ("centre", "step"))
     return Calibration(*(torch.from_numpy(values) for values in arrays))
+
+
+def _moments(group: Any) -> Moments | None:
+    """As the views of a teacher layer say."""
+    if "mean" not in group or "deviation" not in group:
+        return None
+    mean, deviation = (
+        np.asarray(group[name][...], np.float64)  # type: ignore[index]
+        for name in ("mean", "deviation")
+    )
+    return Moments(int(group.attrs["fidelity"]["tokens"]), mean, deviation)

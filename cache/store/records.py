@@ -2,11 +2,16 @@
 so."""
 
 from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import add
 from pathlib import Path, PurePath
+
+import numpy as np
 
 from ...errors import CleverError
 from ...files import atomic_write
 from ..fidelity import Fidelity
+from ..moments import CodeSums
 from . import checked_json
 from .layers import place
 from .models import COMMITS, Commit, FrameRecord, Stamp, parse
@@ -65,6 +70,21 @@ def committed_shards(store: AnyPath, layer: str) -> list[int]:
 def records_by_row(commits: Iterable[Commit]) -> dict[int, FrameRecord]:
     """Frame records of several shards by row."""
     return {record.row: record for commit in commits for record in commit.frames}
+
+
+def total_sums(commits: Iterable[Commit]) -> CodeSums | None:
+    """Sums over the codes of several teacher shards; None where a shard that holds frames does not
+    say, or where none does."""
+    parts = [
+        commit.sums for commit in commits if any(not record.reason for record in commit.frames)
+    ]
+    sums = [
+        CodeSums(part.count, np.array(part.total), np.array(part.squares)) for part in parts if part
+    ]
+    if not sums or len(sums) < len(parts):
+        return None
+    total = reduce(add, sums)
+    return total if total.count else None
 
 
 def total_fidelity(commits: Iterable[Commit]) -> Fidelity:

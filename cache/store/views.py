@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..moments import Moments
 from .layers import REGIONS, RegionLayer, TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
 from .models import (
@@ -20,7 +21,7 @@ from .models import (
     TeacherContent,
     as_json,
 )
-from .records import records_by_row, total_fidelity
+from .records import records_by_row, total_fidelity, total_sums
 from .tables import TABLE_ROWS, FrameTable, status_column
 from .zarr_files import array_files, block_metadata, group_metadata
 
@@ -72,6 +73,19 @@ def point_views(content: PointContent, commits: Sequence[Commit]) -> dict[str, b
     return files
 
 
+def layer_moments(content: TeacherContent, commits: Sequence[Commit]) -> Moments | None:
+    """Mean and deviation of a teacher layer's channels; None where a commit record does not say."""
+    sums = total_sums(commits)
+    if sums is None:
+        return None
+    if content.calibration is None:
+        return sums.moments()
+    centre, step = (
+        np.array(values) for values in (content.calibration.centre, content.calibration.step)
+    )
+    return sums.moments(centre, step)
+
+
 def teacher_views(
     content: TeacherContent, commits: Sequence[Commit], cameras: int, rows: int
 ) -> dict[str, bytes]:
@@ -82,6 +96,12 @@ def teacher_views(
     if calibration:
         for name, values in (("step", calibration.step), ("centre", calibration.centre)):
             column = np.array(values, np.float32)
+            files |= array_files(
+                f"{home.group}/{name}", column, info.channels, ("channel",), compress=False
+            )
+    if moments := layer_moments(content, commits):
+        for name, values in (("deviation", moments.deviation), ("mean", moments.mean)):
+            column = values.astype(np.float32)
             files |= array_files(
                 f"{home.group}/{name}", column, info.channels, ("channel",), compress=False
             )

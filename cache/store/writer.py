@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 
 import google_crc32c
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...errors import CleverError
-from ..codec import pack
+from ..codec import pack, unpack
 from ..fidelity import Fidelity
 from ..frame import Frame
+from ..moments import CodeSums
 from ..projection import Correspondences
 from .layers import Layer, TeacherLayer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
-from .models import Commit, FrameRecord, RegionInfo, TeacherInfo
+from .models import ChannelSums, Commit, FrameRecord, RegionInfo, TeacherInfo
 from .point_statistics import bounds_of, intensity_of
 from .records import write_commit
 from .shards import ShardWriter
@@ -36,6 +38,7 @@ class LayerShard:
     def __init__(self, store: Store, layer: Layer, shard: int) -> None:
         self.store, self.layer, self.shard = store, layer, shard
         self.records: list[FrameRecord] = []
+        self.sums: CodeSums | None = None
         self._writers: dict[str, ShardWriter] = {}
         # A shard that is written again (after a repair) must not count until it is whole.
         store.uncommit(layer.id, [shard])
@@ -68,7 +71,10 @@ class LayerShard:
         """Make the shard's files durable, then its commit record."""
         files = {key: writer.finish() for key, writer in self._writers.items()}
         self._writers = {}
-        commit = Commit(self.layer.id, self.shard, files, tuple(self.records), fidelity)
+        sums = self.sums and ChannelSums(
+            self.sums.count, tuple(self.sums.total.tolist()), tuple(self.sums.squares.tolist())
+        )
+        commit = Commit(self.layer.id, self.shard, files, tuple(self.records), fidelity, sums)
         write_commit(self.store.path, commit)
 
     def _add_blocks(self, array: BlockArray, row: int, values: NDArray[np.generic]) -> int:
@@ -148,6 +154,7 @@ class GridShard(LayerShard):
         hit: NDArray[np.bool_] | None = None,
         class_token: NDArray[np.float32] | None = None,
         offsets: Sequence[int] = (),
+        sums: CodeSums | None = None,
     ) -> None:
         """Store one frame's tokens, or its features of pairs.
 
@@ -157,6 +164,7 @@ class GridShard(LayerShard):
             hit: (cameras, h, w) bool, the tokens to store; for ``hit`` layers alone.
             class_token: (cameras, channels), for layers that hold class tokens alone.
             offsets: of the pairs over the cameras, for layers of features of pairs alone.
+            sums: over the codes that are stored; None to take them here.
 
         Raises:
             CleverError: more pairs than a row has room for.
@@ -183,6 +191,32 @@ class GridShard(LayerShard):
         self.records.append(
             FrameRecord(row, self.store.ids[row], checksums=checksums, offsets=tuple(offsets))
         )
+        self._count(CodeSums.of(torch.from_numpy(values[self._tokens])) if sums is None else sums)
+
+    def add_packed(
+        self, record: FrameRecord, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]
+    ) -> None:
+        """See `LayerShard.add_packed`."""
+        super().add_packed(record, chunks)
+        if not chunks:
+            return
+        tokens, count = self._entries(self._tokens, chunks), None
+        if self._mask is not None:
+            count = int(self._entries(self._mask, chunks).sum())
+        elif self.layer.of_pairs:
+            count = record.pairs
+        self._count(CodeSums.of(torch.from_numpy(tokens[:count])))
+
+    def _entries(
+        self, array: BlockArray, chunks: Mapping[BlockArray, Sequence[NDArray[np.uint8]]]
+    ) -> NDArray[np.generic]:
+        """A frame's entries of an array, unpacked; blocks are padded with zeros."""
+        parts = next(parts for own, parts in chunks.items() if own.path == array.path)
+        data = b"".join(unpack(part.tobytes(), array.codec) for part in parts)
+        return np.frombuffer(bytearray(data), array.dtype).reshape(-1, *array.entry)
+
+    def _count(self, sums: CodeSums) -> None:
+        self.sums = self.sums + sums if self.sums else sums
 
 
 class RegionShard(LayerShard):

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ...student.choices import (
+    Centring,
     Distance,
     DistillationLoss,
     NeighbourRule,
@@ -14,12 +15,31 @@ from ...student.choices import (
     Weighting,
 )
 from .shared.base import Groups
-from .shared.choices import BatchChoice, CameraChoice, IntensityChoice, Mixing, PointChoice
+from .shared.choices import (
+    BatchChoice,
+    CameraChoice,
+    IntensityChoice,
+    Mixing,
+    PointChoice,
+    TargetChoice,
+)
 from .shared.fields import Count, Names, StorePlace, StorePlaces, Weights
 from .shared.matches import Matches
 from .shared.recipes import PretrainRecipe, read_recipe
 from .shared.terms import Terms
 from .shared.training import TrainingSettings
+
+
+def refuse_image_changes(value: object) -> object:
+    """Refuse flips and crops of images, which a store of features cannot give."""
+    words = str(value).lower().replace("_", "-").split("-")
+    if not {"image", "images", "hflip", "vflip", "flip", "mirror", "crop"}.isdisjoint(words):
+        raise ValueError(
+            "should be pointcept, scalr or none: images are stored as features, and a mirrored or "
+            "cut feature map is not that of the mirrored or cut image (docs/teachers.md); clouds "
+            "are flipped by pointcept and scalr"
+        )
+    return value
 
 
 class PretrainSettings(TrainingSettings):
@@ -36,8 +56,8 @@ class PretrainSettings(TrainingSettings):
             "head_hidden",
         ),
         "Distillation": (
-            "match", "class_token_weight", "loss", "weighting", "view", "points", "pairs",
-            "align_corners", "augmentation", "mix3d",
+            "match", "class_token_weight", "targets", "centre", "loss", "weighting", "view",
+            "points", "pairs", "align_corners", "augmentation", "mix3d",
         ),
         "Contrast": (
             "terms", "regions", "temperature", "contrast_channels", "drawn_pairs", "pixel_stride",
@@ -108,6 +128,12 @@ class PretrainSettings(TrainingSettings):
     class_token_weight: Annotated[float, Field(ge=0)] = 0
     """Weight of the class-token loss: the maximum over points of an MLP learns the maximum over
     cameras of the images' class tokens, by squared error. 0 leaves it out."""
+    targets: TargetChoice = "raw"
+    """Teacher features as they are, or standardised: every channel less its mean over the cache,
+    over its deviation, so that no channel dominates (for a layer without its final norm)."""
+    centre: Centring = "none"
+    """frames: predictions and targets less their mean over the pairs of each frame; patches: the
+    same after both are averaged over the points of each patch, which counts once (Concerto)."""
     loss: DistillationLoss = "l2"
     """Distance between unit features: l2, its square (mse), or one minus the cosine."""
     terms: Terms | None = None
@@ -169,8 +195,11 @@ class PretrainSettings(TrainingSettings):
     """Passes over the cache; the paper trains 50 or 100. More than the finished run in --out has
     prolong it: from its last weights the added passes are one more cycle of the schedule, with
     warm-up, the same peak and a new optimiser."""
-    augmentation: Literal["pointcept", "scalr", "none"] = "pointcept"
-    """Rotate, scale, flip and jitter the clouds, as Pointcept (the paper) or ScaLR does."""
+    augmentation: Annotated[
+        Literal["pointcept", "scalr", "none"], BeforeValidator(refuse_image_changes)
+    ] = "pointcept"
+    """Rotate, scale, flip and jitter the clouds, as Pointcept (the paper) or ScaLR does. Images are
+    not changed: their features are stored."""
     mix3d: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that two frames of a batch are mixed."""
     align_corners: bool = True

@@ -2,12 +2,16 @@
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import accumulate, islice
+from operator import add
 
 from ...cache.codec import Statistics, calibrate
+from ...cache.moments import CodeSums, dominance_warning
 from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
 from ...errors import CleverError
+from ..results.run_folder import notice
 
 FrameGroup = tuple[int, tuple[int, ...]]
 """A shard and some of its rows: frames that go through the teacher together."""
@@ -71,3 +75,7 @@ def freeze_calibration(
             f"{bad[next(iter(bad))]}"
         )
     store.set_calibration(info, calibrate(good, info.codec), list(bad))
+    totals = reduce(add, good)
+    sums = CodeSums(totals.count, totals.total.numpy(), totals.squares.numpy())
+    if line := dominance_warning(info.id, info.fingerprint.layer, sums.moments()):
+        notice(line)

@@ -16,6 +16,7 @@ from ...cache.choices import INTERPOLATED
 from ...cache.codec import Calibration, Statistics, decode, encode, measure
 from ...cache.fidelity import Fidelity
 from ...cache.images import load_image
+from ...cache.moments import CodeSums
 from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.models import TeacherInfo
 from ...cache.store.store import Store
@@ -51,11 +52,12 @@ class LayerTask:
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
     """One frame's tokens as they are stored, (M, h, w, C), or its features of pairs (K, C), and its
-    class tokens (M, C), if any; no codes when the teacher gave NaN or infinity."""
+    class tokens (M, C), if any, and the sums over its codes; no codes when the teacher gave NaN or infinity."""
 
     codes: Tensor | None
     fidelity: Fidelity
     class_token: Tensor | None = None
+    sums: CodeSums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ class StageOne:
         if tokens.numel():
             fidelity = measure(tokens, decode(codes, calibration), int(clipped))
         class_token = None if features.class_token is None else features.class_token.cpu()
-        return EncodedFrame(codes.cpu(), fidelity, class_token)
+        return EncodedFrame(codes.cpu(), fidelity, class_token, CodeSums.of(codes))
 
     def _through_teacher(
         self,
@@ -414,7 +416,8 @@ class _OpenShard:
             token = None if encoded.class_token is None else encoded.class_token.numpy()
             hit = item.hit.get(shard.info.grid) if shard.info.tokens == "hit" else None
             offsets = item.pairs.offsets.tolist() if shard.layer.of_pairs and item.pairs else ()
-            shard.add(item.row, encoded.codes.numpy(), hit, token, offsets)
+            sums = encoded.sums if hit is None else None
+            shard.add(item.row, encoded.codes.numpy(), hit, token, offsets, sums)
 
 
 def calibration_samples(

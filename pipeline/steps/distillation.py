@@ -10,10 +10,11 @@ from torch.profiler import record_function
 
 from ...errors import CleverError
 from ...student.augment import Augmentation
-from ...student.choices import DistillationLoss, Weighting
+from ...student.choices import Centring, DistillationLoss, Weighting
 from ...student.draws import Draws
 from ...student.heads import ProjectionHead
 from ...student.intensity import IntensityNorm, by_scene
+from ...student.losses.centring import Centre, patch_numbers
 from ...student.losses.class_token import class_token_loss, frame_maximum
 from ...student.losses.occupancy import OccupancyHead
 from ...student.losses.pairs import distillation_loss, pair_distances, pair_weights
@@ -46,6 +47,7 @@ class Prepared:
         targets: the teachers' features (K, C) float32 of every pair.
         class_token: (F, C) float32 of every frame, and the pairs of each; None where there is no
             class-token loss.
+        centres: what is averaged on both sides for each teacher; empty where nothing is.
         pair_frame: (K,) int64, the frame of every pair; None likewise.
         store_weights: of every dataset whose loss is logged apart, as `weight`, 0 for pairs of the
             others.
@@ -61,6 +63,7 @@ class Prepared:
     weight: Tensor
     targets: tuple[Tensor, ...]
     class_token: tuple[Tensor, tuple[int, ...]] | None = None
+    centres: tuple[Centre, ...] = ()
     pair_frame: Tensor | None = None
     store_weights: tuple[Tensor, ...] = ()
 
@@ -110,6 +113,9 @@ class DistillationStep(TrainingStep):
         class_head: on the student's features, whose maximum over the points that cameras see learns
             the class token; None to leave that out.
         class_token_weight: weight of the class-token loss beside the distillation loss.
+        centre: ``frames``: predictions and targets less their mean over the pairs of each frame;
+            ``patches``: the same after both are averaged over the points of each patch, which then
+            counts once (Concerto).
         stores: what the batches' stores are.
         intensity_dropout: probability that the student sees a scene without intensities, all as 0.
     """
@@ -129,6 +135,7 @@ class DistillationStep(TrainingStep):
         lessons: Sequence[Lesson] | None = None,
         class_head: ProjectionHead | None = None,
         class_token_weight: float = 0.0,
+        centre: Centring = "none",
         stores: Stores | None = None,
         intensity_dropout: float = 0.0,
     ) -> None:
@@ -138,6 +145,7 @@ class DistillationStep(TrainingStep):
         self.heads = nn.ModuleList(heads.values())
         self.lessons = tuple(lessons or (Lesson(number) for number in range(len(heads))))
         self.class_head, self.class_token_weight = class_head, class_token_weight
+        self.centre: Centring = centre
         self.loss: DistillationLoss = loss
         self.weighting: Weighting = weighting
         self.occupancy_weight, self.augmentation = occupancy_weight, augmentation
@@ -221,6 +229,8 @@ class DistillationStep(TrainingStep):
         prepared = Prepared(
             draws, points, queries, mixed, voxels, visible_voxels, slot, weight, targets
         )
+        if self.centre != "none":
+            prepared = replace(prepared, centres=self._centres(batch, points))
         if self.stores.names:
             prepared = replace(prepared, store_weights=self._store_weights(batch, weight))
         if self.class_head is None:
@@ -332,14 +342,17 @@ class DistillationStep(TrainingStep):
         apart: list[list[Tensor]] = [[] for _ in prepared.store_weights]
         for name, head, lesson in zip(self.teachers, self.heads, self.lessons, strict=True):
             predicted = head(visible[lesson.stage]).index_select(0, prepared.slot)
+            target, factor = prepared.targets[lesson.teacher], None
+            if prepared.centres:
+                centre = prepared.centres[lesson.teacher]
+                predicted, target, factor = centre(predicted, target, prepared.weight)
             losses[f"distillation/{name}"] = distillation_loss(
-                predicted, prepared.targets[lesson.teacher], self.loss, weight
+                predicted, target, self.loss, weight if factor is None else weight * factor
             )
             if apart:
                 with torch.no_grad():
-                    distances = pair_distances(
-                        predicted, prepared.targets[lesson.teacher], self.loss
-                    )
+                    distances = pair_distances(predicted, target, self.loss)
+                    distances = distances if factor is None else distances * factor
                 for store, own in zip(apart, prepared.store_weights, strict=True):
                     store.append((distances * own).sum())
         shares = {
@@ -369,6 +382,24 @@ class DistillationStep(TrainingStep):
         predicted = self.class_head(features).index_select(0, prepared.slot)
         summit = frame_maximum(predicted, prepared.pair_frame, len(tokens))
         return class_token_loss(summit, tokens, pairs, total)
+
+    def _centres(self, batch: DistillationBatch, points: PointBatch) -> tuple[Centre, ...]:
+        """What is averaged on both sides, for each teacher."""
+        frame, frames = points.scene.index_select(0, batch.pair_point), len(batch.ids)
+        centres: list[Centre] = []
+        for runs in batch.teachers:
+            patches: list[Tensor] = []
+            view = pair = first = 0
+            for run in runs if self.centre == "patches" else ():
+                own, grid = slice(pair, pair + run.pairs), run.grid.tokens.shape[1:3]
+                numbers = patch_numbers(
+                    batch.pair_view[own] - view, batch.pair_uv[own], (grid[0], grid[1])
+                )
+                patches.append(first + numbers)
+                view, pair = view + run.views, pair + run.pairs
+                first += run.views * grid.numel()
+            centres.append(Centre(frame, frames, torch.cat(patches) if patches else None, first))
+        return tuple(centres)
 
     def _targets(self, batch: DistillationBatch, runs: Sequence[TokenRun]) -> Tensor:
         """A teacher's feature (K, C) float32 of every pair."""

@@ -32,6 +32,10 @@ FrameSampler = Literal["frames", "scenes", "every-nth", "every-nth-scene"]
 """How a fraction of the labelled frames is taken: see `steps.samplers.SAMPLERS`."""
 
 
+TargetChoice = Literal["raw", "standardised"]
+"""How teacher features are given to a distillation, see `cache.standardise`."""
+
+
 Schedule = Literal["onecycle", "cosine", "rsqrt"]
 
 
