@@ -318,4 +318,4 @@ def _moments(group: Any) -> Moments | None:
         np.asarray(group[name][...], np.float64)  # type: ignore[index]
         for name in ("mean", "deviation")
     )
-    return Moments(int(group.attrs["fidelity"]["tokens"]), mean, deviation)
+    return Moments(int(group.attrs["tokens_counted"]), mean, deviation)

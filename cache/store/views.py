@@ -99,7 +99,8 @@ def teacher_views(
             files |= array_files(
                 f"{home.group}/{name}", column, info.channels, ("channel",), compress=False
             )
-    if moments := layer_moments(content, commits):
+    moments = layer_moments(content, commits)
+    if moments:
         for name, values in (("deviation", moments.deviation), ("mean", moments.mean)):
             column = values.astype(np.float32)
             files |= array_files(
@@ -115,6 +116,7 @@ def teacher_views(
         "calibration_missing": list(calibration.missing) if calibration else [],
         "commits": len(commits),
         "fidelity": as_json(total_fidelity(commits)),
+        **({"tokens_counted": moments.count} if moments else {}),
     }
     return files | {f"{home.group}/zarr.json": group_metadata(attributes)}
 

@@ -293,10 +293,19 @@ def test_more_frames_extend_a_store(write_kitti: Writes, tmp_path: Path) -> None
     }
     frames = FeatureCache(store)[:]
     assert fill(root, store).written == 10
-    assert {path: times(store)[path] for path in before if "status" not in path.parts} == {
-        path: stamp for path, stamp in before.items() if "status" not in path.parts
-    }
+    views = {"status", "mean", "deviation"}  # these tell of all frames
+    rest = [path for path in before if views.isdisjoint(path.parts)]
+    assert {path: times(store)[path] for path in rest} == {path: before[path] for path in rest}
     cache = FeatureCache(store)
+    tokens = torch.cat([decode(frame.tokens, frame.calibration).flatten(0, -2) for frame in cache])
+    assert cache.stored_moments is not None
+    mean, deviation = (
+        torch.from_numpy(part)
+        for part in (cache.stored_moments.mean, cache.stored_moments.deviation)
+    )
+    torch.testing.assert_close(mean, tokens.double().mean(0), rtol=1e-4, atol=1e-5)
+    deviations = tokens.double().std(0, correction=0)
+    torch.testing.assert_close(deviation, deviations, rtol=1e-4, atol=1e-5)
     assert cache.ids == list(SemanticKittiDataset(root, split="all").frame_ids)
     for old, new in zip(frames, cache, strict=False):
         assert torch.equal(old.tokens, new.tokens)
