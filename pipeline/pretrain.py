@@ -466,6 +466,11 @@ def _check_interpolation(settings: PretrainSettings, cache: FeatureCache) -> Non
     Raises:
         CleverError: they were not.
     """
+    if settings.centre == "patches" and cache.teacher.tokens in INTERPOLATED:
+        raise CleverError(
+            f"{cache.teacher.id} of {cache.path} holds features of pairs and knows no patches; "
+            "choose `centre=frames`"
+        )
     own = INTERPOLATED.get(cache.teacher.tokens, settings.align_corners)
     if own != settings.align_corners:
         raise CleverError(

@@ -51,8 +51,9 @@ class LayerTask:
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One frame's tokens as they are stored, (M, h, w, C), or its features of pairs (K, C), and its
-    class tokens (M, C), if any, and the sums over its codes; no codes when the teacher gave NaN or infinity."""
+    """One frame's tokens as they are stored, (M, h, w, C), or its features of pairs (K, C), its
+    class tokens (M, C), if any, and the sums over its codes; no codes when the teacher gave NaN or
+    infinity."""
 
     codes: Tensor | None
     fidelity: Fidelity

@@ -140,6 +140,11 @@ def _refuse_conflicts(
             f"the term {next(iter(weights))} learns from one cache; give one `cache`, or leave "
             "`terms` out"
         )
+    if settings.centre != "none":
+        raise CleverError(
+            f"`centre` shifts what the distance compares, and the term {next(iter(weights))} is "
+            "not that; give `centre=none`, or leave `terms` out"
+        )
     whole = [name for name in WHOLE_SCENES if name in weights]
     if whole and settings.mix3d:
         raise CleverError(
