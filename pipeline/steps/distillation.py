@@ -391,7 +391,7 @@ class DistillationStep(TrainingStep):
             patches: list[Tensor] = []
             view = pair = first = 0
             for run in runs if self.centre == "patches" else ():
-                own, grid = slice(pair, pair + run.pairs), run.grid.tokens.shape[1:3]
+                own, grid = slice(pair, pair + run.pairs), run.tokens.tokens.shape[1:3]
                 numbers = patch_numbers(
                     batch.pair_view[own] - view, batch.pair_uv[own], (grid[0], grid[1])
                 )
