@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ...errors import CleverError
 from ..pretrain import open_teachers
-from ..results.ablation_table import Column
+from ..results.ablation_table import TABLE_FILE, Column
 from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings
 from ..settings.finetune import FinetuneSettings
@@ -149,7 +149,9 @@ def resolve_grid(settings: AblateSettings) -> Plan:
 
     Raises:
         CleverError: an unknown or wrong setting, two rows that are the same run, a base that is no
-            row, a cache, dataset or initial weights that are not there.
+        CleverError: an unknown or wrong setting, two rows that are the same run, a base that is no
+            row, a cache, dataset or initial weights that are not there, an `out` that holds
+            something else.
     """
     name, grid = read_grid(settings.grid)
     grid = with_assignments(grid, settings)
@@ -169,8 +171,17 @@ def resolve_grid(settings: AblateSettings) -> Plan:
             f"{', '.join(row.name for row in rows)}"
         )
     out = settings.out or Path("ablations") / name
+    _refuse_other(out)
     seeds = settings.seeds or grid.seeds
     return Plan(name, grid, out, seeds, rows, measurements, base, settings.device)
+
+
+def _refuse_other(out: Path) -> None:
+    """Raise CleverError where `out` is no folder, or holds something and no table."""
+    if out.is_dir() and any((out / name).exists() for name in (TABLE_FILE, CELLS)):
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CleverError(f"{out} exists and holds no table of ablations; choose another `out`")
 
 
 def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:

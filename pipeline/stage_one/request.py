@@ -132,17 +132,15 @@ def existing_store(path: Path) -> Store | None:
 
 def find_layer(store: Store, request: TeacherRequest) -> TeacherInfo | None:
     """The layer that was made for a request; a file of weights is known by its content, wherever it
-    lies."""
+    lies, and a layer of the network by the name that it was called then or by its own."""
     ignored = {"weights"} if request.weights_file_sha256 else set[str]()
     fields = request.model_dump(exclude=ignored)
-    return next(
-        (
-            info
-            for info in store.teachers()
-            if info.request and info.request.model_dump(exclude=ignored) == fields
-        ),
-        None,
-    )
+    for info in store.teachers():
+        if info.request:
+            own = info.request.model_dump(exclude=ignored)
+            if fields in (own, {**own, "layer": info.fingerprint.layer}):
+                return info
+    return None
 
 
 def base_settings(

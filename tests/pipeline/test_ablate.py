@@ -234,6 +234,16 @@ def test_a_wrong_value_shows_before_anything_is_trained(
     assert not table.out.exists()
 
 
+@pytest.mark.parametrize("content", ["file", "folder"])
+def test_a_table_goes_into_no_folder_of_others(table: Table, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "mine"
+    if content == "folder":
+        out.mkdir()
+    (out / "settings.yaml" if content == "folder" else out).write_text("cache: a\n")
+    with pytest.raises(CleverError, match="mine exists and holds no table of ablations; choose an"):
+        table.run(table.grid(), out=out)
+
+
 def test_rows_of_several_caches_and_students(table: Table, make_cache: Callable[..., Path]) -> None:
     other = make_cache(name="other.zarr", second=True, unpaired=(0,))
     grid = table.grid(

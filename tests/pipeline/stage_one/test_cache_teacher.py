@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one.calibration import batches_of, calibration_sample
-from clever.pipeline.stage_one.request import teacher_settings
+from clever.pipeline.stage_one.request import find_layer, teacher_settings
 
 Writes = Callable[..., Path]
 SCRIPT = Path(__file__).with_name("interrupt_stage_one.py")
@@ -270,6 +271,23 @@ def test_weights_in_a_file_are_known_by_their_content(write_kitti: Writes, tmp_p
     other = fill(root, tmp_path / "store.zarr", weights=str(tmp_path / "b.pth"))
     assert other.written == 3
     assert other.teacher.id != first.teacher.id
+
+
+def test_a_layer_is_known_by_its_own_name_too(write_kitti: Writes, tmp_path: Path) -> None:
+    """A store that remembers what the default was called when it was made."""
+    fill(write_kitti({"00": 1}), tmp_path / "store.zarr")
+    (info,) = Store(tmp_path / "store.zarr").teachers()
+    assert info.request
+    request, own = info.request, info.fingerprint.layer
+
+    def layer_of(name: str) -> object:
+        older = replace(info, request=request.model_copy(update={"layer": name}))
+        store: Any = SimpleNamespace(teachers=lambda: [older])
+        return find_layer(store, request.model_copy(update={"layer": own}))
+
+    assert layer_of("the default of then") is not None
+    store: Any = SimpleNamespace(teachers=lambda: [info])
+    assert find_layer(store, request.model_copy(update={"layer": "another"})) is None
 
 
 def test_another_teacher_leaves_the_rest_alone(write_kitti: Writes, tmp_path: Path) -> None:
