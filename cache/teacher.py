@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from .teachers.positions import fit_positions
 from .teachers.registry import KNOWN, known_teacher
 
 DEFAULT_STRIDE = 16
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def load_teachers(
     first = settings[0]
     known = known_teacher(first.model)
     architecture = _architecture(first.model, known)
-    loaded = load_network(first.model, architecture, first.weights, known)
+    dtype = _DTYPES[first.precision]
+    loaded = load_network(first.model, architecture, first.weights, known, dtype)
     module = loaded.module
     if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
         raise CleverError(f"model {first.model}: timm gives no feature grid of it; take another")
@@ -190,9 +192,7 @@ class _Network:
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "fp32":
             return nullcontext()
-        return torch.autocast(
-            self.device.type, torch.bfloat16 if self.settings.precision == "bf16" else torch.float16
-        )
+        return torch.autocast(self.device.type, _DTYPES[self.settings.precision])
 
 
 class Teacher:
@@ -233,6 +233,22 @@ class Teacher:
     def features(self, images: Tensor) -> Tensor:
         """The grid (B, *grid, channels) float32 of preprocessed images, see `outputs`."""
         return outputs([self], images)[0].grid
+
+
+def keeps_one_grid(model: str) -> bool:
+    """Whether a model is a ViT, which keeps one patch grid throughout; builds it without values.
+
+    Raises:
+        CleverError: unknown model.
+    """
+    import timm
+
+    known = known_teacher(model)
+    architecture = _architecture(model, known)
+    with torch.device("meta"):
+        network = timm.create_model(architecture, **(known.options(None) if known else {}))
+    info = getattr(network, "feature_info", None)
+    return info is not None and _is_vit(network, list(cast("Any", info)))
 
 
 def _architecture(model: str, known: KnownTeacher | None) -> str:

@@ -14,6 +14,8 @@ from pydantic import (
 from .choices import Resize
 from .teachers.registry import default_layer
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 class TeacherSettings(BaseModel):
     """Everything that decides a teacher's features.
@@ -35,8 +37,8 @@ class TeacherSettings(BaseModel):
             or as ``timm`` does: how the embedding of DINOv2 and Franca is resampled, and whether
             DINOv3's rotary periods are rounded to bfloat16, as in its files. Other ViTs always
             take timm's way.
-        precision: ``fp32``, or autocast to ``bf16`` / ``fp16``; features are returned in float32
-            all the same.
+        precision: ``fp32``, or autocast to ``bf16`` / ``fp16``, in which the matrices are kept too;
+            features are returned in float32 all the same.
         resize: filter of the image resize.
     """
 
@@ -48,7 +50,7 @@ class TeacherSettings(BaseModel):
     layer: str = Field(default_factory=lambda values: default_layer(values["model"]))
     class_token: bool = False
     position_embedding: Literal["official", "timm"] = "official"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     resize: Resize = "bilinear-antialias"
 
     @model_serializer(mode="wrap")

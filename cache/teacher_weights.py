@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ class LoadedNetwork:
     """A timm network with its weights.
 
     Attributes:
-        module: at its native input size, without class head, on the CPU in float32.
+        module: at its native input size, without class head, on the CPU; in float32, but for the
+            matrices of linear layers and convolutions where half precision was asked for.
         source: where the weights come from, in words.
         sha256: of the weights, see `weights_sha256`.
         periods: of rotary positions, (D / 4,), where a file of weights gives them; timm's networks
@@ -42,9 +43,18 @@ class LoadedNetwork:
 
 
 def load_network(
-    model: str, architecture: str, weights: str, known: KnownTeacher | None = None
+    model: str,
+    architecture: str,
+    weights: str,
+    known: KnownTeacher | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> LoadedNetwork:
     """Build a network and fill it.
+
+    In half precision a network that is filled from a file (or the hub's) never stands in memory in
+    float32: it is built without values, the file is mapped, and one tensor after another is
+    converted. Autocast would convert the same matrices at every call, so features are the same
+    bits.
 
     Args:
         model: the name the user gave, for messages; ``efficientnet_lite0`` takes its ``hub``
@@ -52,19 +62,20 @@ def load_network(
         architecture: timm's name, with or without a pretrained tag.
         weights: ``hub``, ``random:SEED`` or the path of a file.
         known: what is known of the model.
+        dtype: in which the matrices of linear layers and convolutions are kept.
 
     Raises:
         CleverError: the weights cannot be had, are damaged, or belong to another architecture.
     """
-    request = _Request(model, architecture, known)
+    request = _Request(model, architecture, known, dtype)
     if weights == "hub" and model == "efficientnet_lite0":
         network = request.build()
-        _fit(_read_lite0_package(network), network, LITE0_PACKAGE, request)
+        sha256 = _fit(_read_lite0_package(network), network, LITE0_PACKAGE, request)
         version = importlib.metadata.version(LITE0_PACKAGE)
-        return _loaded(network, f"{LITE0_PACKAGE} {version} (supervised ImageNet)")
+        source = f"{LITE0_PACKAGE} {version} (supervised ImageNet)"
+        return LoadedNetwork(network, source, sha256)
     if weights == "hub":
-        network, source = _from_hub(request)
-        return _loaded(network, source)
+        return _from_hub(request)
     if weights == "random" or weights.startswith("random:"):
         if not (seed := re.fullmatch(r"random:(\d{1,18})", weights)):
             raise CleverError(
@@ -72,20 +83,22 @@ def load_network(
             )
         network = request.build(int(seed[1]))
         _switch_on_residuals(network)
-        return _loaded(network, f"random:{int(seed[1])} (untrained)")
-    state = _prepared(_read_file(Path(weights)), weights, request)
-    network = request.build(state=state)
-    _fit(_convert(state, network, weights, model), network, weights, request)
-    return _loaded(network, f"file {Path(weights).name}", state.get(PERIODS))
+        return _lowered(network, f"random:{int(seed[1])} (untrained)", dtype)
+    return _from_file(Path(weights), f"file {Path(weights).name}", request)
 
 
 def weights_sha256(network: nn.Module) -> str:
     """SHA-256 over the sorted names, shapes and float32 bytes of all weights, whatever file they
     came from."""
+    return _sha256(_weights(network))
+
+
+def _sha256(weights: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(_weights(network).items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        value = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+        digest.update(value.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -96,6 +109,7 @@ class _Request:
     model: str
     architecture: str
     known: KnownTeacher | None
+    dtype: torch.dtype
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -110,15 +124,72 @@ class _Request:
         Args:
             state: the file of weights, where it decides the network's size.
         """
-        options = self.known.options(state) if self.known else {}
-        network = _build(self.model, self.architecture, seed, **options, **pretrained)
+        options = {**(self.known.options(state) if self.known else {}), **pretrained}
+        network = None
+        if state is not None and self.dtype != torch.float32:
+            network = _skeleton(self.model, self.architecture, options)
+        network = network or _build(self.model, self.architecture, seed, **options)
         for part in self.unused:
             setattr(network, part, nn.Identity())
         return network
 
 
-def _loaded(network: nn.Module, source: str, periods: Tensor | None = None) -> LoadedNetwork:
-    return LoadedNetwork(network, source, weights_sha256(network), periods)
+def _from_file(path: Path, source: str, request: _Request) -> LoadedNetwork:
+    """A network with the weights of a file."""
+    name = str(path)
+    state = _prepared(_read_file(path), name, request)
+    network = request.build(state=state)
+    converted = _convert(state, network, name, request.model)
+    sha256 = _fit(converted, network, name, request)
+    return LoadedNetwork(network, source, sha256, state.get(PERIODS))
+
+
+def _lowered(network: nn.Module, source: str, dtype: torch.dtype) -> LoadedNetwork:
+    """A filled network, its matrices brought to `dtype`."""
+    sha256 = weights_sha256(network)
+    for name in _matrices(network):
+        weight = network.get_parameter(name)
+        weight.data = weight.data.to(dtype)
+    return LoadedNetwork(network, source, sha256)
+
+
+def _matrices(network: nn.Module) -> set[str]:
+    """Names of the weights that autocast converts as they are."""
+    return {
+        f"{name}.weight"
+        for name, module in network.named_modules()
+        if type(module) in (nn.Linear, nn.Conv2d)
+    }
+
+
+def _skeleton(model: str, architecture: str, options: dict[str, Any]) -> nn.Module | None:
+    """A network without values, whose computed buffers can be made anew; None where timm cannot."""
+    try:
+        with torch.device("meta"):
+            network = _build(model, architecture, **options)
+    except CleverError:
+        raise
+    except Exception:  # whatever a constructor does with values that it has not
+        return None
+    persistent = network.state_dict().keys()
+    for name, module in network.named_modules():
+        computed = [
+            key for key, _ in module.named_buffers(name, recurse=False) if key not in persistent
+        ]
+        if computed and not hasattr(module, "init_non_persistent_buffers"):
+            return None
+    return network
+
+
+def _fill_skeleton(network: nn.Module, values: dict[str, Tensor]) -> None:
+    """Give a network that was built without values its weights, and compute its other buffers."""
+    network.load_state_dict(values, strict=False, assign=True)
+    for module in network.modules():
+        empty = [name for name, value in module.named_buffers(recurse=False) if value.is_meta]
+        for name in empty:
+            setattr(module, name, torch.zeros_like(getattr(module, name), device="cpu"))
+        if empty and hasattr(module, "init_non_persistent_buffers"):
+            cast("Any", module).init_non_persistent_buffers()
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -157,8 +228,8 @@ def _switch_on_residuals(network: nn.Module) -> None:
             value.fill_(1)
 
 
-def _from_hub(request: _Request) -> tuple[nn.Module, str]:
-    from huggingface_hub import HfApi, try_to_load_from_cache
+def _from_hub(request: _Request) -> LoadedNetwork:
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from timm.models import get_pretrained_cfg
 
     model, known = request.model, request.known
@@ -174,9 +245,12 @@ def _from_hub(request: _Request) -> tuple[nn.Module, str]:
     overlay: dict[str, Any] = {}
     try:
         if config.hf_hub_id:
-            cache_file = try_to_load_from_cache(
-                config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-            )
+            file_name = config.hf_hub_filename or "model.safetensors"
+            cache_file = try_to_load_from_cache(config.hf_hub_id, file_name)
+            if request.dtype != torch.float32:
+                if not isinstance(cache_file, str):
+                    cache_file = hf_hub_download(config.hf_hub_id, file_name)
+                return _from_file(Path(cache_file), f"hub {source}", request)
             if isinstance(cache_file, str):
                 overlay = {"file": cache_file, "custom_load": False}
             else:  # one quick question: a download that cannot start would retry for a minute
@@ -189,18 +263,20 @@ def _from_hub(request: _Request) -> tuple[nn.Module, str]:
             f"cannot get the weights of {model} from the hub ({source}: {_reason(error)}); "
             f"{_OTHER_WAYS}"
         ) from error
-    return network, f"hub {source}"
+    return _lowered(network, f"hub {source}", request.dtype)
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    from timm.models import load_state_dict
+    """Tensors of a file, mapped and not read where its format allows it."""
+    from safetensors.torch import load_file
 
     if not path.is_file():
         raise CleverError(f"weights {path}: no such file; {_OTHER_WAYS}")
     try:
-        state: Any = load_state_dict(str(path), weights_only=True)
-        if isinstance(state.get("teacher"), dict):  # that of a self-distillation
-            state = state["teacher"]
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            state = _read_pickle(path)
     except Exception as error:  # pickle, zip and safetensors readers each have their own
         raise CleverError(
             f"weights {path}: damaged, or more than plain tensors ({type(error).__name__}); "
@@ -211,6 +287,21 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             f"weights {path}: {non_tensors[0]!r} is no tensor; extract the network's own state dict"
         )
     return state
+
+
+def _read_pickle(path: Path) -> Any:
+    """The network's tensors in a file of torch.save, without the prefixes that wrappers leave."""
+    from timm.models import clean_state_dict
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # an older format
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    for name in ("state_dict_ema", "model_ema", "state_dict", "model", "teacher"):
+        if isinstance(state.get(name), dict):
+            state = state[name]
+            break
+    return clean_state_dict(state)
 
 
 def _prepared(state: dict[str, Tensor], source: str, request: _Request) -> dict[str, Tensor]:
@@ -268,9 +359,9 @@ def _read_lite0_package(network: nn.Module) -> dict[str, Tensor]:
     )
 
 
-def _fit(state: dict[str, Tensor], network: nn.Module, source: str, request: _Request) -> None:
+def _fit(state: dict[str, Tensor], network: nn.Module, source: str, request: _Request) -> str:
     """Copy `state`, of any floating-point type, into the network if every key, shape and value is
-    right."""
+    right; returns the `weights_sha256`."""
     model, expected_state = request.model, _weights(network)
     for name, value in expected_state.items():
         if name not in state:
@@ -295,7 +386,18 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, request: _Re
             and not name.endswith(head_keys[1])
         ):
             raise _misfit(source, model, f"{name} has no place in it")
-    network.load_state_dict({name: state[name] for name in expected_state}, strict=False)
+    matrices = _matrices(network)
+    values = {
+        name: _converted(state[name], request.dtype if name in matrices else torch.float32)
+        for name in expected_state
+    }
+    _fill_skeleton(network, values)
+    return _sha256({name: state[name] for name in expected_state})
+
+
+def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy in a floating-point type; whole numbers stay as they are."""
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
 
 
 def _shapes(name: str, value: Tensor, expected_tensor: Tensor) -> str:

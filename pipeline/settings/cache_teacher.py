@@ -46,8 +46,9 @@ class CacheTeacherSettings(DatasetSettings):
     position_embedding: Literal["official", "timm"] = "official"
     """Where tokens of another image size lie, as the official code does or as timm does: DINOv2's
     and Franca's resampled embedding, DINOv3's rotary periods."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the teacher."""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """Arithmetic of the teacher; its matrices are loaded in it too. Default: that of a layer which
+    the store has already, else bf16 for a ViT on a GPU and fp32 for the rest."""
     codec: Codec = "int8"
     """How features are stored."""
     tokens: TokenKind = "grid"

@@ -1,5 +1,6 @@
 """What stage one will cost: a few frames measured, the rest by proportion."""
 
+import resource
 import shutil
 import tempfile
 import time
@@ -57,6 +58,8 @@ class SampleCost:
         layer_bytes: the same by layer of the teacher.
         kind_bytes: by layer what a frame's features take in each kind of tokens, before any
             compression.
+        memory_bytes: most that this process has taken in memory.
+        gpu_bytes: most that it took of the GPU's; 0 without one.
     """
 
     frames: int
@@ -66,6 +69,8 @@ class SampleCost:
     point_bytes: float
     layer_bytes: dict[str, float]
     kind_bytes: dict[str, dict[str, float]] = field(default_factory=dict)
+    memory_bytes: int = 0
+    gpu_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ class Plan:
             f"{1000 * sample.decode_seconds:.0f} ms on a core, teacher "
             f"{1000 * sample.teacher_seconds:.0f} ms "
             f"on a {unit}",
+            *self._memory_lines(),
             f"  time      {_duration(self.seconds)} on this machine with {machine}",
             *(
                 f"            {_duration(self.seconds / scale)} {self._scaled(scale)}"
@@ -157,6 +163,16 @@ class Plan:
             "workers",
         ]
         return "\n".join(lines)
+
+    def _memory_lines(self) -> list[str]:
+        """The most memory of the sample, where it was measured."""
+        if not self.sample.memory_bytes:
+            return []
+        gpu = f", {_gigabytes(self.sample.gpu_bytes)} of the GPU's" if self.sample.gpu_bytes else ""
+        return [
+            f"  memory    {_gigabytes(self.sample.memory_bytes)} of this process at most, the "
+            f"weights included{gpu}; a worker takes as much"
+        ]
 
     def _scaled(self, scale: int) -> str:
         if self.device != "cuda":
@@ -238,7 +254,9 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     )
     layer_bytes = {info.id: size for info, size in zip(infos, grids, strict=True)}
     count = len(timed_ids or rows)
-    return SampleCost(count, seconds, decode, teacher, points, layer_bytes, kinds)
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return SampleCost(count, seconds, decode, teacher, points, layer_bytes, kinds, memory, gpu)
 
 
 def kind_bytes(

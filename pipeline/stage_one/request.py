@@ -10,7 +10,8 @@ from ...cache.store.layers import POINTS_ID
 from ...cache.store.models import PointSettings, TeacherInfo, TeacherRequest
 from ...cache.store.seals import seal_path
 from ...cache.store.store import Store, refuse_other
-from ...cache.teacher import Teacher, TeacherSettings
+from ...cache.teacher import Teacher, keeps_one_grid
+from ...cache.teacher_settings import Precision, TeacherSettings
 from ...errors import CleverError
 from ..datasets import LidarDataset
 from ..process.device import choose_device, cores
@@ -29,13 +30,27 @@ def teacher_settings(settings: CacheTeacherSettings) -> list[TeacherSettings]:
     values = {
         name: getattr(settings, name)
         for name in TeacherSettings.model_fields
-        if hasattr(settings, name) and name != "layer"
+        if hasattr(settings, name) and name not in ("layer", "precision")
     }
     weights = Path(settings.weights)
     place = str(weights.absolute()) if weights.is_file() else settings.weights
-    teacher = TeacherSettings(**{**values, "weights": place})
+    values |= {"weights": place, "precision": settings.precision or _precision(settings)}
+    teacher = TeacherSettings(**values)
     layers = settings.layer or (teacher.layer,)
     return [teacher.model_copy(update={"layer": layer}) for layer in layers]
+
+
+def _precision(settings: CacheTeacherSettings) -> Precision:
+    """The arithmetic where the user leaves it open."""
+    gpu = choose_device(settings.device).type == "cuda"
+    default: Precision = "bf16" if gpu and keeps_one_grid(settings.model) else "fp32"
+    store = existing_store(settings.store)
+    choices: tuple[Precision, ...] = (default, "bf16" if default == "fp32" else "fp32")
+    for choice in choices if store and store.teachers() else ():
+        requests = teacher_requests(settings.decided(precision=choice))
+        if store and any(find_layer(store, request) for request in requests):
+            return choice
+    return default
 
 
 def teacher_requests(settings: CacheTeacherSettings) -> list[TeacherRequest]:

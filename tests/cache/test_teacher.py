@@ -4,6 +4,7 @@ come in."""
 import json
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -669,3 +670,82 @@ def test_settings_and_fingerprint_are_plain(shallow: tuple[Weights, Path]) -> No
     assert teacher.fingerprint["layer"] == "pre-norm"  # block 0 is the last of this cut network
     assert teacher.fingerprint["model"] == "vit_small_patch14_dinov2"
     assert (teacher.alias, teacher.stride) == ("vits14-28x42", 14)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_weights_in_half_precision_give_what_autocast_gives(
+    small: tuple[Weights, Path], tmp_path: Path, precision: Any, kind: torch.dtype
+) -> None:
+    """The matrices are kept in the precision asked for, the rest in float32; features and
+    fingerprint are those of float32 weights under autocast."""
+    path = tmp_path / "weights.pth"
+    torch.save({name: value.to(kind) for name, value in small[0].items()}, path)
+    settings = TeacherSettings(
+        model="vits14", weights=str(path), image_size=(56, 84), precision=precision
+    )
+    teacher = load_teacher(settings)
+    types = {name: value.dtype for name, value in teacher.network.module.named_parameters()}
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert types["blocks.3.attn.qkv.weight"] == types["patch_embed.proj.weight"] == half
+    assert {types["norm.weight"], types["pos_embed"], types["blocks.0.ls1.gamma"]} == {
+        torch.float32
+    }
+    plain = load_teacher(settings.model_copy(update={"precision": "fp32"}))
+    assert teacher.fingerprint == {**plain.fingerprint, "precision": precision}
+    images = random_images(56, 84)
+    with torch.autocast("cpu", half):
+        expected = plain.features(images)
+    assert torch.equal(teacher.features(images), expected)
+
+
+def test_rotary_networks_are_whole_without_a_float32_copy(tmp_path: Path) -> None:
+    """What timm computes and no file holds is there too."""
+    settings = TeacherSettings(
+        model="dinov3-vits16", weights="random:0", image_size=(32, 64), precision="bf16"
+    )
+    seeded = load_teacher(settings)
+    save_file(
+        {name: value.float() for name, value in seeded.network.module.state_dict().items()},
+        tmp_path / "timm.safetensors",
+    )
+    again = load_teacher(
+        settings.model_copy(update={"weights": str(tmp_path / "timm.safetensors")})
+    )
+    images = random_images(32, 64)
+    assert torch.equal(again.features(images), seeded.features(images))
+    assert not any(value.is_meta for value in again.network.module.buffers())
+
+
+def test_no_float32_copy_in_memory(small: tuple[Weights, Path], tmp_path: Path) -> None:
+    """Peak of anonymous memory while a ViT-S is loaded, in a process of its own."""
+    script = f"""
+import re, threading, time
+from pathlib import Path
+import timm, torch
+from clever.cache.teacher import load_teacher
+from clever.cache.teacher_settings import TeacherSettings
+def now():
+    return 1024 * int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+load_teacher(TeacherSettings(model="test_vit", weights="random:0", image_size=(32, 32)))
+peak, done, before = [0], [], now()
+def watch():
+    while not done:
+        peak[0] = max(peak[0], now())
+        time.sleep(0.0005)
+thread = threading.Thread(target=watch)
+thread.start()
+load_teacher(
+    TeacherSettings(
+        model="vits14", weights={str(small[1])!r}, image_size=(28, 28), precision="bf16"
+    )
+)
+done.append(1)
+thread.join()
+print(peak[0] - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    parameters = sum(value.numel() for value in small[0].values())
+    assert int(result.stdout) < 3.2 * parameters  # bytes: 2 in bf16, 4 in float32, 6 for both
