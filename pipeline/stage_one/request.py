@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -57,9 +58,9 @@ def teacher_requests(settings: CacheTeacherSettings) -> list[TeacherRequest]:
     """What is asked of each layer: enough to know it again, and to build its teacher again."""
     teachers = teacher_settings(settings)
     sha256 = None
-    if Path(teachers[0].weights).is_file():
-        with Path(teachers[0].weights).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if (path := Path(teachers[0].weights)).is_file():
+        stat = path.stat()
+        sha256 = _file_sha256(path, stat.st_size, stat.st_mtime_ns)
     return [
         TeacherRequest(
             **teacher.model_dump(),
@@ -69,6 +70,13 @@ def teacher_requests(settings: CacheTeacherSettings) -> list[TeacherRequest]:
         )
         for teacher in teachers
     ]
+
+
+@lru_cache(maxsize=4)
+def _file_sha256(path: Path, _size: int, _time: int) -> str:
+    """Of a file, read once as long as its size and time stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def add_layers(

@@ -252,3 +252,33 @@ def test_what_cannot_be_had_is_one_line(tmp_path: Path, values: dict[str, Any], 
     job = settings(tmp_path, tmp_path / "store.zarr", **values)
     with pytest.raises(CleverError, match=text):
         load_teachers(teacher_settings(job))
+
+
+def test_the_arithmetic_that_is_left_open(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 for a ViT on a GPU, fp32 for the rest, and that of a layer which is there already."""
+
+    def precision(model: str, store: Path) -> str:
+        source = {"dataset": "semantickitti", "data_root": tmp_path, "cache": store}
+        values = {"model": model, "weights": "random:0", "image_size": (32, 64), "device": "cpu"}
+        return teacher_settings(CacheTeacherSettings(**source, **values))[0].precision
+
+    empty, store = tmp_path / "none.zarr", tmp_path / "store.zarr"
+    assert precision("test_vit", empty) == "fp32"
+    root = write_kitti({"00": 2}, points=50)
+    own = {"model": "test_vit", "weights": "random:0", "image_size": (32, 64), "device": "cpu"}
+    cache_teacher(
+        CacheTeacherSettings(
+            dataset="semantickitti", data_root=root, cache=store, split="all",
+            precision="bf16", **own,
+        )
+    )  # fmt: skip
+    assert precision("test_vit", store) == "bf16"
+    assert precision("resnet10t", store) == "fp32"
+    monkeypatch.setattr(
+        "clever.pipeline.stage_one.request.choose_device", lambda _: torch.device("cuda")
+    )
+    assert [precision(model, empty) for model in ("test_vit", "resnet10t", "sam2-hiera-tiny")] == [
+        "bf16", "fp32", "fp32",
+    ]  # fmt: skip
