@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import CleverError
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
 from .results.tables import markdown_table, table_width
+from .settings.detect import DetectorRunSettings
 from .settings.evaluate import EvaluateSettings
 from .settings.features import FeaturesSettings
 from .settings.finetune import FinetuneSettings
@@ -26,6 +27,7 @@ KINDS: dict[str, type[JobSettings]] = {
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
     "evaluate": EvaluateSettings,
+    "detect": DetectorRunSettings,
     "features": FeaturesSettings,
     "import-weights": ImportWeightsSettings,
 }
@@ -282,6 +284,18 @@ def _evaluation(result: dict[str, Any] | None, _: Sequence[Scalars]) -> Figures:
     return ({MIOU: 100 * result["miou"]}, result["protocol"]) if result else ({}, "")
 
 
+def _detection(result: dict[str, Any] | None, _: Sequence[Scalars]) -> Figures:
+    """The summary of the first table."""
+    if not result:
+        return {}, ""
+    table = result["tables"][0]
+    row, value = list(table["scores"].items())[-1]
+    facts = ", ".join(result["facts"].values())
+    words = f"{table['title']}, {row}; {facts}, draw {result['draw']}, seed {result['seed']}"
+    name = table["title"].partition(",")[0]
+    return ({} if value is None else {name: value}), f"{words}, {result['start']}"
+
+
 def _no_figures(_: dict[str, Any] | None, __: Sequence[Scalars]) -> Figures:
     return {}, ""
 
@@ -290,6 +304,7 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
     "pretrain": _pretraining,
     "finetune": _finetuning,
     "evaluate": _evaluation,
+    "detect": _detection,
 }
 """What a kind of run reached, from its result and its log."""
 

@@ -11,7 +11,9 @@ from clever.pipeline import detect as module
 from clever.pipeline.detect import detect
 from clever.pipeline.detection_runs.run import train_detector
 from clever.pipeline.detectors.checkpoint import load_detector
+from clever.pipeline.list_runs import list_runs
 from clever.pipeline.settings.detect import DetectSettings
+from clever.pipeline.settings.list_runs import ListRunsSettings
 from clever.student.checkpoint import save_student
 from clever.student.registry import build_student
 
@@ -43,6 +45,9 @@ def test_a_detector_is_trained_measured_and_kept(root: Path, tmp_path: Path, det
     assert (tmp_path / "table.md").read_text() == f"{table}\n"
     content = json.loads((tmp_path / "detection.json").read_text())
     assert content["runs"][0]["result"]["tables"][0]["title"].startswith("3D AP_R40")
+    (listed,) = list_runs(ListRunsSettings(folders=(str(tmp_path / "runs"),))).runs
+    assert (listed.kind, list(listed.figures)) == ("detect", ["3D AP_R40 %"])
+    assert listed.protocol.startswith("3D AP_R40 %, overlaps 0.7 / 0.5 / 0.5 (strict), mean, mod")
     step, meta = load_detector(folder)
     assert (meta.detector, meta.class_names[0], meta.points) == (detector, "Car", 200)
     assert not step.training
