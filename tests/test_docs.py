@@ -50,7 +50,7 @@ def test_commands_in_the_documentation_have_these_flags(page: str) -> None:
         assert verb is not None, f"{page}: no command {words[0]}"
         if isinstance(verb, Group):
             continue
-        known = set(load(verb.settings).model_fields) | COMMON
+        known = {name.rstrip("_") for name in load(verb.settings).model_fields} | COMMON
         flags = {word[2:].partition("=")[0].replace("-", "_") for word in rest if word[:2] == "--"}
         wrong = {flag for flag in flags if flag not in known and f"no_{flag}" not in known}
         wrong -= {flag for flag in wrong if flag.removeprefix("no_") in known}
