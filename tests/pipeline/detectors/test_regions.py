@@ -64,6 +64,16 @@ def test_half_is_foreground_and_four_fifths_of_the_rest_are_hard() -> None:
     assert not torch.equal(targets.regions.rows, other.regions.rows)
 
 
+def test_there_are_no_more_hard_ones_than_four_fifths() -> None:
+    # Overlaps of 1, then 0.54 to 0.14, then 0.
+    shifts = [0.0] * 10 + [1.2 + 0.2 * place for place in range(10)] + [50.0] * 4
+    targets = region_targets(proposals(shifts, [0] * 24), frame([0], [0]), 20, key=1)
+    kind = targets.overlaps
+    assert (kind >= 0.55).sum() == 10
+    assert ((kind < 0.55) & (kind >= 0.1)).sum() == 8
+    assert (kind < 0.1).sum() == 2
+
+
 @pytest.mark.parametrize(
     ("shifts", "low", "high"), [([0.0, 0.1], 0.55, 1.1), ([2.0, 2.5], 0.1, 0.55), ([9.0], 0, 0.1)]
 )
