@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache.store.models import as_json
+from ..cache.choices import INTERPOLATED
+from ..cache.store.models import TeacherInfo, as_json
 from ..files import atomic_write
 from ..pipeline.process.progress import Track
 from ..pipeline.settings.care import (
@@ -248,6 +249,17 @@ def _text(summary: "StoreSummary") -> str:
     return "\n".join(lines)
 
 
+def _what_is_stored(info: TeacherInfo) -> str:
+    """The grid of a teacher, or the features of pairs that are stored in its place."""
+    height, width = info.grid
+    if info.tokens in INTERPOLATED:
+        return (
+            f"pairs     a feature of {info.channels} channels each, interpolated from "
+            f"{height} x {width} tokens"
+        )
+    return f"grid      {height} x {width} tokens of {info.channels} channels a camera"
+
+
 def _intensity(summary: "StoreSummary") -> list[str]:
     """Scale and statistics of the stored intensities, and what is doubtful about them."""
     intensity, scale = summary.intensity, summary.base.intensity_scale
@@ -275,8 +287,7 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
         f"  weights   {info.description}",
         *([f"  licence   {info.licence}"] if info.licence else []),
         f"  settings  {settings}",
-        f"  grid      {info.grid[0]} x {info.grid[1]} tokens of {info.channels} channels a camera, "
-        f"{info.codec}",
+        f"  {_what_is_stored(info)}, {info.codec}",
         *([f"  channels  {teacher.moments}"] if teacher.moments else []),
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
         f"{layer.shards} shards",
