@@ -181,7 +181,8 @@ class Verification:
         covered_files = {place(layer.name).seal for layer in self.layers}
         for layer in self.layers:
             covered_files |= set(
-                layer.files or layer_views(layer.content, [], self.cameras, self.rows)
+                layer.files
+                or layer_views(layer.content, list(layer.commits.values()), self.cameras, self.rows)
             )
             covered_files |= {
                 place(layer.name).commit(shard) for shard in (*layer.commits, *layer.record_faults)
