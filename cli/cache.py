@@ -14,6 +14,7 @@ from ..pipeline.settings.care import (
     CopySettings,
     DropRegionsSettings,
     DropSettings,
+    DropSweepsSettings,
     InfoSettings,
     ManifestSettings,
     RepairSettings,
@@ -92,8 +93,16 @@ def drop_regions(settings: DropRegionsSettings) -> DropRegionsSummary:
     return DropRegionsSummary(settings.path, settings.regions, size)
 
 
+def drop_sweeps(settings: DropSweepsSettings) -> DropRegionsSummary:
+    """Drop all earlier sweeps."""
+    from ..cache.care import drop
+
+    return DropRegionsSummary(settings.path, "sweeps", drop.drop_sweeps(settings.path))
+
+
 def print_drop(
-    _: DropSettings | DropRegionsSettings, result: DropSummary | DropRegionsSummary
+    _: DropSettings | DropRegionsSettings | DropSweepsSettings,
+    result: DropSummary | DropRegionsSummary,
 ) -> int:
     """Print what is gone."""
     layer = result.teacher if isinstance(result, DropSummary) else result.regions
@@ -240,6 +249,17 @@ def _text(summary: "StoreSummary") -> str:
         lines += _teacher(teacher)
     for regions in summary.regions:
         lines += _regions(regions)
+    for sweeps in summary.sweeps:
+        kind = " with pairs" if sweeps.info.pairs else ""
+        frames = max(sweeps.layer.stored, 1)
+        lines += [
+            f"sweeps {sweeps.info.count} before each frame{kind}",
+            f"  points    {sweeps.points:,} ({sweeps.points // frames:,} a frame)",
+            f"  frames    {sweeps.layer.stored} stored, {sweeps.layer.failed} skipped, "
+            f"{sweeps.layer.pending} pending, in {sweeps.layer.shards} shards",
+            f"  bytes     {_bytes(sweeps.layer.bytes)} ({_bytes(sweeps.layer.bytes // frames)} a "
+            "frame)",
+        ]
     for name, records in summary.failures.items():
         lines += [
             f"  skipped   {record.id} [{name}] "

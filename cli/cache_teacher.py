@@ -57,6 +57,14 @@ def print_summary(summary: "CacheSummary") -> None:
         print(f"teacher {layer.info.id}{name}: {layer.info.description}")
     if licence := summary.teacher.licence:
         print(f"licence of the weights: {licence}")
+    if sweeps := summary.sweeps:
+        pairs = " with pairs" if sweeps.info.pairs else ""
+        print(
+            f"{sweeps.sweeps} earlier sweeps{pairs} of {sweeps.frames} frames, {sweeps.points:,} "
+            f"points, {sweeps.bytes / 1e6:.2f} MB"
+        )
+        for frame, reason in sweeps.failed[:LISTED]:
+            print(f"skipped {frame} [{sweeps.info.id}]: {reason}")
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:

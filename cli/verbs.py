@@ -100,6 +100,13 @@ CACHE = Group(
             "cli.cache:print_drop",
             ("path", "regions"),
         ),
+        "drop-sweeps": Verb(
+            """Delete all earlier sweeps from a store; all other layers stay as they are.""",
+            "pipeline.settings.care:DropSweepsSettings",
+            "cli.cache:drop_sweeps",
+            "cli.cache:print_drop",
+            ("path",),
+        ),
         "copy": Verb(
             """Copy a store, or some of its scenes, frames and teachers.
 

@@ -17,10 +17,11 @@ from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
 from .process.device import cores
 from .process.progress import Track
-from .regions.fill import RegionStage, refuse_unfinished_points
+from .regions.fill import RegionStage
 from .regions.maps import RegionReader, pattern_places
 from .regions.superpixels import slic_version
 from .settings.cache_regions import CacheRegionsSettings
+from .stage_one.shard_stage import refuse_unfinished_points
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teachers
 from ..errors import CleverError
 from .alignment.sample import calibration_doubt
+from .cache_sweeps import SweepResult, cache_sweeps
 from .datasets import LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device, cores, slow_bfloat16
@@ -80,6 +81,7 @@ class CacheSummary:
             pairs.
         seconds: wall time of this run, calibration included, loading the teacher not.
         images: images of which this run stored features.
+        sweeps: the earlier sweeps, where they were asked for.
     """
 
     path: Path
@@ -91,6 +93,7 @@ class CacheSummary:
     unseen: int
     seconds: float = 0.0
     images: int = 0
+    sweeps: SweepResult | None = None
 
     @property
     def teacher(self) -> TeacherInfo:
@@ -112,8 +115,14 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
 
     Raises:
         CleverError: no dataset, no weights, a store made with other settings, a disk that is full,
-            another writer.
+            another writer; a dataset that has no sweeps between its frames, where these are asked
+            for.
     """
+    summary = _cache_teacher(settings)
+    return replace(summary, sweeps=cache_sweeps(settings)) if settings.sweeps else summary
+
+
+def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
     if settings.workers is not None and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     requests, key = teacher_requests(settings), frame_choice(settings)

@@ -47,6 +47,8 @@ from .steps.contrast import ContrastStep
 from .steps.contrast_run import (
     collation,
     contrast_step,
+    dense_sweeps,
+    input_sweeps,
     region_layer,
     term_weights,
     with_passes,
@@ -306,6 +308,8 @@ def _frames(
                 fault=fault,
                 class_tokens=class_token_teacher(settings, caches),
                 regions=region_layer(settings),
+                input_sweeps=input_sweeps(settings),
+                dense_sweeps=dense_sweeps(settings),
             )
             for caches, part in zip(stores, parts, strict=True)
         ],

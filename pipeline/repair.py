@@ -10,7 +10,7 @@ from ..cache.care.layer_state import LayerState
 from ..cache.care.mend import mend
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
-from ..cache.store.layers import RegionLayer, TeacherLayer, place
+from ..cache.store.layers import RegionLayer, SweepLayer, TeacherLayer, place
 from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.lock import writer_lock
 from ..cache.store.models import Commit, FrameRecord, RegionInfo, TeacherInfo
@@ -29,6 +29,7 @@ from .settings.care import RepairSettings
 from .stage_one.fill import StageOne
 from .stage_one.frames import FrameReader
 from .stage_one.rebuild import rebuilt_stage
+from .stage_one.sweeps import SweepStage
 from .verify import open_source, run_verification
 
 
@@ -73,8 +74,8 @@ def repair(settings: RepairSettings) -> RepairSummary:
         for layer in verification.layers:
             damaged = {problem.shard for problem in summary.problems if problem.layer == layer.name}
             if shards := sorted(shard for shard in damaged if shard is not None):
-                regions = place(layer.name).is_regions
-                redo = _RegionRedo if regions else _Redo
+                home = place(layer.name)
+                redo = _RegionRedo if home.is_regions else _SweepRedo if home.is_sweeps else _Redo
                 redo(settings, verification.base, layer, shards).run(summary)
         summary.remainder = run_verification(Verification(settings.path, cores()))
         return summary
@@ -216,6 +217,28 @@ class _RegionRedo:
                     f"frame {record.id} are other files than before; restore them (`masks`), or "
                     "drop the layer and add it again"
                 )
+
+
+class _SweepRedo:
+    """Recomputes damaged shards of a layer of earlier sweeps; see `_Redo`."""
+
+    def __init__(
+        self, settings: RepairSettings, points: LayerState, layer: LayerState, shards: list[int]
+    ) -> None:
+        self.layer, self.shards, self.store = layer, shards, Store(settings.path)
+        stored = layer.layer(len(self.store.cameras))
+        assert isinstance(stored, SweepLayer)
+        dataset = _source(settings, points, layer, shards)
+        self.stage = SweepStage(self.store, dataset, stored.info, 1, strict=True)
+
+    def run(self, summary: RepairSummary) -> None:
+        """Recompute the shards; a frame that cannot be had again ends it before its shard."""
+        frames = sum(len(self.store.shard_rows(shard)) for shard in self.shards)
+        with Track(f"repairing {self.layer.name}", frames) as track:
+            self.stage.run(self.shards, track.advance)
+        for shard in self.shards:
+            _note(summary, self.store, self.layer, shard)
+        self.store.refresh(self.layer.name)
 
 
 def _masks_folder(settings: RepairSettings, info: RegionInfo) -> Path | None:

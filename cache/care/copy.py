@@ -19,7 +19,14 @@ from ..choices import CODECS, Codec
 from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
 from ..fidelity import Fidelity
 from ..store.contents import Contents
-from ..store.layers import Layer, RegionLayer, TeacherLayer, choose_layer, choose_regions
+from ..store.layers import (
+    Layer,
+    RegionLayer,
+    SweepLayer,
+    TeacherLayer,
+    choose_layer,
+    choose_regions,
+)
 from ..store.layout import SHARD_ROWS, BlockArray
 from ..store.lock import writer_lock
 from ..store.models import TeacherInfo
@@ -27,7 +34,7 @@ from ..store.records import records_by_row, total_fidelity
 from ..store.remote import AnyPath
 from ..store.rows import ShardRows
 from ..store.store import Store, calibration_of
-from ..store.writer import GridShard, PointShard, RegionShard
+from ..store.writer import GridShard, PointShard, RegionShard, SweepShard
 
 SAMPLE = 200
 """Frames that a new codec is fitted to."""
@@ -42,7 +49,8 @@ class Selection:
         scenes: names of scenes; None for all.
         limit: the first frames of these, None for all.
         codec: codec of the copied teachers' layers; None for the one that each has.
-        regions: ids of layers of regions or beginnings of them; None for all.
+        regions: ids of layers of regions or beginnings of them; None for all. Earlier sweeps are
+            always copied.
     """
 
     teachers: tuple[str, ...] | None = None
@@ -93,6 +101,7 @@ class Copy:
                 self.store.points,
                 *_choose_teachers(self.store, selection.teachers),
                 *_choose_regions(self.store, selection.regions),
+                *(self.store.sweep_layer(info.id) for info in self.store.sweeps()),
             )
         ]
         selection_rows = _choose_rows(self.store, selection)
@@ -127,6 +136,8 @@ class Copy:
             for layer in (source.layer for source in self._layers):
                 if isinstance(layer, RegionLayer):
                     target.add_regions(layer.info.settings, layer.info.folder)
+                elif isinstance(layer, SweepLayer):
+                    target.add_sweeps(layer.info.count, layer.info.pairs)
             copies = [
                 (source, self._add_teacher(target, source, source.info) if source.info else None)
                 for source in self._layers
@@ -289,12 +300,14 @@ class _Source:
 
 def _shard(
     target: Store, layer: Layer, info: TeacherInfo | None, shard: int
-) -> GridShard | PointShard | RegionShard:
+) -> GridShard | PointShard | RegionShard | SweepShard:
     """Writer of a shard of the copy of a layer."""
     if info:
         return GridShard(target, info, shard)
     if isinstance(layer, RegionLayer):
         return RegionShard(target, layer.info, shard)
+    if isinstance(layer, SweepLayer):
+        return SweepShard(target, layer.info, shard)
     return PointShard(target, shard)
 
 

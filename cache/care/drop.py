@@ -4,9 +4,10 @@ import glob
 import shutil
 from pathlib import Path
 
+from ...errors import CleverError
 from ...files import fsync_folder
 from ..store.contents import Contents
-from ..store.layers import REGIONS, choose_layer, choose_regions, place
+from ..store.layers import REGIONS, SWEEPS, choose_layer, choose_regions, place
 from ..store.lock import beside, writer_lock
 from ..store.remote import names_in
 
@@ -51,6 +52,23 @@ def drop_regions(path: Path, name: str) -> int:
         size = _drop(path, choose_regions(layers, name, str(path)))
         if len(layers) == 1:
             shutil.rmtree(path / REGIONS)
+        return size
+
+
+def drop_sweeps(path: Path) -> int:
+    """Delete all earlier sweeps of a store; returns the bytes that were freed.
+
+    Raises:
+        CleverError: there are none, or another process writes to the store.
+    """
+    with writer_lock(path):
+        Contents(path)
+        folder = path / SWEEPS
+        names = [name for name in names_in(folder) if (folder / name).is_dir()]
+        if not names:
+            raise CleverError(f"{path} holds no earlier sweeps")
+        size = sum(_drop(path, f"{SWEEPS}/{name}") for name in names)
+        shutil.rmtree(folder)
         return size
 
 

@@ -18,6 +18,8 @@ from ..store.models import (
     RegionContent,
     RegionInfo,
     Stamp,
+    SweepContent,
+    SweepInfo,
     TeacherContent,
     TeacherInfo,
     from_json,
@@ -98,6 +100,10 @@ def _content_fault(state: LayerState, content: Content) -> str:
         return _rows_fault(content)
     if isinstance(content, TeacherContent):
         return _teacher_fault(state, content)
+    if isinstance(content, SweepContent):
+        own = SweepInfo.of(content.info.count, content.info.pairs)
+        fits = content.info == own and own.id == state.name
+        return "" if fits else f"the layer is {own.id}; give its folder this name again"
     info = content.info
     if info.id != state.name or info.id != info.settings.layer:
         return f"the layer is {info.settings.layer}; give its folder this name again"
@@ -162,6 +168,10 @@ def content_of_views(path: AnyPath, layer: str) -> tuple[Content, list[int]]:
         region_fields = {name: attributes[name] for name in RegionInfo.__dataclass_fields__}
         regions = RegionContent(from_json(RegionInfo, region_fields))
         return regions, _tabled_shards(path / home.status)
+    if home.is_sweeps:
+        sweep_fields = {name: attributes[name] for name in SweepInfo.__dataclass_fields__}
+        sweeps = SweepContent(from_json(SweepInfo, sweep_fields))
+        return sweeps, _tabled_shards(path / home.status)
     calibration = None
     if (folder / "centre").exists():
         centre, step = (tuple(read_array(folder / name).tolist()) for name in ("centre", "step"))

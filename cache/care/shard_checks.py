@@ -13,7 +13,7 @@ from ...errors import CleverError
 from ..choices import compressor
 from ..codec import LEVELS
 from ..sampling import tap_mask
-from ..store.layers import NO_REGION, Layer, PointLayer, RegionLayer, TeacherLayer
+from ..store.layers import NO_REGION, Layer, PointLayer, RegionLayer, SweepLayer, TeacherLayer
 from ..store.layout import (
     PAIR_POINT,
     PAIR_UV,
@@ -133,6 +133,8 @@ class ShardCheck:
                 yield from self._token_faults(self.layer, record)
             elif isinstance(self.layer, RegionLayer):
                 yield from self._region_faults(self.layer, record)
+            elif isinstance(self.layer, SweepLayer):
+                yield from self._sweep_faults(self.layer, record)
             else:
                 yield from self._point_faults(record)
         except CleverError as error:
@@ -152,6 +154,18 @@ class ShardCheck:
         if not (borders[1:-1] | (index[1:] > index[:-1])).all():
             yield PAIR_POINT, "the points of a camera's pairs do not ascend"
         self.rows.entries(PAIR_UV, record.row, record.pairs)
+
+    def _sweep_faults(
+        self, layer: SweepLayer, record: FrameRecord
+    ) -> Iterator[tuple[BlockArray, str]]:
+        points = self.rows.entries(layer.points, record.row, record.points)
+        if not np.isfinite(points).all():
+            yield layer.points, "points are not finite"
+        if layer.info.pairs:
+            index = self.rows.entries(layer.pair_point, record.row, record.pairs)
+            if len(index) and index.max() >= record.points:
+                yield layer.pair_point, f"a pair names point {index.max()} of {record.points}"
+            self.rows.entries(layer.pair_uv, record.row, record.pairs)
 
     def _region_faults(
         self, layer: RegionLayer, record: FrameRecord
@@ -242,6 +256,8 @@ def record_fault(commit: Commit, layer: Layer, ids: Mapping[int, str]) -> str:
             return f"frame {record.id} has checksums of {record_names}, not of {sorted(names)}"
         if isinstance(layer, PointLayer) and (fault := _point_record_fault(record, layer.cameras)):
             return f"frame {record.id}: {fault}"
+        if isinstance(layer, SweepLayer) and (fault := _sweep_record_fault(record, layer)):
+            return f"frame {record.id}: {fault}"
     keys = set()
     for array in layer.arrays:
         longest = max((layer.most_entries(array, record) for record in stored_records), default=0)
@@ -249,6 +265,23 @@ def record_fault(commit: Commit, layer: Layer, ids: Mapping[int, str]) -> str:
         keys |= {array.key(commit.shard, column) for column in range(columns)}
     if set(commit.files) != keys:
         return f"it lists the files {sorted(commit.files)}, not {sorted(keys)}"
+    return ""
+
+
+def _sweep_record_fault(record: FrameRecord, layer: SweepLayer) -> str:
+    """What is wrong with the values in a frame's record of earlier sweeps; empty when nothing
+    is."""
+    bounds, seconds = np.array(record.sweeps), np.array(record.seconds)
+    if len(bounds) != len(seconds) + 1 or len(seconds) > layer.info.count:
+        return f"{len(seconds)} times and {len(bounds)} bounds of {layer.info.count} sweeps"
+    if bounds[0] != 0 or bounds[-1] != record.points or (np.diff(bounds) < 0).any():
+        return f"bounds of sweeps {record.sweeps} do not ascend from 0 to {record.points}"
+    if not (np.isfinite(seconds).all() and (seconds < 0).all() and (np.diff(seconds) < 0).all()):
+        return f"sweeps at {record.seconds} s are not one before the other"
+    offsets = np.array(record.offsets)
+    expected = (layer.cameras + 1,) if layer.info.pairs else (0,)
+    if offsets.shape != expected or (len(offsets) and (offsets[0] or (np.diff(offsets) < 0).any())):
+        return f"pair offsets {record.offsets} do not ascend from 0 over {layer.cameras} cameras"
     return ""
 
 

@@ -16,6 +16,7 @@ from ..store.models import (
     IntensityStatistics,
     PointSettings,
     RegionInfo,
+    SweepInfo,
     TeacherInfo,
     as_json,
 )
@@ -62,6 +63,15 @@ class RegionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepSummary:
+    """One layer of earlier sweeps and its points."""
+
+    info: SweepInfo
+    layer: LayerSummary
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSummary:
     """A store: its base settings, layers and skipped frames.
 
@@ -87,6 +97,7 @@ class StoreSummary:
     teachers: list[TeacherSummary]
     failures: dict[str, list[FrameRecord]]
     regions: list[RegionSummary]
+    sweeps: list[SweepSummary]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -121,6 +132,10 @@ class StoreSummary:
             "base_layer": asdict(self.base_layer),
             "teachers": teachers,
             "regions": regions,
+            "sweeps": [
+                {**as_json(part.info), **asdict(part.layer), "points": part.points}
+                for part in self.sweeps
+            ],
             "failures": failures,
         }
 
@@ -165,6 +180,14 @@ def summarise(path: AnyPath) -> StoreSummary:
                 info, _layer(files, store.region_layer(info.id), commits[info.id], frames)
             )
             for info in store.regions()
+        ],
+        [
+            SweepSummary(
+                info,
+                _layer(files, store.sweep_layer(info.id), commits[info.id], frames),
+                sum(record.points for record in records[info.id]),
+            )
+            for info in store.sweeps()
         ],
     )
 

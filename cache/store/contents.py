@@ -12,6 +12,7 @@ from .layers import (
     Layer,
     PointLayer,
     RegionLayer,
+    SweepLayer,
     TeacherLayer,
     choose_layer,
     choose_regions,
@@ -26,6 +27,8 @@ from .models import (
     RegionInfo,
     RegionSeal,
     Seal,
+    SweepInfo,
+    SweepSeal,
     TeacherContent,
     TeacherInfo,
     TeacherSeal,
@@ -37,6 +40,7 @@ from .seals import (
     read_layer_seal,
     read_point_seal,
     sealed_regions,
+    sealed_sweeps,
     sealed_teachers,
 )
 
@@ -126,12 +130,25 @@ class Contents:
         """The layer with this id; raises CleverError where its seal cannot be read."""
         if layer == self.points.id:
             return self.points
+        if place(layer).is_sweeps:
+            return self.sweep_layer(layer)
         return self.region_layer(layer) if place(layer).is_regions else self.teacher_layer(layer)
 
     def layers(self) -> list[Layer]:
-        """Points and pairs, then the teacher layers by id, then the regions."""
+        """Points and pairs, then teachers, regions and sweeps, each by id."""
         teachers = (self.teacher_layer(info.id) for info in self.teachers())
-        return [self.points, *teachers, *(self.region_layer(info.id) for info in self.regions())]
+        regions = (self.region_layer(info.id) for info in self.regions())
+        return [self.points, *teachers, *regions, *map(self.sweep_layer, sealed_sweeps(self.path))]
+
+    def sweep_layer(self, layer: str) -> SweepLayer:
+        """The layer of earlier sweeps with this id."""
+        seal = self._layer_seal(layer)
+        assert isinstance(seal, SweepSeal)
+        return SweepLayer(seal.content.info, len(self.cameras))
+
+    def sweeps(self) -> list[SweepInfo]:
+        """Layers of earlier sweeps of the store, by id."""
+        return [self.sweep_layer(layer).info for layer in sealed_sweeps(self.path)]
 
     def region_layer(self, layer: str) -> RegionLayer:
         """The layer of regions with this id."""

@@ -16,7 +16,9 @@ from .models import (
     FrameRecord,
     PointContent,
     PointSettings,
+    RegionContent,
     RegionInfo,
+    SweepInfo,
     TeacherContent,
     TeacherInfo,
 )
@@ -26,6 +28,8 @@ TEACHERS = "teachers"
 """Folder of the teacher layers."""
 REGIONS = "regions"
 """Folder of the layers of regions, with which their ids begin."""
+SWEEPS = "sweeps"
+"""Folder of the layers of earlier sweeps, with which their ids begin."""
 NO_REGION = 65535
 """What a map of regions has where there is none."""
 
@@ -55,6 +59,11 @@ class Place:
         return self.id.startswith(f"{REGIONS}/")
 
     @property
+    def is_sweeps(self) -> bool:
+        """Whether this is a layer of earlier sweeps."""
+        return self.id.startswith(f"{SWEEPS}/")
+
+    @property
     def status(self) -> str:
         """The array that says which rows are stored."""
         return f"{self.group}/status"
@@ -80,16 +89,19 @@ def place(layer: str) -> Place:
         return Place(POINTS_ID, "frames", POINTS.path)
     if layer.startswith(f"{REGIONS}/"):
         return Place(layer, layer, f"{layer}/map")
+    if layer.startswith(f"{SWEEPS}/"):
+        return Place(layer, layer, f"{layer}/xyzi")
     return Place(layer, f"{TEACHERS}/{layer}", f"{TEACHERS}/{layer}/grid")
 
 
 def layers_of_files(names: Iterable[str]) -> list[str]:
     """Ids of the layers beside points and pairs to which files inside a store belong: teachers,
-    then regions."""
+    then regions, then sweeps."""
     parts = [name.split("/") for name in names]
     teachers = {part[1] for part in parts if part[0] == TEACHERS and part[2:]}
     regions = {f"{REGIONS}/{part[1]}" for part in parts if part[0] == REGIONS and part[2:]}
-    return [*sorted(teachers), *sorted(regions)]
+    sweeps = {f"{SWEEPS}/{part[1]}" for part in parts if part[0] == SWEEPS and part[2:]}
+    return [*sorted(teachers), *sorted(regions), *sorted(sweeps)]
 
 
 class Layer(ABC):
@@ -236,13 +248,43 @@ class RegionLayer(Layer):
         return [self.place.group]
 
 
+class SweepLayer(Layer):
+    """Earlier sweeps in the LiDAR frame of each frame."""
+
+    def __init__(self, info: SweepInfo, cameras: int) -> None:
+        super().__init__(info.id, cameras)
+        self.info = info
+        self.points, self.pair_point, self.pair_uv = layout.sweep_arrays(info.id)
+
+    @property
+    def arrays(self) -> Sequence[BlockArray]:
+        """Points, and point and pixel of their pairs where these are stored."""
+        pairs = (self.pair_point, self.pair_uv) if self.info.pairs else ()
+        return (self.points, *pairs)
+
+    def checksum_name(self, array: BlockArray) -> str:
+        """Key of an array in `FrameRecord.checksums`."""
+        return array.path.rpartition("/")[2]
+
+    def most_entries(self, array: BlockArray, record: FrameRecord) -> int:
+        """Points or pairs of a frame."""
+        return record.points if array.path == self.points.path else record.pairs
+
+    @property
+    def folders(self) -> list[str]:
+        """The layer's own group."""
+        return [self.place.group]
+
+
 def layer_of(content: Content, cameras: int) -> Layer:
     """The layer that the content of a seal describes."""
     if isinstance(content, PointContent):
         return PointLayer(content.base)
     if isinstance(content, TeacherContent):
         return TeacherLayer(content.info, cameras)
-    return RegionLayer(content.info, cameras)
+    if isinstance(content, RegionContent):
+        return RegionLayer(content.info, cameras)
+    return SweepLayer(content.info, cameras)
 
 
 def choose_layer(layers: Sequence[str], name: str | None, store: str, exact: bool = False) -> str:

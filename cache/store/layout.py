@@ -7,6 +7,7 @@
       teachers/<id>/grid (rows, cameras, h, w, channels), centre, step; class_token (rows, cameras,
       channels) where it was asked for
       regions/<id>/map (rows, cameras, h, w) uint16
+      sweeps/<n>/xyzi, pair_point, pair_uv: as those of points/ and pairs/, of n earlier sweeps
 
 A row's points and pairs fill whole blocks; the rest of a row was never written and costs nothing.
 A shard file holds `SHARD_ROWS` rows; commit records and the layer's seal lie beside the shards, in
@@ -133,6 +134,19 @@ def region_array(regions: str, cameras: int, size: tuple[int, int]) -> BlockArra
     """
     dims = ("camera", "height", "width")
     return BlockArray(f"{regions}/map", "<u2", size, dims, "zstd", cameras, 1)
+
+
+def sweep_arrays(sweeps: str) -> tuple[BlockArray, BlockArray, BlockArray]:
+    """Points (rows, capacity, 4) float32 of earlier sweeps, and point and pixel of their pairs.
+
+    Args:
+        sweeps: id of the layer, ``sweeps/...``.
+    """
+    return (
+        BlockArray(f"{sweeps}/xyzi", "<f4", (4,), ("point", "value")),
+        BlockArray(f"{sweeps}/pair_point", "<u4", (), ("pair",)),
+        BlockArray(f"{sweeps}/pair_uv", "<u2", (2,), ("pair", "axis")),
+    )
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

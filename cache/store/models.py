@@ -297,6 +297,43 @@ class RegionContent:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class SweepInfo:
+    """A layer of earlier sweeps.
+
+    Attributes:
+        id: ``sweeps/N``, or ``sweeps/N-pairs``.
+        count: sweeps before each frame, fewer at the beginning of a scene.
+        pairs: whether their pairs with the frame's own images are stored.
+    """
+
+    id: str
+    count: int
+    pairs: bool = False
+
+    @classmethod
+    def of(cls, count: int, pairs: bool) -> "SweepInfo":
+        """The layer of so many sweeps."""
+        return cls(f"sweeps/{count}{'-pairs' if pairs else ''}", count, pairs)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class SweepContent:
+    """What the seal of a layer of sweeps says."""
+
+    info: SweepInfo
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class SweepSeal:
+    """The seal of a layer of sweeps, see `Seal`."""
+
+    layer: str
+    content: SweepContent
+    shards: tuple[int, ...]
+    files: dict[str, Stamp]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class RegionSeal:
     """The seal of a layer of regions, see `Seal`."""
 
@@ -306,10 +343,10 @@ class RegionSeal:
     files: dict[str, Stamp]
 
 
-Content = PointContent | TeacherContent | RegionContent
-LayerSeal = TeacherSeal | RegionSeal
+Content = PointContent | TeacherContent | RegionContent | SweepContent
+LayerSeal = TeacherSeal | RegionSeal | SweepSeal
 """Of a layer beside points and pairs."""
-Seal = PointSeal | TeacherSeal | RegionSeal
+Seal = PointSeal | TeacherSeal | RegionSeal | SweepSeal
 """The seal of one layer: its id; what it is; the committed shards when the views were written; size
 and crc32c of every view, by path inside the store."""
 
@@ -339,17 +376,20 @@ class FrameRecord:
         reason: why the frame was skipped; empty when it is stored.
         time: when it was skipped, ISO 8601, UTC; empty when it is stored.
         checksums: crc32c of the frame's stored bytes by array.
-        points: number of points (points layer), else 0.
+        points: number of points (points layer, sweeps), else 0.
         timestamp: microseconds (points layer), else 0.
         pose: global <- lidar, 16 float64 row by row (points layer), else empty.
-        offsets: CSR offsets of the pairs over the cameras (points layer, and layers of features of
-            pairs), else empty.
+        offsets: CSR offsets of the pairs over the cameras (points layer, sweeps, and layers of
+            features of pairs), else empty.
         image_size: (width, height) a camera (points layer), else empty.
         split: the dataset's split of the frame; empty where it is unknown.
         bounds: lowest x, y, z, then highest x, y, z of the points in metres (points layer), else
             empty.
         intensity: statistics of the points' intensities (points layer), else None.
         sources: crc32c of the file of each camera's mask (regions from files), else empty.
+        sweeps: CSR offsets of the points over the earlier sweeps, latest first (sweeps), else
+            empty.
+        seconds: when each of them was taken, from the frame's own time on (sweeps), else empty.
     """
 
     row: int
@@ -366,11 +406,13 @@ class FrameRecord:
     bounds: tuple[float, ...] = ()
     intensity: IntensityStatistics | None = None
     sources: tuple[int, ...] = ()
+    sweeps: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @property
     def pairs(self) -> int:
-        """Number of pairs of a stored frame."""
-        return self.offsets[-1]
+        """Number of pairs of a stored frame; 0 where a layer of sweeps holds none."""
+        return self.offsets[-1] if self.offsets else 0
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -407,6 +449,7 @@ class Commit:
 POINT_SEALS = TypeAdapter(PointSeal)
 TEACHER_SEALS = TypeAdapter(TeacherSeal)
 REGION_SEALS = TypeAdapter(RegionSeal)
+SWEEP_SEALS = TypeAdapter(SweepSeal)
 COMMITS = TypeAdapter(Commit)
 
 

@@ -14,13 +14,14 @@ import google_crc32c
 
 from ...errors import CleverError
 from . import checked_json, schema1
-from .layers import POINTS_ID, REGIONS, TEACHERS, place
+from .layers import POINTS_ID, REGIONS, SWEEPS, TEACHERS, place
 from .layout import write_if_changed
 from .models import (
     FORMAT,
     POINT_SEALS,
     REGION_SEALS,
     SCHEMA,
+    SWEEP_SEALS,
     TEACHER_SEALS,
     Content,
     LayerSeal,
@@ -30,6 +31,8 @@ from .models import (
     RegionSeal,
     Seal,
     Stamp,
+    SweepContent,
+    SweepSeal,
     TeacherSeal,
     parse,
 )
@@ -57,12 +60,15 @@ def seal_of(
         return PointSeal(layer, content, tuple(shards), files)
     if isinstance(content, RegionContent):
         return RegionSeal(layer, content, tuple(shards), files)
+    if isinstance(content, SweepContent):
+        return SweepSeal(layer, content, tuple(shards), files)
     return TeacherSeal(layer, content, tuple(shards), files)
 
 
 def write_seal(store: Path, seal: Seal) -> None:
     """Write the seal of a layer whose views are about to be written."""
-    adapters = {PointSeal: POINT_SEALS, TeacherSeal: TEACHER_SEALS, RegionSeal: REGION_SEALS}
+    adapters = {PointSeal: POINT_SEALS, TeacherSeal: TEACHER_SEALS}
+    adapters |= {RegionSeal: REGION_SEALS, SweepSeal: SWEEP_SEALS}
     data = checked_json.encode(adapters[type(seal)].dump_json(seal))
     write_if_changed(seal_path(store, seal.layer), data)
 
@@ -107,19 +113,20 @@ def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> Teach
         raise _damage_error(path, error) from error
 
 
-def read_region_seal(store: AnyPath, layer: str) -> RegionSeal:
-    """The seal of a layer of regions; raises as `read_teacher_seal`."""
+def read_further_seal(store: AnyPath, layer: str) -> RegionSeal | SweepSeal:
+    """The seal of a layer of regions or sweeps; raises as `read_teacher_seal`."""
     path = store / place(layer).seal
     try:
-        return parse(REGION_SEALS, checked_json.decode(path.read_bytes()))
+        body = checked_json.decode(path.read_bytes())
+        return parse(REGION_SEALS, body) if place(layer).is_regions else parse(SWEEP_SEALS, body)
     except FAULTS as error:
         raise _damage_error(path, error) from error
 
 
 def read_layer_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> LayerSeal:
     """The seal of a layer beside points and pairs; raises as `read_teacher_seal`."""
-    if place(layer).is_regions:
-        return read_region_seal(store, layer)
+    if place(layer).is_regions or place(layer).is_sweeps:
+        return read_further_seal(store, layer)
     return read_teacher_seal(store, layer, schema)
 
 
@@ -137,6 +144,12 @@ def sealed_teachers(store: AnyPath) -> list[str]:
 def sealed_regions(store: AnyPath) -> list[str]:
     """Ids of the layers of regions that have a seal, in order."""
     layers = [f"{REGIONS}/{name}" for name in names_in(store / REGIONS)]
+    return [layer for layer in layers if (store / place(layer).seal).exists()]
+
+
+def sealed_sweeps(store: AnyPath) -> list[str]:
+    """Ids of the layers of earlier sweeps that have a seal, in order."""
+    layers = [f"{SWEEPS}/{name}" for name in names_in(store / SWEEPS)]
     return [layer for layer in layers if (store / place(layer).seal).exists()]
 
 

@@ -1,6 +1,7 @@
 """The writer's side of a store: what it holds, what is still to do, and how a shard is written and
 committed."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..fidelity import Fidelity
 from . import layout
 from .contents import Contents, read_attributes
 from .layers import POINTS_ID, place
-from .layout import SHARD_ROWS
+from .layout import SHARD_ROWS, BlockArray
 from .models import (
     CalibrationRecord,
     Content,
@@ -29,6 +30,9 @@ from .models import (
     RegionInfo,
     RegionSettings,
     Seal,
+    SweepContent,
+    SweepInfo,
+    SweepSeal,
     TeacherContent,
     TeacherInfo,
     TeacherRequest,
@@ -41,6 +45,7 @@ from .seals import (
     seal_of,
     seal_path,
     sealed_regions,
+    sealed_sweeps,
     sealed_teachers,
     write_seal,
 )
@@ -195,6 +200,13 @@ class Store(Contents):
         self._finalise_layer(info.id, RegionContent(info))
         return info
 
+    def add_sweeps(self, count: int, pairs: bool) -> SweepInfo:
+        """Find the layer of so many earlier sweeps, or add it."""
+        info = SweepInfo.of(count, pairs)
+        if not seal_path(self.path, info.id).exists():
+            self._finalise_layer(info.id, SweepContent(info))
+        return info
+
     def calibration(self, info: TeacherInfo) -> Calibration | None:
         """The layer's frozen int8 calibration, or None when it has none yet."""
         return calibration_of(self._teacher_seal(info.id).content)
@@ -272,7 +284,8 @@ class Store(Contents):
         """Bring seals, frame tables and array metadata up to date with the commit records."""
         content = PointContent.of(self.base, tuple(self.ids), tuple(self.scenes))
         self._finalise_layer(self.points.id, content)
-        for layer in (*sealed_teachers(self.path), *sealed_regions(self.path)):
+        further = (*sealed_regions(self.path), *sealed_sweeps(self.path))
+        for layer in (*sealed_teachers(self.path), *further):
             self._finalise_layer(layer, self._seal(layer).content)
 
     def refresh(self, layer: str) -> None:
@@ -305,6 +318,14 @@ class Store(Contents):
         else:
             self._seals[layer] = seal
 
+    def _columns(self, array: BlockArray) -> int:
+        """Shards along the second axis, as the array's metadata says."""
+        try:
+            shape = json.loads((self.path / array.path / "zarr.json").read_bytes())["shape"]
+            return int(shape[1]) // array.capacity
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return 1
+
     def _is_current(self, layer: str, content: Content) -> bool:
         """Whether the layer's seal and views are as `_write_layer` would leave them, without
         reading its commits."""
@@ -316,7 +337,8 @@ class Store(Contents):
         if not isinstance(seal, PointSeal):
             array = self.layer(layer).arrays[0]
             metadata = seal.files.get(f"{array.path}/zarr.json")
-            crc = google_crc32c.value(block_metadata(array, len(self.ids)))
+            columns = self._columns(array) if isinstance(seal, SweepSeal) else 1
+            crc = google_crc32c.value(block_metadata(array, len(self.ids), columns))
             if metadata is None or metadata.crc32c != crc:
                 return False
         views = {self.path / name: stamp.crc32c for name, stamp in seal.files.items()}

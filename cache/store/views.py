@@ -7,17 +7,20 @@ Each function gives files by path inside the store, in the order in which they a
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..moments import Moments
-from .layers import REGIONS, RegionLayer, TeacherLayer, place
+from .layers import REGIONS, SWEEPS, RegionLayer, SweepLayer, TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
 from .models import (
     FORMAT,
     SCHEMA,
     Commit,
     Content,
+    FrameRecord,
     PointContent,
     RegionContent,
+    SweepContent,
     TeacherContent,
     as_json,
 )
@@ -39,6 +42,8 @@ def layer_views(
         return point_views(content, commits)
     if isinstance(content, RegionContent):
         return region_views(content, commits, cameras, rows)
+    if isinstance(content, SweepContent):
+        return sweep_views(content, commits, cameras, rows)
     return teacher_views(content, commits, cameras, rows)
 
 
@@ -135,3 +140,39 @@ def region_views(
         **array_files(home.status, status, TABLE_ROWS, ("frame",)),
         f"{home.group}/zarr.json": group_metadata(attributes),
     }
+
+
+def sweep_views(
+    content: SweepContent, commits: Sequence[Commit], cameras: int, rows: int
+) -> dict[str, bytes]:
+    """Groups, tables and metadata of a layer of earlier sweeps."""
+    info = content.info
+    home, layer = place(info.id), SweepLayer(info, cameras)
+    records = records_by_row(commits)
+    offset, seconds = sweep_table(records, rows, info.count)
+    files = {f"{SWEEPS}/zarr.json": group_metadata({})}
+    for array in layer.arrays:
+        stored = [record for record in records.values() if not record.reason]
+        longest = max((layer.most_entries(array, record) for record in stored), default=1)
+        columns = max(1, -(-longest // array.capacity))
+        files[f"{array.path}/zarr.json"] = block_metadata(array, rows, columns)
+    files |= array_files(f"{home.group}/offset", offset, TABLE_ROWS, ("frame", "bound"))
+    files |= array_files(f"{home.group}/seconds", seconds, TABLE_ROWS, ("frame", "sweep"))
+    files |= array_files(home.status, status_column(records, rows), TABLE_ROWS, ("frame",))
+    attributes = {**as_json(info), "commits": len(commits)}
+    return files | {f"{home.group}/zarr.json": group_metadata(attributes)}
+
+
+def sweep_table(
+    records: dict[int, FrameRecord], rows: int, count: int
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """(rows, count + 1) CSR offsets of the points over the sweeps, and (rows, count) seconds; those
+    that a frame lacks are empty, their time NaN."""
+    offset = np.zeros((rows, count + 1), np.uint32)
+    seconds = np.full((rows, count), np.nan)
+    for row, record in records.items():
+        if record.sweeps:
+            offset[row] = record.sweeps[-1]
+            offset[row, : len(record.sweeps)] = record.sweeps
+            seconds[row, : len(record.seconds)] = record.seconds
+    return offset, seconds

@@ -16,7 +16,7 @@ from ..moments import CodeSums
 from ..projection import Correspondences
 from .layers import Layer, TeacherLayer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
-from .models import ChannelSums, Commit, FrameRecord, RegionInfo, TeacherInfo
+from .models import ChannelSums, Commit, FrameRecord, RegionInfo, SweepInfo, TeacherInfo
 from .point_statistics import bounds_of, intensity_of
 from .records import write_commit
 from .shards import ShardWriter
@@ -238,4 +238,56 @@ class RegionShard(LayerShard):
         checksums = {"map": self._add_blocks(self._map, row, maps)}
         self.records.append(
             FrameRecord(row, self.store.ids[row], checksums=checksums, sources=tuple(sources))
+        )
+
+
+class SweepShard(LayerShard):
+    """A shard of one layer of earlier sweeps."""
+
+    def __init__(self, store: Store, info: SweepInfo, shard: int) -> None:
+        self._layer = store.sweep_layer(info.id)
+        super().__init__(store, self._layer, shard)
+        for array in self._layer.arrays:
+            self._writer(array, 0)
+
+    def add(
+        self,
+        row: int,
+        sweeps: Sequence[NDArray[np.float32]],
+        seconds: Sequence[float],
+        pairs: Correspondences | None = None,
+        image_size: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Store one frame's earlier sweeps.
+
+        Args:
+            sweeps: (N, 4) each, latest first, in the frame's own LiDAR frame.
+            seconds: when each was taken, from the frame's own time on.
+            pairs: of all their points, one after another, with the frame's images; of layers that
+                hold pairs.
+            image_size: (M, 2) width and height of the images, with `pairs`.
+        """
+        layer = self._layer
+        points = np.concatenate([np.empty((0, 4), np.float32), *sweeps])
+        values: dict[BlockArray, NDArray[np.generic]] = {layer.points: points}
+        offsets: list[int] = []
+        if pairs is not None and image_size is not None:
+            offsets = pairs.offsets.tolist()
+            values[layer.pair_point] = pairs.point
+            values[layer.pair_uv] = quantise_uv(pairs.uv, image_size[pair_cameras(offsets)])
+        checksums = {
+            layer.checksum_name(array): self._add_blocks(array, row, part)
+            for array, part in values.items()
+        }
+        bounds = np.cumsum([0, *map(len, sweeps)]).tolist()
+        self.records.append(
+            FrameRecord(
+                row,
+                self.store.ids[row],
+                checksums=checksums,
+                points=len(points),
+                offsets=tuple(offsets),
+                sweeps=tuple(bounds),
+                seconds=tuple(map(float, seconds)),
+            )
         )

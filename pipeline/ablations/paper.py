@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ..results.published import RIVALS, published_row, source_of
+from ..settings.shared.recipes import read_recipe
 from .cells import Measurement, Row
 
 
@@ -13,7 +14,9 @@ def published_figures(
     does not have."""
     if row.untrained:
         return {}, ""
-    rival, source = RIVALS.get(row.settings.recipe, (None, ""))
+    own_terms = tuple(read_recipe(row.settings.recipe).get("terms", ()))
+    whole = row.settings.terms == own_terms
+    rival, source = RIVALS.get(row.settings.recipe, (None, "")) if whole else (None, "")
     paper = rival or published_row(row.settings)
     if paper is None:
         return {}, ""

@@ -11,8 +11,10 @@ from ...cache.frame import Camera, Frame
 from ...errors import CleverError, FrameError
 from ..settings.shared.choices import ClassMean
 from .boxes import LabelledBoxes
+from .earlier_sweeps import EarlierSweep, moved
 from .nuscenes_boxes import NuScenesBoxes
 from .nuscenes_splits import find_version, scene_splits
+from .nuscenes_sweeps import NuScenesSweeps
 from .nuscenes_tables import Keyframe, NuScenesTables
 from .readers.intensity import scale_option
 from .readers.sweep_files import class_table, count_points, read_labels, read_sweep
@@ -121,6 +123,7 @@ class NuScenesDataset:
         self._labels_fault = tables.labels_fault
         self._tables = folder
         self._boxes: NuScenesBoxes | None = None
+        self._earlier: NuScenesSweeps | None = None
         self.frame_ids: Sequence[str] = [keyframe.token for keyframe in self._keyframes]
         self.scenes: Sequence[str] = [keyframe.scene for keyframe in self._keyframes]
 
@@ -181,6 +184,34 @@ class NuScenesDataset:
         if self._boxes is None:
             self._boxes = NuScenesBoxes(self._tables, self.frame_ids)
         return self._boxes
+
+    def earlier_sweeps(self, index: int, count: int) -> list[EarlierSweep]:
+        """The sweeps before a keyframe, latest first, in its own LiDAR frame; fewer at the
+        beginning of a scene.
+
+        The tables ``sample_data`` and ``ego_pose`` are read anew at the first call: call it once
+        before the dataset goes to workers.
+
+        Raises:
+            CleverError: a table is missing or damaged as a whole.
+            FrameError: a sweep or a record of it is missing or damaged.
+        """
+        keyframe = self._keyframes[index]
+        if keyframe.fault:
+            raise FrameError(keyframe.token, keyframe.fault)
+        if self._earlier is None or self._earlier.count < count:
+            tokens = [one.sweep_token for one in self._keyframes if one.sweep_token]
+            self._earlier = NuScenesSweeps(self._tables, tokens, count)
+        sweeps = []
+        for sweep in self._earlier.of(keyframe.token, keyframe.sweep_token)[:count]:
+            # Both poses lie far from the origin: their product is composed in float64.
+            motion = np.linalg.inv(keyframe.global_from_lidar) @ sweep.global_from_lidar
+            points = read_sweep(
+                keyframe.token, self._root / sweep.file, _COLUMNS, self.intensity_scale
+            )
+            seconds = (sweep.timestamp - keyframe.timestamp) / 1e6
+            sweeps.append(EarlierSweep(moved(points, motion), seconds))
+        return sweeps
 
     def label_sources(self, index: int) -> Sequence[Path]:
         """Files of a frame's points and labels, see `base.label_sources`."""

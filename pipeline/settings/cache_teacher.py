@@ -23,7 +23,7 @@ class CacheTeacherSettings(DatasetSettings):
             "model", "weights", "image_size", "layer", "class_token", "position_embedding",
             "precision",
         ),
-        "Store": ("codec", "tokens", "occlusion"),
+        "Store": ("codec", "tokens", "occlusion", "sweeps", "sweep_pairs"),
         "Run": (
             "plan", "device", "workers", "scheduler", "batch_images", "decoders", "strict",
             "retry_failed",
@@ -76,6 +76,11 @@ class CacheTeacherSettings(DatasetSettings):
     occlusion: Occlusion = "none"
     """parallax: a point behind nearer ones in a camera makes no pair there; belongs to the store,
     not to a teacher."""
+    sweeps: Annotated[int, Field(ge=0)] = 0
+    """nuScenes: also store so many sweeps before each keyframe, in its LiDAR frame, with their
+    times; all frames of the store get theirs, by threads of this process."""
+    sweep_pairs: bool = False
+    """Also store the pairs of these sweeps with the keyframe's images."""
     strict: bool = False
     """Stop at the first bad frame instead of recording and skipping it."""
     retry_failed: bool = False

@@ -75,6 +75,13 @@ class DropRegionsSettings(JobSettings):
     """Id of the layer, or the beginning of one; regions/ may be left out."""
 
 
+class DropSweepsSettings(JobSettings):
+    """Settings of `clever cache drop-sweeps`."""
+
+    path: StoreFolder
+    """Folder of the store."""
+
+
 class CopySettings(JobSettings):
     """Settings of `clever cache copy`."""
 

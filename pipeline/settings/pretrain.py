@@ -57,11 +57,11 @@ class PretrainSettings(TrainingSettings):
         ),
         "Distillation": (
             "match", "class_token_weight", "targets", "centre", "loss", "weighting", "view",
-            "points", "pairs", "align_corners", "augmentation", "mix3d",
+            "input_sweeps", "points", "pairs", "align_corners", "augmentation", "mix3d",
         ),
         "Contrast": (
             "terms", "regions", "temperature", "contrast_channels", "drawn_pairs", "pixel_stride",
-            "drawn_cameras", "prototype_steps", "overlap_radius",
+            "drawn_cameras", "prototype_steps", "overlap_radius", "dense_sweeps",
         ),
         "Occupancy": (
             "occupancy_weight", "occupancy", "occupancy_points", "occupancy_delta",
@@ -159,11 +159,16 @@ class PretrainSettings(TrainingSettings):
     """Steps that only gather the statistics of the prototypes."""
     overlap_radius: Annotated[float, Field(gt=0)] = 0.15
     """Metres within which points of two frames are at one place, for the term temporal."""
+    dense_sweeps: Count = 2
+    """Earlier sweeps of the dense cloud, for the terms d2s; the cache must hold them with pairs."""
     weighting: Weighting = "view"
     """Mean over each camera view and then the views (equation 1), or over all pairs at once
     (ScaLR)."""
     view: CameraChoice = "all"
     """The whole sweep and all cameras, or one random camera and the points that it sees (ScaLR)."""
+    input_sweeps: Annotated[int, Field(ge=0)] = 0
+    """Earlier sweeps of the cache that are part of every frame's cloud, without pairs: a denser
+    input."""
     points: PointChoice | None = None
     """Which points have pairs and occupancy queries: one of each voxel, drawn anew each time
     (Pointcept, the paper's framework, ScaLR and ALSO), or all, so that near surfaces, with most

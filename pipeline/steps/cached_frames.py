@@ -16,6 +16,7 @@ from ...cache.choices import INTERPOLATED
 from ...cache.codec import Calibration, decode
 from ...cache.sampling import sample_tokens
 from ...cache.store.region_reader import CachedRegions
+from ...cache.store.sweep_reader import CachedSweeps, Sweeps
 from ...errors import CleverError
 from ...student.draws import key
 from ...student.losses.regions import NO_REGION
@@ -239,6 +240,8 @@ class PairedFrames(Dataset[PairedFrame]):
         fault: why a frame of bounds (2, 3), metres, cannot be trained on; empty where it can.
         class_tokens: number of the teacher whose class tokens are read; None: of none.
         regions: maps of the images; None: they are not read.
+        input_sweeps: earlier sweeps that are part of every frame's cloud; None: they are not.
+        dense_sweeps: those that `dense` adds; None: nobody asks.
 
     Attributes:
         ids: frame ids.
@@ -260,13 +263,16 @@ class PairedFrames(Dataset[PairedFrame]):
         fault: Callable[[NDArray[np.float32]], str] | None = None,
         class_tokens: int | None = None,
         regions: CachedRegions | None = None,
+        input_sweeps: CachedSweeps | None = None,
+        dense_sweeps: CachedSweeps | None = None,
     ) -> None:
+        self.input_sweeps, self.dense_sweeps = input_sweeps, dense_sweeps
         self.regions = regions
         self.caches, self.view, self.pairs = tuple(caches), view, pairs
         self.class_tokens = class_tokens
         self.thinning = thinning
         further_ids: list[Container[str]] = [set(cache.ids) for cache in self.caches[1:]]
-        further_ids += [regions] if regions else []
+        further_ids += [layer for layer in (regions, input_sweeps, dense_sweeps) if layer]
         part = self.caches[0].ids if ids is None else ids
         common = [
             name for name in part if all(name in ids_of_teacher for ids_of_teacher in further_ids)
@@ -278,7 +284,8 @@ class PairedFrames(Dataset[PairedFrame]):
         ]
         if not common:
             layers = [cache.teacher.id for cache in self.caches]
-            teachers = ", ".join([*layers, *([regions.info.id] if regions else [])])
+            others = (regions, input_sweeps, dense_sweeps)
+            teachers = ", ".join([*layers, *(layer.info.id for layer in others if layer)])
             raise CleverError(
                 f"{self.caches[0].path} has no frame with all of {teachers}; run cache-teacher "
                 "again"
@@ -306,13 +313,26 @@ class PairedFrames(Dataset[PairedFrame]):
 
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
         index, draw_key = draw
+        frame = self._whole(index, draw_key)
+        if self.input_sweeps is not None:
+            frame = with_sweeps(frame, self.input_sweeps.sweeps(frame.id), pairs=False)
+        return self._part(frame)
+
+    def dense(self, index: int, draw_key: int) -> PairedFrame:
+        """A frame with earlier sweeps and their pairs, without the teachers' tokens."""
+        assert self.dense_sweeps is not None
+        frame = replace(self._whole(index, draw_key), teachers=())
+        return self._part(with_sweeps(frame, self.dense_sweeps.sweeps(frame.id), pairs=True))
+
+    def _whole(self, index: int, draw_key: int) -> PairedFrame:
+        """All of a frame."""
         cache, *further_caches = self.caches
         frame = cache[cache.position(self.ids[index])]
         tokens = [cached_tokens(cache, frame.tokens)]
         tokens += [
             cached_tokens(cache, cache.tokens(cache.position(frame.id))) for cache in further_caches
         ]
-        paired_frame = PairedFrame(
+        return PairedFrame(
             frame.id,
             draw_key,
             frame.points,
@@ -326,11 +346,14 @@ class PairedFrames(Dataset[PairedFrame]):
             maps=self._maps(frame.id),
             pose=frame.global_from_lidar,
         )
+
+    def _part(self, frame: PairedFrame) -> PairedFrame:
+        """What of a frame takes part."""
         if self.view == "one-camera":
-            paired_frame = one_camera(paired_frame)
+            frame = one_camera(frame)
         if self.thinning is not None:
-            paired_frame = self.thinning(paired_frame)
-        return paired_frame if self.pairs is None else sample_pairs(paired_frame, self.pairs)
+            frame = self.thinning(frame)
+        return frame if self.pairs is None else sample_pairs(frame, self.pairs)
 
     def _maps(self, frame: str) -> Tensor | None:
         if self.regions is None:
@@ -342,6 +365,23 @@ class PairedFrames(Dataset[PairedFrame]):
             return None
         cache = self.caches[self.class_tokens]
         return cache.class_tokens(cache.position(frame))
+
+
+def with_sweeps(frame: PairedFrame, sweeps: Sweeps, pairs: bool) -> PairedFrame:
+    """A frame whose cloud goes on with earlier sweeps.
+
+    Args:
+        pairs: whether their pairs are added; of a frame without teachers' tokens.
+    """
+    points = torch.cat([frame.points, torch.from_numpy(sweeps.points)])
+    denser = replace(frame, points=points, number=torch.arange(len(points)))
+    if not pairs:
+        return denser
+    point = torch.cat([frame.pair_point, len(frame.points) + torch.from_numpy(sweeps.pair_point)])
+    view = torch.cat([frame.pair_view, torch.from_numpy(sweeps.pair_camera)])
+    uv = torch.cat([frame.pair_uv, torch.from_numpy(sweeps.pair_uv)])
+    order = torch.argsort(view, stable=True)
+    return replace(denser, pair_point=point[order], pair_view=view[order], pair_uv=uv[order])
 
 
 def one_camera(frame: PairedFrame) -> PairedFrame:

@@ -9,6 +9,7 @@ from ...cache import FeatureCache
 from ...cache.store.contents import Contents
 from ...cache.store.region_reader import CachedRegions
 from ...cache.store.remote import any_path
+from ...cache.store.sweep_reader import CachedSweeps
 from ...errors import CleverError
 from ...student.choices import LossTerm
 from ...student.heads import ProjectionHead
@@ -50,12 +51,38 @@ def region_layer(settings: PretrainSettings) -> CachedRegions | None:
     return regions
 
 
+def dense_sweeps(settings: PretrainSettings) -> CachedSweeps | None:
+    """The earlier sweeps of the dense pass; None without one.
+
+    Raises:
+        CleverError: the cache does not hold them with their pairs.
+    """
+    if not {"d2s", "d2s-cosine"} & term_weights(settings).keys():
+        return None
+    return CachedSweeps(settings.caches[0], settings.dense_sweeps, pairs=True)
+
+
+def input_sweeps(settings: PretrainSettings) -> CachedSweeps | None:
+    """The earlier sweeps that are part of every frame's cloud; None: there are none.
+
+    Raises:
+        CleverError: the cache does not hold so many, or there are several caches.
+    """
+    if not settings.input_sweeps:
+        return None
+    place, *others = settings.caches
+    if others:
+        raise CleverError("`input_sweeps` are those of one cache; give one `cache`")
+    return CachedSweeps(place, settings.input_sweeps)
+
+
 def passes_of(settings: PretrainSettings) -> tuple[PassName, ...]:
     """What goes through the student beside the frames themselves."""
     terms = term_weights(settings)
+    dense: tuple[PassName, ...] = ("dense",) if {"d2s", "d2s-cosine"} & terms.keys() else ()
     if "flow" in terms:
-        return ("previous", "next")
-    return ("next",) if "temporal" in terms else ()
+        return *dense, "previous", "next"
+    return (*dense, "next") if "temporal" in terms else dense
 
 
 def student_passes(settings: PretrainSettings) -> int:
@@ -153,8 +180,8 @@ def _refuse_conflicts(
         )
     if "flow" in weights and "temporal" in weights:
         raise CleverError("the terms flow and temporal take other passes; give one of `terms`")
-    if {"d2s", "d2s-cosine"} & weights.keys():
-        raise CleverError("the term d2s needs earlier sweeps, which this cache cannot hold yet")
+    if {"d2s", "d2s-cosine"} & weights.keys() and settings.view != "all":
+        raise CleverError("the term d2s compares whole sweeps; give `view=all`")
     if weights.keys() & PIXEL_HEADS and len(caches) > 1:
         ids = ", ".join(cache.teacher.id for cache in caches)
         raise CleverError(f"contrasts learn from one teacher, not from {ids}; choose one `teacher`")

@@ -17,8 +17,9 @@ from ...student.losses.regions import NO_REGION
 from ..training.batches import Batch, FrameDraw
 from .cached_frames import DistillationBatch, PairedFrame, PairedFrames
 
-PassName = Literal["previous", "next"]
-"""A further pass of the student in the same step: the frame before, or the one after."""
+PassName = Literal["dense", "previous", "next"]
+"""A further pass of the student in the same step: the frame with earlier sweeps, the frame before,
+or the one after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class PassFrames(Dataset[PassFrame]):
         scenes = [frames.caches[0].scenes[frames.caches[0].position(name)] for name in frames.ids]
         last = len(scenes) - 1
         self._neighbours: dict[PassName, list[int]] = {
+            "dense": list(range(len(scenes))),
             "previous": [
                 number - 1 if number and scenes[number - 1] == scene else number
                 for number, scene in enumerate(scenes)
@@ -135,14 +137,19 @@ class PassFrames(Dataset[PassFrame]):
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PassFrame:
         index, draw_key = draw
         frame = self.frames[index, draw_key]
-        others = [
-            self.frames[self._neighbours[name][index], key(name, draw_key)] for name in self.passes
-        ]
+        others = [self._other(name, index, key(name, draw_key)) for name in self.passes]
         if self.cameras is not None:
             chosen = partial(draw_cameras, count=self.cameras, seed=draw_key)
             frame, others = chosen(frame), [chosen(other) for other in others]
         matches = self.overlap(frame, others[-1]) if self.overlap else None
         return PassFrame(frame, tuple(others), matches)
+
+    def _other(self, name: PassName, index: int, draw_key: int) -> PairedFrame:
+        """The frame of a further pass."""
+        place = self._neighbours[name][index]
+        return (
+            self.frames.dense(place, draw_key) if name == "dense" else self.frames[place, draw_key]
+        )
 
 
 def draw_cameras(frame: PairedFrame, count: int, seed: int) -> PairedFrame:

@@ -101,6 +101,7 @@ def test_help_shows_flags_in_groups_as_wide_as_the_terminal() -> None:
         "Several caches",
         "Network",
         "Distillation",
+        "Contrast",
         "Occupancy",
         "Optimiser",
         "Run",
@@ -126,7 +127,7 @@ def test_defaults_are_shown_as_they_are_typed() -> None:
     assert "[default: 1]" in clever("ablate", "--help", COLUMNS="200").stdout
     teacher_help = clever("cache-teacher", "--help", COLUMNS="200").stdout
     assert "[default: 224x448]" in teacher_help
-    assert "only thing that is read. [required]" in " ".join(
+    assert "image sizes may differ. [required]" in " ".join(
         clever("pretrain", "--help", COLUMNS="200").stdout.split()
     )
     assert "[required]" not in teacher_help
@@ -157,7 +158,7 @@ def test_version_overview_and_nothing_at_all() -> None:
         ("clever pre", {"predict", "pretrain"}),
         ("clever pretrain --he", {"--head", "--head-layers", "--head-hidden", "--help"}),
         ("clever pretrain --head ml", {"mlp"}),
-        ("clever cache dr", {"drop-teacher", "drop-regions"}),
+        ("clever cache dr", {"drop-teacher", "drop-regions", "drop-sweeps"}),
     ],
 )
 def test_the_shell_completes_commands_flags_and_choices(line: str, offered: set[str]) -> None:

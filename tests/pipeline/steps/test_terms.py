@@ -12,15 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clever.cache.choices import RegionKind
+from clever.cache.projection import Correspondences
 from clever.cache.store.models import RegionSettings
 from clever.cache.store.store import Store
-from clever.cache.store.writer import RegionShard
+from clever.cache.store.writer import RegionShard, SweepShard
 from clever.errors import CleverError
 from clever.pipeline.pretrain import build_step, open_teachers, pretrain
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import PairedFrames
 from clever.pipeline.steps.contrast import ContrastStep, PreparedPasses
-from clever.pipeline.steps.contrast_run import region_layer, student_passes, with_passes
+from clever.pipeline.steps.contrast_run import (
+    dense_sweeps,
+    input_sweeps,
+    region_layer,
+    student_passes,
+    with_passes,
+)
 from clever.pipeline.steps.mixed_frames import MixedFrames
 from clever.pipeline.steps.passes import PassBatch, draw_cameras
 from clever.student.losses.regions import NO_REGION
@@ -58,6 +65,27 @@ def settings(cache: Path, **changes: Any) -> PretrainSettings:
     return PretrainSettings.resolve(None, values)
 
 
+def add_sweeps(cache: Path) -> dict[str, np.ndarray]:
+    """Two sweeps of 30 points before each frame, with a pair of every second point; by frame."""
+    rng, store, clouds = np.random.default_rng(9), Store(cache), {}
+    info = store.add_sweeps(2, True)
+    shard = SweepShard(store, info, 0)
+    size = np.array([[64, 32], [40, 40]])
+    for row in range(5):
+        sweeps = [
+            rng.uniform([-6, -6, -1, 0], [6, 6, 2, 1], (30, 4)).astype(np.float32) for _ in range(2)
+        ]
+        point = np.tile(np.arange(0, 60, 2, dtype=np.uint32), 2)
+        uv = rng.uniform(1, 30, (60, 2))
+        shard.add(
+            row, sweeps, (-0.05, -0.1), Correspondences(point, uv, np.array([0, 30, 60])), size
+        )
+        clouds[store.ids[row]] = np.concatenate(sweeps)
+    shard.commit()
+    store.finalise()
+    return clouds
+
+
 class Case:
     """A step and its parts after one forward pass on frames 1 and 3."""
 
@@ -66,9 +94,13 @@ class Case:
         step = build_step(job, caches)
         assert isinstance(step, ContrastStep)
         self.step = step
-        frames = with_passes(
-            job, MixedFrames([PairedFrames(caches, regions=region_layer(job))], ["toy"])
+        paired = PairedFrames(
+            caches,
+            regions=region_layer(job),
+            input_sweeps=input_sweeps(job),
+            dense_sweeps=dense_sweeps(job),
         )
+        frames = with_passes(job, MixedFrames([paired], ["toy"]))
         self.frames = [frames[index, 11 + index] for index in indices]
         self.batch = PassBatch.collate(self.frames)
         totals = {name: torch.tensor(count) for name, count in step.counts(self.batch).items()}
@@ -207,6 +239,45 @@ def test_flow_compares_the_classes_of_a_scene_over_time(cache: Path) -> None:
     assert float(case.losses["flow"]) == pytest.approx(np.mean(values), rel=1e-3)
 
 
+@pytest.mark.parametrize("term", ["d2s", "d2s-cosine"])
+def test_a_frame_agrees_with_itself_and_earlier_sweeps(cache: Path, term: str) -> None:
+    maps = add_regions(cache, "class")
+    with pytest.raises(CleverError, match="holds no 2 earlier sweeps with pairs"):
+        dense_sweeps(settings(cache, terms=term))
+    clouds = add_sweeps(cache)
+    job = settings(cache, terms=term)
+    assert student_passes(job) == 2
+    case = Case(job)
+    (dense,) = case.batch.others
+    assert dense.points.counts == (260, 260)
+    assert np.array_equal(dense.points.xyz[200:260], clouds["frame-1"][:, :3])
+    assert [sum(dense.view_pairs), sum(case.batch.main.view_pairs)] == [2 * (166 + 60), 2 * 166]
+    pooled = []
+    for number in range(2):
+        labels = case.labels(number, maps, (1, 3))
+        kept = [i for i, (_, value) in enumerate(labels) if value != NO_REGION]
+        names = [(labels[i][0] // 2, labels[i][1]) for i in kept]
+        pooled.append(means(case.features(number)[kept], names))
+    order = [key for key in pooled[0] if key in pooled[1]]
+    here, there = (torch.stack([part[key] for key in order]) for part in pooled)
+    expected = (
+        contrast(here, there)
+        if term == "d2s"
+        else 1 - float(F.cosine_similarity(here, there).mean())
+    )
+    assert float(case.losses[term]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_earlier_sweeps_as_denser_input(cache: Path) -> None:
+    clouds = add_sweeps(cache)
+    case = Case(settings(cache, terms="pairs", input_sweeps=1))
+    main = case.batch.main
+    assert main.points.counts == (230, 230)
+    assert np.array_equal(main.points.xyz[430:], clouds["frame-3"][:30, :3])
+    assert sum(main.view_pairs) == 2 * 166
+    assert main.number.tolist() == [*range(230), *range(230)]
+
+
 def test_classes_add_positives_and_prototypes_wait(cache: Path) -> None:
     maps = add_regions(cache, "class")
     case = Case(settings(cache, recipe="olivine", drawn_pairs=10_000))
@@ -299,6 +370,7 @@ def test_recipes_train_and_stop_and_go_on(
     cache: Path, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_regions(cache, "class")
+    add_sweeps(cache)
     job = settings(
         cache, recipe=recipe, batch_size=2, epochs=2, lr=0.01, save_every=1, voxel_size=1.0
     )
