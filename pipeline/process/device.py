@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def slow_bfloat16(precision: str, device: str) -> str | None:
+def slow_bfloat16(precision: str | None, device: str) -> str | None:
     """A line for who asks for bf16 on a CPU that has no arithmetic for it."""
     if precision != "bf16" or device != "cpu" or native_bfloat16() is not False:
         return None
