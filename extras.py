@@ -8,6 +8,7 @@ EXTRAS: Mapping[str, str] = {
     "huggingface_hub": "hub",
     "jinja2": "pictures",
     "matplotlib": "pictures",
+    "skimage": "regions",
     "timm": "teacher",
     "torchvision": "teacher",
 }

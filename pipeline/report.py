@@ -165,6 +165,8 @@ def _check(settings: ReportSettings) -> None:
     for part in settings.leave_out or ():
         if part not in PARTS:
             raise CleverError(f"`leave_out={part}`: there are {', '.join(PARTS)}")
+    if settings.out and settings.out.is_dir():
+        raise CleverError(f"`out={settings.out}` is a folder; name the page, such as report.html")
 
 
 def _title(labels: Sequence[str], tables: Sequence[str]) -> str:

@@ -12,14 +12,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import CleverError
 from ..settings.shared.choices import CorruptionName
 
-Share = Field(ge=0, le=100)
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Baseline(BaseModel):
@@ -34,8 +34,8 @@ class Baseline(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    clean: float = Share
-    miou: dict[CorruptionName, float]
+    clean: Percent
+    miou: dict[CorruptionName, Percent]
 
 
 _NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)

@@ -56,7 +56,7 @@ def scene_splits(folder: Path, scenes: Sequence[str], split: str) -> dict[str, s
         )
     present = [name for name in splits[split] if name in scenes]
     if not present:
-        scene_list = ", ".join(scenes[:10])
+        scene_list = ", ".join(scenes[:10]) or "none at all"
         scene_list += f" and {len(scenes) - 10} more" if len(scenes) > 10 else ""
         raise CleverError(
             f"{folder} has no scene of split {split!r}: it holds {scene_list}; choose `split=all`"

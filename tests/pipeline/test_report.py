@@ -179,3 +179,8 @@ def test_a_place_without_run_or_table_is_one_line(tmp_path: Path) -> None:
         report(settings(tmp_path / "empty"))
     with pytest.raises(CleverError):
         report(settings(tmp_path / "nowhere"))
+
+
+def test_a_folder_is_no_page_and_nothing_is_drawn_for_it(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match=r"is a folder; name the page, such as report\.html"):
+        report(settings(tmp_path, out=tmp_path))

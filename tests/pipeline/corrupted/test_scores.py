@@ -112,3 +112,9 @@ def test_baselines_by_dataset_and_by_file(tmp_path: Path) -> None:
     path.write_text(json.dumps({"name": "mine", "clean": 170.0, "miou": {"fig": 20.0}}))
     with pytest.raises(CleverError, match=r"mine\.json is no baseline.*fig"):
         read_baseline(str(path))
+    for clean, fog in ((100.1, 20.0), (-0.1, 20.0), (70.0, 100.1), (70.0, -0.1)):
+        path.write_text(json.dumps({"name": "mine", "clean": clean, "miou": {"fog": fog}}))
+        with pytest.raises(CleverError, match=r"no baseline.*(greater|less) than or equal to"):
+            read_baseline(str(path))
+    path.write_text(json.dumps({"name": "mine", "clean": 100, "miou": {"fog": 0}}))
+    assert read_baseline(str(path)).miou == {"fog": 0}
