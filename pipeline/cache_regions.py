@@ -57,13 +57,13 @@ def cache_regions(settings: CacheRegionsSettings) -> RegionResult:
         CleverError: no store, points that are not finished, no dataset where images are needed,
             scikit-image missing, settings that do not go together, another writer.
     """
-    wanted = region_settings(settings)
+    request = region_settings(settings)
     folder = settings.from_.absolute() if settings.from_ else None
     with writer_lock(settings.cache):
         store = Store(settings.cache)
-        dataset = _dataset(settings, store, wanted)
+        dataset = _dataset(settings, store, request)
         store.drop_parts()
-        info = store.add_regions(wanted, str(folder) if folder else None)
+        info = store.add_regions(request, str(folder) if folder else None)
         rows = [row for row, frame in enumerate(store.ids) if frame]
         if settings.retry_failed:
             failed = {record.row // SHARD_ROWS for record in _failures(store, info)}
@@ -89,12 +89,13 @@ def region_settings(settings: CacheRegionsSettings) -> RegionSettings:
         CleverError: settings that do not go together, or no scikit-image.
     """
     if settings.from_ is None:
-        given = [
+        mask_settings = [
             name for name in ("classes", "empty", "name") if getattr(settings, name) is not None
         ]
-        if given or settings.kind == "class":
+        if mask_settings or settings.kind == "class":
             raise CleverError(
-                f"`{[*given, 'kind'][0]}` belongs to masks in files; give their folder by `from_`"
+                f"`{[*mask_settings, 'kind'][0]}` belongs to masks in files; give their folder by "
+                "`from_`"
             )
         return RegionSettings(
             kind="segment",
@@ -128,15 +129,15 @@ def region_settings(settings: CacheRegionsSettings) -> RegionSettings:
     )
 
 
-def needs_images(wanted: RegionSettings) -> bool:
+def needs_images(request: RegionSettings) -> bool:
     """Whether maps are made from the dataset's images, or named after them."""
-    return wanted.pattern is None or "image" in pattern_places(wanted.pattern)
+    return request.pattern is None or "image" in pattern_places(request.pattern)
 
 
 def _dataset(
-    settings: CacheRegionsSettings, store: Store, wanted: RegionSettings
+    settings: CacheRegionsSettings, store: Store, request: RegionSettings
 ) -> LidarDataset | None:
-    if not needs_images(wanted):
+    if not needs_images(request):
         return None
     name = settings.dataset or store.base.dataset
     if settings.cameras is None and takes(name, "cameras"):

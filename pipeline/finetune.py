@@ -418,10 +418,10 @@ def _dataset(settings: FinetuneSettings, start: StartingStudent, team: Team) -> 
 def _choose_intensity(student: Student, dataset: str, team: Team) -> None:
     """Let a student that standardises intensities do it by this dataset's statistics, where it
     knows them; a line says what it does."""
-    known = ", ".join(norm.dataset for norm in student.intensities)
+    names = ", ".join(norm.dataset for norm in student.intensities)
     norm = student.choose_intensity(dataset)
     if norm and team.first:
-        others = "" if norm.dataset == dataset else f": it knows those of {known} alone"
+        others = "" if norm.dataset == dataset else f": it knows those of {names} alone"
         notice(f"the student standardises intensities by the statistics of {norm.dataset}{others}")
 
 

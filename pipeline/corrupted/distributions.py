@@ -157,8 +157,8 @@ def _incomplete_echo(sweep: Sweep, result: Corrupted, dose: Dose) -> bool:
 
 def _cross_sensor(sweep: Sweep, result: Corrupted, dose: Dose) -> bool:
     lost = lost_rings(dose.strength["beams"], dose.strength["step"])
-    left = int((~np.isin(sweep.ring, lost)).sum())
-    return len(result) == -(-left // EVERY) and _untouched(sweep, result)
+    remainder = int((~np.isin(sweep.ring, lost)).sum())
+    return len(result) == -(-remainder // EVERY) and _untouched(sweep, result)
 
 
 def _untouched(sweep: Sweep, result: Corrupted) -> bool:

@@ -123,10 +123,10 @@ class RegionHead(nn.Module):
 def score_loss(logits: Tensor, overlaps: Tensor) -> Tensor:
     """Mean cross-entropy of logits (R,) of regions that are right or wrong by their overlap (R,);
     those between take no part, 0 where there is none."""
-    used = (overlaps > _RIGHT) | (overlaps < _WRONG)
-    target = (overlaps[used] > _RIGHT).to(logits)
-    loss = functional.binary_cross_entropy_with_logits(logits[used], target, reduction="sum")
-    return loss / used.sum().clamp_min(1)
+    decided = (overlaps > _RIGHT) | (overlaps < _WRONG)
+    target = (overlaps[decided] > _RIGHT).to(logits)
+    loss = functional.binary_cross_entropy_with_logits(logits[decided], target, reduction="sum")
+    return loss / decided.sum().clamp_min(1)
 
 
 def refinement_losses(codes: Tensor, targets: RegionTargets) -> tuple[Tensor, Tensor]:

@@ -44,13 +44,16 @@ def read_mask(path: Path, empty: int | None = None) -> tuple[NDArray[np.uint16],
             f"mask {path}: holds {numbers.dtype} of shape {numbers.shape}, not whole numbers "
             "(height, width) or masks (regions, height, width) of bool"
         )
-    kept = numbers != empty if empty is not None else np.ones(numbers.shape, bool)
-    if kept.any() and not 0 <= numbers[kept].min() <= numbers[kept].max() < NO_REGION:
+    has_region = numbers != empty if empty is not None else np.ones(numbers.shape, bool)
+    if (
+        has_region.any()
+        and not 0 <= numbers[has_region].min() <= numbers[has_region].max() < NO_REGION
+    ):
         raise CleverError(
-            f"mask {path}: numbers from {numbers[kept].min()} to {numbers[kept].max()}; they must "
-            f"lie in 0..{NO_REGION - 1}"
+            f"mask {path}: numbers from {numbers[has_region].min()} to {numbers[has_region].max()}; "
+            f"they must lie in 0..{NO_REGION - 1}"
         )
-    regions = np.where(kept, numbers, NO_REGION).astype(np.uint16)
+    regions = np.where(has_region, numbers, NO_REGION).astype(np.uint16)
     return regions, google_crc32c.value(data)
 
 

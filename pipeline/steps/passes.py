@@ -139,8 +139,8 @@ class PassFrames(Dataset[PassFrame]):
         frame = self.frames[index, draw_key]
         others = [self._other(name, index, key(name, draw_key)) for name in self.passes]
         if self.cameras is not None:
-            chosen = partial(draw_cameras, count=self.cameras, seed=draw_key)
-            frame, others = chosen(frame), [chosen(other) for other in others]
+            camera_draw = partial(draw_cameras, count=self.cameras, seed=draw_key)
+            frame, others = camera_draw(frame), [camera_draw(other) for other in others]
         matches = self.overlap(frame, others[-1]) if self.overlap else None
         return PassFrame(frame, tuple(others), matches)
 
