@@ -263,9 +263,12 @@ def _architecture(model: str, known: KnownTeacher | None) -> str:
             f"{model} is {architecture} of timm, which timm {timm.__version__} does not have yet; "
             "install a newer one"
         )
+    plain = model.removeprefix("dinov2_")  # as torch.hub has them: dinov2_vitb14
+    if plain in KNOWN:
+        raise CleverError(f"unknown model {model!r}; it is {plain} here")
     close = difflib.get_close_matches(model, [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}"
-    raise CleverError(f"unknown model {model!r}; {hint} or of timm")
+    hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}."
+    raise CleverError(f"unknown model {model!r}; {hint} Any name of timm works too")
 
 
 def _read_out(settings: TeacherSettings, network: nn.Module) -> _ReadOut:

@@ -54,8 +54,8 @@ class FrameFacts(BaseModel):
         far: points beyond `FAR` metres.
         brightest: highest intensity, as a share of full intensity.
         saturated: share of points of full intensity.
-        gap: seconds to the next frame of the same scene; None for the last one, or where the next
-            cannot be read.
+        gap: seconds to the next frame of the same scene; None for the last one, where the next
+            cannot be read, or where the dataset has no times.
         labels: points by class; None without a label file.
         unlabelled: points of no class; None without a label file.
     """
@@ -204,7 +204,9 @@ def _histogram(dataset: LidarDataset, index: int) -> tuple[dict[str, int] | None
 
 
 def _gap(dataset: LidarDataset, index: int, frame: Frame) -> float | None:
-    """Seconds to the next frame of the scene."""
+    """Seconds to the next frame of the scene; None where frames have no times but are counted."""
+    if getattr(dataset, "counted_times", False):
+        return None
     if index + 1 == len(dataset) or dataset.scenes[index + 1] != frame.scene:
         return None
     try:

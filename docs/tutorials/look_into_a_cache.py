@@ -1,6 +1,6 @@
 """Tutorial 1: make a small cache and look into it.
 
-    python docs/tutorials/look_into_a_cache.py FOLDER
+    python docs/tutorials/look_into_a_cache.py [FOLDER]
 
 Two generated keyframes are cached with an untrained ViT, because that needs no download; with
 ``model="vitb14", weights="hub"`` the features are DINOv2's.
@@ -16,7 +16,7 @@ import zarr
 import clever
 from clever.cache.sampling import sample_tokens
 
-folder = Path(sys.argv[1])
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "tutorial")
 
 # A drive in the nuScenes format: six cameras, a LiDAR of 32 beams.
 drives = clever.MakeDrivesSettings(

@@ -1,6 +1,6 @@
 """Tutorial 3: a recording of your own, by one drive.yaml.
 
-    python docs/tutorials/your_own_drive.py FOLDER
+    python docs/tutorials/your_own_drive.py [FOLDER]
 
 Instead of a recording, a folder is filled here with what a car may have written: sweeps as BIN
 files, and images. What all keys of drive.yaml mean: docs/your-own-drive.md.
@@ -15,7 +15,7 @@ from PIL import Image
 import clever
 from clever.cli.verbs import VERBS, Verb, load
 
-folder = Path(sys.argv[1])
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "tutorial")
 drive = folder / "drive"
 generator = np.random.default_rng(0)
 
@@ -56,7 +56,7 @@ def run(command: str, **values: object) -> object:
 
 
 # Does the calibration fit? Pictures of points on images, and how well edges lie on edges. (These
-# images are noise, so here the score says nothing.)
+# images are noise: the warning about their calibration, here and while caching, is right.)
 print(run("doctor", dataset="folder", data_root=drive, split="all", out=folder / "look", frames=1))
 
 # From here on it is like any dataset.

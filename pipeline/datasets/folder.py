@@ -152,6 +152,7 @@ class FolderDataset:
         self.label_ids: tuple[int, ...] = drive.labels.raw_ids() if drive.labels else ()
         self.class_mean: ClassMean = drive.labels.mean if drive.labels else "present"
         self.intensity_scale = drive.points.scale
+        self.counted_times = drive.points.times is None
         self._table = label_table(drive.labels.training()) if drive.labels else None
         self._scenes = self._read_scenes()
         self._entries = self._choose(self._all_entries(), split, sequences)

@@ -133,7 +133,9 @@ class KittiDataset(SweepDataset):
     def _listed(self, split: str) -> dict[str, str]:
         path = self._root / "ImageSets" / f"{split}.txt"
         lines = listed_lines(
-            path, "take it from data/kitti/ImageSets of OpenPCDet, or choose `split=all`"
+            path,
+            "take it from data/kitti/ImageSets of OpenPCDet, or choose `split=all` "
+            "or another `dataset`",
         )
         for number, line in lines.items():
             if not line.isdecimal():

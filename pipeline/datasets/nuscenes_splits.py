@@ -25,7 +25,11 @@ def find_version(root: Path) -> str:
         contents = ", ".join(present) or "no v1.0-* folder with tables"
         raise CleverError(
             f"{root} holds {contents}; "
-            + ("choose one with `version`" if present else "pass `data_root`")
+            + (
+                "choose one with `version`"
+                if present
+                else "choose another `data_root` or `dataset`"
+            )
         )
     return present[0]
 

@@ -301,7 +301,8 @@ def test_text_files_that_a_scene_lacks_are_left_out(tmp_path: Path, name: str) -
     (tmp_path / "a" / name).write_text(line * 2)
     summary = init_drive(InitDriveSettings(folder=tmp_path))
     assert summary.remarks == [
-        f"{{scene}}/{name} is left out: the scenes b lack it; add it, or move them elsewhere"
+        f"{{scene}}/{name} is left out: the scenes b lack it; add it there if times matter, "
+        "as with poses"
     ]
     assert "times" not in written(tmp_path)["points"]
     assert "poses" not in written(tmp_path)

@@ -171,8 +171,8 @@ class Draft:
                         return pattern
         for pattern, scenes in lacking.items():
             self.remarks.append(
-                f"{pattern} is left out: the scenes {', '.join(scenes)} lack it; add it, or move "
-                "them elsewhere"
+                f"{pattern} is left out: the scenes {', '.join(scenes)} lack it; add it there if "
+                "times matter, as with poses"
             )
         return ""
 
@@ -211,8 +211,8 @@ class Draft:
             parts += self._times(group, "    ")
             if lacking := [name for name in self.points.names if name not in group.names]:
                 self.remarks.append(
-                    f"the scenes {', '.join(lacking)} have no images {group.pattern}; their frames "
-                    "are refused: add them, or move the scenes elsewhere"
+                    f"the scenes {', '.join(lacking)} have no images {group.pattern}: their labels "
+                    "can be learned from, but `clever cache-teacher` skips their frames"
                 )
             calibration = self._calibration(group)
             if place:  # once is enough
@@ -293,8 +293,8 @@ class Draft:
         if pattern := self._beside(self.points, POSE_FILES):
             return self._pose_lines(pattern)
         return (
-            "# poses: none of every scene; without them points are not moved with the car between "
-            "times\n"
+            "# poses: no such file in every scene; without them points are not moved with the car "
+            "between times\n"
         )
 
     def _pose_lines(self, pattern: str) -> str:

@@ -27,7 +27,9 @@ from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.readers.file_patterns import FilePattern
 from clever.pipeline.datasets.readers.kitti_layout import read_calibration
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
+from clever.pipeline.doctor import doctor
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
+from clever.pipeline.settings.doctor import DoctorSettings
 
 SIZE = (96, 64)
 K = {"fx": 60, "fy": 61, "cx": 47, "cy": 33}
@@ -1106,3 +1108,11 @@ def test_patterns_take_names_apart(tmp_path: Path) -> None:
         ("s_b_1", "9"),
         ("s_b_1", "10.5"),
     ]
+
+
+def test_times_that_are_counted_are_no_times(root: Path, tmp_path: Path) -> None:
+    values = {"dataset": "folder", "data_root": root, "split": "all", "frames": 4}
+    report = doctor(DoctorSettings.resolve(None, {**values, "out": tmp_path / "look"}))
+    assert [frame.gap for frame in report.frames] == [None] * 4
+    times = [FolderDataset(root).frame(index).timestamp for index in range(3)]
+    assert times == [0, 100_000, 200_000]
