@@ -44,6 +44,7 @@ from .stage_one.request import (
     existing_store,
     find_layer,
     frame_choice,
+    precision_of,
     requested_frames,
     teacher_device,
     teacher_requests,
@@ -125,6 +126,7 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
 def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
     if settings.workers is not None and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
+    settings = settings.decided(precision=settings.precision or precision_of(settings))
     requests, key = teacher_requests(settings), frame_choice(settings)
     if not os.access(settings.store.parent, os.W_OK) and (
         summary := _complete_already(settings, requests, key)

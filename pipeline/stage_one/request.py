@@ -35,14 +35,15 @@ def teacher_settings(settings: CacheTeacherSettings) -> list[TeacherSettings]:
     }
     weights = Path(settings.weights)
     place = str(weights.absolute()) if weights.is_file() else settings.weights
-    values |= {"weights": place, "precision": settings.precision or _precision(settings)}
+    values |= {"weights": place, "precision": settings.precision or precision_of(settings)}
     teacher = TeacherSettings(**values)
     layers = settings.layer or (teacher.layer,)
     return [teacher.model_copy(update={"layer": layer}) for layer in layers]
 
 
-def _precision(settings: CacheTeacherSettings) -> Precision:
-    """The arithmetic where the user leaves it open."""
+def precision_of(settings: CacheTeacherSettings) -> Precision:
+    """The arithmetic where the user leaves it open: bf16 for a ViT on a GPU, unless the store has
+    that layer in the other one already; opens the store."""
     gpu = choose_device(settings.device).type == "cuda"
     default: Precision = "bf16" if gpu and keeps_one_grid(settings.model) else "fp32"
     store = existing_store(settings.store)

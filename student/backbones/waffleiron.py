@@ -50,13 +50,13 @@ class Architecture:
     channels: int
     activation: Activation = "relu"
     drop_path: float = 0.0
-    stages: int = 4
+    stages: int = 1
 
 
 ARCHITECTURES = {
-    "waffleiron-48-768": Architecture(48, 768),
-    "waffleiron-48-768-plus": Architecture(48, 768, "gelu", 0.2),
-    "waffleiron-48-256": Architecture(48, 256),
+    "waffleiron-48-768": Architecture(48, 768, stages=4),
+    "waffleiron-48-768-plus": Architecture(48, 768, "gelu", 0.2, stages=4),
+    "waffleiron-48-256": Architecture(48, 256, stages=4),
     "waffleiron-tiny": Architecture(9, 64, stages=3),
 }
 """By name: ScaLR's (59,435,540 parameters), ScaLR+'s, a narrow one, and one for two cores."""

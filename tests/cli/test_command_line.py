@@ -246,6 +246,8 @@ def test_a_signal_during_imports_is_one_line(number: str, tmp_path: Path) -> Non
     """An exception in their midst would leave a library half imported."""
     script = (
         "import signal, sys\n"
+        # A job in the background of a shell ignores Ctrl-C, and so would this.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import clever.cli.command as command\n"
         "from clever.cli.main import main\n"
         "load = command.load\n"

@@ -60,7 +60,11 @@ def test_a_file_is_no_store(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [*COMMANDS, "cache-teacher --cache PLACE --data-root /"])
 def test_the_root_is_no_store(command: str) -> None:
     assert error(command, "/").startswith(
-        ("error: no feature cache at /", "error: / is the root of the file system; give a folder")
+        (
+            "error: no feature cache at /",
+            "error: / is the root of the file system; give a folder",
+            "error: / exists and is no feature cache; choose another --cache",
+        )
     )
 
 

@@ -639,8 +639,13 @@ def test_each_seal_is_read_once(
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", counted)
-    assert fill(root, tmp_path / "store.zarr").written == 0
+    assert fill(root, tmp_path / "store.zarr", precision="fp32").written == 0
     assert reads == {"points": 1, layer: 1}
     reads.clear()
-    fill(root, tmp_path / "store.zarr", codec="fp16")  # a second layer, which is written anew
+    # With the precision left open the store is looked at before it is opened for writing.
+    assert fill(root, tmp_path / "store.zarr").written == 0
+    assert reads == {"points": 2, layer: 2}
+    reads.clear()
+    # A second layer, which is written anew.
+    fill(root, tmp_path / "store.zarr", codec="fp16", precision="fp32")
     assert reads[layer] == 1
