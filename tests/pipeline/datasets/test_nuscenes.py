@@ -478,7 +478,7 @@ def test_version_is_found_where_it_is_plain(
     write_nuscenes({"scene-0001": 1}, version="v1.0-trainval", labels=False)
     assert NuScenesDataset(root, split="all").scenes == ["scene-0001"]
     with pytest.raises(
-        CleverError, match=r"holds no v1\.0-\* folder with tables; pass `data_root`"
+        CleverError, match=r"holds no v1\.0-\* folder with tables; choose another `data_root`"
     ):
         NuScenesDataset(tmp_path)
 

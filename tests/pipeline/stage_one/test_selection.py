@@ -78,5 +78,7 @@ def test_version_is_found(write_nuscenes: Writes) -> None:
         build_dataset("nuscenes", root)
     write_nuscenes({"scene-0001": 2}, version="v1.0-trainval")
     assert build_dataset("nuscenes", root).frame_ids == ["scene-0001-0", "scene-0001-1"]
-    with pytest.raises(CleverError, match=r"holds no v1.0-\* folder with tables; pass `data_root`"):
+    with pytest.raises(
+        CleverError, match=r"holds no v1.0-\* folder with tables; choose another `data_root`"
+    ):
         build_dataset("nuscenes", root / "samples")
