@@ -19,6 +19,7 @@ from ..results.run_folder import notice
 from ..settings.benchmarks.step import BenchmarkStepSettings
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import DistillationBatch
+from ..steps.passes import PassBatch
 from .durations import Duration, Stopwatch
 from .own_process import in_own_process, rise_of_peak
 from .random_frames import RandomSweeps
@@ -81,7 +82,8 @@ def _others(settings: BenchmarkStepSettings, device: str) -> dict[str, dict[str,
         CleverError: no such setting or value.
     """
     others: dict[str, dict[str, str]] = {}
-    for words in () if settings.against == ("none",) else settings.against:
+    against = () if settings.against == ("none",) else settings.against
+    for words in (*against, *(f"recipe={name}" for name in settings.recipe or ())):
         name, separator, value = words.partition("=")
         if not separator:
             raise CleverError(f"`against`: {words} is not of the form name=value")
@@ -183,6 +185,7 @@ def _round(
         words: _loaded(each, number) for words, each in _turned({AS_IT_IS: sides} | others, number)
     }
     batch = loaded[AS_IT_IS][0]
+    assert isinstance(batch, DistillationBatch)
     prepared = sides.prepare(batch)
     runs = {side: sides.of(side, batch, prepared, count) for side in SIDES}
     runs |= {
@@ -222,10 +225,10 @@ def _turned(values: dict[str, T], number: int) -> list[tuple[str, T]]:
     return items[first:] + items[:first]
 
 
-def _loaded(sides: Sides, number: int) -> tuple[DistillationBatch, Duration]:
+def _loaded(sides: Sides, number: int) -> tuple[DistillationBatch | PassBatch, Duration]:
     """A batch, and how long it took to load."""
     with Stopwatch() as stopwatch:
-        batch = sides.batch(number)
+        batch = sides.batch_of_passes(number)
     return batch, stopwatch.duration
 
 
@@ -265,13 +268,15 @@ def _memory(
     settings: BenchmarkStepSettings, student: str, store: str | Path, device: torch.device
 ) -> list[Memory]:
     """Peak memory of every side, each in a process of its own, which starts with nothing."""
-    ways: list[tuple[Side, bool]] = [
-        (side, recompute) for recompute in (False, True) for side in SIDES
+    ways: list[tuple[Side, bool, str]] = [
+        (side, recompute, "") for recompute in (False, True) for side in SIDES
     ]
+    ways += [("full", settings.recompute, name) for name in settings.recipe or ()]
     with Track(f"{student}, memory", len(ways), "processes") as track:
         peaks = []
-        for side, recompute in ways:
-            job = settings.job(store, student, device.type, recompute)
+        for side, recompute, recipe in ways:
+            changes = {"recipe": recipe} if recipe else None
+            job = settings.job(store, student, device.type, recompute, changes)
             peak = in_own_process(
                 f"memory of {student}, {side}",
                 "use a smaller `batch_size` or `memory=false`",
@@ -279,7 +284,7 @@ def _memory(
                 job,
                 side,
             )
-            peaks.append(Memory(side, recompute, peak))
+            peaks.append(Memory(side, recompute, peak, recipe))
             track.advance()
     return peaks
 
@@ -295,8 +300,12 @@ def peak_of_pass(job: PretrainSettings, side: Side) -> int:
     with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="clever-benchmark-") as name:
         sides = Sides(job, device, Path(name), PASSES)
         with sides.by_hand():
-            batch = sides.batch(0)
-            run = sides.of(side, batch, None if side == "full" else sides.prepare(batch))
+            batch = sides.batch_of_passes(0)
+            parts = None
+            if side != "full":
+                assert isinstance(batch, DistillationBatch)
+                parts = sides.prepare(batch)
+            run = sides.of(side, batch, parts)
 
             def passes() -> None:
                 for _ in range(PASSES):

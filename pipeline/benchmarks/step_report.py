@@ -65,11 +65,12 @@ class Round:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Peak memory of a side in bytes, above the model without gradients and the batch, with or
-    without recomputing."""
+    without recomputing; of another recipe than the plain one where it is named."""
 
     side: Side
     recompute: bool
     peak: int
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +348,7 @@ def _memory_table(speeds: Sequence[StudentSpeed]) -> str:
     rows = []
     for place, memory in enumerate(speeds[0].memory):
         name = memory.side + (", recompute" if memory.recompute else "")
+        name += f", recipe {memory.recipe}" if memory.recipe else ""
         rows.append([name, *(f"{speed.memory[place].peak / 1e6:,.0f}" for speed in speeds)])
     return markdown_table(
         ["peak memory above model and batch, MB", *(speed.student for speed in speeds)], rows

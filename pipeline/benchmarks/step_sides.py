@@ -11,10 +11,10 @@ networks alone.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,8 +26,17 @@ from ..process.progress import Track
 from ..process.team import Team
 from ..results.run_folder import Run
 from ..settings.pretrain import PretrainSettings
-from ..steps.cached_frames import DistillationBatch, PairedFrame, PairedFrames
+from ..steps.cached_frames import DistillationBatch, PairedFrames
+from ..steps.contrast_run import (
+    collation,
+    dense_sweeps,
+    input_sweeps,
+    region_layer,
+    with_passes,
+)
 from ..steps.distillation import DistillationStep, Prepared
+from ..steps.mixed_frames import MixedFrames
+from ..steps.passes import PassBatch
 from ..training.batches import FrameDraw
 from ..training.job import Job
 from ..training.log import TrainingLog, read_log
@@ -53,9 +62,15 @@ class Sides:
         caches = open_teachers(settings)
         step = build_step(settings, caches)
         thinning = point_thinning(settings.points or "voxel", step)
-        frames = _RepeatedFrames(
-            PairedFrames(caches, thinning=thinning), steps * settings.batch_size
+        paired = PairedFrames(
+            caches,
+            thinning=thinning,
+            regions=region_layer(settings),
+            input_sweeps=input_sweeps(settings),
+            dense_sweeps=dense_sweeps(settings),
         )
+        passes = with_passes(settings, MixedFrames([paired], [paired.caches[0].name]))
+        frames = _RepeatedFrames(passes, paired.ids, steps * settings.batch_size)
         job = Job(
             label=f"{settings.student}, loop",
             epochs=1,
@@ -63,7 +78,7 @@ class Sides:
             step=step,
             frames=frames,
             ids=frames.ids,
-            collate=DistillationBatch.collate,
+            collate=collation(settings),
             inputs={},
             export=lambda _: None,
         )
@@ -94,20 +109,32 @@ class Sides:
             yield
 
     def batch(self, number: int) -> DistillationBatch:
+        """The batch of a step with one pass of the student, as the loader gives it, on the
+        host."""
+        batch = self.batch_of_passes(number)
+        assert isinstance(batch, DistillationBatch)
+        return batch
+
+    def batch_of_passes(self, number: int) -> DistillationBatch | PassBatch:
         """The batch of a step as the loader gives it, on the host."""
         job = self.fit.job
         batch = job.collate([job.frames[draw] for draw in self.fit.order.batch(number)])
-        assert isinstance(batch, DistillationBatch)
+        assert isinstance(batch, DistillationBatch | PassBatch)
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def of(
-        self, side: Side, batch: DistillationBatch, prepared: Prepared | None, count: int = 1
+        self,
+        side: Side,
+        batch: DistillationBatch | PassBatch,
+        prepared: Prepared | None,
+        count: int = 1,
     ) -> Callable[[], None]:
         """`count` passes of a side over a batch, as a function to time; ``full`` needs nothing
         prepared."""
         if side == "full":
             return lambda: self._full(batch, count)
         assert prepared is not None
+        assert isinstance(batch, DistillationBatch)
         totals = {
             name: torch.tensor(value, device=self.device)
             for name, value in self.step.counts(batch).items()
@@ -139,7 +166,7 @@ class Sides:
         """What the step's networks are given."""
         return self.step.prepare(batch.to(self.device))
 
-    def train_on(self, batch: DistillationBatch) -> StepReport:
+    def train_on(self, batch: DistillationBatch | PassBatch) -> StepReport:
         """One step of the training loop; its numbers are still to be read."""
         started = time.monotonic()
         report = self.fit.train_on([batch], self.step_number)
@@ -165,7 +192,7 @@ class Sides:
         ]
         return [float(record["data_wait"]) for record in records]
 
-    def _full(self, batch: DistillationBatch, count: int) -> None:
+    def _full(self, batch: DistillationBatch | PassBatch, count: int) -> None:
         """As in the loop, a step's numbers are read when the next one is under way."""
         pending: StepReport | None = None
         started = time.monotonic()
@@ -180,14 +207,14 @@ class Sides:
             self.read(pending)
 
 
-class _RepeatedFrames(Dataset[PairedFrame]):
+class _RepeatedFrames(Dataset[Any]):
     """`count` frames: those of a cache over and over, so that a run has one pass and as many steps
     as are asked for."""
 
-    def __init__(self, frames: PairedFrames, count: int) -> None:
-        self.frames = frames
-        self.ids = [frames.ids[number % len(frames)] for number in range(count)]
+    def __init__(self, frames: Dataset[Any], ids: Sequence[str], count: int) -> None:
+        self.frames, self._count = frames, len(ids)
+        self.ids = [ids[number % len(ids)] for number in range(count)]
 
-    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
+    def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> Any:
         index, key = draw
-        return self.frames[FrameDraw(index % len(self.frames), key)]
+        return self.frames[FrameDraw(index % self._count, key)]

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ...student.draws import key
 from ...student.frame_matches import match_points
 from ...student.losses.regions import NO_REGION
+from ...student.points import PointBatch
 from ..training.batches import Batch, FrameDraw
 from .cached_frames import DistillationBatch, PairedFrame, PairedFrames
 
@@ -51,6 +52,16 @@ class PassBatch(Batch):
     main: DistillationBatch
     others: tuple[DistillationBatch, ...]
     matches: Tensor | None = None
+
+    @property
+    def points(self) -> PointBatch:
+        """Of the frames themselves."""
+        return self.main.points
+
+    @property
+    def view_pairs(self) -> tuple[int, ...]:
+        """Of the frames themselves."""
+        return self.main.view_pairs
 
     @classmethod
     def collate(cls, frames: Sequence[PassFrame]) -> "PassBatch":

@@ -44,6 +44,10 @@ class BenchmarkStepSettings(JobSettings):
     """Other settings of `clever pretrain`, each by itself, with which whole steps are timed in the
     same rounds, with semicolons for commas (match=pre-norm=last;block:-2=last-1); none: leave them
     out."""
+    recipe: Names | None = None
+    """Recipes of `clever pretrain` (docs/rivals.md), each by itself, whose whole steps are timed in
+    the same rounds, at --voxel-size and --batch-size, and their peak memory measured; a recipe that
+    needs regions or sweeps needs a --cache that holds them."""
     teachers: Names = ("vits14", "vitb14", "vitl14")
     """Image networks, untrained, that are timed as if they ran in the loop; none: leave them
     out."""
