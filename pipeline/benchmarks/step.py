@@ -271,7 +271,8 @@ def _memory(
     ways: list[tuple[Side, bool, str]] = [
         (side, recompute, "") for recompute in (False, True) for side in SIDES
     ]
-    ways += [("full", settings.recompute, name) for name in settings.recipe or ()]
+    for name in settings.recipe or ():
+        ways.append(("full", settings.recompute, name))
     with Track(f"{student}, memory", len(ways), "processes") as track:
         peaks = []
         for side, recompute, recipe in ways:

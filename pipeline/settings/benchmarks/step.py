@@ -46,8 +46,8 @@ class BenchmarkStepSettings(JobSettings):
     out."""
     recipe: Names | None = None
     """Recipes of `clever pretrain` (docs/rivals.md), each by itself, whose whole steps are timed in
-    the same rounds, at --voxel-size and --batch-size, and their peak memory measured; a recipe that
-    needs regions or sweeps needs a --cache that holds them."""
+    the same rounds, at this voxel and batch size, and their peak memory measured; a recipe that
+    needs regions or sweeps needs a `cache` that holds them."""
     teachers: Names = ("vits14", "vitb14", "vitl14")
     """Image networks, untrained, that are timed as if they ran in the loop; none: leave them
     out."""

@@ -334,7 +334,12 @@ def test_ratios_are_of_the_same_round() -> None:
         0.25,
     )
     assert (other["seconds"]["median"], other["times_as_fast"]["median"]) == (2, 2)
-    assert report["memory"][1] == {"side": "full", "recompute": True, "peak": 2_000_000}
+    assert report["memory"][1] == {
+        "side": "full",
+        "recompute": True,
+        "peak": 2_000_000,
+        "recipe": "",
+    }
     assert report["data_wait"]["steps"] == [0.02, 0.04]
 
 
