@@ -21,9 +21,8 @@ from ..store.models import (
     as_json,
 )
 from ..store.point_statistics import is_dark, total_intensity
-from ..store.records import total_fidelity
+from ..store.records import layer_moments, total_fidelity
 from ..store.remote import AnyPath, files_below
-from ..store.views import layer_moments
 
 
 @dataclass(frozen=True, slots=True)

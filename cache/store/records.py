@@ -1,7 +1,7 @@
 """Commit records: a shard counts only once its record, written after its data is durable, says
 so."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path, PurePath
@@ -11,10 +11,10 @@ import numpy as np
 from ...errors import CleverError
 from ...files import atomic_write
 from ..fidelity import Fidelity
-from ..moments import CodeSums
+from ..moments import CodeSums, Moments
 from . import checked_json
 from .layers import place
-from .models import COMMITS, Commit, FrameRecord, Stamp, parse
+from .models import COMMITS, Commit, FrameRecord, Stamp, TeacherContent, parse
 from .remote import AnyPath, names_in
 
 __all__ = ["Commit", "FrameRecord", "Stamp"]
@@ -90,3 +90,16 @@ def total_sums(commits: Iterable[Commit]) -> CodeSums | None:
 def total_fidelity(commits: Iterable[Commit]) -> Fidelity:
     """The fidelity of all tokens of several teacher shards."""
     return sum((commit.fidelity for commit in commits if commit.fidelity), Fidelity.none())
+
+
+def layer_moments(content: TeacherContent, commits: Sequence[Commit]) -> Moments | None:
+    """Mean and deviation of a teacher layer's channels; None where a commit record does not say."""
+    sums = total_sums(commits)
+    if sums is None:
+        return None
+    if content.calibration is None:
+        return sums.moments()
+    centre, step = (
+        np.array(values) for values in (content.calibration.centre, content.calibration.step)
+    )
+    return sums.moments(centre, step)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..moments import Moments
 from .layers import REGIONS, SWEEPS, RegionLayer, SweepLayer, TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
 from .models import (
@@ -24,7 +23,7 @@ from .models import (
     TeacherContent,
     as_json,
 )
-from .records import records_by_row, total_fidelity, total_sums
+from .records import layer_moments, records_by_row, total_fidelity
 from .tables import TABLE_ROWS, FrameTable, status_column
 from .zarr_files import array_files, block_metadata, group_metadata
 
@@ -76,19 +75,6 @@ def point_views(content: PointContent, commits: Sequence[Commit]) -> dict[str, b
         {"format": FORMAT, "schema": SCHEMA, "base": as_json(content.base)}
     )
     return files
-
-
-def layer_moments(content: TeacherContent, commits: Sequence[Commit]) -> Moments | None:
-    """Mean and deviation of a teacher layer's channels; None where a commit record does not say."""
-    sums = total_sums(commits)
-    if sums is None:
-        return None
-    if content.calibration is None:
-        return sums.moments()
-    centre, step = (
-        np.array(values) for values in (content.calibration.centre, content.calibration.step)
-    )
-    return sums.moments(centre, step)
 
 
 def teacher_views(
