@@ -121,7 +121,10 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
     with Track("doctor", len(indices)) as track:
         for number, index in enumerate(indices):
             try:
-                frame_facts, views = _examine(dataset, index, number, settings.out)
+                frame = dataset.frame(index)
+                frame_facts, views = _examine(
+                    dataset, frame, index, number, settings.out, _gap(dataset, index, frame)
+                )
                 facts.append(frame_facts)
                 pairs += views
             except OutputError:
@@ -130,6 +133,9 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
                 reason = error.reason if isinstance(error, FrameError) else str(error)
                 bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
             track.advance()
+    if not facts:  # scenes that are for labels alone, whose images are not there
+        for number, index in enumerate(indices):
+            facts += _labelled_facts(dataset, index, number, settings.out)
     if not facts:
         raise CleverError(
             f"none of {len(indices)} frames can be read; the first, {bad[0].id}: {bad[0].reason}"
@@ -158,11 +164,30 @@ def drawn_frames(total: int, count: int, seed: int) -> list[int]:
     return [int(generator.integers(low, high)) for low, high in pairwise(edges)]
 
 
+def _labelled_facts(dataset: LidarDataset, index: int, number: int, out: Path) -> list[FrameFacts]:
+    """Facts of the points and labels of a frame whose images are at fault; none where it has no
+    labels, or these cannot be read either."""
+    try:
+        if not dataset.has_labels(index):
+            return []
+        frame = Frame(
+            id=dataset.frame_ids[index],
+            scene=dataset.scenes[index],
+            timestamp=0,
+            points=dataset.points(index),
+            global_from_lidar=np.eye(4),
+            cameras=(),
+        )
+        facts, _ = _examine(dataset, frame, index, number, out, None)
+    except CleverError:  # the frame is named as bad already
+        return []
+    return [facts]
+
+
 def _examine(
-    dataset: LidarDataset, index: int, number: int, out: Path
+    dataset: LidarDataset, frame: Frame, index: int, number: int, out: Path, gap: float | None
 ) -> tuple[FrameFacts, list[ViewPair]]:
     """Facts, picture and views of one frame; raises CleverError for what is wrong with it."""
-    frame = dataset.frame(index)
     if not np.isfinite(frame.points).all():
         raise FrameError(frame.id, "its points hold NaN or infinite values; restore the sweep")
     if fault := sweep_fault(frame.points[:, :3]):
@@ -188,7 +213,7 @@ def _examine(
         far=int((distance > FAR).sum()),
         brightest=float(intensity.max()),
         saturated=float((intensity >= 1).mean()),
-        gap=_gap(dataset, index, frame),
+        gap=gap,
         labels=labels,
         unlabelled=unlabelled,
     )
@@ -280,7 +305,7 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
         pairs.update(frame.pairs)
         labels.update(frame.labels or {})
     points = [frame.points for frame in frames]
-    visible_share = float(np.mean([frame.seen for frame in frames]))
+    visible_share = float(np.mean([frame.seen for frame in frames if frame.pairs] or [0.0]))
     cameras = ", ".join(f"{name} {count / len(frames):.0f}" for name, count in pairs.items())
     lines = [
         f"points {min(points)} to {max(points)}, {visible_share:.1%} seen by a camera; farthest "

@@ -103,3 +103,22 @@ def test_a_score_without_edges_of_its_own_names_the_inverse_s() -> None:
         "calibration of left: the inverse extrinsics fit better; alignment too few edges to tell, "
         f"inverted {Estimate(0.5, 0.1, 9)}: is it `lidar_from_camera`?"
     )
+
+
+def test_labels_of_frames_without_images_are_counted(
+    write_kitti: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_kitti({"00": 2})
+    for image in (root / "sequences/00/image_2").iterdir():
+        image.unlink()
+    values = {"dataset": "semantickitti", "data_root": root, "split": "all", "frames": 2}
+    report = doctor(DoctorSettings.resolve(None, {**values, "out": tmp_path / "look"}))
+    assert [frame.id for frame in report.bad] == ["00/000000", "00/000001"]
+    dataset = build_dataset("semantickitti", root, split="all")
+    for index, facts in enumerate(report.frames):
+        labels = dataset.labels(index)
+        assert facts.labels == {
+            name: int((labels == number).sum()) for number, name in enumerate(dataset.class_names)
+        }
+        assert (facts.points, facts.pairs, facts.gap) == (len(labels), {}, None)
+    assert len(report.frames) == 2
