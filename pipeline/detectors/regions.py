@@ -77,8 +77,8 @@ def _draw(overlaps: Tensor, count: int, key: int) -> Tensor:
         return repeated(foreground, count) if len(foreground) else foreground
     order = torch.randperm(len(foreground), generator=generator)
     first = foreground[order[: count // 2]]
-    rest = count - len(first)
+    remainder = count - len(first)
     if not len(easy) or not len(hard):
-        return torch.cat([first, repeated(hard if len(hard) else easy, rest)])
-    difficult = min(int(rest * _HARD_SHARE), len(hard))
-    return torch.cat([first, repeated(hard, difficult), repeated(easy, rest - difficult)])
+        return torch.cat([first, repeated(hard if len(hard) else easy, remainder)])
+    difficult = min(int(remainder * _HARD_SHARE), len(hard))
+    return torch.cat([first, repeated(hard, difficult), repeated(easy, remainder - difficult)])

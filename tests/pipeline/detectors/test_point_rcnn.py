@@ -26,8 +26,8 @@ SMALL = RegionSizes(16, 12, ((6, 0.5, 4, (12, 12)), (3, 1.0, 4, (12,))), (16,), 
 def test_scores_are_learnt_where_regions_are_right_or_wrong() -> None:
     logits = torch.tensor([2.0, -1.0, 0.5, 3.0])
     overlaps = torch.tensor([0.9, 0.2, 0.5, 0.61])
-    target, used = torch.tensor([1.0, 0, 1]), torch.tensor([0, 1, 3])
-    expected = functional.binary_cross_entropy(logits[used].sigmoid(), target)
+    target, decided = torch.tensor([1.0, 0, 1]), torch.tensor([0, 1, 3])
+    expected = functional.binary_cross_entropy(logits[decided].sigmoid(), target)
     assert score_loss(logits, overlaps).item() == pytest.approx(expected.item())
     assert score_loss(logits[2:3], overlaps[2:3]).item() == 0
 
