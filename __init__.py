@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from .pipeline.share import push_to_hub, share
     from .pipeline.verify import verify
     from .student.checkpoint import load_student
-    from .student.hub import from_pretrained
     from .student.points import PointBatch
+    from .student.published.hub import from_pretrained
     from .student.segmenter import load_segmenter
 
     # For type checkers alone: with it `help(clever)` would print every class to its last method.
@@ -131,7 +131,7 @@ _HOMES = {
     "pipeline.share": ("push_to_hub", "share"),
     "pipeline.verify": ("verify",),
     "student.checkpoint": ("load_student",),
-    "student.hub": ("from_pretrained",),
+    "student.published.hub": ("from_pretrained",),
     "student.points": ("PointBatch",),
     "student.segmenter": ("load_segmenter",),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.choices import INTERPOLATED
-from ..cache.store.models import TeacherInfo, as_json
+from ..cache.store.records.models import TeacherInfo, as_json
 from ..files import atomic_write
 from ..pipeline.process.progress import Track
 from ..pipeline.settings.care import (
@@ -36,7 +36,7 @@ DAMAGED = 1
 def summary(settings: InfoSettings) -> "StoreSummary":
     """What a store holds."""
     from ..cache.care.summary import summarise
-    from ..cache.store.remote import any_path
+    from ..cache.store.files.remote import any_path
 
     return summarise(any_path(settings.path))
 
@@ -131,7 +131,7 @@ class CopySummary:
 def copy(settings: CopySettings) -> CopySummary:
     """Make a copy."""
     from ..cache.care.copy import Copy, Selection
-    from ..cache.store.remote import any_path
+    from ..cache.store.files.remote import any_path
 
     selection = Selection(
         settings.teacher, settings.scene, settings.limit, settings.codec, settings.regions
@@ -165,7 +165,7 @@ class Manifest:
 def export_manifest(settings: ManifestSettings) -> Manifest:
     """The manifest."""
     from ..cache.care.manifest import manifest
-    from ..cache.store.remote import any_path
+    from ..cache.store.files.remote import any_path
 
     header, *frames = manifest(any_path(settings.path))
     return Manifest(header, frames)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..cache.store.files.lock import writer_lock
 from ..cache.store.layout import SHARD_ROWS
-from ..cache.store.lock import writer_lock
-from ..cache.store.models import FrameRecord, RegionInfo, RegionSettings
+from ..cache.store.records.models import FrameRecord, RegionInfo, RegionSettings
 from ..cache.store.store import Store
 from ..errors import CleverError
 from .datasets import LidarDataset, open_dataset

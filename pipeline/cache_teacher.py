@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cache.fidelity import Fidelity
+from ..cache.store.files.lock import writer_lock
 from ..cache.store.layout import SHARD_ROWS
-from ..cache.store.lock import writer_lock
-from ..cache.store.models import TeacherInfo, TeacherRequest
-from ..cache.store.records import committed_shards
+from ..cache.store.records.commits import committed_shards
+from ..cache.store.records.models import TeacherInfo, TeacherRequest
 from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teachers
 from ..errors import CleverError
 from .alignment.sample import calibration_doubt
-from .cache_sweeps import SweepResult, cache_sweeps
 from .datasets import LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device, cores, slow_bfloat16
 from .process.progress import Track
 from .results.run_folder import notice
+from .stage_one.cache_sweeps import SweepResult, cache_sweeps
 from .stage_one.comparison import refuse_changed
 from .stage_one.fill import StageOne, calibration_samples, layers_by_batch
 from .stage_one.selection import forget_choices, recall_rows, remember_rows

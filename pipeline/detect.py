@@ -16,7 +16,7 @@ from .detection_runs.table import DetectionTable, PlannedRun
 from .results.run_folder import UNRECORDED, newest_run, notice, warn_unfinished
 from .results.run_names import changed_values, digest, folder_name
 from .settings.detect import DetectorRunSettings, DetectSettings
-from .starting_student import starting_student
+from .training.starting_student import starting_student
 
 RUNS = "runs"
 """Folder of the runs in the table's."""

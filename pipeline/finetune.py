@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import CleverError
 from ..files import atomic_write
-from ..student.augment import Augmentation
 from ..student.checkpoint import DATASETS_JOINED, WEIGHTS, load_module, weights_digest
 from ..student.choices import SegmentationLoss
-from ..student.extents import extent_fault
+from ..student.clouds.augment import Augmentation
+from ..student.clouds.extents import extent_fault
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segmenter
 from ..student.student import Student
@@ -41,7 +41,6 @@ from .results.run_folder import (
 from .settings.finetune import FinetuneSettings
 from .settings.shared.choices import ClassMean
 from .settings.shared.recipes import FinetuneRecipe, finetune_recipe
-from .starting_student import StartingStudent, starting_student
 from .steps.labelled import (
     BadFrame,
     LabelledFrames,
@@ -59,6 +58,7 @@ from .training.job import Job
 from .training.log import Losses, first_and_last, log_evaluation, read_log
 from .training.loop import fit
 from .training.seeds import seeded
+from .training.starting_student import StartingStudent, starting_student
 from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 from .validation import SELECTED, Validation

@@ -17,9 +17,9 @@ from torch import Tensor
 from ..errors import CleverError
 from ..student.checkpoint import save_student
 from ..student.choices import PTv3Form, ScalrIntensity
-from ..student.imported import ImportedStudent
-from ..student.pointcept import from_pointcept
-from ..student.scalr import INTENSITIES, from_scalr, is_scalr
+from ..student.published.imported import ImportedStudent
+from ..student.published.pointcept import from_pointcept
+from ..student.published.scalr import INTENSITIES, from_scalr, is_scalr
 from .results.run_folder import Run, now, versions
 from .settings.import_weights import ImportWeightsSettings
 

@@ -21,7 +21,7 @@ from ..student.checkpoint import read_intensities
 from ..student.draws import Draws, key
 from ..student.losses.occupancy import OccupancyHead
 from ..student.points import PointBatch
-from ..student.queries import make_queries
+from ..student.sampling.queries import make_queries
 from ..student.segmenter import CLASSIFIER_FILE, Training, load_segmenter
 from ..student.student import Student
 from .datasets import IGNORE, LidarDataset, open_dataset, positions

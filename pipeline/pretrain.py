@@ -18,7 +18,6 @@ from ..cache import FeatureCache
 from ..cache.choices import INTERPOLATED
 from ..cache.standardise import standardise
 from ..errors import CleverError
-from ..student.augment import PRESETS
 from ..student.checkpoint import (
     WEIGHTS,
     load_module,
@@ -27,11 +26,12 @@ from ..student.checkpoint import (
     save_student,
     weights_digest,
 )
-from ..student.extents import extent_fault
+from ..student.clouds.augment import PRESETS
+from ..student.clouds.extents import extent_fault
 from ..student.heads import ProjectionHead
 from ..student.losses.occupancy import OccupancyHead
-from ..student.queries import ALSO, PAPER, OccupancyTask
 from ..student.registry import build_student
+from ..student.sampling.queries import ALSO, PAPER, OccupancyTask
 from ..student.student import Student
 from .process.device import choose_device
 from .process.team import Team

@@ -18,8 +18,8 @@ from .process.device import choose_device
 from .process.progress import Track
 from .results.run_folder import warn_unfinished
 from .settings.rankme import FRAMES, ROWS, RankmeSettings
-from .starting_student import starting_student
 from .training.seeds import stream
+from .training.starting_student import starting_student
 
 RULE = (
     f"exp of the entropy of p = s / sum(s) + {EPSILON:g} over the singular values s, "

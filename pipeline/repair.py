@@ -10,12 +10,12 @@ from ..cache.care.layer_state import LayerState
 from ..cache.care.mend import mend
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
+from ..cache.store.files.lock import writer_lock
+from ..cache.store.files.shards import ShardFile
 from ..cache.store.layers import RegionLayer, SweepLayer, TeacherLayer, place
 from ..cache.store.layout import SHARD_ROWS
-from ..cache.store.lock import writer_lock
-from ..cache.store.models import Commit, FrameRecord, RegionInfo, TeacherInfo
-from ..cache.store.records import write_commit
-from ..cache.store.shards import ShardFile
+from ..cache.store.records.commits import write_commit
+from ..cache.store.records.models import Commit, FrameRecord, RegionInfo, TeacherInfo
 from ..cache.store.store import Store
 from ..cache.store.writer import PointShard
 from ..errors import CleverError, FrameError

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS
-from ..student.hub import hub_call
+from ..student.published.hub import hub_call
 from ..student.segmenter import CLASSIFIER_FILE
 from .outputs.cards import model_card, model_config, store_card
 from .settings.share import ShareSettings

@@ -11,12 +11,12 @@ from ..cache.care.layer_state import LayerState
 from ..cache.care.problems import Problem
 from ..cache.care.verify import Verification
 from ..cache.store.contents import Contents
+from ..cache.store.files.lock import refuse_writer
+from ..cache.store.files.remote import any_path
 from ..cache.store.layers import POINTS_ID
 from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS
-from ..cache.store.lock import refuse_writer
-from ..cache.store.models import FrameRecord, PointContent
-from ..cache.store.records import records_by_row
-from ..cache.store.remote import any_path
+from ..cache.store.records.commits import records_by_row
+from ..cache.store.records.models import FrameRecord, PointContent
 from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes

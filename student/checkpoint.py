@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import CleverError
 from ..files import atomic_write
-from .intensity import IntensityNorm
+from .clouds.intensity import IntensityNorm
 from .registry import build_student
 from .student import Student
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from ..errors import CleverError
 from .backbones.base import Backbone, Stage
 from .choices import PTv3Form
+from .clouds.intensity import IntensityNorm, norm_of
 from .draws import Draws
-from .intensity import IntensityNorm, norm_of
 from .points import PointBatch
 from .voxelize import Voxels, voxelize
 

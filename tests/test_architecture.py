@@ -9,11 +9,13 @@ import clever
 
 
 def test_the_package_installs_under_one_name() -> None:
-    """No bare `cache` or `cli` lands in site-packages; every folder of modules is installed."""
+    """No bare `cache` or `cli` lands in site-packages; every folder is installed."""
     root = Path(clever.__file__).parent
     setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     rooms = ("cache", "student", "pipeline", "cli")
-    folders = {path.parent for room in rooms for path in (root / room).rglob("*.py")}
+    kinds = (".py", ".yaml", ".html", ".css", ".js")
+    paths = [path for room in rooms for path in (root / room).rglob("*")]
+    folders = {path.parent for path in paths if path.suffix in kinds}
     names = {".".join(("clever", *folder.relative_to(root).parts)) for folder in folders}
     assert setuptools["package-dir"] == {"clever": "."}
     assert set(setuptools["packages"]) == {"clever"} | names

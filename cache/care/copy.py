@@ -19,6 +19,8 @@ from ..choices import CODECS, Codec
 from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
 from ..fidelity import Fidelity
 from ..store.contents import Contents
+from ..store.files.lock import writer_lock
+from ..store.files.remote import AnyPath
 from ..store.layers import (
     Layer,
     RegionLayer,
@@ -28,10 +30,8 @@ from ..store.layers import (
     choose_regions,
 )
 from ..store.layout import SHARD_ROWS, BlockArray
-from ..store.lock import writer_lock
-from ..store.models import TeacherInfo
-from ..store.records import records_by_row, total_fidelity
-from ..store.remote import AnyPath
+from ..store.records.commits import records_by_row, total_fidelity
+from ..store.records.models import TeacherInfo
 from ..store.rows import ShardRows
 from ..store.store import Store, calibration_of
 from ..store.writer import GridShard, PointShard, RegionShard, SweepShard

@@ -7,9 +7,9 @@ from pathlib import Path
 from ...errors import CleverError
 from ...files import fsync_folder
 from ..store.contents import Contents
+from ..store.files.lock import beside, writer_lock
+from ..store.files.remote import names_in
 from ..store.layers import REGIONS, SWEEPS, choose_layer, choose_regions, place
-from ..store.lock import beside, writer_lock
-from ..store.remote import names_in
 
 
 def drop_teacher(path: Path, layer: str) -> int:

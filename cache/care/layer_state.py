@@ -8,8 +8,11 @@ import numpy as np
 from ...errors import CleverError
 from ..store import layout
 from ..store.contents import read_attributes
+from ..store.files.remote import AnyPath
+from ..store.files.zarr_files import read_array
 from ..store.layers import Layer, layer_of, place
-from ..store.models import (
+from ..store.records.commits import committed_shards, read_commit
+from ..store.records.models import (
     CalibrationRecord,
     Commit,
     Content,
@@ -24,10 +27,7 @@ from ..store.models import (
     TeacherInfo,
     from_json,
 )
-from ..store.records import committed_shards, read_commit
-from ..store.remote import AnyPath
-from ..store.seals import SchemaError, check_schema, read_seal
-from ..store.zarr_files import read_array
+from ..store.records.seals import SchemaError, check_schema, read_seal
 from .problems import Problem
 
 

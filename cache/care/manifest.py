@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..store.contents import Contents
+from ..store.files.remote import AnyPath
 from ..store.layout import SHARD_ROWS
-from ..store.models import FORMAT, SCHEMA, FrameRecord, as_json
-from ..store.records import records_by_row
-from ..store.remote import AnyPath
+from ..store.records.commits import records_by_row
+from ..store.records.models import FORMAT, SCHEMA, FrameRecord, as_json
 
 
 def manifest(path: AnyPath) -> Iterator[dict[str, Any]]:

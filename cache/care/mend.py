@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..store.layout import write_if_changed
-from ..store.seals import seal_of, write_seal
+from ..store.records.seals import seal_of, write_seal
 from ..store.views import layer_views
 from .problems import Problem
 from .verify import Verification

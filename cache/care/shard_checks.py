@@ -13,6 +13,8 @@ from ...errors import CleverError
 from ..choices import compressor
 from ..codec import LEVELS
 from ..sampling import tap_mask
+from ..store.files.remote import AnyPath
+from ..store.files.shards import EMPTY
 from ..store.layers import NO_REGION, Layer, PointLayer, RegionLayer, SweepLayer, TeacherLayer
 from ..store.layout import (
     PAIR_POINT,
@@ -23,10 +25,8 @@ from ..store.layout import (
     normalised_uv,
     pair_cameras,
 )
-from ..store.models import Commit, FrameRecord
-from ..store.remote import AnyPath
+from ..store.records.models import Commit, FrameRecord
 from ..store.rows import ShardRows
-from ..store.shards import EMPTY
 from .problems import Problem
 
 RIGID = 1e-2

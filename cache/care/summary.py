@@ -8,8 +8,11 @@ from ... import __version__
 from ..fidelity import Fidelity
 from ..moments import Moments
 from ..store.contents import Contents
+from ..store.files.remote import AnyPath, files_below
 from ..store.layers import Layer
-from ..store.models import (
+from ..store.point_statistics import is_dark, total_intensity
+from ..store.records.commits import layer_moments, total_fidelity
+from ..store.records.models import (
     SCHEMA,
     Commit,
     FrameRecord,
@@ -20,9 +23,6 @@ from ..store.models import (
     TeacherInfo,
     as_json,
 )
-from ..store.point_statistics import is_dark, total_intensity
-from ..store.records import layer_moments, total_fidelity
-from ..store.remote import AnyPath, files_below
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from zarr.storage import MemoryStore
 
 from ...errors import CleverError
 from ..ordered_map import ordered_map
+from ..store.files.remote import AnyPath, files_below
 from ..store.layers import POINTS_ID, Layer, layers_of_files, place
 from ..store.layout import SHARD_ROWS
-from ..store.models import Commit, PointContent, Stamp
-from ..store.remote import AnyPath, files_below
+from ..store.records.models import Commit, PointContent, Stamp
 from ..store.rows import ShardRows
 from ..store.views import layer_views
 from .layer_state import LayerState, read_layer

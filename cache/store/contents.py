@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from ...errors import CleverError
-from . import schema1
+from .files.remote import AnyPath
 from .layers import (
     POINTS_ID,
     Layer,
@@ -19,7 +19,9 @@ from .layers import (
     place,
 )
 from .layout import SHARD_ROWS
-from .models import (
+from .records import schema1
+from .records.commits import committed_shards, read_commit
+from .records.models import (
     Commit,
     LayerSeal,
     PointSeal,
@@ -33,9 +35,7 @@ from .models import (
     TeacherInfo,
     TeacherSeal,
 )
-from .records import committed_shards, read_commit
-from .remote import AnyPath
-from .seals import (
+from .records.seals import (
     check_schema,
     read_layer_seal,
     read_point_seal,

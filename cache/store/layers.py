@@ -11,7 +11,7 @@ from ...errors import CleverError
 from ..choices import INTERPOLATED
 from . import layout
 from .layout import BLOCK_ARRAYS, PAIR_POINT, PAIR_UV, POINTS, BlockArray
-from .models import (
+from .records.models import (
     Content,
     FrameRecord,
     PointContent,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from .models import FrameRecord, IntensityStatistics
+from .records.models import FrameRecord, IntensityStatistics
 
 DARK = 0.1
 """Where the brightest point of a sweep is below this share of full intensity, its scale is

@@ -19,13 +19,13 @@ from ..codec import Calibration
 from ..moments import Moments
 from . import layout
 from .contents import unreadable
+from .files.local import read_row
 from .layers import POINTS_ID, TeacherLayer, choose_layer, place
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
-from .local import read_row
-from .models import PointSettings, TeacherInfo, from_json
 from .point_statistics import bounds_of
-from .records import committed_shards, read_commit, records_by_row
-from .seals import check_schema
+from .records.commits import committed_shards, read_commit, records_by_row
+from .records.models import PointSettings, TeacherInfo, from_json
+from .records.seals import check_schema
 from .tables import FrameTable, status_column
 
 Value = TypeVar("Value")

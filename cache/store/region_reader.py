@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from .contents import Contents
+from .files.local import read_row
+from .files.remote import any_path
 from .layout import SHARD_ROWS
-from .local import read_row
-from .records import records_by_row
-from .remote import any_path
+from .records.commits import records_by_row
 
 
 class CachedRegions:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from ...errors import CleverError
 from ..choices import compressor
 from ..codec import unpack
+from .files.remote import AnyPath
+from .files.shards import ShardFile
 from .layers import Layer
 from .layout import SHARD_ROWS, BlockArray
-from .models import Commit, FrameRecord
-from .remote import AnyPath
-from .shards import ShardFile
+from .records.models import Commit, FrameRecord
 
 
 class ShardRows:

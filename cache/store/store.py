@@ -17,9 +17,11 @@ from ..codec import Calibration
 from ..fidelity import Fidelity
 from . import layout
 from .contents import Contents, read_attributes
+from .files.zarr_files import block_metadata, read_array
 from .layers import POINTS_ID, place
 from .layout import SHARD_ROWS, BlockArray
-from .models import (
+from .records.commits import commit_path, committed_shards
+from .records.models import (
     CalibrationRecord,
     Content,
     Fingerprint,
@@ -39,8 +41,7 @@ from .models import (
     as_json,
     differences,
 )
-from .records import commit_path, committed_shards
-from .seals import (
+from .records.seals import (
     PointSeal,
     seal_of,
     seal_path,
@@ -50,7 +51,6 @@ from .seals import (
     write_seal,
 )
 from .views import layer_views
-from .zarr_files import block_metadata, read_array
 
 
 def refuse_other(path: Path) -> None:

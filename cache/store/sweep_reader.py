@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ...errors import CleverError
 from . import layout
 from .contents import Contents
+from .files.local import read_row
+from .files.remote import any_path
 from .layout import SHARD_ROWS, BlockArray
-from .local import read_row
-from .records import records_by_row
-from .remote import any_path
+from .records.commits import records_by_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from . import layout
-from .models import FrameRecord
-from .zarr_files import array_files
+from .files.zarr_files import array_files
+from .records.models import FrameRecord
 
 TABLE_ROWS = 4096
 """Rows in one chunk of a table column."""

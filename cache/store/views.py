@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .files.zarr_files import array_files, block_metadata, group_metadata
 from .layers import REGIONS, SWEEPS, RegionLayer, SweepLayer, TeacherLayer, place
 from .layout import BLOCK_ARRAYS, text_rows
-from .models import (
+from .records.commits import layer_moments, records_by_row, total_fidelity
+from .records.models import (
     FORMAT,
     SCHEMA,
     Commit,
@@ -23,9 +25,7 @@ from .models import (
     TeacherContent,
     as_json,
 )
-from .records import layer_moments, records_by_row, total_fidelity
 from .tables import TABLE_ROWS, FrameTable, status_column
-from .zarr_files import array_files, block_metadata, group_metadata
 
 
 def layer_views(

@@ -14,12 +14,12 @@ from ..fidelity import Fidelity
 from ..frame import Frame
 from ..moments import CodeSums
 from ..projection import Correspondences
+from .files.shards import ShardWriter
 from .layers import Layer, TeacherLayer
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray, pair_cameras, quantise_uv
-from .models import ChannelSums, Commit, FrameRecord, RegionInfo, SweepInfo, TeacherInfo
 from .point_statistics import bounds_of, intensity_of
-from .records import write_commit
-from .shards import ShardWriter
+from .records.commits import write_commit
+from .records.models import ChannelSums, Commit, FrameRecord, RegionInfo, SweepInfo, TeacherInfo
 from .store import Store
 
 

@@ -18,8 +18,8 @@ from ..results.ablation_table import RANKME, CellRecord
 from ..results.protocols import Facts
 from ..results.run_folder import RESULT_FILE, RunResult, finished_result, notice, now, versions
 from ..settings.pretrain import PretrainSettings
-from ..starting_student import starting_student
 from ..steps.cached_part import cached_part
+from ..training.starting_student import starting_student
 from .cells import PRETRAINING, Cell, Measurement
 from .measures import MEASURES
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...cache.choices import Codec
 from ...cache.codec import Statistics, calibrate, encode
-from ...cache.store.models import PointSettings
+from ...cache.store.records.models import PointSettings
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from .random_frames import RandomFrames

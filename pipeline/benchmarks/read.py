@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ...cache import CachedFrame, FeatureCache
-from ...cache.store.local import forget_shards
+from ...cache.store.files.local import forget_shards
 from ...errors import CleverError
 from ..process.progress import Track
 from ..process.termination import sigterm_interrupts

@@ -12,10 +12,10 @@ from ...errors import CleverError, FrameError
 from ..settings.shared.choices import ClassMean
 from .boxes import LabelledBoxes
 from .earlier_sweeps import EarlierSweep, moved
-from .nuscenes_boxes import NuScenesBoxes
-from .nuscenes_splits import find_version, scene_splits
-from .nuscenes_sweeps import NuScenesSweeps
-from .nuscenes_tables import Keyframe, NuScenesTables
+from .nuscenes_schema.boxes import NuScenesBoxes
+from .nuscenes_schema.splits import find_version, scene_splits
+from .nuscenes_schema.sweeps import NuScenesSweeps
+from .nuscenes_schema.tables import Keyframe, NuScenesTables
 from .readers.intensity import scale_option
 from .readers.sweep_files import class_table, count_points, read_labels, read_sweep
 from .released import ReleasedFormat, ReleasedFrame

@@ -23,7 +23,6 @@ from ..results.cycles import cycle_words
 from ..results.protocols import Facts
 from ..results.run_folder import Run, notice, now, versions
 from ..settings.detect import DetectorRunSettings
-from ..starting_student import StartingStudent, starting_student
 from ..steps.labelled import BadFrame
 from ..steps.samplers import TRAIN_FRAMES, FrameSample
 from ..training.batches import FrameOrder
@@ -31,6 +30,7 @@ from ..training.job import Job
 from ..training.log import first_and_last, read_log
 from ..training.loop import fit
 from ..training.seeds import seeded
+from ..training.starting_student import StartingStudent, starting_student
 from ..training.stepping import check_step
 from .data import DetectionData, TrainingFrames, gather
 from .results import DetectorResult

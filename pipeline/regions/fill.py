@@ -1,6 +1,6 @@
 """Shards of a layer of regions."""
 
-from ...cache.store.models import FrameRecord
+from ...cache.store.records.models import FrameRecord
 from ...cache.store.store import Store
 from ...cache.store.writer import RegionShard
 from ..stage_one.shard_stage import ShardStage

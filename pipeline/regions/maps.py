@@ -11,7 +11,7 @@ from ...cache.frame import Frame
 from ...cache.images import load_image
 from ...cache.store.contents import Contents
 from ...cache.store.layers import NO_REGION
-from ...cache.store.models import FrameRecord, RegionInfo
+from ...cache.store.records.models import FrameRecord, RegionInfo
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset, positions
 from .mask_files import read_mask

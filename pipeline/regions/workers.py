@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from ...cache.store.records import commit_path
+from ...cache.store.records.commits import commit_path
 from ...cache.store.store import Store
 from ..datasets import LidarDataset
 from ..stage_one.queue import TaskQueue, stop_check, task_runs

@@ -31,7 +31,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ... import __version__
-from ...cache.store.lock import writer_lock
+from ...cache.store.files.lock import writer_lock
 from ...errors import CleverError
 from ...files import atomic_write
 from ..process.team import Team

@@ -8,7 +8,7 @@ from operator import add
 
 from ...cache.codec import Statistics, calibrate
 from ...cache.moments import CodeSums, dominance_warning
-from ...cache.store.models import TeacherInfo
+from ...cache.store.records.models import TeacherInfo
 from ...cache.store.store import Store
 from ...errors import CleverError
 from ..results.run_folder import notice

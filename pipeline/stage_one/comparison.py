@@ -15,8 +15,8 @@ from ...cache.store.layout import (
     pair_cameras,
     quantise_uv,
 )
-from ...cache.store.models import FrameRecord
-from ...cache.store.records import committed_shards
+from ...cache.store.records.commits import committed_shards
+from ...cache.store.records.models import FrameRecord
 from ...cache.store.rows import ShardRows
 from ...cache.store.store import Store
 from ...errors import CleverError

@@ -18,7 +18,7 @@ from ...cache.fidelity import Fidelity
 from ...cache.images import load_image
 from ...cache.moments import CodeSums
 from ...cache.store.layout import SHARD_ROWS
-from ...cache.store.models import TeacherInfo
+from ...cache.store.records.models import TeacherInfo
 from ...cache.store.store import Store
 from ...cache.store.writer import GridShard, PointShard
 from ...cache.teacher import Features, Teacher, outputs

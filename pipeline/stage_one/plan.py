@@ -15,10 +15,10 @@ import torch
 from ...cache.choices import stored_dtype
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
+from ...cache.store.files.shards import index_bytes
 from ...cache.store.layers import Layer
 from ...cache.store.layout import HIT_BLOCK, PAIR_BLOCK, SHARD_ROWS
-from ...cache.store.models import TeacherInfo
-from ...cache.store.shards import index_bytes
+from ...cache.store.records.models import TeacherInfo
 from ...cache.store.store import Store
 from ...cache.teacher import load_teachers, outputs
 from ...errors import CleverError

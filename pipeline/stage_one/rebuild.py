@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...cache.store.models import TeacherInfo
+from ...cache.store.records.models import TeacherInfo
 from ...cache.store.store import Store
 from ...cache.teacher import load_teachers
 from ...errors import CleverError

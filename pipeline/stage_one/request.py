@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ...cache.store.layers import POINTS_ID
-from ...cache.store.models import PointSettings, TeacherInfo, TeacherRequest
-from ...cache.store.seals import seal_path
+from ...cache.store.records.models import PointSettings, TeacherInfo, TeacherRequest
+from ...cache.store.records.seals import seal_path
 from ...cache.store.store import Store, refuse_other
 from ...cache.teacher import Teacher, keeps_one_grid
 from ...cache.teacher_settings import Precision, TeacherSettings

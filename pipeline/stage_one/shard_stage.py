@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Generic, TypeVar
 
-from ...cache.store.models import FrameRecord
-from ...cache.store.records import commit_path
+from ...cache.store.records.commits import commit_path
+from ...cache.store.records.models import FrameRecord
 from ...cache.store.store import Store
 from ...cache.store.writer import LayerShard
 from ...errors import CleverError, FrameError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ...cache.store.lock import beside
+from ...cache.store.files.lock import beside
 from ...errors import CleverError
 from ...files import atomic_write
 

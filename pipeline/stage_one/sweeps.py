@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.projection import Correspondences, visible_pairs
-from ...cache.store.models import FrameRecord, SweepInfo
+from ...cache.store.records.models import FrameRecord, SweepInfo
 from ...cache.store.store import Store
 from ...cache.store.writer import SweepShard
 from ...errors import CleverError, FrameError

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from distributed import Client
 
-from ...cache.store.records import commit_path
+from ...cache.store.records.commits import commit_path
 from ...cache.store.store import Store
 from ...cache.teacher import TeacherSettings, load_teachers
 from ...errors import CleverError

@@ -7,8 +7,8 @@ from torch.utils.data import Dataset
 
 from ...cache import FeatureCache
 from ...cache.store.contents import Contents
+from ...cache.store.files.remote import any_path
 from ...cache.store.region_reader import CachedRegions
-from ...cache.store.remote import any_path
 from ...cache.store.sweep_reader import CachedSweeps
 from ...errors import CleverError
 from ...student.choices import LossTerm

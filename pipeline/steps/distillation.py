@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from ...errors import CleverError
-from ...student.augment import Augmentation
 from ...student.choices import Centring, DistillationLoss, Weighting
+from ...student.clouds.augment import Augmentation
+from ...student.clouds.intensity import IntensityNorm, by_scene
+from ...student.clouds.mix3d import mix3d
 from ...student.draws import Draws
 from ...student.heads import ProjectionHead
-from ...student.intensity import IntensityNorm, by_scene
 from ...student.losses.centring import Centre, patch_numbers
 from ...student.losses.class_token import class_token_loss, frame_maximum
 from ...student.losses.occupancy import OccupancyHead
 from ...student.losses.pairs import distillation_loss, pair_distances, pair_weights
-from ...student.mix3d import mix3d
 from ...student.points import PointBatch
-from ...student.queries import Queries, make_queries
+from ...student.sampling.queries import Queries, make_queries
 from ...student.student import Student
 from ...student.voxelize import Voxels
 from ..training.job import TrainingStep

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...cache import FeatureCache
 from ...cache.store.contents import Contents
-from ...cache.store.models import TeacherInfo
-from ...cache.store.remote import any_path
+from ...cache.store.files.remote import any_path
+from ...cache.store.records.models import TeacherInfo
 from ...errors import CleverError
 from ...student.student import stage_name
 from ..settings.shared.matches import Match

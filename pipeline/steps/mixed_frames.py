@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from ...cache import CachedFrame, FeatureCache
 from ...student.checkpoint import DATASETS_JOINED
-from ...student.intensity import IntensityNorm
+from ...student.clouds.intensity import IntensityNorm
 from ..training.batches import FrameDraw
 from .cached_frames import PairedFrame, PairedFrames
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...student.draws import key
-from ...student.frame_matches import match_points
 from ...student.losses.regions import NO_REGION
 from ...student.points import PointBatch
+from ...student.sampling.frame_matches import match_points
 from ..training.batches import Batch, FrameDraw
 from .cached_frames import DistillationBatch, PairedFrame, PairedFrames
 

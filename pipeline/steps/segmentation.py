@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...student.augment import Augmentation
 from ...student.choices import SegmentationLoss
+from ...student.clouds.augment import Augmentation
+from ...student.clouds.mix3d import mix3d
 from ...student.draws import Draws
-from ...student.mix3d import mix3d
 from ...student.points import PointBatch
 from ...student.segmentation import segmentation_loss
 from ...student.segmenter import Segmenter

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ...cache import FeatureCache
 from ...cache.store.contents import Contents
+from ...cache.store.files.remote import any_path
 from ...cache.store.layers import POINTS_ID
-from ...cache.store.models import TeacherInfo
 from ...cache.store.point_statistics import total_intensity
-from ...cache.store.records import records_by_row
-from ...cache.store.remote import any_path
+from ...cache.store.records.commits import records_by_row
+from ...cache.store.records.models import TeacherInfo
 from ...errors import CleverError
-from ...student.intensity import IntensityNorm
+from ...student.clouds.intensity import IntensityNorm
 from ..settings.pretrain import PretrainSettings
 from ..training.mixture import MixedStore, Mixture
 from .cached_frames import PairedFrames

@@ -20,7 +20,11 @@ from ...student.losses.regions import (
     region_loss,
 )
 from ...student.losses.temporal import temporal_loss
-from ...student.pair_sampling import density_and_class_weights, uniform_pairs, weighted_pairs
+from ...student.sampling.pair_sampling import (
+    density_and_class_weights,
+    uniform_pairs,
+    weighted_pairs,
+)
 from .pass_features import PassFeatures
 
 RADIAL_CELL = 0.1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...errors import CleverError
-from ...student.augment import Augmentation
+from ...student.clouds.augment import Augmentation
 from ...student.draws import Draws
 from ...student.points import PointBatch
 from ...student.voxelize import voxelize

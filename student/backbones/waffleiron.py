@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..draws import Draws
 from ..groups import Groups
-from ..neighbours import nearest_voxels
+from ..sampling.neighbours import nearest_voxels
 from ..voxelize import Voxels
 from .base import IN_CHANNELS, Backbone, Stage
 from .planes import Plane

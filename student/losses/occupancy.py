@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..neighbours import neighbours_within
 from ..points import PointBatch
-from ..queries import SIGHT, OccupancyTask, Queries
+from ..sampling.neighbours import neighbours_within
+from ..sampling.queries import SIGHT, OccupancyTask, Queries
 
 
 class OccupancyDecoder(nn.Module):

@@ -17,7 +17,7 @@ from clever.cache.projection import Correspondences
 from clever.cache.sampling import tap_mask
 from clever.cache.store import layout
 from clever.cache.store.layout import BLOCK_ARRAYS, normalised_uv, quantise_uv
-from clever.cache.store.models import PointSettings, TeacherInfo
+from clever.cache.store.records.models import PointSettings, TeacherInfo
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clever.cache.store import checked_json
+from clever.cache.store.records import checked_json
 
 
 def to_schema1(store: Path, occlusion: str = "none") -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clever.cache.fidelity import Fidelity
-from clever.cache.store.models import Fingerprint, TeacherInfo
+from clever.cache.store.records.models import Fingerprint, TeacherInfo
 from clever.cli import cache_teacher
 from clever.cli.main import build_app
 from clever.pipeline.cache_teacher import CacheSummary, LayerResult

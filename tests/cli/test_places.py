@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clever.cache.store.lock import beside, refuse_writer, writer_lock
+from clever.cache.store.files.lock import beside, refuse_writer, writer_lock
 from clever.cli.main import build_app, main
 from clever.errors import CleverError
 from clever.pipeline.settings.pretrain import PretrainSettings

@@ -21,11 +21,11 @@ from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.shared.choices import ClassMean
 from clever.pipeline.settings.shared.dataset import DatasetPart
 from clever.pipeline.settings.shared.recipes import finetune_recipe
-from clever.pipeline.starting_student import starting_student
 from clever.pipeline.steps import segmentation
 from clever.pipeline.steps.labelled import LabelledFrames, collate_labelled
 from clever.pipeline.steps.segmentation import SegmentationStep
 from clever.pipeline.training.seeds import seeded
+from clever.pipeline.training.starting_student import starting_student
 from clever.student.checkpoint import save_student
 from clever.student.choices import SegmentationLoss
 from clever.student.registry import build_student

@@ -15,14 +15,14 @@ from clever.pipeline.features import features
 from clever.pipeline.import_weights import ImportedWeights, import_weights, read_tensors
 from clever.pipeline.settings.features import FeaturesSettings
 from clever.pipeline.settings.import_weights import ImportWeightsSettings
-from clever.pipeline.starting_student import starting_student
+from clever.pipeline.training.starting_student import starting_student
 from clever.student.checkpoint import load_student
-from clever.student.pointcept import from_pointcept
 from clever.student.points import PointBatch
+from clever.student.published.pointcept import from_pointcept
+from clever.student.published.scalr import _scalr_name
 from clever.student.registry import build_student
-from clever.student.scalr import _scalr_name
 
-from ..student.pointcept_names import PTV3_TINY, SPUNET_TINY, Weights, ptv3, spunet
+from ..student.published.pointcept_names import PTV3_TINY, SPUNET_TINY, Weights, ptv3, spunet
 
 
 def checkpoint(weights: Weights, prefix: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep
 from clever.pipeline.training.batches import FrameDraw
-from clever.student.augment import Augmentation
 from clever.student.backbones.sparse import DownConv, SubmanifoldConv, UpConv
+from clever.student.clouds.augment import Augmentation
 from clever.student.draws import Draws
 from clever.student.registry import build_student
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clever.cache import CachedFrame
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.store.models import PointSettings
+from clever.cache.store.records.models import PointSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import GridShard, PointShard
 from clever.cli.main import build_app

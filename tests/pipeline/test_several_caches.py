@@ -22,10 +22,10 @@ from clever.pipeline.steps.mixed_frames import MixedFrames, WholeFrames
 from clever.pipeline.steps.several_caches import intensity_norm
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.checkpoint import load_student, read_meta
+from clever.student.clouds.intensity import IntensityNorm
+from clever.student.clouds.mix3d import mix3d
 from clever.student.draws import Draws
-from clever.student.intensity import IntensityNorm
 from clever.student.losses.pairs import pair_distances
-from clever.student.mix3d import mix3d
 from clever.student.points import PointBatch
 
 Make = Callable[..., Path]

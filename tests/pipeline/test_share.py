@@ -17,8 +17,8 @@ from clever.errors import CleverError
 from clever.pipeline.settings.share import ShareSettings
 from clever.pipeline.share import push_to_hub, share
 from clever.student.checkpoint import save_student
-from clever.student.hub import from_pretrained
 from clever.student.points import PointBatch
+from clever.student.published.hub import from_pretrained
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
 from clever.student.segmenter import Segmenter, TrainedSegmenter, Training

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clever.cache.care.copy import Copy, Selection
-from clever.cache.store.lock import writer_lock
-from clever.cache.store.records import commit_path, read_commit
-from clever.cache.store.seals import seal_path
+from clever.cache.store.files.lock import writer_lock
+from clever.cache.store.records.commits import commit_path, read_commit
+from clever.cache.store.records.seals import seal_path
 from clever.errors import CleverError
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.repair import RepairSummary, repair

@@ -17,12 +17,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from clever.student.augment import PRESETS
 from clever.student.backbones.sparse import DownConv, SubmanifoldConv, UpConv
 from clever.student.choices import DistillationLoss
+from clever.student.clouds.augment import PRESETS
+from clever.student.clouds.mix3d import mix3d
 from clever.student.draws import Draws
 from clever.student.losses.pairs import distillation_loss, pair_weights
-from clever.student.mix3d import mix3d
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.student import Student

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from clever.errors import CleverError
+from clever.student.clouds.mix3d import mix3d
 from clever.student.draws import Draws
-from clever.student.mix3d import mix3d
 from clever.student.points import PointBatch
 from clever.student.voxelize import MAX_EXTENT, voxelize
 

@@ -12,9 +12,9 @@ from clever.cache import FeatureCache
 from clever.cache.care.copy import Copy, Selection
 from clever.cache.care.verify import Verification
 from clever.cache.codec import decode
-from clever.cache.store.lock import writer_lock
+from clever.cache.store.files.lock import writer_lock
 from clever.cache.store.reader import CachedFrame
-from clever.cache.store.records import commit_path
+from clever.cache.store.records.commits import commit_path
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 

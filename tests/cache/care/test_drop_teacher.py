@@ -8,7 +8,7 @@ import pytest
 
 from clever.cache.care.drop import drop_teacher
 from clever.cache.care.verify import Verification
-from clever.cache.store.lock import writer_lock
+from clever.cache.store.files.lock import writer_lock
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 

@@ -7,7 +7,7 @@ from typing import Any
 import google_crc32c
 
 from clever.cache.care.manifest import manifest
-from clever.cache.store.shards import ShardFile
+from clever.cache.store.files.shards import ShardFile
 from clever.cache.store.store import Store
 
 Writes = Callable[..., Any]

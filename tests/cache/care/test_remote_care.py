@@ -12,9 +12,9 @@ from clever.cache.care.manifest import manifest
 from clever.cache.care.problems import Problem
 from clever.cache.care.summary import summarise
 from clever.cache.care.verify import Verification
-from clever.cache.store.records import commit_path
-from clever.cache.store.remote import RemotePath, any_path, files_below, names_in
-from clever.cache.store.seals import seal_path
+from clever.cache.store.files.remote import RemotePath, any_path, files_below, names_in
+from clever.cache.store.records.commits import commit_path
+from clever.cache.store.records.seals import seal_path
 from clever.errors import CleverError
 
 Writes = Callable[..., Any]

@@ -22,12 +22,18 @@ from clever.cache.care.problems import Problem
 from clever.cache.care.verify import Verification
 from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
-from clever.cache.store import checked_json
-from clever.cache.store.models import Commit, PointSettings, Stamp
-from clever.cache.store.records import commit_path, read_commit, write_commit
+from clever.cache.store.files.shards import ShardFile
+from clever.cache.store.records import checked_json
+from clever.cache.store.records.commits import commit_path, read_commit, write_commit
+from clever.cache.store.records.models import Commit, PointSettings, Stamp
+from clever.cache.store.records.seals import (
+    read_seal,
+    seal_of,
+    seal_path,
+    sealed_teachers,
+    write_seal,
+)
 from clever.cache.store.rows import ShardRows
-from clever.cache.store.seals import read_seal, seal_of, seal_path, sealed_teachers, write_seal
-from clever.cache.store.shards import ShardFile
 from clever.cache.store.store import Store
 from clever.cache.store.views import layer_views
 from clever.cache.store.writer import GridShard, PointShard

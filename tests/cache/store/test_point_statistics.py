@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clever.cache.store.models import FrameRecord
 from clever.cache.store.point_statistics import bounds_of, intensity_of, is_dark, total_intensity
+from clever.cache.store.records.models import FrameRecord
 
 
 def test_frames_add_up_to_the_whole() -> None:

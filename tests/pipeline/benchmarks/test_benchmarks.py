@@ -17,7 +17,7 @@ from clever.cache.choices import Codec
 from clever.cache.codec import Calibration, decode
 from clever.cache.images import load_image
 from clever.cache.projection import visible_pairs
-from clever.cache.store.local import forget_shards
+from clever.cache.store.files.local import forget_shards
 from clever.cache.teacher import load_teachers
 from clever.cli.main import build_app
 from clever.errors import CleverError

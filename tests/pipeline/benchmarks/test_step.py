@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
 from clever.cache.projection import project
-from clever.cache.store.local import forget_shards
+from clever.cache.store.files.local import forget_shards
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.benchmarks.durations import Duration

@@ -18,7 +18,7 @@ import pytest
 from clever.errors import CleverError, FrameError
 from clever.pipeline.datasets import IGNORE, build_dataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
-from clever.pipeline.datasets.nuscenes_scenes import official_splits
+from clever.pipeline.datasets.nuscenes_schema.scenes import official_splits
 from clever.pipeline.datasets.registry import DATASETS
 
 MINI = "v1.0-mini"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from clever.cache.store.records import committed_shards
+from clever.cache.store.records.commits import committed_shards
 from clever.cache.teacher import load_teachers
 from clever.cli import main as command_line
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings

@@ -21,8 +21,8 @@ from clever.cache.care.summary import summarise
 from clever.cache.codec import decode
 from clever.cache.images import load_image
 from clever.cache.projection import visible_pairs
-from clever.cache.store.lock import writer_lock
-from clever.cache.store.records import committed_shards
+from clever.cache.store.files.lock import writer_lock
+from clever.cache.store.records.commits import committed_shards
 from clever.cache.store.store import Store
 from clever.cache.teacher import Features, Teacher, load_teacher, outputs
 from clever.errors import CleverError, FrameError

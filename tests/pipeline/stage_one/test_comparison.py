@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clever.cache.store.lock import writer_lock
-from clever.cache.store.records import records_by_row
+from clever.cache.store.files.lock import writer_lock
+from clever.cache.store.records.commits import records_by_row
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher

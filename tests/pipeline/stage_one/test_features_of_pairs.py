@@ -19,7 +19,7 @@ from clever.cache.frame import Camera, Frame
 from clever.cache.projection import Correspondences
 from clever.cache.sampling import sample_tokens
 from clever.cache.store.layout import PAIR_BLOCK
-from clever.cache.store.records import write_commit
+from clever.cache.store.records.commits import write_commit
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.cache_teacher import cache_teacher

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clever.cache.store.models import PointSettings
+from clever.cache.store.records.models import PointSettings
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset

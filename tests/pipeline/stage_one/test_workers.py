@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from distributed import Client, Scheduler, SpecCluster
 
-from clever.cache.store.records import committed_shards
+from clever.cache.store.records.commits import committed_shards
 from clever.cache.store.store import Store
 from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clever.cache.choices import RegionKind
 from clever.cache.projection import Correspondences
-from clever.cache.store.models import RegionSettings
+from clever.cache.store.records.models import RegionSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import RegionShard, SweepShard
 from clever.errors import CleverError

@@ -16,7 +16,7 @@ from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrame, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep, Prepared
 from clever.pipeline.steps.voxel_points import VoxelPoints
-from clever.student.augment import Augmentation
+from clever.student.clouds.augment import Augmentation
 from clever.student.draws import Draws
 from clever.student.points import PointBatch
 

@@ -22,8 +22,8 @@ from clever.student.backbones.waffleiron import (
 )
 from clever.student.draws import Draws
 from clever.student.groups import Groups
-from clever.student.neighbours import _distance_others, _tree_others, nearest_voxels
 from clever.student.points import PointBatch
+from clever.student.sampling.neighbours import _distance_others, _tree_others, nearest_voxels
 from clever.student.student import Student
 
 

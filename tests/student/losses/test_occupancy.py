@@ -19,9 +19,9 @@ from clever.student.losses.occupancy import (
     OccupancyLoss,
     occupancy_loss,
 )
-from clever.student.neighbours import neighbours_within
 from clever.student.points import PointBatch
-from clever.student.queries import (
+from clever.student.sampling.neighbours import neighbours_within
+from clever.student.sampling.queries import (
     ALSO,
     BEHIND,
     FRONT,

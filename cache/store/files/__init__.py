@@ -1,0 +1,1 @@
+"""The files of a store: shards, Zarr metadata, local and remote reading, the lock."""

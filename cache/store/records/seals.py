@@ -1,0 +1,178 @@
+"""Seals: what a layer is, and the checksum of each of its files that no commit record covers.
+
+A layer's ids, settings and calibration cannot be derived from anything else. Its seal is their
+first copy, checked by its own checksum and written first; the Zarr arrays and attributes that
+readers see are views of it and of the commit records, and can be written again from them. It lies
+among the commit records: inside a folder of an array, where zarr-python looks at nothing but
+chunks.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import google_crc32c
+
+from ....errors import CleverError
+from ..files.remote import AnyPath, names_in
+from ..layers import POINTS_ID, REGIONS, SWEEPS, TEACHERS, place
+from ..layout import write_if_changed
+from . import checked_json, schema1
+from .models import (
+    FORMAT,
+    POINT_SEALS,
+    REGION_SEALS,
+    SCHEMA,
+    SWEEP_SEALS,
+    TEACHER_SEALS,
+    Content,
+    LayerSeal,
+    PointContent,
+    PointSeal,
+    RegionContent,
+    RegionSeal,
+    Seal,
+    Stamp,
+    SweepContent,
+    SweepSeal,
+    TeacherSeal,
+    parse,
+)
+
+FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What reading damaged or foreign JSON may end in."""
+
+
+class SchemaError(CleverError):
+    """The store is of another format or schema version."""
+
+
+def seal_path(store: Path, layer: str) -> Path:
+    """File of a layer's seal."""
+    return store / place(layer).seal
+
+
+def seal_of(
+    layer: str, content: Content, shards: Sequence[int], views: Mapping[str, bytes]
+) -> Seal:
+    """The seal of a layer and its views."""
+    files = {path: Stamp(len(data), google_crc32c.value(data)) for path, data in views.items()}
+    if isinstance(content, PointContent):
+        return PointSeal(layer, content, tuple(shards), files)
+    if isinstance(content, RegionContent):
+        return RegionSeal(layer, content, tuple(shards), files)
+    if isinstance(content, SweepContent):
+        return SweepSeal(layer, content, tuple(shards), files)
+    return TeacherSeal(layer, content, tuple(shards), files)
+
+
+def write_seal(store: Path, seal: Seal) -> None:
+    """Write the seal of a layer whose views are about to be written."""
+    adapters = {PointSeal: POINT_SEALS, TeacherSeal: TEACHER_SEALS}
+    adapters |= {RegionSeal: REGION_SEALS, SweepSeal: SWEEP_SEALS}
+    data = checked_json.encode(adapters[type(seal)].dump_json(seal))
+    write_if_changed(seal_path(store, seal.layer), data)
+
+
+def read_point_seal(store: AnyPath, allow_schema1: bool = False) -> tuple[PointSeal, int]:
+    """The seal of points and pairs, and the schema that it was written in.
+
+    Args:
+        allow_schema1: whether a store of schema 1 is read too, its values converted to this
+            schema's.
+
+    Raises:
+        CleverError: missing or damaged seal, or another schema.
+    """
+    path = store / place(POINTS_ID).seal
+    try:
+        body = checked_json.decode(path.read_bytes())
+        try:
+            return parse(POINT_SEALS, body), SCHEMA
+        except ValueError:
+            schema = schema1.schema_of(body)
+            if schema != schema1.SCHEMA or not allow_schema1:
+                check_schema(FORMAT, schema, str(store))
+                raise
+            return parse(POINT_SEALS, schema1.point_seal(body)), schema1.SCHEMA
+    except FAULTS as error:
+        raise _damage_error(path, error) from error
+
+
+def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> TeacherSeal:
+    """The seal of a teacher layer of a store of the given schema.
+
+    Raises:
+        CleverError: missing or damaged seal; the message names the file and the wrong field.
+    """
+    path = store / place(layer).seal
+    try:
+        body = checked_json.decode(path.read_bytes())
+        body = schema1.teacher_seal(body) if schema == schema1.SCHEMA else body
+        return parse(TEACHER_SEALS, body)
+    except FAULTS as error:
+        raise _damage_error(path, error) from error
+
+
+def read_further_seal(store: AnyPath, layer: str) -> RegionSeal | SweepSeal:
+    """The seal of a layer of regions or sweeps; raises as `read_teacher_seal`."""
+    path = store / place(layer).seal
+    try:
+        body = checked_json.decode(path.read_bytes())
+        return parse(REGION_SEALS, body) if place(layer).is_regions else parse(SWEEP_SEALS, body)
+    except FAULTS as error:
+        raise _damage_error(path, error) from error
+
+
+def read_layer_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> LayerSeal:
+    """The seal of a layer beside points and pairs; raises as `read_teacher_seal`."""
+    if place(layer).is_regions or place(layer).is_sweeps:
+        return read_further_seal(store, layer)
+    return read_teacher_seal(store, layer, schema)
+
+
+def read_seal(store: AnyPath, layer: str) -> Seal:
+    """Any layer's seal, in this schema; see those above."""
+    return read_point_seal(store)[0] if place(layer).is_points else read_layer_seal(store, layer)
+
+
+def sealed_teachers(store: AnyPath) -> list[str]:
+    """Ids of the teacher layers that have a seal, in order."""
+    folders = names_in(store / TEACHERS)
+    return [name for name in folders if (store / place(name).seal).exists()]
+
+
+def sealed_regions(store: AnyPath) -> list[str]:
+    """Ids of the layers of regions that have a seal, in order."""
+    layers = [f"{REGIONS}/{name}" for name in names_in(store / REGIONS)]
+    return [layer for layer in layers if (store / place(layer).seal).exists()]
+
+
+def sealed_sweeps(store: AnyPath) -> list[str]:
+    """Ids of the layers of earlier sweeps that have a seal, in order."""
+    layers = [f"{SWEEPS}/{name}" for name in names_in(store / SWEEPS)]
+    return [layer for layer in layers if (store / place(layer).seal).exists()]
+
+
+def check_schema(kind: object, schema: object, path: str) -> None:
+    """Raise SchemaError when a store is of another format or schema version."""
+    if kind != FORMAT:
+        raise SchemaError(
+            f"{path} is a Zarr group but no feature cache; give the path of a `clever "
+            "cache-teacher` store"
+        )
+    if schema == schema1.SCHEMA:
+        raise SchemaError(
+            f"{path} has cache schema 1, this clever reads schema {SCHEMA}; `clever cache copy "
+            f"{path} NEW` makes a new one of it without running the teacher"
+        )
+    if schema != SCHEMA:
+        raise SchemaError(
+            f"{path} has cache schema {schema}, this clever reads schema {SCHEMA}; make the cache "
+            "again or use the clever version that wrote it"
+        )
+
+
+def _damage_error(path: AnyPath, error: Exception) -> CleverError:
+    if isinstance(error, FileNotFoundError):
+        return CleverError(f"{path}: seal is missing; run `clever cache repair`")
+    return CleverError(f"{path}: seal is damaged ({error}); run `clever cache repair`")

@@ -1,0 +1,1 @@
+"""The nuScenes schema, which generated drives share: tables, splits, boxes, sweeps."""

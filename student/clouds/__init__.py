@@ -1,0 +1,1 @@
+"""Point clouds before the network: augmentation, mixing, intensities, extents."""

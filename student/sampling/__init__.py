@@ -1,0 +1,1 @@
+"""Which places and pairs of a batch a loss looks at."""
