@@ -316,7 +316,8 @@ VERBS: dict[str, Verb | Group] = {
         student.
 
         Writes .label, .npy or PLY with colours, each with the confidence, or --submission for a
-        benchmark. Files as clever features takes them; without any, the frames of --data-root.
+        benchmark. With a run of clever detect: boxes, as JSON or KITTI's result files. Files as
+        clever features takes them; without any, the frames of --data-root.
         Stopped at any time, the same command goes on. Exit code 3: finished, but some inputs were
         bad and were skipped.""",
         "pipeline.settings.predict:PredictSettings",

@@ -3,20 +3,20 @@ seeds, and measure them: the paper's Table A3."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import weights_digest
-from ..student.student import Student
+from .detection_runs.benchmarks import BENCHMARKS
 from .detection_runs.data import DetectionData
 from .detection_runs.run import PLACES, train_detector
 from .detection_runs.table import DetectionTable, PlannedRun
 from .results.run_folder import UNRECORDED, newest_run, notice, warn_unfinished
 from .results.run_names import changed_values, digest, folder_name
 from .settings.detect import DetectorRunSettings, DetectSettings
-from .training.starting_student import starting_student
+from .training.starting_student import StartingStudent, starting_student
 
 RUNS = "runs"
 """Folder of the runs in the table's."""
@@ -38,40 +38,74 @@ def detect(settings: DetectSettings) -> DetectionTable:
             "the runs of a table are trained in one process each; share `seeds` or `draws` among "
             "machines instead of `torchrun`"
         )
-    runs = list(_runs(settings))
-    data = DetectionData.open(settings)
-    out = settings.out or Path("detections") / f"{settings.detector}-{settings.dataset}"
+    starts = _starts(settings)
+    dataset = settings.dataset or _dataset(starts)
+    runs = list(_runs(settings, starts, dataset))
+    data = DetectionData.open(settings, dataset)
+    out = settings.out or Path("detections") / f"{settings.detector}-{dataset}"
+    table = DetectionTable(dataset=dataset, detector=settings.detector, runs=[])
     _announce(settings, data, runs, out)
-    done: list[PlannedRun] = []
     for number, (name, run) in enumerate(runs, 1):
         planned = _planned(name, run, data)
         folder = out / planned.folder
         notice(f"run {number} of {len(runs)}: {planned}")
         try:
             result = train_detector(run.decided(out=folder), data)
-            done.append(planned.model_copy(update={"result": result}))
+            planned = planned.model_copy(update={"result": result})
         except CleverError as error:
             notice(f"failed: {error}")
-            done.append(planned.model_copy(update={"failure": str(error)}))
+            planned = planned.model_copy(update={"failure": str(error)})
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"stopped; {sum(bool(one.result) for one in done)} of {len(runs)} runs are "
+                f"stopped; {sum(bool(one.result) for one in table.runs)} of {len(runs)} runs are "
                 f"finished and stay in {out}: the same command goes on"
             ) from None
-        _write(settings, done, out)
-    if not any(run.result for run in done):
-        raise CleverError(f"all {len(done)} runs failed; the first: {done[0].failure}")
-    return _write(settings, done, out)
+        table = table.model_copy(update={"runs": [*table.runs, planned]})
+        _write(table, out)
+    if not any(run.result for run in table.runs):
+        raise CleverError(f"all {len(runs)} runs failed; the first: {table.runs[0].failure}")
+    return table
 
 
-def _runs(settings: DetectSettings) -> Iterator[tuple[str, DetectorRunSettings]]:
+def _starts(settings: DetectSettings) -> dict[str, StartingStudent | None]:
+    """Where runs start from, by the names that the user gave; None for random weights."""
+    names = settings.checkpoint or (str(newest_run("pretrain")),)
+    starts: dict[str, StartingStudent | None] = {}
+    for name in names:
+        starts[name] = None if name == "none" else starting_student(Path(name), None, None, 0)
+        if name != "none":
+            warn_unfinished(Path(name))
+    return starts
+
+
+def _dataset(starts: Mapping[str, StartingStudent | None]) -> str:
+    """The dataset that the starts were pre-trained on; a line says so.
+
+    Raises:
+        CleverError: none of them says one, they say several, or it has no benchmark.
+    """
+    datasets = dict.fromkeys(start.dataset for start in starts.values() if start and start.dataset)
+    if not datasets:
+        choices = " or ".join(BENCHMARKS)
+        raise CleverError(f"no checkpoint says what to train on; give `dataset`: {choices}")
+    name, *others = datasets
+    if others or name not in BENCHMARKS:
+        raise CleverError(
+            f"pre-trained on {', '.join(datasets)}; detectors are trained on "
+            f"{' and '.join(BENCHMARKS)}: choose one as `dataset`"
+        )
+    notice(f"`dataset={name}`, that of the pre-training")
+    return name
+
+
+def _runs(
+    settings: DetectSettings, starts: Mapping[str, StartingStudent | None], dataset: str
+) -> Iterator[tuple[str, DetectorRunSettings]]:
     """Settings of every run with the name of its start: all starts of a draw and seed one after
     another, so that a table that is stopped early compares them."""
-    names = settings.checkpoint or (str(newest_run("pretrain")),)
-    students = {name: _student(name) for name in names if name != "none"}
-    labels = _labels(names)
-    first = next(iter(students.values()), None)
-    own = settings.run_settings
+    labels = _labels(list(starts))
+    first = next((start.student for start in starts.values() if start), None)
+    own = settings.run_settings | {"dataset": dataset}
     if first and settings.student is None:
         own |= {"student": first.name, "ptv3_form": settings.ptv3_form or first.ptv3_form}
     if first and settings.voxel_size is None:
@@ -79,18 +113,11 @@ def _runs(settings: DetectSettings) -> Iterator[tuple[str, DetectorRunSettings]]
     for fraction in settings.fraction:
         for draw in settings.draws if fraction < 1 else settings.draws[:1]:
             for seed in settings.seeds:
-                for name in names:
+                for name in starts:
                     values = {"fraction": fraction, "draw": draw, "seed": seed}
                     start = "none" if name == "none" else Path(name)
                     run = DetectorRunSettings(**own, **values, checkpoint=start)
                     yield labels[name], run
-
-
-def _student(name: str) -> Student:
-    folder = Path(name)
-    student = starting_student(folder, None, None, 0).student
-    warn_unfinished(folder)
-    return student
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
@@ -137,9 +164,7 @@ def _planned(name: str, run: DetectorRunSettings, data: DetectionData) -> Planne
     )
 
 
-def _write(settings: DetectSettings, runs: Sequence[PlannedRun], out: Path) -> DetectionTable:
+def _write(table: DetectionTable, out: Path) -> None:
     """Write the table as it is."""
-    table = DetectionTable(dataset=settings.dataset, detector=settings.detector, runs=list(runs))
     atomic_write(out / RESULT_FILE, table.model_dump_json(indent=1) + "\n")
     atomic_write(out / TABLE_FILE, f"{table}\n")
-    return table

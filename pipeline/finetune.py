@@ -58,7 +58,7 @@ from .training.job import Job
 from .training.log import Losses, first_and_last, log_evaluation, read_log
 from .training.loop import fit
 from .training.seeds import seeded
-from .training.starting_student import StartingStudent, starting_student
+from .training.starting_student import StartingStudent, choose_intensity, starting_student
 from .training.state import TrainingProgress
 from .training.stepping import check_step, frames_at_once
 from .validation import SELECTED, Validation
@@ -165,7 +165,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     start = _start(settings)
     student, dataset = start.student, _dataset(settings, start, team)
     settings = settings.decided(dataset=dataset)
-    _choose_intensity(student, dataset, team)
+    choose_intensity(student, dataset, announce=team.first)
     train = open_dataset(settings.train_part, dataset)
     val = open_dataset(settings.val_part, dataset)
     plan = FinetunePlan.of(settings, start, class_mean(val))
@@ -413,16 +413,6 @@ def _dataset(settings: FinetuneSettings, start: StartingStudent, team: Team) -> 
         origin = "that of the pre-training" if start.dataset else "unless told otherwise"
         notice(f"`dataset={name}`, {origin}")
     return name
-
-
-def _choose_intensity(student: Student, dataset: str, team: Team) -> None:
-    """Let a student that standardises intensities do it by this dataset's statistics, where it
-    knows them; a line says what it does."""
-    names = ", ".join(norm.dataset for norm in student.intensities)
-    norm = student.choose_intensity(dataset)
-    if norm and team.first:
-        others = "" if norm.dataset == dataset else f": it knows those of {names} alone"
-        notice(f"the student standardises intensities by the statistics of {norm.dataset}{others}")
 
 
 def _inputs(plan: FinetunePlan, dataset: LidarDataset, sample: list[int]) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,19 @@ from .datasets.base import label_ids, positions
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .datasets.submission import submission_of
-from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
+from .detectors.checkpoint import HEAD
+from .outputs.each_input import (
+    Outputs,
+    make_each,
+    open_folder,
+    output_of_each,
+    output_of_frame,
+    read_file,
+    refuse_single_file,
+)
 from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
+from .outputs.predictions import CLASSES_FILE, FREE, AnyOutputs, PredictedFile, Predictions
+from .predict_boxes import predict_boxes
 from .process.device import choose_device
 from .results.run_dataset import run_dataset
 from .results.run_folder import notice, warn_unfinished
@@ -26,77 +37,11 @@ from .results.sources import Source, Sources
 from .settings.predict import PredictSettings
 from .settings.shared.dataset import HeldOutPart
 from .settings.shared.point_files import PointFiles
-from .steps.labelled import BadFrame
-
-CLASSES_FILE = "classes.json"
-"""In a folder of labels: what its numbers mean."""
-FREE = frozenset({"points", "limit"})
-"""Settings that say which inputs: another run in the same folder may have others."""
-
 
 SUBMISSION = "submission"
 """In the folder of a submission: what is handed in."""
 Write = Callable[[Path, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]], None]
 """Writes points (N, 4), labels and confidence to a path."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelFile:
-    """One output."""
-
-    source: str
-    out: Path
-    points: int
-    unlabelled: int
-    """Points without a prediction."""
-    words: str = ""
-    """What was read as what, and how intensity was scaled; empty for a dataset's frame."""
-
-    def __str__(self) -> str:
-        contents = f"{self.points} points{self.words and f', {self.words}'}"
-        gaps = f", {self.unlabelled} without a label" if self.unlabelled else ""
-        return f"{self.source}: {contents} -> {self.out}{gaps}"
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What `clever predict` did.
-
-    Attributes:
-        protocol: what was trained, and how it predicts.
-        unit: what the inputs are, in the plural.
-        device: where the network ran.
-        outputs: what was written; `Outputs.seconds` reads, predicts and writes it.
-        notes: what a user has to know beside it.
-    """
-
-    protocol: str
-    unit: str
-    device: str
-    outputs: Outputs[Path, LabelFile] | Outputs[str, LabelFile]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def bad(self) -> list[BadFrame]:
-        """Inputs that could not be used."""
-        return self.outputs.bad
-
-    @property
-    def rate(self) -> float:
-        """Outputs a second, reading and writing included; NaN where none was written."""
-        files, seconds = len(self.outputs.files), self.outputs.seconds
-        return files / seconds if files and seconds else float("nan")
-
-    def __str__(self) -> str:
-        files = self.outputs.files
-        lines = [self.protocol, *(str(file) for file in files if file.words)]
-        if files:
-            points = sum(file.points for file in files)
-            lines.append(
-                f"{len(files)} {self.unit}, {points} points, {self.rate:.2f} {self.unit}/s on "
-                f"{self.device}, reading and writing included"
-            )
-        return "\n".join([*lines, *self.outputs.notes(), *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +104,7 @@ class Labeller:
 
     def summary(
         self,
-        outputs: Outputs[Path, LabelFile] | Outputs[str, LabelFile],
+        outputs: AnyOutputs,
         unit: str,
         notes: Sequence[str] = (),
     ) -> Predictions:
@@ -170,7 +115,8 @@ class Labeller:
 
 
 def predict(settings: PredictSettings) -> Predictions:
-    """Label every point of the files, or of the dataset's frames where none are given.
+    """Label every point of the files, or of the dataset's frames where none are given; with a run
+    of `clever detect`, find their boxes.
 
     A folder holds the outputs of one set of settings. There an output whose points and weights have
     not changed stays, so that the same command goes on where it was stopped; an input that cannot
@@ -183,6 +129,13 @@ def predict(settings: PredictSettings) -> Predictions:
     """
     _check(settings)
     warn_unfinished(settings.checkpoint)
+    if (settings.checkpoint / HEAD).exists():
+        return predict_boxes(settings)
+    if settings.output_format not in (None, *WRITERS):
+        raise CleverError(
+            f"{settings.checkpoint} labels points, which are written as {', '.join(WRITERS)}; "
+            f"`output_format={settings.output_format}` is one of boxes"
+        )
     segmenter, training = load_segmenter(settings.checkpoint)
     device = choose_device(settings.device)
     labeller = Labeller(
@@ -232,7 +185,7 @@ def _label_files(labeller: Labeller) -> Predictions:
     if single:
         _refuse_existing(settings.out, classes)
 
-    def make(path: Path) -> LabelFile | None:
+    def make(path: Path) -> PredictedFile | None:
         out = targets[path]
         if sources is not None and sources.current(out, path, labeller.digest):
             return None
@@ -247,7 +200,7 @@ def _label_files(labeller: Labeller) -> Predictions:
             labeller.write_classes(classes, out.suffix.lower().removeprefix("."))
         else:
             sources.note(out, read_from)
-        return LabelFile(str(path), out, len(labels), int((labels == NO_LABEL).sum()), file.words)
+        return PredictedFile(str(path), out, len(labels), _gaps(labels), file.words)
 
     outputs = make_each("predict", "files", list(targets), make)
     notes = [f"what its numbers mean: {classes}"] if single else []
@@ -265,12 +218,7 @@ def _refuse_existing(out: Path, classes: Path) -> None:
 def _label_frames(labeller: Labeller) -> Predictions:
     """Label frames of a dataset."""
     settings, training = labeller.settings, labeller.trained.training
-    ending = settings.out.suffix.lower().removeprefix(".")
-    if ending in WRITERS and not settings.out.is_dir():
-        raise CleverError(
-            f"`out={settings.out}` is one file, but a dataset's frames need a folder; give one, "
-            f"and `output_format={ending}` for that format"
-        )
+    refuse_single_file(settings.out, tuple(WRITERS))
     name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)
     numbers = dict(list(positions(dataset).items())[: settings.limit])
@@ -290,7 +238,7 @@ def _label_frames(labeller: Labeller) -> Predictions:
         labeller.write(out, points[:, :3], labels, confidence)
 
     ending = settings.output_format or next(iter(WRITERS))
-    targets = {frame: settings.out / _file(frame, ending) for frame in numbers}
+    targets = {frame: settings.out / output_of_frame(frame, ending) for frame in numbers}
     outputs = _label_each(labeller, dataset, numbers, targets, sources, write)
     return labeller.summary(outputs, "frames")
 
@@ -332,10 +280,10 @@ def _label_each(
     targets: Mapping[str, Path],
     sources: Sources,
     write: Write,
-) -> Outputs[str, LabelFile]:
+) -> Outputs[str, PredictedFile]:
     """Label the frames at `numbers`, positions by id, and write each to its target."""
 
-    def make(frame: str) -> LabelFile | None:
+    def make(frame: str) -> PredictedFile | None:
         out, points = targets[frame], dataset.points(numbers[frame])
         source = Source.of_points(frame, points, labeller.digest)
         if sources.holds(out, source):
@@ -346,18 +294,12 @@ def _label_each(
             raise FrameError(frame, str(error)) from error
         write(out, points, labels, confidence)
         sources.note(out, source)
-        return LabelFile(frame, out, len(labels), int((labels == NO_LABEL).sum()))
+        return PredictedFile(frame, out, len(labels), _gaps(labels))
 
     return make_each("predict", "frames", list(numbers), make)
 
 
-def _file(frame: str, ending: str) -> PurePosixPath:
-    """Where the output of a frame lies in the folder of the outputs.
-
-    Raises:
-        CleverError: the id of the frame is no path below it.
-    """
-    path = PurePosixPath(f"{frame}.{ending}")
-    if path.is_absolute() or ".." in path.parts:
-        raise CleverError(f"the frame id {frame} cannot name a file; correct the dataset")
-    return path
+def _gaps(labels: NDArray[np.uint8]) -> str:
+    """How many points have no label, in words; empty where all have one."""
+    count = int((labels == NO_LABEL).sum())
+    return f"{count} without a label" if count else ""

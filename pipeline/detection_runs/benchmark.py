@@ -58,6 +58,11 @@ class DetectionBenchmark(ABC, Generic[Frames]):
         """The frames of an opened dataset as the network sees them; raises CleverError for another
         dataset."""
 
+    def seen(self, dataset: LidarDataset, index: int) -> NDArray[np.float32]:
+        """Points (P, 4) of a frame of any dataset, with boxes or without, as the network is to see
+        them; raises FrameError."""
+        return dataset.points(index)
+
     @abstractmethod
     def banked(self, frames: Frames, index: int) -> NDArray[np.bool_]:
         """(N,): which of the boxes of a frame may be put into others."""

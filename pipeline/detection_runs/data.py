@@ -37,15 +37,15 @@ class DetectionData:
     held_out: Sequence[int]
 
     @classmethod
-    def open(cls, settings: DetectorSettings) -> "DetectionData":
-        """Open both parts.
+    def open(cls, settings: DetectorSettings, dataset: str) -> "DetectionData":
+        """Open both parts of a dataset.
 
         Raises:
             CleverError: no such dataset or split, no benchmark for it, or frames in both parts.
         """
-        benchmark = benchmark_of(settings.dataset)
+        benchmark = benchmark_of(dataset)
         train, val = (
-            benchmark.frames(open_dataset(part, settings.dataset))
+            benchmark.frames(open_dataset(part, dataset))
             for part in (settings.train_part, settings.val_part)
         )
         held_out = range(len(val))[: settings.limit]

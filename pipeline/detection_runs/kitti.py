@@ -28,6 +28,7 @@ from ..detection.kitti_average_precision import (
 from ..detection.kitti_boxes import kitti_objects
 from ..detection.kitti_matching import DIFFICULTIES, within
 from .benchmark import DetectionBenchmark, ScoreTable, Sizes, mean_row
+from .camera_view import camera_view
 
 RESULTS = "results"
 """Folder in a run's with the files that KITTI's programs read."""
@@ -55,14 +56,8 @@ class FrontView:
 
     def points(self, index: int) -> NDArray[np.float32]:
         """(P, 4): the points that fall into the image of camera 2; raises FrameError."""
-        cloud = self.dataset.points(index)
-        calibration = self.dataset.calibration(index)
-        width, height = self.dataset.image_size(index)
-        pixels_from_lidar = calibration.projection @ calibration.camera0_from_lidar
-        u, v, depth = pixels_from_lidar[:, :3] @ cloud[:, :3].T + pixels_from_lidar[:, 3:]
-        ahead = depth > 0
-        inside = (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
-        return cloud[ahead & inside]
+        view = camera_view(self.dataset, index)
+        return view.points(self.dataset.points(index))
 
     def has_labels(self, index: int) -> bool:
         return self.dataset.has_labels(index)
@@ -92,6 +87,11 @@ class KittiBenchmark(DetectionBenchmark[FrontView]):
             raise CleverError(f"{dataset.name} is not laid out as KITTI's object benchmark")
         return FrontView(dataset)
 
+    def seen(self, dataset: LidarDataset, index: int) -> NDArray[np.float32]:
+        """Points that the camera sees, as in training; all where the dataset has no camera."""
+        points = dataset.points(index)
+        return camera_view(dataset, index).points(points) if dataset.cameras else points
+
     def banked(self, frames: FrontView, index: int) -> NDArray[np.bool_]:
         """Boxes that are visible enough for the hard level."""
         objects = frames.dataset.objects(index)
@@ -113,7 +113,7 @@ class KittiBenchmark(DetectionBenchmark[FrontView]):
             path = folder / RESULTS / f"{name.rpartition('/')[2]}.txt"
             objects = kitti_objects(
                 result.boxes,
-                [self.class_names[category] for category in result.classes.tolist()],
+                result.names(self.class_names),
                 result.scores,
                 dataset.calibration(index),
                 dataset.image_size(index),

@@ -75,7 +75,9 @@ class NuScenesBenchmark(DetectionBenchmark[NuScenesDataset]):
     ) -> list[ScoreTable]:
         """mAP, and AP of every class, of what lies in ``detections.json``."""
         path = folder / RESULTS
-        content = {frames.frame_ids[index]: self._rows(one) for index, one in results.items()}
+        content = {
+            frames.frame_ids[index]: one.records(self.class_names) for index, one in results.items()
+        }
         atomic_write(path, json.dumps(content) + "\n")
         written = json.loads(path.read_text(encoding="utf-8"))
         truth, detections = [], []
@@ -100,15 +102,6 @@ class NuScenesBenchmark(DetectionBenchmark[NuScenesDataset]):
                 title="AP %, mean over the classes, by distance",
                 scores={**by_distance, MEAN: mean_row(by_distance)},
             ),
-        ]
-
-    def _rows(self, result: Detections) -> list[dict[str, object]]:
-        boxes = zip(
-            result.classes.tolist(), result.scores.tolist(), result.boxes.rows.tolist(), strict=True
-        )
-        return [
-            {"name": self.class_names[category], "score": score, "box": box}
-            for category, score, box in boxes
         ]
 
     def _read(self, rows: Sequence[Mapping[str, object]]) -> Detections:

@@ -11,9 +11,9 @@ from ...student.checkpoint import weights_digest
 from ...student.draws import key
 from ..detection.area import drawn_points
 from ..detection.box_augmentation import BoxAugmentation
-from ..detection.boxes import Boxes
 from ..detection.detections import Detections
-from ..detectors.box_step import BoxFrames, BoxStep, Sampling, collate_boxes
+from ..detectors.box_batch import collate_boxes
+from ..detectors.box_step import BoxFrames, BoxStep, Sampling
 from ..detectors.checkpoint import DetectorMeta, save_detector
 from ..detectors.registry import DETECTORS
 from ..process.device import choose_device
@@ -30,7 +30,7 @@ from ..training.job import Job
 from ..training.log import first_and_last, read_log
 from ..training.loop import fit
 from ..training.seeds import seeded
-from ..training.starting_student import StartingStudent, starting_student
+from ..training.starting_student import StartingStudent, choose_intensity, starting_student
 from ..training.stepping import check_step
 from .data import DetectionData, TrainingFrames, gather
 from .results import DetectorResult
@@ -53,6 +53,7 @@ def train_detector(settings: DetectorRunSettings, data: DetectionData) -> Detect
     check_step(settings, team, 0)
     start = _start(settings)
     student = start.student
+    choose_intensity(student, settings.dataset)
     settings = settings.decided(
         student=student.name,
         voxel_size=student.voxel_size,
@@ -119,7 +120,7 @@ def detect_frames(
                 draw = key(settings.seed, "measured frame", index)
                 cloud = drawn_points(cloud, settings.points, draw)
                 (result,) = step.detections([cloud.to(device)])
-                results[index] = _on_host(result)
+                results[index] = result.cpu()
             track.advance()
     if not results:
         raise CleverError(
@@ -127,10 +128,6 @@ def detect_frames(
             f"{bad[0].reason}"
         )
     return results, bad
-
-
-def _on_host(result: Detections) -> Detections:
-    return Detections(Boxes(result.boxes.rows.cpu()), result.scores.cpu(), result.classes.cpu())
 
 
 def _start(settings: DetectorRunSettings) -> StartingStudent:

@@ -1,6 +1,7 @@
 """The table of several runs: mean and spread over seeds and draws, starts side by side."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from pydantic import BaseModel, ConfigDict
@@ -82,12 +83,25 @@ class DetectionTable(BaseModel):
 
     def scores(self, start: str, fraction: float, table: int, row: str) -> dict[int, float]:
         """A figure of the runs of a column, by the number of draw and seed in the command."""
-        keys = list(dict.fromkeys((run.draw, run.seed) for run in self.runs))
         values = {
             place: result.tables[table].scores.get(row)
             for place, result in self.results(start, fraction).items()
         }
-        return {keys.index(place): value for place, value in values.items() if value is not None}
+        return {
+            self._places.index(place): value for place, value in values.items() if value is not None
+        }
+
+    @property
+    def _places(self) -> list[tuple[int, int]]:
+        """Draw and seed of the runs, each once."""
+        return list(dict.fromkeys((run.draw, run.seed) for run in self.runs))
+
+    def _draw_means(self, scores: Mapping[int, float]) -> dict[int, float]:
+        """Mean over the seeds of figures of `scores`, by draw."""
+        by_draw: dict[int, list[float]] = {}
+        for number, score in scores.items():
+            by_draw.setdefault(self._places[number][0], []).append(score)
+        return {draw: statistics.fmean(values) for draw, values in by_draw.items()}
 
     def protocol(self) -> str:
         """One line that says how the figures were made."""
@@ -154,6 +168,15 @@ class DetectionTable(BaseModel):
         if difference is None:
             return ""
         pairs = f"95 % interval of {difference.seeds} pairs of the same draw and seed"
+        shared = own.keys() & base.keys()
+        means = (
+            self._draw_means({number: scores[number] for number in shared})
+            for scores in (own, base)
+        )
+        over_draws = Difference.paired(*means)
+        if over_draws and over_draws.half_width is not None:
+            width = f"± {over_draws.half_width:.2f} of the means of {over_draws.seeds} draws"
+            pairs = f"{pairs}; {width}"
         return (
             f"{part.title}, {summary}, {starts[0]} less {starts[1]} at {100 * fraction:g} %: "
             f"{difference.text(2)} ({pairs})"

@@ -1,16 +1,15 @@
 """Detectors on the point features of any student, behind one interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ...student.points import PointBatch
-from ..detection.box_frame import BoxFrame
 from ..detection.coders import PointCoder
 from ..detection.detections import Detections
 from . import centre_head, point_head
+from .box_batch import BoxBatch
 from .centre_head import CentreHead
 from .centre_map import CentreMap
 from .point_head import PointHead
@@ -20,19 +19,13 @@ class BoxHead(nn.Module, ABC):
     """Features of points in, boxes out. Its losses are to be added up with equal weights."""
 
     @abstractmethod
-    def losses(
-        self,
-        features: Tensor,
-        points: PointBatch,
-        frames: Sequence[BoxFrame],
-        keys: Sequence[int],
-    ) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, points: PointBatch, batch: BoxBatch) -> dict[str, Tensor]:
         """Losses by name.
 
         Args:
             features: (N, C) of the points.
-            frames: boxes and classes of every scene of the batch; their points are not looked at.
-            keys: decide what is drawn of each (see `FrameDraw`).
+            batch: boxes and classes of every scene, whose points are not looked at, and the keys
+                that decide what is drawn of each (see `FrameDraw`).
         """
 
     @abstractmethod
@@ -57,15 +50,10 @@ class CentreBoxHead(BoxHead):
         self.grid, self.classes, self.code_weight = grid, classes, code_weight
         self.head = CentreHead(in_channels, classes)
 
-    def losses(
-        self,
-        features: Tensor,
-        points: PointBatch,
-        frames: Sequence[BoxFrame],
-        keys: Sequence[int],
-    ) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, points: PointBatch, batch: BoxBatch) -> dict[str, Tensor]:
         maps = self.head(self.grid.scatter(features, points))
-        boxes, classes = [one.boxes for one in frames], [one.classes for one in frames]
+        boxes = [frame.boxes for frame in batch.frames]
+        classes = [frame.classes for frame in batch.frames]
         targets = self.grid.targets(boxes, classes, self.classes)
         return {
             "heat": centre_head.heat_loss(maps.heat, targets.heat),
@@ -91,24 +79,18 @@ class PointBoxHead(BoxHead):
         self.coder = coder
         self.head = PointHead(in_channels, len(coder.sizes))
 
-    def losses(
-        self,
-        features: Tensor,
-        points: PointBatch,
-        frames: Sequence[BoxFrame],
-        keys: Sequence[int],
-    ) -> dict[str, Tensor]:
-        return self.point_losses(self.head(features), points, frames)
+    def losses(self, features: Tensor, points: PointBatch, batch: BoxBatch) -> dict[str, Tensor]:
+        return self.point_losses(self.head(features), points, batch)
 
     def point_losses(
-        self, maps: point_head.PointMaps, points: PointBatch, frames: Sequence[BoxFrame]
+        self, maps: point_head.PointMaps, points: PointBatch, batch: BoxBatch
     ) -> dict[str, Tensor]:
         """Losses of what the head says of every point."""
         clouds = points.xyz.split(points.counts)
         targets = point_head.joined(
             [
                 point_head.point_targets(xyz, frame, self.coder)
-                for xyz, frame in zip(clouds, frames, strict=True)
+                for xyz, frame in zip(clouds, batch.frames, strict=True)
             ]
         )
         return {

@@ -16,20 +16,10 @@ from ..detection.box_augmentation import BoxAugmentation
 from ..detection.box_frame import BoxFrame, box_frame
 from ..detection.detections import Detections
 from ..detection.object_bank import ObjectBank
-from ..training.batches import Batch, FrameDraw
+from ..training.batches import FrameDraw
 from ..training.job import TrainingStep
+from .box_batch import BoxBatch
 from .box_heads import BoxHead
-
-
-@dataclass(frozen=True, slots=True)
-class BoxBatch(Batch):
-    """Point clouds with boxes of one step or a part of it.
-
-    Attributes:
-        frames: one a scene.
-    """
-
-    frames: tuple[BoxFrame, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +74,6 @@ class BoxFrames(Dataset[tuple[str, int, BoxFrame]]):
         return self.dataset.frame_ids[index], key, frame
 
 
-def collate_boxes(frames: list[tuple[str, int, BoxFrame]]) -> BoxBatch:
-    """One batch of several frames."""
-    ids, keys, parts = zip(*frames, strict=True)
-    return BoxBatch(list(ids), list(keys), tuple(parts))
-
-
 class BoxStep(TrainingStep):
     """A head and the student whose features it reads, the student frozen in evaluation mode where
     `frozen`."""
@@ -124,8 +108,7 @@ class BoxStep(TrainingStep):
             features = self.student(points, draws)
         share = len(batch.ids) / totals["frames"]
         losses = {
-            name: loss * share
-            for name, loss in self.head.losses(features, points, batch.frames, batch.keys).items()
+            name: loss * share for name, loss in self.head.losses(features, points, batch).items()
         }
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ...student.points import PointBatch
-from ..detection.box_frame import BoxFrame
 from ..detection.boxes import Boxes
 from ..detection.coders import PointCoder, RegionCoder
 from ..detection.detections import Detections
 from ..detection.suppression import suppressed
+from .box_batch import BoxBatch
 from .box_heads import PointBoxHead
 from .point_head import PointMaps, point_detections
 from .region_head import RegionHead, RegionSizes, refinement_losses, score_loss
@@ -48,18 +48,13 @@ class PointRCNNHead(PointBoxHead):
         self.training_proposals, self.proposals = training_proposals, proposals
         self.refinement = RegionHead(in_channels, sizes)
 
-    def losses(
-        self,
-        features: Tensor,
-        points: PointBatch,
-        frames: Sequence[BoxFrame],
-        keys: Sequence[int],
-    ) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, points: PointBatch, batch: BoxBatch) -> dict[str, Tensor]:
         maps = self.head(features)
-        losses = self.point_losses(maps, points, frames)
+        losses = self.point_losses(maps, points, batch)
         targets, pooled = [], []
         split = self._split(maps, features, points)
-        for (own, own_features, xyz), frame, key in zip(split, frames, keys, strict=True):
+        drawn = zip(split, batch.frames, batch.keys, strict=True)
+        for (own, own_features, xyz), frame, key in drawn:
             with torch.no_grad():
                 proposals = self._propose(own, xyz, 0.8, self.training_proposals)
                 target = region_targets(proposals, frame, self.regions, key)

@@ -4,7 +4,7 @@ one does not stop."""
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -129,6 +129,29 @@ def output_of_each(
             f"{' and '.join(both)} would both become {name}; write them into different folders"
         )
     return {path: out / name for path, name in names.items()}
+
+
+def output_of_frame(frame: str, ending: str) -> PurePosixPath:
+    """Where the output of a dataset's frame lies in the folder of the outputs.
+
+    Raises:
+        CleverError: the id of the frame is no path below it.
+    """
+    path = PurePosixPath(f"{frame}.{ending}")
+    if path.is_absolute() or ".." in path.parts:
+        raise CleverError(f"the frame id {frame} cannot name a file; correct the dataset")
+    return path
+
+
+def refuse_single_file(out: Path, endings: Sequence[str]) -> None:
+    """Raise CleverError where `out` is one file with one of the endings, and no folder: a dataset's
+    frames need one."""
+    ending = out.suffix.lower().removeprefix(".")
+    if ending in endings and not out.is_dir():
+        raise CleverError(
+            f"`out={out}` is one file, but a dataset's frames need a folder; give one, and "
+            f"`output_format={ending}` for that format"
+        )
 
 
 def open_folder(

@@ -51,8 +51,6 @@ class DetectorSettings(OptimisationSettings, DatasetPlace):
         "Optimiser": ("epochs",),
     }  # fmt: skip
 
-    dataset: DatasetName = "kitti"
-    """kitti (the object benchmark, with its split lists) or nuscenes (generated drives too)."""
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
@@ -108,6 +106,8 @@ class DetectorSettings(OptimisationSettings, DatasetPlace):
 class DetectorRunSettings(DetectorSettings, TrainingSettings):
     """Settings of one run: one start, one fraction, one draw of it, one seed."""
 
+    dataset: DatasetName = "kitti"
+    """What it trains and measures on; runs are known by what differs from this default."""
     checkpoint: Literal["none"] | Path = "none"
     """Pre-training run; none: random weights."""
     fraction: Share = 1.0
@@ -128,6 +128,9 @@ class DetectSettings(DetectorSettings):
     checkpoint: Names | None = None
     """Pre-training run; none: random weights; several with commas stand side by side; default: the
     newest finished run under runs/."""
+    dataset: DatasetName | None = None
+    """kitti (the object benchmark, with its split lists) or nuscenes (generated drives too);
+    default: that of the first checkpoint's pre-training."""
     fraction: Shares = (1.0,)
     """Shares of the training frames, with commas."""
     seeds: Seeds = (0, 1, 2)
@@ -141,5 +144,5 @@ class DetectSettings(DetectorSettings):
 
     @property
     def run_settings(self) -> dict[str, Any]:
-        """Settings that all runs share, by name."""
+        """Settings that all runs share, by name, but for the dataset."""
         return {name: getattr(self, name) for name in DetectorSettings.model_fields}

@@ -9,6 +9,7 @@ from ...student.checkpoint import WEIGHTS, load_student, read_meta
 from ...student.choices import PTv3Form
 from ...student.registry import build_student
 from ...student.student import Student
+from ..results.run_folder import notice
 from .seeds import seeded
 
 STUDENT, VOXEL_SIZE = "minkunet34", 0.05
@@ -70,3 +71,13 @@ def starting_student(
     return StartingStudent(
         student, checkpoint, words, meta.get("dataset", ""), tuple(meta.get("scenes", ()))
     )
+
+
+def choose_intensity(student: Student, dataset: str, announce: bool = True) -> None:
+    """Let a student that standardises intensities do it by this dataset's statistics, where it
+    knows them; a line says what it does."""
+    names = ", ".join(norm.dataset for norm in student.intensities)
+    norm = student.choose_intensity(dataset)
+    if norm and announce:
+        others = "" if norm.dataset == dataset else f": it knows those of {names} alone"
+        notice(f"the student standardises intensities by the statistics of {norm.dataset}{others}")

@@ -27,8 +27,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(root: Path, out: Path, **values: object) -> DetectSettings:
     small = {
-        "checkpoint": ("none",), "student": "minkunet-tiny", "voxel_size": 0.3, "epochs": 1,
-        "batch_size": 2, "device": "cpu", "seeds": (0,), "draws": (0,),
+        "dataset": "kitti", "checkpoint": ("none",), "student": "minkunet-tiny", "voxel_size": 0.3,
+        "epochs": 1, "batch_size": 2, "device": "cpu", "seeds": (0,), "draws": (0,),
     }  # fmt: skip
     return DetectSettings.model_validate({"data_root": root, "out": out, **small, **values})
 
@@ -89,6 +89,30 @@ def test_starts_stand_side_by_side(root: Path, tmp_path: Path) -> None:
     assert words == ["minkunet-tiny at 0.25 m"] * 2
     assert str(table).count("mean, moderate, pre less random weights at 100 %") == 4
     assert "on the frozen student" in table.protocol()
+
+
+def test_the_dataset_is_that_of_the_pre_training(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = build_student("minkunet-tiny", 0.25)
+    for name, dataset in {"pre": "kitti", "other": "nuscenes", "strange": "waymo"}.items():
+        save_student(tmp_path / name, student, {"dataset": dataset})
+    save_student(tmp_path / "unknown", student, {"origin": "a test"})
+
+    def starts(*names: str) -> dict[str, object]:
+        paths = tuple(name if name == "none" else str(tmp_path / name) for name in names)
+        return {"checkpoint": paths, "dataset": None, "student": None, "voxel_size": None}
+
+    table = detect(settings(root, tmp_path / "out", **starts("none", "unknown", "pre")))
+    assert "`dataset=kitti`, that of the pre-training\n" in capsys.readouterr().err
+    assert (table.dataset, len(table.runs)) == ("kitti", 3)
+    for names, complaint in {
+        ("none",): "no checkpoint says what to train on; give `dataset`: kitti or nuscenes",
+        ("pre", "other"): "pre-trained on kitti, nuscenes; detectors are trained on kitti and",
+        ("none", "strange"): "pre-trained on waymo; .* choose one as `dataset`",
+    }.items():
+        with pytest.raises(CleverError, match=f"^{complaint}"):
+            detect(settings(root, tmp_path / "out", **starts(*names)))
 
 
 def test_a_run_that_is_stopped_says_how_it_goes_on(

@@ -50,6 +50,19 @@ def test_differences_are_of_the_same_draw_and_seed(table: DetectionTable) -> Non
     assert "AP %, mean, a less none at 5 %: +4.00 ± 12.71 (95 % interval of 2 pairs" in str(table)
 
 
+def test_pairs_of_one_draw_are_taken_together(table: DetectionTable) -> None:
+    more = [
+        PlannedRun(start=start, fraction=0.05, draw=1, seed=0, folder="", result=result(value, 0))
+        for start, value in {"none": 10.0, "a": 16.5}.items()
+    ]
+    assert "draws)" not in str(table)
+    both = table.model_copy(update={"runs": [*table.runs, *more]})
+    # Of 4 (the mean of 3 and 5) and 6.5: a standard error of 1.25, t(1) = 12.706.
+    interval = "of 3 pairs of the same draw and seed; ± 15.88 of the means of 2 draws)"
+    assert interval in str(both)
+    assert "a less none at 5 %: +4.83 ± " in str(both)
+
+
 def test_what_failed_and_the_papers_figures_are_said(table: DetectionTable) -> None:
     assert table.bad == ["failed: a, 5 %, draw 0, seed 2: no weights", "skipped frame f: gone"]
     assert "Table A3" in str(table)

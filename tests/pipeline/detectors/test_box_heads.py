@@ -8,6 +8,7 @@ from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.boxes import Boxes
 from clever.pipeline.detection.centre_distance import centre_precisions
 from clever.pipeline.detection.coders import PointCoder
+from clever.pipeline.detectors.box_batch import BoxBatch
 from clever.pipeline.detectors.box_heads import BoxHead, CentreBoxHead, PointBoxHead
 from clever.pipeline.detectors.centre_map import CentreMap
 from clever.student.points import PointBatch
@@ -72,7 +73,7 @@ def test_a_head_learns_frames_by_heart(
     optimiser = torch.optim.Adam(head.parameters(), 0.005)
     first = last = 0.0
     for step in range(60):
-        losses = head.losses(features, points, frames, [step, step])
+        losses = head.losses(features, points, BoxBatch([""] * 3, [step] * 3, tuple(frames)))
         total = torch.stack(list(losses.values())).sum()
         first, last = (total.item() if step == 0 else first), total.item()
         optimiser.zero_grad()

@@ -11,14 +11,9 @@ from clever.pipeline.detection.box_augmentation import BoxAugmentation
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.coders import PointCoder
 from clever.pipeline.detection.object_bank import ObjectBank
+from clever.pipeline.detectors.box_batch import BoxBatch, collate_boxes
 from clever.pipeline.detectors.box_heads import PointBoxHead
-from clever.pipeline.detectors.box_step import (
-    BoxBatch,
-    BoxFrames,
-    BoxStep,
-    Sampling,
-    collate_boxes,
-)
+from clever.pipeline.detectors.box_step import BoxFrames, BoxStep, Sampling
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
@@ -108,7 +103,7 @@ def test_a_step_gives_the_heads_losses(frames: BoxFrames) -> None:
     assert step.counts(ours) == {"frames": 2}
     losses = step(ours, {"frames": torch.tensor(4.0)})
     points = PointBatch.from_clouds([one.points for one in ours.frames])
-    expected = step.head.losses(step.student.eval()(points), points, ours.frames, ours.keys)
+    expected = step.head.losses(step.student.eval()(points), points, ours)
     assert losses.keys() == {"loss", "classes", "codes"}
     for name, loss in expected.items():
         assert losses[name].item() == pytest.approx(loss.item() / 2, rel=1e-5)

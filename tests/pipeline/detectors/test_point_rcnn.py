@@ -10,6 +10,7 @@ from torch.nn import functional
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.boxes import Boxes
 from clever.pipeline.detection.coders import PointCoder, RegionCoder
+from clever.pipeline.detectors.box_batch import BoxBatch
 from clever.pipeline.detectors.point_rcnn import PointRCNNHead
 from clever.pipeline.detectors.region_head import (
     RegionHead,
@@ -113,6 +114,11 @@ def batch() -> tuple[PointBatch, list[BoxFrame]]:
     return PointBatch.from_clouds([frame.points for frame in frames]), frames
 
 
+def drawn(frames: list[BoxFrame], key: int) -> BoxBatch:
+    """The frames with keys for what is drawn of them."""
+    return BoxBatch(["a", "b"], [key, -key], tuple(frames))
+
+
 def test_both_stages_learn_and_the_second_leaves_the_first_alone(
     batch: tuple[PointBatch, list[BoxFrame]],
 ) -> None:
@@ -120,10 +126,10 @@ def test_both_stages_learn_and_the_second_leaves_the_first_alone(
     torch.manual_seed(0)
     head = PointRCNNHead(PointCoder(((3.0, 1.6, 1.5),) * 2), 6, SMALL, 16, 64, 32)
     features = torch.cat([points.xyz, torch.rand(len(points.xyz), 3)], 1).requires_grad_()
-    losses = head.losses(features, points, frames, [1, 2])
+    losses = head.losses(features, points, drawn(frames, 1))
     assert losses.keys() == {"classes", "codes", "scores", "refinement", "corners"}
-    again = head.losses(features, points, frames, [1, 2])
-    other = head.losses(features, points, frames, [3, 4])
+    again = head.losses(features, points, drawn(frames, 1))
+    other = head.losses(features, points, drawn(frames, 3))
     assert again["scores"].item() == pytest.approx(losses["scores"].item(), abs=1e-6)
     assert other["scores"].item() != losses["scores"].item()
     (losses["scores"] + losses["refinement"] + losses["corners"]).backward()
@@ -133,9 +139,7 @@ def test_both_stages_learn_and_the_second_leaves_the_first_alone(
     optimiser = torch.optim.Adam(head.parameters(), 0.01)
     first = last = 0.0
     for step in range(25):
-        total = torch.stack(
-            list(head.losses(features, points, frames, [step, -step]).values())
-        ).sum()
+        total = torch.stack(list(head.losses(features, points, drawn(frames, step)).values())).sum()
         first, last = (total.item() if step == 0 else first), total.item()
         optimiser.zero_grad()
         total.backward()
