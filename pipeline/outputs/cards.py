@@ -152,11 +152,12 @@ def _use(segmenter: bool) -> str:
 def _teacher(teacher: TeacherSummary) -> str:
     info, fidelity = teacher.info, teacher.fidelity
     rows, columns = info.grid
+    licence = f"; licence of the weights: {info.licence}" if info.licence else ""
     close = f", mean cosine to the original {fidelity.mean:.6f}" if fidelity.tokens else ""
     return (
         f"- `{info.id}`: {info.description}; {rows} x {columns} tokens of {info.channels} channels "
         f"an image, {info.codec}{close}; {teacher.layer.stored} frames, "
-        f"{teacher.layer.bytes / 1e6:.3g} MB; fingerprint {info.fingerprint.sha256}"
+        f"{teacher.layer.bytes / 1e6:.3g} MB; fingerprint {info.fingerprint.sha256}{licence}"
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 import clever
+from clever.cache.store.records import models
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.settings.share import ShareSettings
@@ -148,8 +149,9 @@ def test_a_segmenter_comes_back_with_its_classes_and_figures(
 
 
 def test_a_cache_goes_as_a_dataset_with_its_card(
-    make_cache: Callable[..., Path], hub: LocalHub
+    make_cache: Callable[..., Path], hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(models, "licence_of", {"other": "Terms of Other"}.get)
     store = make_cache(lacking=(3,), second=True)
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     url = push_to_hub(store, "user/cache", endpoint=hub.address, token="hf_test")
@@ -166,6 +168,8 @@ def test_a_cache_goes_as_a_dataset_with_its_card(
         "## Skipped frames\n\nother-2x2-122e: 1\n",
     ):
         assert words in card, words
+    assert card.count("; licence of the weights: Terms of Other\n") == 1
+    assert card.count("licence of the weights") == 1
 
 
 def test_a_folder_instead_of_a_hub(probe: Path, points: torch.Tensor, tmp_path: Path) -> None:

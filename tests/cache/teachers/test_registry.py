@@ -1,5 +1,6 @@
 """Every known teacher against timm: architecture, grid, tokens before the grid, default layer."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg
 
+import clever
 from clever.cache.teacher_settings import TeacherSettings
 from clever.cache.teachers.known import KnownTeacher
 from clever.cache.teachers.registry import FAMILIES, KNOWN, default_layer, known_teacher, licence_of
 
+NOTICE = Path(clever.__file__).parent / "NOTICE"
 IMAGENET, HALF, UNIT = (0.485, 0.456, 0.406), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)
 CLIP, SATELLITE = (0.48145466, 0.4578275, 0.40821073), (0.43, 0.411, 0.296)
 
@@ -77,6 +80,12 @@ def test_every_row_is_known_to_timm_with_its_licence() -> None:
             continue
         noted = getattr(get_pretrained_cfg(teacher.architecture), "license", None) or "apache-2.0"
         assert teacher.licence.startswith(words.get(noted, "Apache-2.0")), teacher.name
+
+
+@pytest.mark.skipif(not NOTICE.exists(), reason="an installed package has no NOTICE beside it")
+def test_notice_names_the_licence_of_every_family() -> None:
+    rows = {" ".join(line.split()) for line in NOTICE.read_text().splitlines()}
+    assert {f"{teacher.family} {teacher.licence}" for teacher in KNOWN.values()} <= rows
 
 
 def test_default_layers() -> None:
