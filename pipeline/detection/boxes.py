@@ -79,10 +79,6 @@ class Boxes:
         """(N, P) bool: whether points (P, 3) lie in the boxes or on their surface."""
         return (self.local(points).abs() <= self.sizes[:, None, :] / 2).all(-1)
 
-    def enlarged(self, extra: float) -> "Boxes":
-        """Boxes whose length, width and height are `extra` metres more."""
-        return Boxes(torch.cat([self.centres, self.sizes + extra, self.rows[:, 6:]], 1))
-
 
 def turn(xy: Tensor, angle: Tensor) -> Tensor:
     """(..., 2) coordinates turned counter-clockwise by angles (...) in radians."""

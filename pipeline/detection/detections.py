@@ -1,6 +1,5 @@
 """What a detector says of a frame."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,11 +30,11 @@ class Detections:
         """The same on the host."""
         return Detections(Boxes(self.boxes.rows.cpu()), self.scores.cpu(), self.classes.cpu())
 
-    def names(self, class_names: Sequence[str]) -> list[str]:
+    def names(self, class_names: tuple[str, ...]) -> list[str]:
         """Name of the class of every box."""
         return [class_names[category] for category in self.classes.tolist()]
 
-    def records(self, class_names: Sequence[str]) -> list[dict[str, object]]:
+    def records(self, class_names: tuple[str, ...]) -> list[dict[str, object]]:
         """A record a box as JSON has it: ``name``, ``score``, ``box`` (the seven numbers of
         `Boxes`)."""
         parts = (self.names(class_names), self.scores.tolist(), self.boxes.rows.tolist())

@@ -169,11 +169,11 @@ class DetectionTable(BaseModel):
             return ""
         pairs = f"95 % interval of {difference.seeds} pairs of the same draw and seed"
         shared = own.keys() & base.keys()
-        means = (
+        own_means, base_means = (
             self._draw_means({number: scores[number] for number in shared})
             for scores in (own, base)
         )
-        over_draws = Difference.paired(*means)
+        over_draws = Difference.paired(own_means, base_means)
         if over_draws and over_draws.half_width is not None:
             width = f"± {over_draws.half_width:.2f} of the means of {over_draws.seeds} draws"
             pairs = f"{pairs}; {width}"

@@ -66,8 +66,9 @@ class PointHead(nn.Module):
 def point_targets(xyz: Tensor, frame: BoxFrame, coder: PointCoder) -> PointTargets:
     """What the head should say of the points (N, 3) of a frame. A point in several boxes is of the
     first."""
-    inside = frame.boxes.contain(xyz)
-    near = frame.boxes.enlarged(_SHELL_WIDTH).contain(xyz).any(0)
+    offset, sizes = frame.boxes.local(xyz).abs(), frame.boxes.sizes[:, None, :]
+    inside = (offset <= sizes / 2).all(2)
+    near = (offset <= (sizes + _SHELL_WIDTH) / 2).all(2).any(0)
     foreground = inside.any(0)
     classes = torch.where(near, SHELL, BACKGROUND)
     # A row of no box, so that there is one to look for the largest in.

@@ -11,6 +11,7 @@ from clever.pipeline.detection.box_augmentation import BoxAugmentation
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.coders import PointCoder
 from clever.pipeline.detection.object_bank import ObjectBank
+from clever.pipeline.detectors import box_step
 from clever.pipeline.detectors.box_batch import BoxBatch, collate_boxes
 from clever.pipeline.detectors.box_heads import PointBoxHead
 from clever.pipeline.detectors.box_step import BoxFrames, BoxStep, Sampling
@@ -80,6 +81,29 @@ def test_frames_are_those_of_the_dataset_augmented_by_key(frames: BoxFrames) -> 
     # Sampled objects come before the motion: each box holds the points that it held in the bank.
     assert first.classes.tolist() == [0, 1]
     assert first.points_inside().min() >= 45
+
+
+def test_frames_are_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+
+    class CountingDataset(MemoryDataset):
+        def points(self, index: int) -> NDArray[np.float32]:
+            reads.append(index)
+            return super().points(index)
+
+    whole = BoxFrames(CountingDataset(), [0, 1], NAMES, None, BoxAugmentation())
+    first, *_ = [whole[number, key][2] for number, key in ((0, 3), (1, 3), (0, 4), (1, 4))]
+    assert reads == [0, 1]
+    # What was done to a frame is not done to the one in memory.
+    assert torch.equal(whole[0, 3][2].points, first.points)
+    assert torch.equal(whole[0, 3][2].boxes.rows, first.boxes.rows)
+    monkeypatch.setattr(box_step, "MEMORY_POINTS", 599)
+    half = BoxFrames(CountingDataset(), [0, 1], NAMES)
+    assert len(half[0, 0][2].points) == 300
+    reads.clear()
+    for _ in range(2):
+        half[0, 0], half[1, 0]
+    assert reads == [1, 1]
 
 
 def test_a_batch_moves_as_one(frames: BoxFrames) -> None:
