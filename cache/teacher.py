@@ -67,8 +67,7 @@ def load_teachers(
     dtype = _DTYPES[first.precision]
     loaded = load_network(first.model, architecture, first.weights, known, dtype)
     module = loaded.module
-    if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
-        raise CleverError(f"model {first.model}: timm gives no feature grid of it; take another")
+    _check_grid(first.model, module)
     readouts = [_read_out(each, module) for each in settings]
     names = [readout.layer for readout in readouts]
     if len(set(names)) < len(names):
@@ -78,6 +77,12 @@ def load_teachers(
     return [
         Teacher(network, each, readout) for each, readout in zip(settings, readouts, strict=True)
     ]
+
+
+def _check_grid(model: str, network: nn.Module) -> None:
+    """Raise CleverError where timm gives no feature grid of a model."""
+    if not hasattr(network, "forward_intermediates") or not hasattr(network, "feature_info"):
+        raise CleverError(f"model {model}: timm gives no feature grid of it; take another")
 
 
 def outputs(teachers: Sequence["Teacher"], images: Tensor) -> list[Features]:
@@ -235,20 +240,62 @@ class Teacher:
         return outputs([self], images)[0].grid
 
 
+@dataclass(frozen=True, slots=True)
+class GridShape:
+    """A layer of a network as it is known without weights.
+
+    Attributes:
+        alias: of the teacher, as in `Teacher`.
+        layer: canonical name.
+        grid: height, width.
+        channels: features of a grid cell.
+        class_token: whether there is one beside the grid.
+    """
+
+    alias: str
+    layer: str
+    grid: tuple[int, int]
+    channels: int
+    class_token: bool
+
+
+def grid_shapes(settings: Sequence[TeacherSettings]) -> list[GridShape]:
+    """What each layer's features will look like; needs no weights and no memory for them.
+
+    Raises:
+        CleverError: as `load_teachers`, but for what only weights can tell.
+    """
+    network = _bare_network(settings[0].model)
+    _check_grid(settings[0].model, network)
+    shapes = []
+    for each in settings:
+        readout = _read_out(each, network)
+        height, width = each.image_size
+        grid = height // readout.stride, width // readout.stride
+        alias = f"{each.model}-{height}x{width}"
+        shapes.append(GridShape(alias, readout.layer, grid, readout.channels, readout.class_token))
+    return shapes
+
+
 def keeps_one_grid(model: str) -> bool:
     """Whether a model is a ViT, which keeps one patch grid throughout; builds it without values.
 
     Raises:
         CleverError: unknown model.
     """
+    network = _bare_network(model)
+    info = getattr(network, "feature_info", None)
+    return info is not None and _is_vit(network, list(cast("Any", info)))
+
+
+def _bare_network(model: str) -> nn.Module:
+    """A model without values; raises CleverError for an unknown one."""
     import timm
 
     known = known_teacher(model)
     architecture = _architecture(model, known)
     with torch.device("meta"):
-        network = timm.create_model(architecture, **(known.options(None) if known else {}))
-    info = getattr(network, "feature_info", None)
-    return info is not None and _is_vit(network, list(cast("Any", info)))
+        return timm.create_model(architecture, **(known.options(None) if known else {}))
 
 
 def _architecture(model: str, known: KnownTeacher | None) -> str:

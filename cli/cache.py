@@ -20,6 +20,7 @@ from ..pipeline.settings.care import (
     RepairSettings,
     VerifySettings,
 )
+from ..words import quantity
 from .wording import with_flags
 
 if TYPE_CHECKING:
@@ -144,13 +145,16 @@ def copy(settings: CopySettings) -> CopySummary:
 
 def print_copy(_: CopySettings, result: CopySummary) -> int:
     """Print what was copied and what was left out."""
-    print(f"{result.target}: {result.frames} frames of {result.source}")
+    print(f"{result.target}: {quantity(result.frames, 'frame')} of {result.source}")
     for name, fidelity in result.teachers.items():
         print(
             f"teacher {name}" + (f"\n{_fidelity(fidelity, 'what was stored')}" if fidelity else "")
         )
     if result.pending:
-        print(f"{result.pending} frames that {result.source} has not finished are left out")
+        print(
+            f"{quantity(result.pending, 'frame')} that {result.source} has not finished are "
+            "left out"
+        )
     return 0
 
 
@@ -189,7 +193,7 @@ def _print_verification(summary: "VerifySummary") -> None:
     work = f"{_bytes(summary.bytes)} in {summary.seconds:.1f} s ({_bytes(int(rate))}/s)"
     print(f"{summary.path}: {_count(summary.problems)}; {work}")
     if summary.compared:
-        print(f"{len(summary.compared)} frames compared with the dataset")
+        print(f"{quantity(len(summary.compared), 'frame')} compared with the dataset")
     for reason in summary.skipped:
         print(f"not compared: {with_flags(reason, VerifySettings)}")
     if any(problem.remedy != "none" for problem in summary.problems):
@@ -206,7 +210,7 @@ def _print_repair(summary: "RepairSummary") -> None:
     for layer, frames in summary.changed.items():
         if frames:
             print(
-                f"{len(frames)} frames of {layer} have other bytes than before "
+                f"{quantity(len(frames), 'frame')} of {layer} with other bytes than before "
                 f"({', '.join(frames)}): "
                 "another machine, library version or --batch-images than when they were first made"
             )
@@ -223,7 +227,7 @@ def _count(problems: "list[Problem]") -> str:
         if not problems
         else "1 problem"
         if len(problems) == 1
-        else f"{len(problems)} problems"
+        else f"{quantity(len(problems), 'problem')}"
     )
 
 
@@ -236,9 +240,10 @@ def _text(summary: "StoreSummary") -> str:
     )
     lines = [
         f"{summary.path}",
-        f"  dataset   {base.dataset}, {summary.scenes} scenes, cameras {', '.join(base.cameras)}",
+        f"  dataset   {base.dataset}, {quantity(summary.scenes, 'scene')}, cameras "
+        f"{', '.join(base.cameras)}",
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
-        f"{layer.shards} shards",
+        f"{quantity(layer.shards, 'shard')}",
         f"  points    {summary.points:,} ({summary.points // frames:,} a frame)",
         f"  pairs     {summary.pairs:,} ({summary.pairs // frames:,} a frame); {rule}",
         *_intensity(summary),
@@ -256,7 +261,7 @@ def _text(summary: "StoreSummary") -> str:
             f"sweeps {sweeps.info.count} before each frame{kind}",
             f"  points    {sweeps.points:,} ({sweeps.points // frames:,} a frame)",
             f"  frames    {sweeps.layer.stored} stored, {sweeps.layer.failed} skipped, "
-            f"{sweeps.layer.pending} pending, in {sweeps.layer.shards} shards",
+            f"{sweeps.layer.pending} pending, in {quantity(sweeps.layer.shards, 'shard')}",
             f"  bytes     {_bytes(sweeps.layer.bytes)} ({_bytes(sweeps.layer.bytes // frames)} a "
             "frame)",
         ]
@@ -291,7 +296,7 @@ def _intensity(summary: "StoreSummary") -> list[str]:
         f"{intensity.lowest:.3g} to {intensity.highest:.3g} ({stored})"
     )
     if summary.dark:
-        line += f"; doubtful scale: {summary.dark} frames have no bright point"
+        line += f"; doubtful scale: {quantity(summary.dark, 'frame')} have no bright point"
     return [line]
 
 
@@ -310,7 +315,7 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
         f"  {_what_is_stored(info)}, {info.codec}",
         *([f"  channels  {teacher.moments}"] if teacher.moments else []),
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
-        f"{layer.shards} shards",
+        f"{quantity(layer.shards, 'shard')}",
         f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "
         "frame)",
         _fidelity(
@@ -330,7 +335,7 @@ def _regions(regions: "RegionSummary") -> list[str]:
         f"  source    {info.description}",
         f"  maps      {height} x {width} a camera, uint16",
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
-        f"{layer.shards} shards",
+        f"{quantity(layer.shards, 'shard')}",
         f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "
         "frame)",
     ]

@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..pipeline.settings.cache_teacher import CacheTeacherSettings
+from ..words import quantity
 from .printers import BAD_FRAMES
 from .wording import with_flags
 
@@ -47,10 +48,16 @@ def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | 
 def print_summary(summary: "CacheSummary") -> None:
     """Print what a run did, one fact a line, skipped frames with their reasons."""
     if not summary.attempted:
-        print(f"nothing to do: {summary.path} is complete for these {summary.requested} frames")
+        print(
+            f"nothing to do: {summary.path} is complete for these "
+            f"{quantity(summary.requested, 'frame')}"
+        )
     else:
         rate = summary.images / max(summary.seconds, 1e-9)
-        work = f"{summary.written} frames, {summary.images} images in {summary.seconds:.1f} s"
+        work = (
+            f"{quantity(summary.written, 'frame')}, {quantity(summary.images, 'image')} in "
+            f"{summary.seconds:.1f} s"
+        )
         print(f"{summary.path}: {work} ({rate:.2f} images/s)")
     for layer in summary.layers:
         name = f" ({layer.info.fingerprint.layer})" if len(summary.layers) > 1 else ""
@@ -60,7 +67,8 @@ def print_summary(summary: "CacheSummary") -> None:
     if sweeps := summary.sweeps:
         pairs = " with pairs" if sweeps.info.pairs else ""
         print(
-            f"{sweeps.sweeps} earlier sweeps{pairs} of {sweeps.frames} frames, {sweeps.points:,} "
+            f"{quantity(sweeps.sweeps, 'earlier sweep')}{pairs} of "
+            f"{quantity(sweeps.frames, 'frame')}, {sweeps.points:,} "
             f"points, {sweeps.bytes / 1e6:.2f} MB"
         )
         for frame, reason in sweeps.failed[:LISTED]:
@@ -74,7 +82,8 @@ def print_summary(summary: "CacheSummary") -> None:
         )
     if summary.failed:
         print(
-            f"{len(summary.failed)} of {summary.requested} frames skipped; repair them and add "
+            f"{len(summary.failed)} of {quantity(summary.requested, 'frame')} skipped; repair "
+            "them and add "
             "--retry-failed"
         )
     for warning in warnings(summary):
@@ -86,7 +95,8 @@ def warnings(summary: "CacheSummary") -> list[str]:
     doubts = []
     if summary.unseen:
         doubts.append(
-            f"{summary.unseen} of {summary.requested} frames have no point that a camera sees: "
+            f"{summary.unseen} of {quantity(summary.requested, 'frame')} have no point that a "
+            "camera sees: "
             "stored, no pairs"
         )
     for layer in summary.layers:

@@ -6,6 +6,7 @@ from contextlib import closing
 
 from ..errors import CleverError
 from ..files import atomic_write
+from ..words import quantity
 from .ablations.account import Layer, account_of, layers_of, measure_online
 from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
 from .ablations.paper import published_figures
@@ -23,6 +24,7 @@ from .results.ablation_table import (
 from .results.account import OnlineCost
 from .results.run_folder import notice
 from .results.run_names import folder_name
+from .results.statistics import FEWEST_RANKS
 from .settings.ablate import AblateSettings
 
 FORMATS = {
@@ -63,7 +65,8 @@ def ablate(settings: AblateSettings) -> AblationTable:
     except KeyboardInterrupt:
         count = sum(not record.failure for record in records)
         raise KeyboardInterrupt(
-            f"stopped; {count} of {len(plan.cells)} cells are finished and stay, and so does what "
+            f"stopped; {count} of {quantity(len(plan.cells), 'cell')} are finished and stay, "
+            "and so does what "
             f"the others have done; this goes on: {command_line(settings)}"
         ) from None
     _draw(plan, table)
@@ -126,8 +129,11 @@ def _write(
 def _draw(plan: Plan, table: AblationTable) -> None:
     """Write the pictures of a table."""
     for column in table.measured():
-        if table.rank_pairs(column.key):
-            rank_scatter(table, column, plan.out / f"rankme-{folder_name(column.measurement)}.png")
+        picture = plan.out / f"rankme-{folder_name(column.short)}.png"
+        if len(table.rank_pairs(column.key)) < FEWEST_RANKS:
+            picture.unlink(missing_ok=True)  # of fewer rows than an earlier grid had
+        else:
+            rank_scatter(table, column, picture)
     if table.account and table.account.cells:
         cost_bars(table.account, table.grid, plan.out / COST_PICTURE)
 
@@ -138,7 +144,7 @@ def _table(plan: Plan, records: list[CellRecord]) -> AblationTable:
         grid=plan.grid.title or plan.name,
         columns=[
             *PRETRAINING_COLUMNS,
-            *(measurement.column for measurement in plan.measurements),
+            *(column for one in plan.measurements for column in one.columns.values()),
         ],
         rows=[_row_record(plan, row) for row in plan.rows],
         cells=records,

@@ -20,6 +20,7 @@ from ..cache.store.records.models import TeacherInfo, TeacherRequest
 from ..cache.store.store import Store
 from ..cache.teacher import Teacher, load_teachers
 from ..errors import CleverError
+from ..words import quantity
 from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_sweeps
@@ -126,6 +127,8 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
 def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
     if settings.workers is not None and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
+    if settings.rate:
+        raise CleverError("`rate` reckons a `plan`; leave it out, or give `plan=yes` too")
     settings = settings.decided(precision=settings.precision or precision_of(settings))
     requests, key = teacher_requests(settings), frame_choice(settings)
     if not os.access(settings.store.parent, os.W_OK) and (
@@ -262,7 +265,7 @@ def _fill(
     pending = [row for shard in sorted(points | image_shards) for row in store.shard_rows(shard)]
     work = set(rows) | set(pending)
     if further := len(work) - len(set(rows)):
-        notice(f"{further} frames more lie in the same shards, which are stored whole")
+        notice(f"{quantity(further, 'frame')} more lie in the same shards, which are stored whole")
     try:
         with _executor(settings, stage) as executor:
             if samples := calibration_samples(store, tasks, grids, executor.frames_per_batch):

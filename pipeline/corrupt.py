@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CleverError, FrameError
 from ..files import atomic_write
+from ..words import quantity
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedFrames
 from .corrupted.writing import writable_format, write_frame
@@ -50,7 +51,7 @@ class CorruptResult:
     def __str__(self) -> str:
         lines = [f"  {dose}" for dose in self.doses] + self.notes
         if self.out:
-            words = f"{self.written} sweeps written, {self.current} were there already"
+            words = f"{quantity(self.written, 'sweep')} written, {self.current} were there already"
             lines = [f"{self.out}: {words}", *lines]
         lines += self.gallery.lines() if self.gallery else []
         return "\n".join(lines + [f"skipped frame {bad.id}: {bad.reason}" for bad in self.bad])
@@ -79,7 +80,8 @@ def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
     if settings.pictures:
         if settings.frame >= len(dataset):
             raise CleverError(
-                f"`frame={settings.frame}`: there are {len(dataset)} frames; choose a lower number"
+                f"`frame={settings.frame}`: the dataset has {quantity(len(dataset), 'frame')}; "
+                "choose a lower number"
             )
         from .corrupted.gallery import corruption_gallery
 
@@ -125,7 +127,8 @@ def _write_set(
     if not written + current:
         first = next(iter(bad.values()))
         raise CleverError(
-            f"none of {len(indices)} frames could be corrupted; the first: frame {first.id}: "
+            f"none of {quantity(len(indices), 'frame')} could be corrupted; the first: frame "
+            f"{first.id}: "
             f"{first.reason}"
         )
     return replace(result, out=out, written=written, current=current, bad=list(bad.values()))

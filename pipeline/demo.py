@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..cache import FeatureCache
 from ..cache.images import load_image
+from ..words import quantity
 from .cache_teacher import cache_teacher
 from .datasets import build_dataset
 from .drives import make_drives
@@ -78,7 +79,10 @@ def demo(settings: DemoSettings) -> DemoResult:
     out = settings.out
     drives = out / "drives"
     if not drives.exists():
-        notice(f"1/5 making {settings.scenes} drives of {settings.keyframes} keyframes: {drives}")
+        notice(
+            f"1/5 making {settings.scenes} drives of "
+            f"{quantity(settings.keyframes, 'keyframe')}: {drives}"
+        )
         make_drives(
             MakeDrivesSettings(
                 out=drives, scenes=settings.scenes, keyframes=settings.keyframes, seed=settings.seed
@@ -151,7 +155,8 @@ def _write_page(settings: DemoSettings, result: DemoResult, frame: str) -> None:
         f"Here the drives are generated and the teacher is {pretraining.teachers[0]}: the figures "
         "show that everything works, not how good the method is. The student is "
         f"{settings.student} with voxels of {settings.voxel_size} m, pre-trained for "
-        f"{pretraining.epochs} epochs on {pretraining.frames} keyframes; on the held-out keyframe "
+        f"{quantity(pretraining.epochs, 'epoch')} on "
+        f"{quantity(pretraining.frames, 'keyframe')}; on the held-out keyframe "
         f"{frame} the cosine of its prediction and the teacher is {result.cosine:.3f} in the mean.",
     ]
     drawn = [

@@ -16,13 +16,16 @@ from ..cache.projection import visible_pairs
 from ..cache.store.point_statistics import is_dark
 from ..errors import CleverError, FrameError, OutputError
 from ..files import atomic_write
+from ..words import quantity
 from .alignment.score import FALSE_ALARM, INVERTED, TURNED, CalibrationScore, judge, rotation_name
 from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_words
 from .datasets.readers.sweep_checks import sweep_fault
+from .pictures.earlier import replace_pictures
 from .pictures.projection import projection_panels
 from .process.progress import Track
+from .results.run_folder import notice
 from .settings.doctor import DoctorSettings
 from .steps.labelled import BadFrame
 
@@ -110,11 +113,16 @@ class DoctorReport(BaseModel):
 def doctor(settings: DoctorSettings) -> DoctorReport:
     """Look at a few frames of a dataset, draw them, and judge the calibration by them.
 
+    Pictures of an earlier report in the same folder are removed.
+
     Raises:
         CleverError: no dataset, or not one frame that can be read.
     """
     dataset = open_dataset(settings, settings.dataset)
     indices = drawn_frames(len(dataset), settings.frames, settings.seed)
+    names = [_picture(number, dataset.frame_ids[index]) for number, index in enumerate(indices)]
+    if removed := replace_pictures(settings.out, names):
+        notice(f"removed {quantity(removed, 'picture')} of an earlier report in {settings.out}")
     facts: list[FrameFacts] = []
     bad: list[BadFrame] = []
     pairs: list[ViewPair] = []
@@ -138,12 +146,14 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
             facts += _labelled_facts(dataset, index, number, settings.out)
     if not facts:
         raise CleverError(
-            f"none of {len(indices)} frames can be read; the first, {bad[0].id}: {bad[0].reason}"
+            f"none of {quantity(len(indices), 'frame')} can be read; the first, {bad[0].id}: "
+            f"{bad[0].reason}"
         )
     calibration = judge(pairs)
     where = ",".join(settings.sequences) if settings.sequences else settings.split
     report = DoctorReport(
-        protocol=f"{dataset.name} {where}: {len(facts)} of {len(dataset)} frames, spread evenly, "
+        protocol=f"{dataset.name} {where}: {len(facts)} of {quantity(len(dataset), 'frame')}, "
+        "spread evenly, "
         f"seed {settings.seed}",
         summary=settings.out / SUMMARY,
         frames=facts,
@@ -196,7 +206,7 @@ def _examine(
     pairs = visible_pairs(frame)
     picture = ""
     if images:
-        picture = f"frame-{number:02}-{re.sub('[^A-Za-z0-9.-]', '_', frame.id)}.png"
+        picture = _picture(number, frame.id)
         projection_panels(frame, images, pairs, out / picture)
     distance = np.linalg.norm(frame.points[:, :3].astype(np.float64), axis=1)
     intensity = frame.points[:, 3]
@@ -218,6 +228,11 @@ def _examine(
         unlabelled=unlabelled,
     )
     return facts, views_of(frame, images, number)
+
+
+def _picture(number: int, frame: str) -> str:
+    """Name of a frame's picture."""
+    return f"frame-{number:02}-{re.sub('[^A-Za-z0-9.-]', '_', frame)}.png"
 
 
 def _histogram(dataset: LidarDataset, index: int) -> tuple[dict[str, int] | None, int | None]:
@@ -246,16 +261,19 @@ def _warnings(
     lines = [_calibration_warning(score) for score in calibration if score.warning]
     unseen = [frame.id for frame in facts if frame.pairs and not frame.seen]
     if unseen:
-        lines.append(f"no camera sees a point in {len(unseen)} frames, the first {unseen[0]}")
+        lines.append(
+            f"no camera sees a point in {quantity(len(unseen), 'frame')}, the first {unseen[0]}"
+        )
     dark = [frame.brightest for frame in facts if is_dark(frame.brightest)]
     scale = getattr(dataset, "intensity_scale", None)
     if dark:
-        where = f"in {len(dark)} of {len(facts)} sweeps"
+        where = f"in {len(dark)} of {quantity(len(facts), 'sweep')}"
         lines.append(dark_words(where, max(dark), scale, "dataset_option"))
     bright = [frame.saturated for frame in facts if frame.saturated > SATURATED]
     if bright:
         lines.append(
-            f"in {len(bright)} of {len(facts)} sweeps up to {max(bright):.0%} of the points have "
+            f"in {len(bright)} of {quantity(len(facts), 'sweep')} up to {max(bright):.0%} of "
+            "the points have "
             "full intensity; the scale may be too small"
         )
     if not any(frame.brightest for frame in facts):
@@ -263,7 +281,7 @@ def _warnings(
     far = sum(frame.far for frame in facts)
     if far:
         lines.append(
-            f"{far} points lie beyond {FAR:g} m, the farthest at "
+            f"{quantity(far, 'point')} lie beyond {FAR:g} m, the farthest at "
             f"{max(frame.farthest for frame in facts):.0f} m: are these metres around the sensor?"
         )
     gaps = [frame.gap for frame in facts if frame.gap is not None]
@@ -288,7 +306,10 @@ def _calibration_warning(score: CalibrationScore) -> str:
 
 
 def _score_line(score: CalibrationScore) -> str:
-    summary = f"calibration of {score.where}: {score.edges} depth edges in {score.images} images"
+    summary = (
+        f"calibration of {score.where}: {score.edges} depth edges in "
+        f"{quantity(score.images, 'image')}"
+    )
     if score.alignment is None:
         return f"{summary}, too few to tell"
     turned = "no rotation fits clearly better"
@@ -326,7 +347,9 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
     if labelled:
         shares = ", ".join(f"{name} {count / total:.1%}" for name, count in labels.most_common())
         ignored = 1 - sum(labels.values()) / total
-        lines.append(f"labels of {len(labelled)} frames: {shares}; no class {ignored:.1%}")
+        lines.append(
+            f"labels of {quantity(len(labelled), 'frame')}: {shares}; no class {ignored:.1%}"
+        )
     else:
         lines.append("no labels for these frames")
     return lines

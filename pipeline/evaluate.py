@@ -17,6 +17,7 @@ from ..student.checkpoint import DATASETS_JOINED
 from ..student.points import PointBatch
 from ..student.segmenter import Segmenter, Training, load_segmenter
 from ..student.tta import mean_probabilities
+from ..words import quantity
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .datasets.readers.intensity import dark_sweeps
@@ -73,7 +74,8 @@ class SegmentationResult(BaseModel):
         rule = f"{RULES[self.mean]}; one confusion matrix over all labelled points; - is none"
         lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({rule})"]
         lines.append(
-            f"{self.points} labelled points of {self.frames} frames, {self.unlabelled} without "
+            f"{quantity(self.points, 'labelled point')} of {quantity(self.frames, 'frame')}, "
+            f"{self.unlabelled} without "
             "labels"
         )
         return "\n".join(
@@ -132,7 +134,7 @@ def measure(
     confusion = metric.compute().cpu() if measured else torch.zeros(classes, classes)
     if not confusion.any():
         raise CleverError(
-            f"none of {len(indices)} frames could be measured; the first: {_why(bad)}"
+            f"none of {quantity(len(indices), 'frame')} could be measured; the first: {_why(bad)}"
         )
     iou = intersection_over_union(confusion)
     return SegmentationResult(

@@ -17,6 +17,7 @@ from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS, load_student, read_meta, weights_digest
 from ..student.points import PointBatch
 from ..student.student import Student
+from ..words import quantity
 from .outputs.each_input import Outputs, make_each, open_folder, output_of_each, read_file
 from .process.device import choose_device
 from .results.run_folder import notice, warn_unfinished
@@ -40,7 +41,10 @@ class FeatureFile:
 
     def __str__(self) -> str:
         shape = f"{self.points} x {self.channels}"
-        return f"{self.source}: {self.points} points, {self.intensity} -> {self.out} ({shape})"
+        return (
+            f"{self.source}: {quantity(self.points, 'point')}, {self.intensity} -> "
+            f"{self.out} ({shape})"
+        )
 
 
 def features(settings: FeaturesSettings) -> Outputs[Path, FeatureFile]:

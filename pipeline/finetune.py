@@ -19,6 +19,7 @@ from ..student.clouds.extents import extent_fault
 from ..student.segmentation import LinearProbe
 from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segmenter
 from ..student.student import Student
+from ..words import quantity
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean, label_ids
 from .datasets.readers.intensity import dark_sweeps
@@ -65,8 +66,8 @@ from .validation import SELECTED, Validation
 
 PLACES = frozenset({"data_root", "checkpoint", "frames_file"})
 """Settings that say where a run reads, not what."""
-
-
+UNDIGESTED = frozenset({"data_root"})
+"""Those of which a run notes the training frames' names alone."""
 DATASET = "nuscenes"
 """Trained on where neither the settings nor the student says another."""
 
@@ -174,7 +175,9 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     sample = _training_frames(settings, train, {val.frame_ids[index] for index in held_out})
     inputs, record = _inputs(plan, train, sample.indices), plan.record(settings)
     name = f"finetune-{settings.mode}-{student.name}"
-    out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
+    out = settings.out or run_folder(
+        name, record, inputs, PLACES, settings.new, team, FinetuneResult, UNDIGESTED
+    )
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(FinetuneResult)
         if finished:
@@ -257,7 +260,8 @@ def _warn_of_common_scenes(
     scenes = common_scenes(training, val, held_out).get("pre-training")
     if scenes and team.first:
         notice(
-            f"warning: {len(scenes)} of the {len(scenes_of(val, held_out))} scenes to measure on "
+            f"warning: {len(scenes)} of the "
+            f"{quantity(len(scenes_of(val, held_out)), 'scene')} to measure on "
             f"were seen in pre-training, e.g. {min(scenes)}; a fair figure needs a student that "
             "was pre-trained on others"
         )
@@ -285,7 +289,8 @@ def _usable_frames(
         notice(f"skipped frame {frame.id}: {frame.reason}")
     if not good:
         raise CleverError(
-            f"none of the {len(indices)} training frames can be used; the first: {bad[0].reason}"
+            f"none of the {quantity(len(indices), 'training frame')} can be used; the first: "
+            f"{bad[0].reason}"
         )
     return good, bad
 
@@ -438,7 +443,7 @@ def _training_frames(
     shared = [index for index in labelled if dataset.frame_ids[index] in held_out]
     if shared:
         raise CleverError(
-            f"{len(shared)} frames are in the training and in the validation part, e.g. "
+            f"{quantity(len(shared), 'frame')} in both the training and the validation part, e.g. "
             f"{dataset.frame_ids[shared[0]]}; choose other `train_sequences` or `val_sequences` "
             "(or splits)"
         )
@@ -451,7 +456,8 @@ def _training_frames(
         rule = f"{100 * settings.fraction:g} % by {settings.sampler}"
         if settings.fraction < 1 and len(indices) == len(labelled) > 1:
             notice(
-                f"`sampler={settings.sampler}` takes all {len(indices)} labelled frames, not "
+                f"`sampler={settings.sampler}` takes all "
+                f"{quantity(len(indices), 'labelled frame')}, not "
                 f"{100 * settings.fraction:g} %: they are of {len(part.scene_names)} scene; "
                 "`sampler=frames` or `sampler=every-nth` takes some"
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import CleverError
 from ..files import atomic_write
+from ..words import quantity
 from .datasets.drive_yaml.draft import Draft
 from .datasets.drive_yaml.schema import DRIVE_FILE, drive_of, parsed
 from .datasets.drive_yaml.survey import survey
@@ -34,8 +35,9 @@ class InitSummary:
         lines += [f"note: {remark}" for remark in self.remarks]
         if self.todo:
             lines.append(f"left to fill in: {', '.join(self.todo)}")
-        else:
-            lines.append(f"nothing is left open: {self.frames} frames of {self.scenes} scenes")
+        elif self.frames is not None and self.scenes is not None:
+            contents = f"{quantity(self.frames, 'frame')} of {quantity(self.scenes, 'scene')}"
+            lines.append(f"nothing is left open: {contents}")
         doctor = f"clever doctor --dataset folder --data-root {self.path.parent} --out DIR"
         return "\n".join([*lines, f"then look at it: {doctor}"])
 

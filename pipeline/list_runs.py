@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import CleverError
+from ..words import quantity
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
 from .results.tables import markdown_table, table_width
 from .settings.detect import DetectorRunSettings
@@ -255,7 +256,7 @@ def _pretraining(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figur
     figures = {
         name if name == "loss" else f"{name} loss": value for name, value in losses.last.items()
     }
-    protocol = f"losses: means over {losses.window} steps up to step {log[-1]['step']}"
+    protocol = f"losses: means over {quantity(losses.window, 'step')} up to step {log[-1]['step']}"
     if result:
         protocol = f"{result['dataset']}, {result['part']}, seed {result['seed']}; {protocol}"
     if ranks := result and result["ranks"]:

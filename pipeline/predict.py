@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import CleverError, FrameError
 from ..files import atomic_write
 from ..student.segmenter import NO_LABEL, TrainedSegmenter, load_segmenter, segmenter_digest
+from ..words import quantity
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import label_ids, positions
 from .datasets.readers.intensity import dark_sweeps
@@ -269,7 +270,9 @@ def _submit(labeller: Labeller, dataset: LidarDataset, numbers: Mapping[str, int
     lacking = sum(not (root / file).exists() for file in submission.files)
     notes = [f"hand in the contents of {root}", *([submission.note] if submission.note else [])]
     if lacking:
-        notes.append(f"{lacking} of {len(dataset)} frames are lacking; a benchmark refuses that")
+        notes.append(
+            f"{lacking} of {quantity(len(dataset), 'frame')} lacking; a benchmark refuses that"
+        )
     return labeller.summary(outputs, "frames", notes)
 
 

@@ -33,6 +33,7 @@ from ..student.losses.occupancy import OccupancyHead
 from ..student.registry import build_student
 from ..student.sampling.queries import ALSO, PAPER, OccupancyTask
 from ..student.student import Student
+from ..words import quantity
 from .process.device import choose_device
 from .process.team import Team
 from .rankme import Ranks, student_ranks
@@ -138,7 +139,7 @@ class PretrainResult(RunResult):
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, {matched}"
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
-            f"{self.steps} steps{batch}, "
+            f"{quantity(self.steps, 'step')}{batch}, "
             f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}, "
             f"points {self.points}, "
             f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
@@ -152,9 +153,10 @@ class PretrainResult(RunResult):
             lines.append(
                 f"RankMe {plain.rankme:.3f} (centred {centred.rankme:.3f}), matrix rank "
                 f"{plain.matrix_rank} "
-                f"(centred {centred.matrix_rank}): backbone features of {self.ranks.rows} points "
+                f"(centred {centred.matrix_rank}): backbone features of "
+                f"{quantity(self.ranks.rows, 'point')} "
                 "of "
-                f"{self.ranks.frames} training frames, seed {self.ranks.seed}"
+                f"{quantity(self.ranks.frames, 'training frame')}, seed {self.ranks.seed}"
             )
         return "\n".join([*lines, str(self.out)])
 
@@ -190,12 +192,17 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     inputs = _inputs(settings, frames)
     record = settings.decided(teacher=teachers, match=match, lr=lr, ptv3_form=form, points=points)
     name = f"pretrain-{settings.student}"
-    out = settings.out or run_folder(name, record, inputs, PLACES, settings.new, team)
+    out = settings.out or run_folder(
+        name, record, inputs, PLACES, settings.new, team, PretrainResult
+    )
     with Run.training(out, record.decided(out=out), team, inputs, PLACES) as run:
         finished = run.result(PretrainResult)
         if finished:
             team.others_leave()
-            notice(f"{run.folder} is finished already ({finished.epochs} epochs); nothing to do")
+            notice(
+                f"{run.folder} is finished already ({quantity(finished.epochs, 'epoch')}); "
+                "nothing to do"
+            )
             return finished
         for part, store in zip(parts, stores, strict=True):
             if team.first and len(part.ids) < len(store[0]):
@@ -635,7 +642,8 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
     unpaired = [name for index, name in enumerate(frames.ids) if not frames.pair_count(index)]
     if len(unpaired) == count:
         raise CleverError(
-            f"no point of the {count} frames of {path} is seen by a camera, so there is nothing to "
+            f"no point of the {quantity(count, 'frame')} of {path} is seen by a camera, so "
+            "there is nothing to "
             "distil; "
             "check the dataset's calibration and make the cache again"
         )
@@ -650,7 +658,7 @@ def _unpaired(frames: PairedFrames, team: Team) -> list[str]:
         ):
             if names:
                 shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-                notice(f"{len(names)} of {count} frames {fault}: {shown}")
+                notice(f"{len(names)} of {quantity(count, 'frame')} {fault}: {shown}")
     return unpaired
 
 

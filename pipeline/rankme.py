@@ -14,6 +14,7 @@ from ..errors import CleverError
 from ..student.points import PointBatch
 from ..student.rank import EPSILON, FeatureRank, feature_rank
 from ..student.student import Student
+from ..words import quantity
 from .process.device import choose_device
 from .process.progress import Track
 from .results.run_folder import warn_unfinished
@@ -80,9 +81,11 @@ class RankmeResult(BaseModel):
         plain, centred = ranks.uncentred, ranks.centred
         return (
             f"{self.student}, {self.voxel_size:g} m voxels, {self.weights}\n"
-            f"backbone features of {ranks.rows} points x {ranks.channels} channels, drawn "
+            f"backbone features of {quantity(ranks.rows, 'point')} x "
+            f"{ranks.channels} channels, drawn "
             "uniformly from "
-            f"{ranks.frames} of {self.cached_frames} frames of {self.dataset} ({self.cache}), seed "
+            f"{ranks.frames} of {quantity(self.cached_frames, 'frame')} of {self.dataset} "
+            f"({self.cache}), seed "
             f"{ranks.seed}\n"
             f"{'':13}{'un-centred':>10}{'centred':>10}\n"
             f"{'RankMe':13}{plain.rankme:10.3f}{centred.rankme:10.3f}   {self.rule}\n"

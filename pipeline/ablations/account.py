@@ -65,7 +65,7 @@ def account_of(table: AblationTable, layers: Iterable[Layer], online: list[Onlin
     """
     layers = list(layers)
     rows = {row.key for row in table.rows if row.in_grid}
-    keys = {column.key for column in table.columns if column.in_grid}
+    keys = {column.stage_key for column in table.columns if column.in_grid}
     cells = [cell for cell in table.cells if cell.row in rows]
     seen = {layer.cache.teacher.id: layer.frames_seen(table) for layer in layers}
     return Account(
@@ -140,7 +140,7 @@ def _dataset(settings: AblateSettings, plan: Plan, store: Store) -> LidarDataset
     place = {"data_root": settings.data_root}
     for measurement in plan.measurements:
         own = measurement.settings
-        if own.dataset == name:
+        if getattr(own, "dataset", None) == name:
             place = own.model_dump(include={"data_root", "version", "dataset_option"})
     whole = WholeDatasetSettings.model_validate({**place, "dataset": name})
     return open_dataset(whole, name)

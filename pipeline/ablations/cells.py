@@ -5,19 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ...errors import CleverError
 from ..pretrain import open_teachers
-from ..results.ablation_table import TABLE_FILE, Column
+from ..results.ablation_table import TABLE_FILE
 from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings
-from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
-from ..settings.shared.base import JobSettings
 from ..settings.shared.grid import Grid, Values, read_grid
-from ..settings.shared.recipes import finetune_recipe
 from .identities import Memo, frames_digest, pretraining_digest
+from .measurements import Measurement, resolve_measurements
 from .measures import MEASURES
 
 UNTRAINED = "random weights"
@@ -25,37 +23,6 @@ CELLS = "cells"
 """Folder of the cells' runs."""
 PRETRAINING, RANKS = "pretrain", "rankme"
 """Folders of stages in a cell's."""
-Settings = TypeVar("Settings", bound=JobSettings)
-DOWNSTREAM = "finetune"
-"""`set` calls the settings of all measurements so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A downstream measurement of every cell.
-
-    Attributes:
-        name: in the grid.
-        verb: whose settings it takes, see `MEASURES`.
-        key: name and digest of what decides it beside seed and student.
-        settings: of that verb, without student, seed and folder.
-    """
-
-    name: str
-    verb: str
-    key: str
-    settings: FinetuneSettings
-
-    @property
-    def column(self) -> Column:
-        """Its column of the table."""
-        return Column(
-            key=self.key,
-            title=f"{self.name} {MEASURES[self.verb].figure}",
-            places=2,
-            marked=True,
-            measurement=self.name,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +126,7 @@ def resolve_grid(settings: AblateSettings) -> Plan:
     trained = list(_trained_rows(grid, settings, memo))
     _refuse_twins(trained)
     dataset = open_teachers(trained[0].settings)[0].name
-    measurements = tuple(
-        _measurement(grid, entry, settings, dataset, memo) for entry in grid.measure
-    )
+    measurements = resolve_measurements(grid, settings, dataset, memo)
     untrained = _untrained_rows(trained, memo) if grid.untrained and measurements else []
     rows = [*untrained, *trained]
     base = next((row.key for row in rows if row.name == grid.base), None)
@@ -190,14 +155,15 @@ def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
     Raises:
         CleverError: a measurement that the grid does not have.
     """
-    pretrain, finetune = dict(grid.pretrain), dict(grid.finetune)
+    shared = {verb: dict(getattr(grid, verb)) for verb in ("pretrain", *MEASURES)}
+    pretrain = shared["pretrain"]
     measure = {name: dict(values) for name, values in grid.measure.items()}
     if settings.cache is not None:
         pretrain["cache"] = settings.cache
     for text in settings.set:
         place, _, value = (part.strip() for part in text.partition("="))
         group, _, setting = place.rpartition(".")
-        groups = {"": pretrain, "pretrain": pretrain, DOWNSTREAM: finetune, **measure}
+        groups = {"": pretrain, **shared, **measure}
         if group not in groups:
             raise CleverError(
                 f"`set={text}`: the grid has no measurement {group}; there are "
@@ -211,7 +177,7 @@ def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
                 f"{', '.join(measure) or 'none'}"
             )
     own = {name: measure[name] for name in settings.measure or measure}
-    return grid.model_copy(update={"pretrain": pretrain, "finetune": finetune, "measure": own})
+    return grid.model_copy(update={**shared, "measure": own})
 
 
 def combinations(vary: Mapping[str, list[Any]]) -> list[Values]:
@@ -242,8 +208,8 @@ def _trained_rows(grid: Grid, settings: AblateSettings, memo: Memo) -> Iterator[
         values = {**grid.pretrain, **own, **combination}
         choice = grid.caches.get(str(values.get("cache")))
         values |= {**choice.values()} if choice else {}
-        resolved = _resolve(PretrainSettings, {**values, "device": settings.device}, where)
         try:
+            resolved = PretrainSettings.resolve(None, {**values, "device": settings.device})
             yield Row(name, pretraining_digest(resolved, memo), resolved)
         except CleverError as error:
             raise CleverError(f"{where}: {error}") from error
@@ -287,34 +253,3 @@ def _refuse_twins(rows: list[Row]) -> None:
                 "one of them out"
             )
         earlier[row.key] = row
-
-
-def _measurement(
-    grid: Grid, name: str, settings: AblateSettings, dataset: str, memo: Memo
-) -> Measurement:
-    """A measurement of the grid; on `dataset` unless the grid says another."""
-    where = f"grid {settings.grid}, measurement {name}"
-    own = dict(grid.measure[name])
-    verb = own.pop("verb", next(iter(MEASURES)))
-    if verb not in MEASURES:
-        raise CleverError(f"{where}: verb is {verb!r}; there are {', '.join(MEASURES)}")
-    measure = MEASURES[verb]
-    values = {"dataset": dataset, "data_root": settings.data_root, **grid.finetune, **own}
-    for setting in sorted(values.keys() & {"checkpoint", "student", "voxel_size", "ptv3_form"}):
-        raise CleverError(f"{where}: {setting} is that of the row; leave it out")
-    shared = {"checkpoint": "none", "device": settings.device}
-    resolved = _resolve(measure.settings, {**values, **shared}, where)
-    try:
-        finetune_recipe(resolved.recipe, resolved.mode)
-        return Measurement(
-            name, verb, f"{folder_name(name)}-{measure.digest(resolved, memo)}", resolved
-        )
-    except CleverError as error:
-        raise CleverError(f"{where}: {error}") from error
-
-
-def _resolve(kind: type[Settings], values: Values, where: str) -> Settings:
-    try:
-        return kind.resolve(None, values)
-    except CleverError as error:
-        raise CleverError(f"{where}: {error}") from error

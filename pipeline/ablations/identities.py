@@ -70,7 +70,8 @@ def measurement_digest(settings: FinetuneSettings, memo: Memo) -> str:
     values = changed_values(settings, UNRECORDED | start | {"dataset", "data_root", "frames_file"})
     assert settings.dataset
     parts = [
-        _labelled(part, settings.dataset, memo) for part in (settings.train_part, settings.val_part)
+        labelled_digest(part, settings.dataset, memo)
+        for part in (settings.train_part, settings.val_part)
     ]
     return digest(values, _text_of(settings.frames_file), parts)
 
@@ -82,8 +83,12 @@ def _text_of(path: Path | None) -> str:
         raise CleverError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _labelled(part: DatasetPart, name: str, memo: Memo) -> str:
-    """Of the labelled frames of a part of a dataset."""
+def labelled_digest(part: DatasetPart, name: str, memo: Memo) -> str:
+    """Of the labelled frames of a part of a dataset.
+
+    Raises:
+        CleverError: no such dataset, or none is labelled.
+    """
     key = f"{name} {part.model_dump_json()}"
     if key not in memo:
         dataset = open_dataset(part, name)

@@ -1,7 +1,7 @@
 """One cell of a table: pre-training, RankMe, then every downstream measurement."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from ...errors import CleverError
 from ...files import atomic_write
+from ...words import quantity
 from ..pretrain import PretrainResult, open_teachers, pretrain
 from ..process.device import choose_device
 from ..rankme import Ranks, student_ranks
@@ -20,8 +21,9 @@ from ..results.run_folder import RESULT_FILE, RunResult, finished_result, notice
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_part import cached_part
 from ..training.starting_student import starting_student
-from .cells import PRETRAINING, Cell, Measurement
-from .measures import MEASURES
+from .cells import PRETRAINING, Cell
+from .measure import Subject
+from .measurements import Measurement
 
 PRETRAINING_FACTS = "pre-training"
 """Key of the protocol of pre-training in `CellRecord.facts`."""
@@ -61,7 +63,8 @@ class Progress:
 
 
 def run_cell(cell: Cell, threads: int) -> CellRecord:
-    """Do what a cell lacks, with `threads` threads on a CPU; what fails is said in the record.
+    """Do what a cell lacks, with `threads` threads on a CPU; what fails is said in the record, and
+    a measurement that fails costs no other.
 
     Stages that are finished in the cell's folder are read, one that was stopped goes on.
 
@@ -69,21 +72,32 @@ def run_cell(cell: Cell, threads: int) -> CellRecord:
         KeyboardInterrupt: the user stopped it.
     """
     progress = Progress()
-    stage = PRETRAINING_FACTS
-    try:
-        with torch_threads(threads):
+    failures: list[tuple[str, Exception]] = []
+    with torch_threads(threads):
+        try:
             checkpoint = _start(cell, progress, threads)
+        except Exception as error:
+            failures.append((PRETRAINING_FACTS, error))
+        else:
             for measurement in cell.measurements:
-                stage = measurement.name
-                _measure(cell, measurement, checkpoint, progress)
-    except Exception as error:
-        words = f"{stage}: {one_line(error)}"
-        notice(f"{cell.name} failed: {words}")
-        text = "".join(traceback.format_exception(error))
-        atomic_write(cell.out / cell.folder / TRACE, text)
-        return progress.record(cell, words)
-    (cell.out / cell.folder / TRACE).unlink(missing_ok=True)
-    return progress.record(cell)
+                try:
+                    _measure(cell, measurement, checkpoint, progress)
+                except Exception as error:
+                    failures.append((measurement.name, error))
+    return progress.record(cell, _note_failures(cell, failures))
+
+
+def _note_failures(cell: Cell, failures: Sequence[tuple[str, Exception]]) -> str:
+    """Say which stages failed, keep their tracebacks; returns the reasons in one line."""
+    trace = cell.out / cell.folder / TRACE
+    if not failures:
+        trace.unlink(missing_ok=True)
+        return ""
+    words = "; ".join(f"{stage}: {one_line(error)}" for stage, error in failures)
+    notice(f"{cell.name} failed: {words}")
+    texts = ["".join(traceback.format_exception(error)) for _, error in failures]
+    atomic_write(trace, "\n".join(texts))
+    return words
 
 
 def finished(cell: Cell) -> bool:
@@ -145,17 +159,18 @@ def _pretraining_facts(settings: PretrainSettings, result: PretrainResult, threa
         "frames": f"{result.part}, {result.frames} used",
         "teacher": " and ".join(result.teachers),
         "layer": " and ".join(result.teacher_ids),
-        "passes": f"{result.epochs} epochs",
-        "steps": f"{result.steps} steps of {settings.batch_size}",
+        "passes": quantity(result.epochs, "epoch"),
+        "steps": f"{quantity(result.steps, 'step')} of {settings.batch_size}",
         "recipe": f"recipe {result.recipe}",
         "points": f"points {result.points}",
         "precision": result.precision,
         "device": result.device if result.device != "cpu" else _threads_words(threads),
-        "loss": f"loss is the mean over the last {result.losses.window} steps",
+        "loss": f"loss is the mean over the last {quantity(result.losses.window, 'step')}",
     }
     if result.ranks:
         facts["ranks"] = (
-            f"ranks of backbone features of {result.ranks.rows} points of {result.ranks.frames} "
+            f"ranks of backbone features of {quantity(result.ranks.rows, 'point')} of "
+            f"{result.ranks.frames} "
             "training frames"
         )
     return facts
@@ -195,18 +210,16 @@ def _measure(
     cell: Cell, measurement: Measurement, checkpoint: Path | None, progress: Progress
 ) -> None:
     """One downstream measurement of the pre-trained student, or of random weights."""
-    own = cell.row.settings
-    fresh = {
-        "checkpoint": "none",
-        "student": own.student,
-        "voxel_size": own.voxel_size,
-        "ptv3_form": own.ptv3_form,
-    }
-    start = {"checkpoint": checkpoint} if checkpoint else fresh
-    folder = cell.out / cell.folder / measurement.key
-    settings = measurement.settings.decided(**start, seed=cell.seed, out=folder)
-    outcome = MEASURES[measurement.verb].run(settings)
-    progress.runs[measurement.key] = f"{cell.folder}/{measurement.key}"
-    progress.seconds[measurement.key] = outcome.seconds
-    progress.facts[measurement.key] = outcome.facts
-    progress.figures[measurement.key] = outcome.figure
+    folder = cell.out / cell.folder
+    segmenter = folder / measurement.of.key if measurement.of else None
+    subject = Subject(checkpoint, cell.row.settings, cell.seed, segmenter)
+    key = measurement.key
+    outcome = measurement.measure.run(measurement.settings, subject, folder / key)
+    progress.runs[key] = f"{cell.folder}/{key}"
+    progress.seconds[key] = outcome.seconds
+    progress.facts[key] = outcome.facts
+    if measurement.of:
+        progress.facts[key] = {"student": f"of {measurement.of.name}", **outcome.facts}
+    for name, column in measurement.columns.items():
+        if name in outcome.figures:
+            progress.figures[column.key] = outcome.figures[name]

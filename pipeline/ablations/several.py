@@ -19,7 +19,7 @@ from ..stage_one.cluster import connect, finished, result_of
 from .cells import Cell
 from .run_cell import one_line, run_cell
 
-PLACES = ("cache", "init", "data_root", "frames_file")
+PLACES = ("cache", "init", "data_root", "frames_file", "corrupted_root", "baseline")
 """Settings that are paths which a worker may see from another folder."""
 LOG = "log.txt"
 """What a cell on a worker says while it runs, in its folder."""
@@ -106,11 +106,13 @@ def _absolute(settings: Settings) -> Settings:
             if isinstance(place, tuple)
             else _absolute_place(place)
             for name, place in places.items()
-            if isinstance(place, Path | tuple)
+            if isinstance(place, Path | tuple | str)
         }
     )
 
 
 def _absolute_place(place: Path | str) -> Path | str:
-    """A path from the root; a URL as it is."""
-    return place.absolute() if isinstance(place, Path) else place
+    """A path from the root, also of a file that is named by text; a URL as it is."""
+    if isinstance(place, str):
+        return str(Path(place).absolute()) if Path(place).is_file() else place
+    return place.absolute()

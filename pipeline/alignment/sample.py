@@ -6,6 +6,7 @@ import numpy as np
 
 from ...cache.images import load_image
 from ...errors import CleverError
+from ...words import quantity
 from ..datasets import LidarDataset
 from .score import quick_doubt
 from .view import ViewPair, views_of
@@ -34,6 +35,7 @@ def calibration_doubt(dataset: LidarDataset, indices: Sequence[int]) -> str:
     if not doubt:
         return ""
     return (
-        f"{dataset.name}: the calibration of {frames} frames looked at seems wrong: {doubt}; "
+        f"{dataset.name}: the calibration of {quantity(frames, 'frame')} looked at seems "
+        f"wrong: {doubt}; "
         "`clever doctor` draws it"
     )

@@ -16,6 +16,7 @@ from ...student.points import PointBatch
 from ...student.registry import STUDENTS, build_student
 from ...student.student import Student
 from ...student.voxelize import Voxels
+from ...words import quantity
 from ..datasets import open_dataset
 from ..process.progress import Track
 from ..results.tables import markdown_table
@@ -129,7 +130,7 @@ def _cloud(settings: BenchmarkConvSettings) -> Tensor:
         dataset = open_dataset(settings, settings.dataset)
         if settings.frame >= len(dataset):
             raise CleverError(
-                f"{settings.data_root} has {len(dataset)} frames, there is no frame "
+                f"{settings.data_root} has {quantity(len(dataset), 'frame')}, there is no frame "
                 f"{settings.frame}; choose another `frame`"
             )
         return torch.from_numpy(dataset.points(settings.frame)[:, :4])

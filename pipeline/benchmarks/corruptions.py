@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ...errors import CleverError
+from ...words import quantity
 from ..corrupted.clean_sweeps import clean_sweep, sensor_of
 from ..corruptions.registry import CORRUPTIONS, Dose, corrupt, dose_of
 from ..corruptions.sweep import Sweep
@@ -48,7 +49,9 @@ def benchmark_corruptions(settings: BenchmarkCorruptionsSettings) -> list[Corrup
     dataset = open_dataset(settings, settings.dataset)
     if settings.frame >= len(dataset):
         raise CleverError(
-            f"`frame={settings.frame}`: there are {len(dataset)} frames; choose a lower number"
+            f"`frame={settings.frame}`: the dataset has {quantity(len(dataset), 'frame')}; "
+            "choose a "
+            "lower number"
         )
     sensor = sensor_of(dataset, settings.sensor)
     index = settings.frame

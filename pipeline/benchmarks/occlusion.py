@@ -14,6 +14,7 @@ from ...cache.images import load_image
 from ...cache.occlusion import hidden_points
 from ...cache.projection import in_view, project
 from ...errors import CleverError
+from ...words import quantity
 from ..datasets import open_dataset
 from ..drives import CAMERAS, CATEGORIES, CameraModel, Recipe, ground_truth, recorded_sweep, seconds
 from ..process.progress import Track
@@ -195,6 +196,7 @@ def _frame(settings: BenchmarkOcclusionSettings) -> Frame:
     dataset = open_dataset(settings, settings.dataset)
     if settings.frame >= len(dataset):
         raise CleverError(
-            f"`frame={settings.frame}`: the dataset has {len(dataset)} frames, counted from 0"
+            f"`frame={settings.frame}`: the dataset has {quantity(len(dataset), 'frame')}, "
+            "counted from 0"
         )
     return dataset.frame(settings.frame)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from ...words import quantity
 from ..corruptions.registry import CORRUPTIONS, SEVERITIES
 from ..results.tables import markdown_table
 from ..settings.shared.choices import CorruptionName, Severity
@@ -109,7 +110,9 @@ class RobustnessResult(BaseModel):
             lines.append(row.measurements[0].protocol)
             left_out = sum(entry.left_out for entry in row.measurements)
             if left_out:
-                lines.append(f"{left_out} points farther than a network can count were left out")
+                lines.append(
+                    f"{quantity(left_out, 'point')} farther than a network can count were left out"
+                )
         lines += ["", *self.notes] if self.notes else []
         return "\n".join(
             lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import CleverError
+from ...words import quantity
 from ..settings.shared.dataset import SHARED, DatasetPart
 from .base import LidarDataset
 from .registry import dataset_class
@@ -127,8 +128,8 @@ def _check(dataset: LidarDataset) -> None:
     count = len(dataset)
     if not count == len(dataset.frame_ids) == len(dataset.scenes):
         raise CleverError(
-            f"{dataset.name} has {count} frames, {len(dataset.frame_ids)} ids and "
-            f"{len(dataset.scenes)} scenes; its class must give one of each a frame"
+            f"{dataset.name} has {quantity(count, 'frame')}, {len(dataset.frame_ids)} ids and "
+            f"{quantity(len(dataset.scenes), 'scene')}; its class must give one of each a frame"
         )
     if len(set(dataset.frame_ids)) != count:
         raise CleverError(f"{dataset.name} gives an id to several frames; its ids must differ")

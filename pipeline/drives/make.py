@@ -17,6 +17,7 @@ from PIL import Image
 
 from ...errors import CleverError
 from ...files import atomic_write, fsync_folder
+from ...words import quantity
 from ..process.progress import Track
 from ..settings.make_drives import MakeDrivesSettings
 from .record import RECIPE_FILE, VERSION, Recipe, Recording, recipe_text, record_keyframe
@@ -47,10 +48,12 @@ class DrivesSummary:
             f"{name} {count / self.points:.1%}" for name, count in self.classes.items()
         )
         return (
-            f"{self.root}: {len(self.train) + len(self.val)} scenes ({len(self.train)} train, "
+            f"{self.root}: {quantity(len(self.train) + len(self.val), 'scene')} "
+            f"({len(self.train)} train, "
             f"{len(self.val)} val), "
-            f"{self.keyframes} keyframes, {6 * self.keyframes} images, {self.points} points, "
-            f"{self.boxes} boxes\n"
+            f"{quantity(self.keyframes, 'keyframe')}, "
+            f"{quantity(6 * self.keyframes, 'image')}, {quantity(self.points, 'point')}, "
+            f"{quantity(self.boxes, 'box', 'boxes')}\n"
             f"points: {shares}"
         )
 

@@ -9,6 +9,7 @@ from ... import __version__
 from ...cache.care.summary import StoreSummary, TeacherSummary, summarise
 from ...student.checkpoint import WEIGHTS, read_meta, weights_digest
 from ...student.segmenter import CLASSIFIER_FILE, Training
+from ...words import quantity
 from ..results.run_folder import RESULT_FILE, notice
 
 RIGHTS = (
@@ -79,9 +80,12 @@ def store_card(path: Path, license: str | None) -> str:
         _front(license, ["lidar", "feature-cache", "distillation"]),
         f"# Teacher features of {rule.dataset}",
         (
-            f"A feature cache of `clever-distiller`, one Zarr store: {store.frames} frames of "
-            f"{store.scenes} scenes, {store.points} points, {store.pairs} pairs of point and pixel "
-            f"over {len(rule.cameras)} cameras ({', '.join(rule.cameras)}). It holds no images."
+            "A feature cache of `clever-distiller`, one Zarr store: "
+            f"{quantity(store.frames, 'frame')} of "
+            f"{quantity(store.scenes, 'scene')}, {quantity(store.points, 'point')}, "
+            f"{quantity(store.pairs, 'pair')} of point and pixel "
+            f"over {quantity(len(rule.cameras), 'camera')} ({', '.join(rule.cameras)}). It "
+            "holds no images."
         ),
         "## Teachers",
         *([_teacher(teacher) for teacher in store.teachers] or ["None."]),
@@ -106,7 +110,9 @@ def _pretraining(meta: Mapping[str, Any], training: Training | None) -> list[str
     scenes = training.pretraining_scenes if training else meta.get("scenes", ())
     lines = [f"Teacher: {', '.join(meta['teacher'])}."] if meta.get("teacher") else []
     if dataset:
-        lines.append(f"Pre-trained on {len(scenes)} scenes of {dataset}, without labels.")
+        lines.append(
+            f"Pre-trained on {quantity(len(scenes), 'scene')} of {dataset}, without labels."
+        )
     return lines
 
 
@@ -156,7 +162,7 @@ def _teacher(teacher: TeacherSummary) -> str:
     close = f", mean cosine to the original {fidelity.mean:.6f}" if fidelity.tokens else ""
     return (
         f"- `{info.id}`: {info.description}; {rows} x {columns} tokens of {info.channels} channels "
-        f"an image, {info.codec}{close}; {teacher.layer.stored} frames, "
+        f"an image, {info.codec}{close}; {quantity(teacher.layer.stored, 'frame')}, "
         f"{teacher.layer.bytes / 1e6:.3g} MB; fingerprint {info.fingerprint.sha256}{licence}"
     )
 

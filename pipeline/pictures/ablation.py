@@ -6,6 +6,7 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ...words import quantity
 from ..results.ablation_table import AblationTable, Column
 from ..results.account import Account, duration
 from .figures import INK, save_figure
@@ -42,7 +43,10 @@ def rank_scatter(table: AblationTable, column: Column, path: Path) -> None:
         handles=handles, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5)
     )
     words = "" if correlation is None else f", Spearman {correlation:.2f}"
-    title = f"{table.grid}: {len(pairs)} cells{words}; seeds {', '.join(map(str, table.seeds()))}"
+    title = (
+        f"{table.grid}: {quantity(len(pairs), 'cell')}{words}; seeds "
+        f"{', '.join(map(str, table.seeds()))}"
+    )
     protocol = next(
         (line for line in table.protocol() if line.startswith(f"{column.measurement}:")), ""
     )

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from ...words import quantity
 from .ablation_table import AblationTable, CellRecord, Column, RowRecord
-from .statistics import CONFIDENCE
+from .statistics import CONFIDENCE, FEWEST_RANKS
 from .tables import csv_text, markdown_table
 
 GONE = "†"
@@ -83,6 +84,9 @@ def notes(table: AblationTable) -> list[str]:
         "bold, second italic or underlined"
     ]
     bases = dict.fromkeys(table.row(row.base).name for row in rows if row.base)
+    if any(column.lower for column in table.measured()):
+        titles = ", ".join(column.title for column in table.measured() if column.lower)
+        lines.append(f"lower is better in {titles}")
     if bases and table.measured():
         lines.append(
             f"− base: mean difference to {' or '.join(bases)} over the seeds of both, seed by "
@@ -91,7 +95,7 @@ def notes(table: AblationTable) -> list[str]:
     lines += table.protocol()
     for column in table.measured():
         lines += _correlation(table, column)
-    lines += dict.fromkeys(row.source for row in rows if row.source)
+    lines += dict.fromkeys(line for row in rows for line in row.source.splitlines())
     if any(not row.in_grid for row in table.rows):
         lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
     hidden = [column.title for column in table.columns if not column.in_grid]
@@ -106,11 +110,16 @@ def notes(table: AblationTable) -> list[str]:
 def _correlation(table: AblationTable, column: Column) -> list[str]:
     pairs = table.rank_pairs(column.key)
     correlation = table.correlation(column.key)
+    if 0 < len(pairs) < FEWEST_RANKS:
+        cells = quantity(len(pairs), "pre-trained cell")
+        return [
+            f"{cells}, too few for a rank correlation of RankMe and {column.title}, or a picture"
+        ]
     if correlation is None:
         return []
     return [
         f"rank correlation (Spearman) of RankMe and {column.title}: {correlation:.2f} over "
-        f"{len(pairs)} pre-trained cells"
+        f"{quantity(len(pairs), 'pre-trained cell')}"
     ]
 
 
@@ -131,10 +140,8 @@ def _shown(table: AblationTable, mark: Mark) -> list[tuple[str, Callable[[RowRec
         shown.append((column.title, partial(_mean, table, column, table.places_of(column), mark)))
         compared = any(table.difference(row.key, column.key) for row in table.rows)
         if column.measurement and compared:
-            shown.append(
-                (f"{column.measurement} − base", partial(_difference, table, column, mark))
-            )
-        if any(column.key in row.published for row in table.rows):
+            shown.append((f"{column.short} − base", partial(_difference, table, column, mark)))
+        if any(column.key in row.published for row in table.rows if row.in_grid):
             shown.append((f"{column.title}, paper", partial(_published, column)))
     return shown
 

@@ -26,9 +26,12 @@ class Column(BaseModel):
         key: its name in `CellRecord.figures`; of a measurement with a digest of its settings.
         title: its heading, with the unit.
         places: decimal places.
-        marked: whether the best and the second row are marked; higher is better.
+        marked: whether the best and the second row are marked.
+        lower: whether lower is better.
         measurement: name of the downstream measurement in the grid; empty for what pre-training
             tells.
+        figure: which of its figures, of a measurement that has several.
+        stage: key of the measurement in `CellRecord.facts`; empty where it is `key`.
         in_grid: whether the grid still asks for it with these settings.
     """
 
@@ -38,8 +41,21 @@ class Column(BaseModel):
     title: str
     places: int
     marked: bool = False
+    lower: bool = False
     measurement: str = ""
+    figure: str = ""
+    stage: str = ""
     in_grid: bool = True
+
+    @property
+    def short(self) -> str:
+        """Measurement and figure, without the unit."""
+        return " ".join(filter(None, (self.measurement, self.figure)))
+
+    @property
+    def stage_key(self) -> str:
+        """Key of its measurement in what a cell records by stage."""
+        return self.stage or self.key
 
 
 PRETRAINING_COLUMNS = (
@@ -61,7 +77,8 @@ class RowRecord(BaseModel):
         untrained: random weights.
         base: key of the row that this one is compared with; None for none.
         published: the paper's figures by column, where it measured the row.
-        source: which table of the paper, and in what this row's settings differ from the paper's.
+        source: which tables of the paper, a line each, and in what this row's settings differ from
+            the paper's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,9 +102,9 @@ class CellRecord(BaseModel):
         figures: by key of the column.
         facts: protocol of each stage, ``pre-training`` or a measurement's key, in named parts.
         runs: run folder of each stage, below the table's folder.
-        seconds: training time of each stage.
+        seconds: training time of each stage, of what is not trained the time it took.
         frames_seen: frames that pre-training took, passes counted.
-        failure: why the last stage failed, in one line; empty where nothing did.
+        failure: why stages failed, in one line; empty where nothing did.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -201,7 +218,7 @@ class AblationTable(BaseModel):
             for row in rows
             if (mean := self.spread(row.key, column.key).mean) is not None
         }
-        ranking = sorted(set(means.values()), reverse=True)[:2]
+        ranking = sorted(set(means.values()), reverse=not column.lower)[:2]
         if len(ranking) < 2:
             return {}
         return {key: 1 + ranking.index(mean) for key, mean in means.items() if mean in ranking}
@@ -223,8 +240,8 @@ class AblationTable(BaseModel):
     def protocol(self) -> list[str]:
         """How the figures of the grid's rows were made, a line a stage; what is not equal in all
         cells is said to differ."""
-        keys = ["pre-training", *(column.key for column in self.measured())]
-        titles = {column.key: column.measurement for column in self.measured()}
+        titles = {column.stage_key: column.measurement for column in self.measured()}
+        keys = ["pre-training", *titles]
         shown = {row.key for row in self.rows if row.in_grid}
         lines = []
         for key in keys:

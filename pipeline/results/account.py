@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from ...words import quantity
+
 
 class TeacherCost(BaseModel):
     """What stage one spent on a teacher's layer of a cache.
@@ -81,7 +83,9 @@ class Account(BaseModel):
     def lines(self) -> list[str]:
         """The account in words, a line each."""
         once = self.teacher_seconds
-        teachers = " and ".join(f"{cost.layer} ({cost.frames} frames)" for cost in self.teachers)
+        teachers = " and ".join(
+            f"{cost.layer} ({quantity(cost.frames, 'frame')})" for cost in self.teachers
+        )
         lines = [
             f"teacher, once: {'not recorded' if once is None else duration(once)}, {teachers}",
             f"students: {duration(self.pretraining_seconds)} of pre-training in {self.cells} "
@@ -91,7 +95,8 @@ class Account(BaseModel):
         for cost in self.online:
             lines.append(
                 f"teacher in the loop: {duration(cost.total)} = {cost.frames_seen:,} frames x "
-                f"{cost.seconds / cost.frames:.3f} s, measured on {cost.frames} frames of "
+                f"{cost.seconds / cost.frames:.3f} s, measured on "
+                f"{quantity(cost.frames, 'frame')} of "
                 f"{cost.layer} ({cost.machine})"
             )
         return lines

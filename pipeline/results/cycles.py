@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...words import quantity
 from ..settings.shared.base import SETTINGS_FILE, JobSettings
 
 RESULT_FILE = "result.json"
@@ -53,7 +54,7 @@ def cycle_words(epochs: int, cycles: Sequence[int], draws: float | None = None) 
     if draws is not None and draws >= epochs + 1:
         return f"{draws:.1f} epochs ({epochs} asked for, but a step draws more)"
     parts = " + ".join(map(str, cycles))
-    return f"{epochs} epochs" + (f" ({parts}, a cycle each)" if len(cycles) > 1 else "")
+    return f"{quantity(epochs, 'epoch')}" + (f" ({parts}, a cycle each)" if len(cycles) > 1 else "")
 
 
 def passes_to_prolong(

@@ -20,7 +20,7 @@ not at all.
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -105,10 +105,10 @@ def default_folder(name: str) -> Path:
     return RUNS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def unfinished_run(
+def alike_runs(
     name: str, settings: JobSettings, inputs: Mapping[str, str], places: frozenset[str]
-) -> Path | None:
-    """The newest folder ``runs/<name>-*`` with an unfinished run of the same settings and inputs.
+) -> Iterator[Path]:
+    """Folders ``runs/<name>-*`` with runs of the same settings and inputs, the newest first.
 
     Args:
         settings, inputs, places: as for `Run.training`.
@@ -120,11 +120,8 @@ def unfinished_run(
         except CleverError as error:
             notice(f"{error}; passed over")
             continue
-        if (folder / RESULT_FILE).exists() or own_inputs != inputs:
-            continue
-        if _same_settings(settings, settings_file, UNRECORDED | places):
-            return folder
-    return None
+        if own_inputs == inputs and _same_settings(settings, settings_file, UNRECORDED | places):
+            yield folder
 
 
 def run_folder(
@@ -134,16 +131,44 @@ def run_folder(
     places: frozenset[str],
     new: bool,
     team: Team,
+    result: type[BaseModel],
+    undigested: frozenset[str] = frozenset(),
 ) -> Path:
-    """Where a run goes that was not told: on in `unfinished_run`, unless `new`, else to
-    `default_folder`. Of several processes the first one looks, says it and decides for all."""
+    """Where a run goes that was not told: on in the newest unfinished one of the same settings and
+    inputs, else to the newest finished one, unless `new`, else to `default_folder`. Of several
+    processes the first one looks, says it and decides for all.
+
+    Args:
+        result: what a finished run says of itself; one that cannot be read is passed over.
+        undigested: those of `places` whose content `inputs` do not tell in full; a finished run
+            has the same ones.
+    """
     folder = default_folder(name)
     if team.first and not new:
-        unfinished = unfinished_run(name, settings, inputs, places)
+        alike = list(alike_runs(name, settings, inputs, places))
+        unfinished = [run for run in alike if not (run / RESULT_FILE).exists()]
         if unfinished:
-            notice(f"{unfinished} is unfinished and goes on; `new=yes` begins another run")
-        folder = unfinished or folder
+            folder = unfinished[0]
+            notice(f"{folder} is unfinished and goes on; `new=yes` begins another run")
+        elif finished := _finished_run(alike, settings, places - undigested, result):
+            folder = finished
+            notice(f"{folder} has the same settings and data; `new=yes` begins another run")
     return team.agree(folder)
+
+
+def _finished_run(
+    folders: Iterable[Path], settings: JobSettings, places: frozenset[str], result: type[BaseModel]
+) -> Path | None:
+    """The first that can be read; but for `places` its settings are the same."""
+    for folder in folders:
+        if _same_settings(settings, folder / SETTINGS_FILE, UNRECORDED | places):
+            try:
+                read_result(folder / RESULT_FILE, result)
+            except CleverError as error:
+                notice(f"{error} It is passed over")
+            else:
+                return folder
+    return None
 
 
 def _same_settings(settings: JobSettings, file: Path, ignore: frozenset[str]) -> bool:

@@ -37,7 +37,8 @@ class AblateSettings(JobSettings):
 
     grid: str
     """YAML file of rows and measurements (docs/ablations.md), or one of the paper's tables: table1,
-    table2, table3, tableA2; drives: a study that two cores finish (docs/studies.md)."""
+    table2, table3, table7, tableA2, tableA3; drives: a study that two cores finish
+    (docs/studies.md)."""
     cache: StorePlace | None = None
     """Feature cache of all rows that name none."""
     data_root: DataRoot
@@ -47,7 +48,8 @@ class AblateSettings(JobSettings):
         tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_assignments)
     ] = ()
     """NAME=VALUE: a setting of pre-training in all rows (student=minkunet-tiny), of all
-    measurements (finetune.epochs=20) or of one (probe.lr=0.01); wins over the grid; may repeat."""
+    measurements by a command (finetune.epochs=20) or of one (probe.lr=0.01); wins over the grid;
+    may repeat."""
     measure: Names | None = None
     """Measurements of the grid to make, with commas; default: all."""
     seeds: Seeds | None = None

@@ -25,7 +25,7 @@ class CacheTeacherSettings(DatasetSettings):
         ),
         "Store": ("codec", "tokens", "occlusion", "sweeps", "sweep_pairs"),
         "Run": (
-            "plan", "device", "workers", "scheduler", "batch_images", "decoders", "strict",
+            "plan", "rate", "device", "workers", "scheduler", "batch_images", "decoders", "strict",
             "retry_failed",
         ),
     }  # fmt: skip
@@ -86,7 +86,11 @@ class CacheTeacherSettings(DatasetSettings):
     retry_failed: bool = False
     """Try the frames again that an earlier run skipped, as if they had never failed."""
     plan: bool = False
-    """Measure a few frames and print images, bytes and hours; nothing is kept."""
+    """Measure a few frames and print images, bytes and hours; nothing is kept. Where the weights
+    cannot be had, sizes alone."""
+    rate: Annotated[float, Field(gt=0)] | None = None
+    """For --plan: images/s that the teacher reaches elsewhere (BENCHMARKS.md); hours follow from
+    it, and nothing is measured."""
 
     @property
     def store(self) -> Path:

@@ -21,6 +21,7 @@ class DoctorSettings(WholeDatasetSettings):
         "Output": ("out",),
     }  # fmt: skip
 
-    out: Annotated[Path, Field(description="Folder for the pictures and the summary.")]
+    out: Path
+    """Folder for the pictures and the summary; pictures of an earlier report there are removed."""
     frames: Annotated[Count, Field(description="Frames to look at, spread over all of them.")] = 6
     seed: Annotated[int, Field(ge=0, description="Seed of the choice of frames.")] = 0

@@ -11,6 +11,7 @@ from ...cache.moments import CodeSums, dominance_warning
 from ...cache.store.records.models import TeacherInfo
 from ...cache.store.store import Store
 from ...errors import CleverError
+from ...words import quantity
 from ..results.run_folder import notice
 
 FrameGroup = tuple[int, tuple[int, ...]]
@@ -71,7 +72,7 @@ def freeze_calibration(
     }
     if bad and not good:
         raise CleverError(
-            f"none of {len(bad)} frames can be used; the first, {next(iter(bad))}: "
+            f"none of {quantity(len(bad), 'frame')} can be used; the first, {next(iter(bad))}: "
             f"{bad[next(iter(bad))]}"
         )
     store.set_calibration(info, calibrate(good, info.codec), list(bad))

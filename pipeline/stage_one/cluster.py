@@ -13,6 +13,7 @@ import torch
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, wait
 
 from ...errors import CleverError
+from ...words import quantity
 from ..process.device import choose_device, cores
 from ..process.open_files import allow_open_files
 
@@ -183,9 +184,9 @@ def result_of(future: Future) -> Any:
         return future.result()
     except KilledWorker as error:
         raise CleverError(
-            f"{error.allowed_failures + 1} workers died in turn on task {error.task}, most likely "
-            "out of memory; use fewer `workers` or smaller batches, and run the same command again "
-            "to go on"
+            f"{quantity(error.allowed_failures + 1, 'worker')} died in turn on task {error.task}, "
+            "most likely out of memory; use fewer `workers` or smaller batches, and run the same "
+            "command again to go on"
         ) from error
     except CancelledError as error:
         raise CleverError(

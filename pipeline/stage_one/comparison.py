@@ -20,6 +20,7 @@ from ...cache.store.records.models import FrameRecord
 from ...cache.store.rows import ShardRows
 from ...cache.store.store import Store
 from ...errors import CleverError
+from ...words import quantity
 from ..datasets import LidarDataset
 from .frames import FrameReader
 
@@ -117,7 +118,8 @@ def refuse_changed(store: Store, dataset: LidarDataset, ids: Sequence[str]) -> N
     if differing:
         raise CleverError(
             f"{store.path} was made from other data than {dataset.name} gives now, by "
-            f"{len(differing)} of {seen} frames looked at: {differing[0]}; choose another `cache`, "
+            f"{len(differing)} of {quantity(seen, 'frame')} looked at: {differing[0]}; choose "
+            "another `cache`, "
             "or restore the data"
         )
 

@@ -1,4 +1,5 @@
-"""What stage one will cost: a few frames measured, the rest by proportion."""
+"""What stage one will cost: a few frames measured, the rest by proportion; without the teacher's
+weights the sizes alone."""
 
 import resource
 import shutil
@@ -12,22 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...cache.choices import stored_dtype
-from ...cache.frame import Frame
-from ...cache.projection import Correspondences
-from ...cache.store.files.shards import index_bytes
-from ...cache.store.layers import Layer
-from ...cache.store.layout import HIT_BLOCK, PAIR_BLOCK, SHARD_ROWS
-from ...cache.store.records.models import TeacherInfo
+from ...cache.choices import INTERPOLATED
+from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
-from ...cache.teacher import load_teachers, outputs
+from ...cache.teacher import GridShape, Teacher, grid_shapes, load_teachers, outputs
 from ...errors import CleverError
-from ..datasets import open_dataset
+from ...words import quantity
+from ..datasets import LidarDataset, open_dataset
 from ..process.device import choose_device, cores
 from ..process.termination import sigterm_interrupts
+from ..results.account import duration
 from ..settings.cache_teacher import CacheTeacherSettings
 from .fill import StageOne, deterministic
-from .frames import hit_tokens
+from .plan_sizes import frame_bytes, kind_bytes, layer_sizes, point_sample
 from .request import (
     add_layers,
     base_settings,
@@ -51,7 +49,7 @@ class SampleCost:
 
     Attributes:
         frames, seconds: frames from file to store, and how long they took with everything
-            overlapping.
+            overlapping; no frames where only sizes are known.
         decode_seconds: reading, decoding and resizing one frame's images, on one core.
         teacher_seconds: the network alone on one frame's images, on one core or GPU.
         point_bytes: a frame's size on disk in points and pairs, without the shards' indices.
@@ -87,6 +85,9 @@ class Plan:
         sample: what was measured.
         free_bytes: free on the store's disk.
         cores: cores that this process may use.
+        rate: images/s that the user named; None for none.
+        untimed: why nothing was timed; empty where it was.
+        compressed: whether features will be compressed, which sizes alone cannot tell.
     """
 
     path: Path
@@ -98,6 +99,9 @@ class Plan:
     sample: SampleCost
     free_bytes: int
     cores: int
+    rate: float | None = None
+    untimed: str = ""
+    compressed: bool = False
 
     @property
     def grid_frames(self) -> int:
@@ -105,8 +109,12 @@ class Plan:
         return max(self.layer_frames.values())
 
     @property
-    def seconds(self) -> float:
-        """Time on this machine."""
+    def seconds(self) -> float | None:
+        """Time on this machine, or at the rate that was named; None where neither is known."""
+        if self.rate:
+            return self.grid_frames * self.cameras / self.rate
+        if not self.sample.frames:
+            return None
         return max(self.point_frames, self.grid_frames) * self.sample.seconds / self.sample.frames
 
     @property
@@ -132,29 +140,52 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        sample, unit = self.sample, "GPU" if self.device == "cuda" else "core"
         room = "enough" if self.point_bytes + self.grid_bytes < self.free_bytes else "NOT ENOUGH"
-        machine = "one GPU" if self.device == "cuda" else f"{self.cores} cores"
+        compressed = " at most" if self.untimed and self.compressed else ""
         lines = [
             f"plan for {self.path}, teacher {', '.join(self.layer_frames)}",
             f"  images    {self.grid_frames * self.cameras:,} of {self.grid_frames:,} frames "
             f"({self.frames:,} frames asked for)",
-            f"  bytes     {_gigabytes(self.point_bytes)} points and pairs, "
-            f"{_gigabytes(self.grid_bytes)} features; "
-            f"{_gigabytes(self.free_bytes)} free, {room}",
+            f"  bytes     {_bytes(self.point_bytes)} points and pairs, "
+            f"{_bytes(self.grid_bytes)} features{compressed}; "
+            f"{_bytes(self.free_bytes)} free, {room}",
             *(
                 f"  tokens    a frame of {layer}: {_kinds(sizes)}"
-                for layer, sizes in sample.kind_bytes.items()
+                for layer, sizes in self.sample.kind_bytes.items()
             ),
-            f"  measured  {sample.frames} frames in {sample.seconds:.1f} s, "
+            *self._measured_lines(),
+            *self._memory_lines(),
+            *self._time_lines(),
+        ]
+        return "\n".join(lines)
+
+    def _measured_lines(self) -> list[str]:
+        """What a sample took on this machine."""
+        sample, unit = self.sample, "GPU" if self.device == "cuda" else "core"
+        if not sample.frames:
+            return []
+        return [
+            f"  measured  {quantity(sample.frames, 'frame')} in {sample.seconds:.1f} s, "
             f"{sample.frames * self.cameras / sample.seconds:.2f} images/s; a frame: decode "
             f"{1000 * sample.decode_seconds:.0f} ms on a core, teacher "
             f"{1000 * sample.teacher_seconds:.0f} ms "
-            f"on a {unit}",
-            *self._memory_lines(),
-            f"  time      {_duration(self.seconds)} on this machine with {machine}",
+            f"on a {unit}"
+        ]
+
+    def _time_lines(self) -> list[str]:
+        """How long it takes, as far as a rate is known."""
+        if self.seconds is None:
+            return [
+                f"  time      not measured: {self.untimed}; `rate` (images/s) reckons with a rate "
+                "of elsewhere"
+            ]
+        if self.rate:
+            return [f"  time      {duration(self.seconds)} at {self.rate:g} images/s, as named"]
+        machine = "one GPU" if self.device == "cuda" else quantity(self.cores, "core")
+        return [
+            f"  time      {duration(self.seconds)} on this machine with {machine}",
             *(
-                f"            {_duration(self.seconds / scale)} {self._scaled(scale)}"
+                f"            {duration(self.seconds / scale)} {self._scaled(scale)}"
                 for scale in SCALES
             ),
             "  assuming  all frames are like the sample, the disks keep up, and workers share "
@@ -162,15 +193,14 @@ class Plan:
             "            without the calibration's frames, at most 200, and the start of the "
             "workers",
         ]
-        return "\n".join(lines)
 
     def _memory_lines(self) -> list[str]:
         """The most memory of the sample, where it was measured."""
         if not self.sample.memory_bytes:
             return []
-        gpu = f", {_gigabytes(self.sample.gpu_bytes)} of the GPU's" if self.sample.gpu_bytes else ""
+        gpu = f", {_bytes(self.sample.gpu_bytes)} of the GPU's" if self.sample.gpu_bytes else ""
         return [
-            f"  memory    {_gigabytes(self.sample.memory_bytes)} of this process at most, the "
+            f"  memory    {_bytes(self.sample.memory_bytes)} of this process at most, the "
             f"weights included{gpu}; a worker takes as much"
         ]
 
@@ -183,21 +213,23 @@ class Plan:
 
 
 def plan(settings: CacheTeacherSettings) -> Plan | None:
-    """Run a few frames from file to store in a temporary folder beside the store, and reckon.
+    """Run a few frames from file to store in a temporary folder beside the store, and reckon; of a
+    teacher whose weights cannot be had, or whose `rate` is named, sizes alone.
 
     Returns:
         None when the store lacks nothing.
 
     Raises:
-        CleverError: what `cache_teacher` would report: no dataset, no weights, no frame that can be
-            used.
+        CleverError: what `cache_teacher` would report, but for weights that cannot be had: no
+            dataset, an unknown model or layer, no frame that can be used.
     """
     dataset = open_dataset(settings, settings.dataset)
     ids, _ = requested_frames(settings, dataset)
     points, missing = _missing(settings, ids)
     if not points and not any(missing):
         return None
-    teachers = load_teachers(teacher_settings(settings), choose_device(settings.device))
+    shapes = grid_shapes(teacher_settings(settings))
+    teachers, untimed = _teachers(settings)
     parent = next(folder for folder in settings.store.absolute().parents if folder.is_dir())
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{settings.store.name}.plan-", dir=parent)
@@ -207,13 +239,56 @@ def plan(settings: CacheTeacherSettings) -> Plan | None:
         ) from error
     with sigterm_interrupts(), folder as name:
         store = Store.open_or_create(Path(name) / "sample.zarr", base_settings(settings, dataset))
-        tasks = add_layers(store, settings, teachers)
-        first, second = (build_stage(settings, store, tasks, dataset) for _ in range(2))
-        sample = _sample_cost(first, second, ids)
-    free = shutil.disk_usage(parent).free
-    device, cameras = teachers[0].device.type, len(store.cameras)
-    layers = {task.info.id: frames for task, frames in zip(tasks, missing, strict=True)}
-    return Plan(settings.store, device, len(ids), points, layers, cameras, sample, free, cores())
+        if teachers:
+            tasks = add_layers(store, settings, teachers)
+            first, second = (build_stage(settings, store, tasks, dataset) for _ in range(2))
+            sample = _sample_cost(first, second, ids)
+        else:
+            sample = _sizes_alone(settings, store, dataset, _spread(ids), shapes)
+    return Plan(
+        path=settings.store,
+        device=choose_device(settings.device).type,
+        frames=len(ids),
+        point_frames=points,
+        layer_frames=dict(zip(sample.layer_bytes, missing, strict=True)),
+        cameras=len(store.cameras),
+        sample=sample,
+        free_bytes=shutil.disk_usage(parent).free,
+        cores=cores(),
+        rate=settings.rate,
+        untimed=untimed,
+        compressed=settings.codec == "int8-zstd",
+    )
+
+
+def _teachers(settings: CacheTeacherSettings) -> tuple[list[Teacher], str]:
+    """The teacher's layers, or none and why there are none."""
+    if settings.rate:
+        return [], "a rate is named"
+    try:
+        return load_teachers(teacher_settings(settings), choose_device(settings.device)), ""
+    except CleverError as error:
+        return [], str(error)
+
+
+def _sizes_alone(
+    settings: CacheTeacherSettings,
+    store: Store,
+    dataset: LidarDataset,
+    ids: Sequence[str],
+    shapes: Sequence[GridShape],
+) -> SampleCost:
+    """What is known without running the teacher."""
+    frames = point_sample(store, dataset, ids)
+    kinds = layer_sizes(settings, shapes, frames)
+    kind = "points" if settings.tokens in INTERPOLATED else settings.tokens
+    sizes = {layer: own[kind] for layer, own in kinds.items()}
+    return SampleCost(0, 0.0, 0.0, 0.0, frame_bytes(store, store.points), sizes, kinds)
+
+
+def _spread(ids: Sequence[str]) -> list[str]:
+    """All frames in an order of which any beginning is spread over them."""
+    return [ids[int(number)] for number in np.random.default_rng(0).permutation(len(ids))]
 
 
 def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCost:
@@ -221,7 +296,7 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     with the `second`."""
     store, batch = first.store, first.frames_per_batch
     infos = [task.info for task in first.tasks]
-    spread = [ids[number] for number in np.random.default_rng(0).permutation(len(ids))]
+    spread = _spread(ids)
     store.extend(spread[:batch], [""] * len(spread[:batch]))
     rows = store.rows_of(spread[:batch])
     samples = {info.id: [(0, tuple(rows))] for info in infos if info.codec != "fp16"}
@@ -241,7 +316,7 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     calls = (
         min(8, max(2, round(SECONDS / batch / max(decode + teacher, 1e-9)))) * first.teacher_threads
     )
-    kinds = {info.id: kind_bytes(info, pairs) for info in infos}
+    kinds = {info.id: kind_bytes(info.grid, info.channels, info.codec, pairs) for info in infos}
     timed_ids = spread[batch : batch * (1 + calls)]
     store.extend(timed_ids, [""] * len(timed_ids))
     shards = {row // SHARD_ROWS for row in store.rows_of(timed_ids or spread[:batch])}
@@ -249,7 +324,7 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     second.run(shards, {info.id: shards for info in infos}, lambda _: None)
     seconds = time.perf_counter() - started
     points, *grids = (
-        _frame_bytes(store, layer)
+        frame_bytes(store, layer)
         for layer in (store.points, *(store.teacher_layer(info.id) for info in infos))
     )
     layer_bytes = {info.id: size for info, size in zip(infos, grids, strict=True)}
@@ -257,22 +332,6 @@ def _sample_cost(first: StageOne, second: StageOne, ids: list[str]) -> SampleCos
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
     memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return SampleCost(count, seconds, decode, teacher, points, layer_bytes, kinds, memory, gpu)
-
-
-def kind_bytes(
-    info: TeacherInfo, frames: Sequence[tuple[Frame, Correspondences]]
-) -> dict[str, float]:
-    """Mean bytes of a frame's features in each kind of tokens, whole blocks, uncompressed."""
-    token = info.channels * np.dtype(stored_dtype(info.codec)).itemsize
-    cells = info.grid[0] * info.grid[1]
-    sizes = []
-    for frame, pairs in frames:
-        grid = len(frame.cameras) * cells
-        hit, count = int(hit_tokens(frame, pairs, info.grid).sum()), int(pairs.offsets[-1])
-        blocks = -(-hit // HIT_BLOCK) * HIT_BLOCK, -(-count // PAIR_BLOCK) * PAIR_BLOCK
-        sizes.append((grid * token, blocks[0] * token + grid, blocks[1] * token))
-    means = np.mean(sizes, 0) if sizes else np.zeros(3)
-    return dict(zip(("grid", "hit", "points"), means.tolist(), strict=True))
 
 
 def _kinds(sizes: Mapping[str, float]) -> str:
@@ -289,19 +348,6 @@ def _teacher_seconds(stage: StageOne, images: torch.Tensor) -> float:
         started = time.perf_counter()
         outputs(teachers, images)[0].grid.sum().item()
         return time.perf_counter() - started
-
-
-def _frame_bytes(store: Store, layer: Layer) -> float:
-    """Mean bytes of a stored frame in a layer."""
-    commits = store.commits(layer.id)
-    index = {array.path: index_bytes(array.inner_chunks) for array in layer.arrays}
-    data = sum(
-        stamp.bytes - next(size for path, size in index.items() if key.startswith(f"{path}/"))
-        for commit in commits
-        for key, stamp in commit.files.items()
-    )
-    stored = sum(not record.reason for commit in commits for record in commit.frames)
-    return data / max(stored, 1) + sum(index.values()) / SHARD_ROWS
 
 
 def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, list[int]]:
@@ -322,9 +368,9 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, list[
     return fresh + missing(store.points.id), [fresh + frames for frames in grids]
 
 
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count > 1e9 else f"{count / 1e9:.2g} GB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds > 3600 else f"{seconds / 3600:.2g} hours"
+def _bytes(count: float) -> str:
+    """``1.2 GB``, ``35 MB`` or ``4 kB``."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:,.1f} {name}"
+    return f"{count / 1e3:.0f} kB"

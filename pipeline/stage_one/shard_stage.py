@@ -11,6 +11,7 @@ from ...cache.store.records.models import FrameRecord
 from ...cache.store.store import Store
 from ...cache.store.writer import LayerShard
 from ...errors import CleverError, FrameError
+from ...words import quantity
 
 Writer = TypeVar("Writer", bound=LayerShard)
 
@@ -89,6 +90,6 @@ def refuse_unfinished_points(store: Store, shards: Iterable[int]) -> None:
     ]
     if lacking:
         raise CleverError(
-            f"{store.path}: points of {len(lacking)} shards are not finished; run "
+            f"{store.path}: points of {quantity(len(lacking), 'shard')} are not finished; run "
             "`clever cache-teacher` to its end first"
         )

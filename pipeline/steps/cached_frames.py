@@ -21,6 +21,7 @@ from ...errors import CleverError
 from ...student.draws import key
 from ...student.losses.regions import NO_REGION
 from ...student.points import PointBatch
+from ...words import quantity
 from ..settings.shared.choices import CameraChoice
 from ..training.batches import Batch, FrameDraw
 
@@ -299,7 +300,8 @@ class PairedFrames(Dataset[PairedFrame]):
         if not self.ids:
             name, reason = next(iter(self.unfit.items()))
             raise CleverError(
-                f"none of {len(self.unfit)} frames of {self.caches[0].path} can be trained on; the "
+                f"none of {quantity(len(self.unfit), 'frame')} of {self.caches[0].path} can "
+                "be trained on; the "
                 f"first, {name}: {reason}"
             )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...cache import FeatureCache
 from ...errors import CleverError
+from ...words import quantity
 
 DEFAULT_SPLIT = "train"
 """Of a cache that knows its frames' splits."""
@@ -50,10 +51,12 @@ def cached_part(
             frame for frame, scene in zip(cache.ids, cache.scenes, strict=True) if scene in names
         ]
         kind = "scenes" if scenes else "sequences"
-        return CachedPart(ids, f"{kind} {_name_list(names)}, {len(ids)} of {len(cache)} frames")
+        return CachedPart(
+            ids, f"{kind} {_name_list(names)}, {len(ids)} of {quantity(len(cache), 'frame')}"
+        )
     split = split or (DEFAULT_SPLIT if any(cache.splits) else "all")
     if split == "all":
-        return CachedPart(list(cache.ids), f"all {len(cache)} frames")
+        return CachedPart(list(cache.ids), f"all {quantity(len(cache), 'frame')}")
     ids = [frame for frame, own in zip(cache.ids, cache.splits, strict=True) if own == split]
     if not ids:
         counts = Counter(own or "unknown" for own in cache.splits)
@@ -62,7 +65,7 @@ def cached_part(
             f"{cache.path} has no frame of split {split!r} (frames by split: {split_counts}); "
             "choose another `split`, or `split=all`"
         )
-    return CachedPart(ids, f"split {split}, {len(ids)} of {len(cache)} frames")
+    return CachedPart(ids, f"split {split}, {len(ids)} of {quantity(len(cache), 'frame')}")
 
 
 def _scene(cache: FeatureCache, name: str, numbers: bool = False) -> str:

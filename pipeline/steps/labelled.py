@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ...cache.ordered_map import ordered_map
 from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
+from ...words import quantity
 from ..datasets import LidarDataset
 from ..process.device import cores
 from ..process.progress import Track
@@ -79,7 +80,8 @@ def labelled_indices(dataset: LidarDataset, what: str) -> list[int]:
     indices = [index for index in range(len(dataset)) if dataset.has_labels(index)]
     if not indices:
         raise CleverError(
-            f"none of the {len(dataset)} frames of {dataset.name} {what} has labels; choose others"
+            f"none of the {quantity(len(dataset), 'frame')} of {dataset.name} {what} has "
+            "labels; choose others"
         )
     return indices
 
@@ -104,8 +106,8 @@ def labels_fault(dataset: LidarDataset, indices: Sequence[int]) -> str:
             track.advance()
     if not faults:
         return ""
-    count = f"{len(faults)} of {len(indices)}"
-    line = f"the labels of {count} frames to measure on cannot be read; the first: {faults[0]}"
+    count = f"{len(faults)} of {quantity(len(indices), 'frame')}"
+    line = f"the labels of {count} to measure on cannot be read; the first: {faults[0]}"
     if len(faults) == len(indices):
         raise CleverError(line)
     return line
@@ -146,7 +148,8 @@ def describe(
     """``val 08 (4 of 5 scans)``: split, scenes (counted where they are many) and frames, of the
     `expected` ones where some are lacking."""
     scenes = scenes_of(dataset, indices)
-    named = " ".join(scenes) if len(scenes) <= 10 else f"{len(scenes)} scenes"
+    named = " ".join(scenes) if len(scenes) <= 10 else quantity(len(scenes), "scene")
     lacking = expected is not None and expected != len(indices)
-    count = f"{len(indices)} of {expected}" if lacking else f"{len(indices)}"
-    return f"{split} {named} ({count} scans)"
+    share = f"{len(indices)} of " if lacking else ""
+    total = len(indices) if expected is None else expected
+    return f"{split} {named} ({share}{quantity(total, 'scan')})"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ...errors import CleverError
+from ...words import quantity
 from ..datasets import LidarDataset
 from ..datasets.base import positions
 from ..settings.shared.choices import FrameSampler
@@ -163,8 +164,9 @@ def listed_frames(
     missing = [name for name in ids if place.get(name) not in candidates]
     if missing:
         raise CleverError(
-            f"{len(missing)} of the {len(ids)} frames of {path} are not among the "
-            f"{len(labelled)} labelled frames of {dataset.name} {split}, e.g. {missing[0]}; choose "
+            f"{len(missing)} of the {quantity(len(ids), 'frame')} of {path} are not among the "
+            f"{quantity(len(labelled), 'labelled frame')} of {dataset.name} {split}, e.g. "
+            f"{missing[0]}; choose "
             "the right `train_split` or `train_sequences`, or correct the file"
         )
     return sorted(place[name] for name in ids)

@@ -149,7 +149,8 @@ class Losses:
         pairs = ", ".join(
             f"{name} {value:.4f} -> {self.last[name]:.4f}" for name, value in self.first.items()
         )
-        return f"{pairs} (means over the first and the last {self.window} steps)"
+        steps = f"means over the first and the last {self.window} steps"
+        return f"{pairs} ({steps if self.window > 1 else 'the first and the last step'})"
 
 
 def first_and_last(records: list[Scalars]) -> Losses:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import torch
 
 from ...errors import CleverError
+from ...words import quantity
 from ..process.progress import Track
 from ..process.team import Team
 from ..results.run_folder import Run, notice
@@ -54,7 +55,8 @@ class Fit:
         steps = self.order.steps - beginning.step
         if not steps:
             raise CleverError(
-                f"{job.epochs} epochs of {len(job.ids)} frames are no step of "
+                f"{quantity(job.epochs, 'epoch')} of {quantity(len(job.ids), 'frame')} are no "
+                "step of "
                 f"{settings.batch_size} more than {run.cycle.passes_before}; choose more `epochs`"
             )
         self.stepper = Stepper(
@@ -67,7 +69,8 @@ class Fit:
         )
         if settings.batch_size > len(job.ids) and team.first:
             notice(
-                f"a batch of {settings.batch_size} holds each of the {len(job.ids)} frames more "
+                f"a batch of {settings.batch_size} holds each of the "
+                f"{quantity(len(job.ids), 'frame')} more "
                 f"than once; the run draws each {self.order.draws:.1f} times"
             )
         self._finite = FiniteCheck(self.stepper.accelerator.scaler is not None)
@@ -90,7 +93,7 @@ class Fit:
         first, so that a kill at any instant leaves a run that can be taken up."""
         before = self.run.cycle.passes_before
         notice(
-            f"{self.run.folder} is finished after {before} epochs and prolonged: "
+            f"{self.run.folder} is finished after {quantity(before, 'epoch')} and prolonged: "
             f"{self.job.epochs - before} more from its last weights, which are one more "
             f"{self.settings.schedule} cycle with warm-up and peak {self.job.lr:g}, and a new "
             "optimiser"
@@ -107,7 +110,7 @@ class Fit:
             steps = f"{steps}, {self.progress.step} done"
         processes = f" x {self.team.size}" if self.team.size > 1 else ""
         return (
-            f"{self.run.folder}: {len(self.job.ids)} frames, {steps}, "
+            f"{self.run.folder}: {quantity(len(self.job.ids), 'frame')}, {steps}, "
             f"{self.team.device.type}{processes}"
         )
 

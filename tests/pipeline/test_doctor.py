@@ -63,6 +63,29 @@ def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> N
     assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
 
 
+def test_pictures_of_an_earlier_report_do_not_stay(
+    nuscenes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    first = doctor(DoctorSettings(data_root=nuscenes_root, out=out, frames=3))
+    mine = ["frame-00-mine.png", "notes.txt"]
+    for name in mine:
+        (out / name).write_text("mine")
+    outside = tmp_path / "outside.png"
+    outside.write_text("mine")
+    with (out / "pictures.txt").open("a") as file:
+        file.write("../outside.png\nnotes.txt\n")
+    capsys.readouterr()
+    second = doctor(DoctorSettings(data_root=nuscenes_root, out=out, frames=1))
+    pictures = {frame.picture for frame in second.frames}
+    assert pictures != {frame.picture for frame in first.frames}
+    assert {path.name for path in out.iterdir()} == pictures | {
+        "doctor.md", "doctor.json", "pictures.txt", *mine,
+    }  # fmt: skip
+    assert outside.exists()
+    assert f"removed 3 pictures of an earlier report in {out}\n" in capsys.readouterr().err
+
+
 def test_what_is_odd_is_told(write_kitti: Callable[..., Path], tmp_path: Path) -> None:
     """Intensities of a 255th, points far out, time that stands still, no labels."""
     root = write_kitti({"00": 4}, labels=False)
@@ -93,7 +116,7 @@ def test_an_output_that_cannot_be_written_is_no_bad_frame(
     nuscenes_root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(OutputError, match=r"^cannot write .*/out/frame-00-scene-0061-0\.png: "):
+    with pytest.raises(OutputError, match=r"^cannot write .*/out/pictures\.txt: "):
         doctor(DoctorSettings(data_root=nuscenes_root, frames=5, out=tmp_path / "out"))
 
 

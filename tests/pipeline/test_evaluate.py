@@ -124,7 +124,7 @@ def test_bad_frames_are_named_and_cost_no_other(
 
 def test_nothing_to_measure_is_an_error(make_labelled: Callable[..., LidarDataset]) -> None:
     with pytest.raises(
-        CleverError, match=r"none of 1 frames could be measured; .*00/000000: cannot read"
+        CleverError, match=r"none of 1 frame could be measured; .*00/000000: cannot read"
     ):
         measure(
             by_intensity,

@@ -369,7 +369,7 @@ def test_training_frames_are_not_measured_on(
     datasets["val"] = make_labelled((*VAL, TRAIN[0]))
     with pytest.raises(
         CleverError,
-        match=f"1 frames are in the training and in the validation part, e.g. {TRAIN[0]}",
+        match=f"1 frame in both the training and the validation part, e.g. {TRAIN[0]}",
     ):
         finetune(settings(tmp_path / "run"))
     datasets["val"] = make_labelled(VAL, unlabelled=VAL)

@@ -94,7 +94,7 @@ def test_an_unfinished_pretraining(tmp_path: Path) -> None:
     run = summarise_run(write_run(tmp_path / "a", pretraining(), steps(15)))
     assert (run.complete, run.finished, run.epoch, run.epochs) == (False, None, 2, 4)
     assert run.figures == {"loss": 85.0, "distillation loss": 35.0}
-    assert run.protocol == "losses: means over 1 steps up to step 15"
+    assert run.protocol == "losses: means over 1 step up to step 15"
     fresh = summarise_run(write_run(tmp_path / "b", pretraining()))
     assert (fresh.epoch, fresh.figures, fresh.protocol) == (0, {}, "")
     without = {**PRETRAINED, "ranks": None}

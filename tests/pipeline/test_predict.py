@@ -367,11 +367,11 @@ def test_an_incomplete_submission_says_so(
 ) -> None:
     values = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
     values |= {"submission": True}
-    assert "1 of 2 frames are lacking" in str(predict(settings(**values, limit=1)))
+    assert "1 of 2 frames lacking" in str(predict(settings(**values, limit=1)))
     (kitti_root / "sequences/08/velodyne/000001.bin").write_bytes(b"1")
     summary = predict(settings(**values))
     assert "skipped frame 08/000001: sweep" in str(summary)
-    assert "1 of 2 frames are lacking" in str(summary)
+    assert "1 of 2 frames lacking" in str(summary)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_the_command(checkpoint: Path, write_scan: Callable[[str], Path], tmp_pa
     assert result.exit_code == 3
     assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1" in result.stdout
     assert "no TTA, all points\n" in result.stdout
-    assert "1 files, 250 points, " in result.stdout
+    assert "1 file, 250 points, " in result.stdout
     assert " files/s on cpu, reading and writing included" in result.stdout
     assert f"skipped {bad} has 5 bytes" in result.stdout
     wrong = CliRunner().invoke(app, ["predict", str(good), *base, "--submission"])

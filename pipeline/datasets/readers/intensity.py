@@ -6,6 +6,7 @@ import numpy as np
 
 from ....cache.store.point_statistics import is_dark
 from ....errors import CleverError, FrameError
+from ....words import quantity
 from ..base import LidarDataset
 
 SAMPLE = 16
@@ -45,7 +46,7 @@ def dark_sweeps(dataset: LidarDataset, indices: Sequence[int]) -> str:
         return ""
     scale = getattr(dataset, "intensity_scale", None)
     setting = getattr(dataset, "intensity_setting", "dataset_option")
-    sweeps = f"{len(dark)} of {len(brightest)} sweeps looked at"
+    sweeps = f"{len(dark)} of {quantity(len(brightest), 'sweep')} looked at"
     return dark_words(f"{dataset.name}: in {sweeps}", max(dark), scale, setting)
 
 

@@ -74,8 +74,11 @@ class Grid(GridPart):
     Attributes:
         title: above the table.
         pretrain: settings of `clever pretrain` that all rows share.
-        finetune: settings of `clever finetune` that all measurements share.
-        measure: what each measurement adds to them, by its name.
+        finetune: settings of `clever finetune` that all measurements by it share.
+        robustness: those of `clever robustness`.
+        detect: those of `clever detect`.
+        measure: what each measurement adds to them, by its name; ``verb`` says by which command it
+            measures, ``of`` of which other measurement's student where it is of a fine-tuned one.
         rows: what each row adds to `pretrain`, by its name.
         vary: a setting of `clever pretrain` and its values; with several, and with `rows`, every
             combination.
@@ -88,6 +91,8 @@ class Grid(GridPart):
     title: str = ""
     pretrain: Shared = {}
     finetune: Shared = {}
+    robustness: Shared = {}
+    detect: Shared = {}
     measure: dict[str, Shared] = {}
     rows: dict[str, Shared] = {}
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}

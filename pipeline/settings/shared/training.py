@@ -61,6 +61,7 @@ class TrainingSettings(OptimisationSettings):
     """Seed of everything random."""
     out: Path | None = None
     """Run folder, where a run that was stopped goes on; default: that of the newest unfinished run
-    of the same settings and data under runs/, else runs/JOB-STUDENT-TIME."""
+    of the same settings and data under runs/, else of the newest finished one, whose result is
+    printed, else runs/JOB-STUDENT-TIME."""
     new: bool = False
-    """Begin another run even where one of the same settings is unfinished."""
+    """Begin another run even where one of the same settings is there."""

@@ -35,5 +35,5 @@ def test_every_corruption_is_timed_in_every_round(
     bare = benchmark_corruptions(BenchmarkCorruptionsSettings.resolve(None, flags))
     assert [speed.dose.name for speed in bare if speed.dose.name == "incomplete_echo"] == []
     assert len(bare) == 7
-    with pytest.raises(CleverError, match=r"`frame=1`: there are 1 frames"):
+    with pytest.raises(CleverError, match=r"`frame=1`: the dataset has 1 frame"):
         benchmark_corruptions(BenchmarkCorruptionsSettings.resolve(None, {**flags, "frame": 1}))

@@ -135,9 +135,7 @@ def test_what_is_not_there_is_one_line(root: Path, tmp_path: Path) -> None:
 def test_a_probe_needs_no_cameras_and_a_teacher_does(root: Path, tmp_path: Path) -> None:
     result = tiny_probe("daps3d", root, tmp_path / "run")
     assert (result.frames, result.mean) == (2, "present")
-    with pytest.raises(
-        CleverError, match="2 frames are in the training and in the validation part"
-    ):
+    with pytest.raises(CleverError, match="2 frames in both the training and the validation part"):
         tiny_probe("daps3d", root, tmp_path / "leak", val_split="published")
     leak = {"checkpoint": tmp_path / "run", "data_root": root, "split": "published"}
     figure = evaluate(EvaluateSettings.resolve(None, {**leak, "device": "cpu"}))

@@ -77,6 +77,49 @@ def test_what_is_not_equal_in_all_cells_is_said_to_differ() -> None:
     assert protocol_line(many) == "n differs (0 | 1 | 2 | 3 | and 2 more)"
 
 
+def test_the_lowest_is_the_best_where_lower_is_better() -> None:
+    error = PROBE.model_copy(update={"lower": True, "figure": "mCE", "title": "probe mCE %"})
+    table = make_table(columns=[RANK, error])
+    assert table.places_of(error) == {"c": 1, "r": 2}
+    header = cells_of(str(table))[0]
+    assert header[3:5] == ["probe mCE %", "probe mCE − base"]
+    assert "lower is better in probe mCE %" in ablation_formats.notes(table)
+    assert not any("lower is better" in line for line in ablation_formats.notes(make_table()))
+
+
+def test_several_figures_of_a_measurement_have_one_protocol() -> None:
+    columns = [
+        Column(key=f"probe-1 {name}", title=name, places=1, measurement="probe", figure=name,
+               stage="probe-1")
+        for name in ("mRR", "clean")
+    ]  # fmt: skip
+    table = make_table(columns=columns)
+    for cell in table.cells:
+        cell.figures.update({"probe-1 mRR": 1.0, "probe-1 clean": 2.0})
+    lines = [line for line in table.protocol() if line.startswith("probe: ")]
+    assert len(lines) == 1
+    assert "linear probe" in lines[0]
+
+
+def test_no_column_of_the_paper_without_a_row_of_the_paper() -> None:
+    rows = [row.model_copy(update={"in_grid": row.key != "a"}) for row in make_table().rows]
+    header = cells_of(str(make_table(rows=rows)))[0]
+    assert "probe mIoU %, paper" not in header
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 pre-trained cell"), (2, "2 pre-trained cells")]
+)
+def test_few_cells_have_no_rank_correlation(count: int, words: str) -> None:
+    cells = [cell for cell in make_table().cells if cell.row == "a"][:count]
+    notes = ablation_formats.notes(make_table(cells=cells))
+    assert (
+        f"{words}, too few for a rank correlation of RankMe and probe mIoU %, or a picture" in notes
+    )
+    three = [cell for cell in make_table().cells if cell.row in "ab"][:3]
+    assert not any("too few" in line for line in ablation_formats.notes(make_table(cells=three)))
+
+
 def test_latex_is_escaped_and_marked() -> None:
     text = ablation_formats.latex(make_table())
     lines = text.splitlines()

@@ -17,6 +17,7 @@ from clever.pipeline.results.run_folder import (
     RESULT_FILE,
     RUNS,
     Run,
+    RunResult,
     newest_run,
     run_folder,
     warn_unfinished,
@@ -166,26 +167,65 @@ def test_the_newest_unfinished_run_of_the_same_settings_and_data_goes_on(
     torn.write_text('["frames"]')
     begin("pretrain-b-7", INPUTS)
     moved_settings = PretrainSettings(cache=tmp_path / "moved")
-    assert run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE) == newer
+
+    def folder_of(settings: PretrainSettings, new: bool, team: Team) -> Path:
+        return run_folder("pretrain-a", settings, INPUTS, places, new, team, RunResult)
+
+    assert folder_of(moved_settings, False, ALONE) == newer
     assert capsys.readouterr().err == (
         f"{torn} is damaged (ValidationError); delete {torn.parent} and start again; passed over\n"
         f"{newer} is unfinished and goes on; `new=yes` begins another run\n"
     )
     monkeypatch.setattr(Team, "agree", lambda team, value: "the first one's")
     second = Team(1, 2, torch.device("cpu"))
-    assert (
-        run_folder("pretrain-a", moved_settings, INPUTS, places, False, second) == "the first one's"
-    )
+    assert folder_of(moved_settings, False, second) == "the first one's"
     assert capsys.readouterr().err == ""
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    fresh = run_folder("pretrain-a", moved_settings, INPUTS, places, True, ALONE)
+    fresh = folder_of(moved_settings, True, ALONE)
     assert not fresh.exists()
     assert (fresh.parent, fresh.name[:11]) == (RUNS, "pretrain-a-")
     (newer / RESULT_FILE).write_text("{}")
-    assert run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE) == older
+    assert folder_of(moved_settings, False, ALONE) == older
     (older / RESULT_FILE).write_text("{}")
-    assert not run_folder("pretrain-a", moved_settings, INPUTS, places, False, ALONE).exists()
+    assert not folder_of(moved_settings, False, ALONE).exists()
+
+
+def test_the_newest_finished_run_is_found_where_none_is_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = frozenset({"cache", "init"})
+    record = RunResult(job="pretrain", finished="now", seed=0, seconds=1, versions={})
+
+    def make(name: str, result: str, **values: object) -> Path:
+        settings = PretrainSettings(cache=tmp_path / "a").decided(**values)
+        with Run.training(RUNS / f"x-{name}", settings, ALONE, INPUTS, places) as run:
+            (run.folder / RESULT_FILE).write_text(result)
+            return run.folder
+
+    def folder_of(new: bool = False, **values: object) -> Path:
+        settings = PretrainSettings(cache=tmp_path / "b").decided(**values)
+        undigested = frozenset({"init"})
+        return run_folder("x", settings, INPUTS, places, new, ALONE, RunResult, undigested)
+
+    older, newer = (make(name, record.model_dump_json()) for name in "12")
+    make("3", "{}")
+    make("4", record.model_dump_json(), lr=0.5)
+    make("5", record.model_dump_json(), init=tmp_path)
+    assert folder_of() == newer
+    assert capsys.readouterr().err.splitlines() == [
+        "cannot read runs/x-3/result.json: ValidationError; was it written by another version? It "
+        "is passed over",
+        "runs/x-2 has the same settings and data; `new=yes` begins another run",
+    ]
+    assert not folder_of(new=True).exists()
+    assert folder_of(init=tmp_path).name == "x-5"  # what is not digested must be the same
+    assert not folder_of(seed=7).exists()
+    (newer / RESULT_FILE).unlink()
+    assert folder_of() == newer  # it is unfinished now
+    (newer / INPUTS_FILE).write_text('{"frames": "other"}')
+    assert folder_of() == older
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ from clever.pipeline.repair import repair
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.care import RepairSettings, VerifySettings
 from clever.pipeline.settings.pretrain import PretrainSettings
-from clever.pipeline.stage_one.plan import kind_bytes, plan
+from clever.pipeline.stage_one.plan import plan
+from clever.pipeline.stage_one.plan_sizes import kind_bytes
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames, PairTokens
 from clever.pipeline.verify import verify
 
@@ -203,7 +204,7 @@ def test_sizes_of_kinds_in_closed_form(job: Callable[..., CacheTeacherSettings])
     uv = np.full((257, 2), 100.0)
     pairs = Correspondences(np.arange(257, dtype=np.uint32), uv, np.array([0, 257]))
     cells = info.grid[0] * info.grid[1]
-    assert kind_bytes(info, [(frame, pairs)]) == {
+    assert kind_bytes(info.grid, info.channels, info.codec, [(frame, pairs)]) == {
         "grid": cells * info.channels,
         "hit": 64 * info.channels + cells,
         "points": 512 * info.channels,

@@ -179,7 +179,7 @@ def test_shards_on_which_workers_keep_dying_are_one_line(
     sweep.wait_for_reader()
     sweep.kill_reader(client)
     job.join()
-    assert "1 workers died in turn on task clever_fill-" in str(job.error)
+    assert "1 worker died in turn on task clever_fill-" in str(job.error)
     assert "fewer `workers`" in str(job.error)
     assert not list((tmp_path / "store.zarr").rglob("*.part"))
     cache_teacher(settings(root, tmp_path / "store.zarr"))
@@ -404,13 +404,13 @@ def test_a_plan_in_words() -> None:
     assert cpu.seconds == 7020
     text = str(cpu)
     assert "168,480 of 28,080 frames (28,130 frames asked for)" in text
-    assert "0 GB points and pairs, 140.4 GB features; 100.0 GB free, NOT ENOUGH" in text
+    assert "0 kB points and pairs, 140.4 GB features; 100.0 GB free, NOT ENOUGH" in text
     assert (
         "48 frames in 12.0 s, 24.00 images/s; a frame: decode 50 ms on a core, teacher 100 ms on a "
         "core" in text
     )
-    assert "1.9 hours on this machine with 16 cores" in text
-    assert "0.49 hours on 4 machines like this one (`scheduler`)" in text
+    assert "1.9 h on this machine with 16 cores" in text
+    assert "29.2 min on 4 machines like this one (`scheduler`)" in text
     gpu = Plan(Path("x.zarr"), "cuda", 28130, 0, {"layer": 28080}, 6, sample, 10**12, 16)
     assert "140.4 GB features; 1,000.0 GB free, enough" in str(gpu)
-    assert "0.97 hours on 2 GPUs (`workers=2`) if 0.4 cores decode; there are 16" in str(gpu)
+    assert "58.5 min on 2 GPUs (`workers=2`) if 0.4 cores decode; there are 16" in str(gpu)
