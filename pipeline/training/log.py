@@ -139,15 +139,17 @@ def log_evaluation(folder: Path, step: int, miou: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Mean losses over the first and over the last `window` steps of a run."""
+    """Mean losses over the first and over the last `window` steps of a run; of a loss that only
+    some steps have, as of a dataset among several, over the first and the last of these."""
 
     first: dict[str, float]
     last: dict[str, float]
     window: int
 
     def __str__(self) -> str:
+        names = [name for name in self.first if name in self.last]  # older results lack some
         pairs = ", ".join(
-            f"{name} {value:.4f} -> {self.last[name]:.4f}" for name, value in self.first.items()
+            f"{name} {self.first[name]:.4f} -> {self.last[name]:.4f}" for name in names
         )
         steps = f"means over the first and the last {self.window} steps"
         return f"{pairs} ({steps if self.window > 1 else 'the first and the last step'})"
@@ -157,13 +159,15 @@ def first_and_last(records: list[Scalars]) -> Losses:
     """How the losses of a log began and ended: means over a tenth of the steps."""
     steps = [record for record in records if "loss" in record]
     window = max(1, len(steps) // 10)
-    return Losses(_means(steps[:window]), _means(steps[-window:]), window)
+    names = dict.fromkeys(name for record in steps for name in record if name not in NOT_LOSSES)
+    values = {name: [float(record[name]) for record in steps if name in record] for name in names}
+    first = {name: _mean(numbers[:window]) for name, numbers in values.items()}
+    last = {name: _mean(numbers[-window:]) for name, numbers in values.items()}
+    return Losses(first, last, window)
 
 
-def _means(records: list[Scalars]) -> dict[str, float]:
-    names = dict.fromkeys(name for record in records for name in record if name not in NOT_LOSSES)
-    values = {name: [float(record[name]) for record in records if name in record] for name in names}
-    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
 
 
 def best_pass(records: list[Scalars]) -> tuple[float, int]:

@@ -89,3 +89,16 @@ def test_without_settings_there_are_no_hyper_parameters(tmp_path: Path) -> None:
     with TrainingLog(tmp_path, 0) as log:
         log.write({"step": 1, "loss": 1.0})
     assert not read(tmp_path).Tags()["tensors"]
+
+
+def test_a_loss_that_few_steps_have_is_not_left_out() -> None:
+    records: list[log.Scalars] = [{"loss": float(step), "step": step} for step in range(20)]
+    for step, value in ((5, 1.0), (6, 3.0), (9, 4.0), (12, 8.0)):
+        records[step]["b/distillation"] = value
+    losses = log.first_and_last(records)
+    assert (losses.window, losses.first["loss"], losses.last["loss"]) == (2, 0.5, 18.5)
+    assert (losses.first["b/distillation"], losses.last["b/distillation"]) == (2.0, 6.0)
+    text = "loss 0.5000 -> 18.5000, b/distillation 2.0000 -> 6.0000"
+    assert str(losses) == f"{text} (means over the first and the last 2 steps)"
+    older = log.Losses({"loss": 1.0, "a": 2.0}, {"loss": 0.5, "b": 1.0}, 1)
+    assert str(older) == "loss 1.0000 -> 0.5000 (the first and the last step)"
