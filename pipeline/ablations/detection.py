@@ -34,7 +34,7 @@ class Detection(Measure[DetectSettings]):
 
     def figures(self, settings: DetectSettings) -> tuple[Figure, ...]:
         """One, as the dataset's benchmark calls it."""
-        return (Figure("", TITLES.get(settings.dataset, "AP %")),)
+        return (Figure("", TITLES.get(settings.dataset or "", "AP %")),)
 
     def digest(self, settings: DetectSettings, memo: Memo) -> str:
         """Of the settings and the frames.
@@ -44,7 +44,8 @@ class Detection(Measure[DetectSettings]):
         """
         if len(settings.fraction) > 1:
             raise CleverError("`fraction` is one number; make a measurement of each")
-        data = DetectionData.open(settings)
+        assert settings.dataset
+        data = DetectionData.open(settings, settings.dataset)
         measured = [data.val.frame_ids[index] for index in data.held_out]
         values = changed_values(settings, UNRECORDED | self.decided | {"dataset", "data_root"})
         return digest(values, data.train.name, list(data.train.frame_ids), measured)

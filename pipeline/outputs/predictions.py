@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...words import quantity
 from ..steps.labelled import BadFrame
 from .each_input import Outputs
 
@@ -30,7 +31,7 @@ class PredictedFile:
     words: str = ""
 
     def __str__(self) -> str:
-        contents = f"{self.points} points{self.words and f', {self.words}'}"
+        contents = f"{quantity(self.points, 'point')}{self.words and f', {self.words}'}"
         remark = f", {self.remark}" if self.remark else ""
         return f"{self.source}: {contents} -> {self.out}{remark}"
 
@@ -73,7 +74,8 @@ class Predictions:
         if files:
             points = sum(file.points for file in files)
             lines.append(
-                f"{len(files)} {self.unit}, {points} points, {self.rate:.2f} {self.unit}/s on "
+                f"{quantity(len(files), self.unit.removesuffix('s'))}, "
+                f"{quantity(points, 'point')}, {self.rate:.2f} {self.unit}/s on "
                 f"{self.device}, reading and writing included"
             )
         return "\n".join([*lines, *self.outputs.notes(), *self.notes])

@@ -7,9 +7,9 @@ import numpy as np
 from ...cache.choices import Codec, stored_dtype
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
+from ...cache.store.files.shards import index_bytes
 from ...cache.store.layers import Layer
 from ...cache.store.layout import HIT_BLOCK, PAIR_BLOCK, SHARD_ROWS
-from ...cache.store.files.shards import index_bytes
 from ...cache.store.store import Store
 from ...cache.store.writer import PointShard
 from ...cache.teacher import GridShape
