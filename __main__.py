@@ -1,5 +1,16 @@
-"""`python -m clever` is the `clever` command."""
+"""The `clever` command, as the console script and as `python -m clever`: from its first moment on,
+Ctrl-C ends it with one line."""
 
-from .cli.main import main
+from .pipeline.process.termination import INTERRUPTED, signals_exit
 
-main()
+
+def main() -> None:
+    """Entry point: import the command and run it; jobs answer signals themselves."""
+    with signals_exit("stopped", INTERRUPTED):
+        from .cli.main import main as run
+
+        run()
+
+
+if __name__ == "__main__":
+    main()

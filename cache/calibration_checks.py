@@ -10,9 +10,38 @@ FOCAL_RANGE = 50.0
 """A focal length lies within the longer side of its image divided and multiplied by this: fields of
 view from 1.2 to 178 degrees."""
 
+LARGEST_SKEW = 0.1
+"""Share of the horizontal focal length that the skew of a matrix may have: pixels of true cameras
+are square to a fraction of a per cent, and 0.1 shears the image by 5.7 degrees."""
+
 FARTHEST_CAMERA = 100.0
 """Metres between a camera and the LiDAR, with what the car drove between their timestamps: beyond,
 the calibration is in other units."""
+
+
+def matrix_fault(intrinsics: NDArray[np.float64]) -> str:
+    """Why `intrinsics` cannot be those of any camera, whatever its image; empty where they can.
+
+    The skew, right of the horizontal focal length, is honoured wherever points are projected; one
+    beyond `LARGEST_SKEW` is a number in a wrong place.
+    """
+    if intrinsics.shape != (3, 3):
+        return f"its intrinsics are {_shape(intrinsics)}, not 3 x 3"
+    if not np.isfinite(intrinsics).all():
+        return "its intrinsics are not finite"
+    (fx, skew, _), (below, fy, _), last = intrinsics.tolist()
+    if last != [0, 0, 1]:
+        return f"the last row of its intrinsics is {_numbers(last)}, not 0 0 1"
+    if below:
+        return f"its intrinsics have {below:g} below the diagonal, not 0"
+    if min(fx, fy) <= 0:
+        return f"its focal lengths are {fx:g} and {fy:g}, not positive"
+    if abs(skew) > LARGEST_SKEW * fx:
+        return (
+            f"its skew is {skew:g} pixels, more than {LARGEST_SKEW:g} of its focal length "
+            f"{fx:g}; it stands right of fx and is 0 for most cameras"
+        )
+    return ""
 
 
 def intrinsics_fault(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
@@ -21,26 +50,17 @@ def intrinsics_fault(intrinsics: NDArray[np.float64], width: int, height: int) -
 
     A principal point outside the middle half of the image belongs to an image of another size.
     """
-    if intrinsics.shape != (3, 3):
-        return f"its intrinsics are {_shape(intrinsics)}, not 3 x 3"
-    if not np.isfinite(intrinsics).all():
-        return "its intrinsics are not finite"
-    (fx, _, cx), (below, fy, cy), last = intrinsics.tolist()
-    if last != [0, 0, 1]:
-        return f"the last row of its intrinsics is {_numbers(last)}, not 0 0 1"
-    if below:
-        return f"its intrinsics have {below:g} below the diagonal, not 0"
+    if fault := matrix_fault(intrinsics):
+        return fault
+    fx, fy, (cx, cy) = intrinsics[0, 0], intrinsics[1, 1], intrinsics[:2, 2]
     if width < 1 or height < 1:
         return f"its image has {width} x {height} pixels"
     side = max(width, height)
-    for focal in (fx, fy):
-        if focal <= 0:
-            return f"its focal lengths are {fx:g} and {fy:g}, not positive"
-        if not side / FOCAL_RANGE < focal < side * FOCAL_RANGE:
-            return (
-                f"its focal lengths are {fx:g} and {fy:g} pixels, which its image of "
-                f"{width}x{height} pixels cannot have"
-            )
+    if not side / FOCAL_RANGE < min(fx, fy) <= max(fx, fy) < side * FOCAL_RANGE:
+        return (
+            f"its focal lengths are {fx:g} and {fy:g} pixels, which its image of "
+            f"{width}x{height} pixels cannot have"
+        )
     if not (width / 4 <= cx <= 3 * width / 4 and height / 4 <= cy <= 3 * height / 4):
         return (
             f"its principal point ({cx:g}, {cy:g}) lies outside the middle half of its image of "

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from ..errors import CleverError
 from ..extras import lacking_extra
-from ..pipeline.process.termination import signals_exit, sigterm_interrupts
+from ..pipeline.process.termination import INTERRUPTED, signals_exit, signals_interrupt
 from ..pipeline.settings.shared.base import JobSettings
 from ..pipeline.settings.shared.fields import StorePlace, Weights
 from .diagnostics import diagnostics
@@ -27,7 +27,6 @@ from .wording import with_flags
 
 MISUSED = 2
 """Exit code of a problem that the user can mend."""
-INTERRUPTED = 130
 GOES_ON = "stopped; what was finished is kept: the same command goes on"
 BEGINS_ANEW = "stopped; the same command begins anew"
 """What an interrupted command says, where the job itself does not say more."""
@@ -118,9 +117,10 @@ def _run(
                 with signals_exit(stopped, INTERRUPTED):
                     job = load(verb.job)
                 aside = redirect_stdout(sys.stderr) if output.as_json else nullcontext()
-                with aside, sigterm_interrupts():
-                    result = job(job_settings)
-                return output.write(verb, job_settings, result)
+                with signals_interrupt():
+                    with aside:
+                        result = job(job_settings)
+                    return output.write(verb, job_settings, result)
             except CleverError as error:
                 stream.error(one_line(error))
             except ModuleNotFoundError as error:

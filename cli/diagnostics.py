@@ -4,11 +4,12 @@ import contextlib
 import io
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from ..errors import CleverError
+from ..errors import CleverError, StoreWarning
 
 
 class Diagnostics(io.TextIOBase):
@@ -76,6 +77,24 @@ class Diagnostics(io.TextIOBase):
 
 
 @contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """What is passed over in a store is told in one line; other warnings as ever."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, StoreWarning):
+            print(message, file=sys.stderr, flush=True)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
+@contextlib.contextmanager
 def diagnostics(
     wording: Callable[[str], str], quiet: bool = False, log_file: Path | None = None
 ) -> Iterator[Diagnostics]:
@@ -96,4 +115,5 @@ def diagnostics(
                 ) from error
         stream = Diagnostics(sys.stderr, wording, quiet, log)
         stack.enter_context(contextlib.redirect_stderr(stream))
+        stack.enter_context(_plain_warnings())
         yield stream

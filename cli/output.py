@@ -3,16 +3,18 @@
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence, Set
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 
 from ..errors import CleverError
 from ..files import atomic_write
+from ..names import visible
 from ..pipeline.results.tables import csv_text
 from ..pipeline.settings.shared.base import JobSettings
 from .verbs import Verb, load
@@ -58,12 +60,31 @@ class Output:
         if self.csv:
             atomic_write(self.csv, table_text(load(verb.table)(result)))
         if not self.as_json:
-            return printer(settings, result)
+            with redirect_stdout(_Visible(sys.stdout)):
+                return printer(settings, result)
         # The printer knows the exit code; its text is not asked for.
         with redirect_stdout(io.StringIO()):
             code = printer(settings, result)
         print(json_text(result))
         return code
+
+
+class _Visible(io.TextIOBase):
+    """Standard output to which lines are printed as any terminal shows them, whatever names a
+    store or a folder holds."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self.terminal = terminal
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        self.terminal.write("\n".join(map(visible, text.split("\n"))))
+        return len(text)
+
+    def flush(self) -> None:
+        self.terminal.flush()
 
 
 def json_text(result: object) -> str:

@@ -24,6 +24,7 @@ from ..words import quantity
 from .alignment.sample import calibration_doubt
 from .datasets import LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_sweeps
+from .datasets.readers.time_sample import time_doubt
 from .process.device import choose_device, cores, slow_bfloat16
 from .process.progress import Track
 from .results.run_folder import notice
@@ -154,7 +155,7 @@ def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         device = teacher_device(settings)
         if line := slow_bfloat16(settings.precision, device.type):
             notice(line)
-        for doubtful in (dark_sweeps, calibration_doubt):
+        for doubtful in (dark_sweeps, time_doubt, calibration_doubt):
             if line := doubtful(dataset, range(len(ids))):
                 notice(line)
         teachers = load_teachers(teacher_settings(settings), device)

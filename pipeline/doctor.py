@@ -14,6 +14,7 @@ from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
 from ..cache.store.point_statistics import is_dark
+from ..cache.time_steps import step_fault
 from ..errors import CleverError, FrameError, OutputError
 from ..files import atomic_write
 from ..words import quantity
@@ -22,7 +23,11 @@ from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_words
 from .datasets.readers.sweep_checks import sweep_fault
+<<<<<<< HEAD
 from .pictures.earlier import replace_pictures
+=======
+from .datasets.readers.time_sample import frame_step
+>>>>>>> f5a7c64 (Skew that is none, times in a wrong unit, names that break lines, strangers among layers, Ctrl-C from the first moment: one line each)
 from .pictures.projection import projection_panels
 from .process.progress import Track
 from .results.run_folder import notice
@@ -244,13 +249,11 @@ def _histogram(dataset: LidarDataset, index: int) -> tuple[dict[str, int] | None
 
 
 def _gap(dataset: LidarDataset, index: int, frame: Frame) -> float | None:
-    """Seconds to the next frame of the scene; None where frames have no times but are counted."""
-    if getattr(dataset, "counted_times", False):
-        return None
+    """Seconds to the next frame of the scene; None where they have no times."""
     if index + 1 == len(dataset) or dataset.scenes[index + 1] != frame.scene:
         return None
     try:
-        return (dataset.frame(index + 1).timestamp - frame.timestamp) / 1e6
+        return frame_step(dataset, frame, dataset.frame(index + 1))
     except FrameError:  # it is told where it is drawn itself
         return None
 
@@ -285,6 +288,8 @@ def _warnings(
             f"{max(frame.farthest for frame in facts):.0f} m: are these metres around the sensor?"
         )
     gaps = [frame.gap for frame in facts if frame.gap is not None]
+    if fault := step_fault(gaps):
+        lines.append(fault)
     if any(gap <= 0 for gap in gaps):
         lines.append("time does not go forward between some frames of a scene")
     elif gaps and max(gaps) > LONG_GAP * float(np.median(gaps)):

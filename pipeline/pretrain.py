@@ -50,6 +50,7 @@ from .steps.contrast_run import (
     contrast_step,
     dense_sweeps,
     input_sweeps,
+    neighbour_doubt,
     region_layer,
     term_weights,
     with_passes,
@@ -207,6 +208,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         for part, store in zip(parts, stores, strict=True):
             if team.first and len(part.ids) < len(store[0]):
                 notice(f"{store[0].path}: {part.words}")
+        if team.first and (doubt := neighbour_doubt(settings, caches[0], frames.first.ids)):
+            notice(doubt)
         unpaired = [name for part in frames.parts for name in _unpaired(part, team)]
         if run.cycle.earlier:
             _load_last(run.folder, step)

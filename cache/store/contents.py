@@ -42,6 +42,7 @@ from .records.seals import (
     sealed_regions,
     sealed_sweeps,
     sealed_teachers,
+    warn_of_foreign,
 )
 
 
@@ -101,6 +102,7 @@ class Contents:
             if not allow_schema1 or attributes.get("schema") != schema1.SCHEMA:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))
         seal, self._schema = read_point_seal(path, allow_schema1)
+        warn_of_foreign(path)
         self._point_seal: PointSeal = seal
         self._seals: dict[str, LayerSeal] = {}
         self.ids: list[str] = list(seal.content.ids)

@@ -3,6 +3,7 @@
 A further kind of layer is a subclass of `Layer` and a line in `place`.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ REGIONS = "regions"
 """Folder of the layers of regions, with which their ids begin."""
 SWEEPS = "sweeps"
 """Folder of the layers of earlier sweeps, with which their ids begin."""
+_OF_LAYER = re.compile(r"/(zarr\.json$|commits/|c/)")
+"""What lies in the folder of a layer: metadata, records, seal and shards."""
 NO_REGION = 65535
 """What a map of regions has where there is none."""
 
@@ -96,8 +99,8 @@ def place(layer: str) -> Place:
 
 def layers_of_files(names: Iterable[str]) -> list[str]:
     """Ids of the layers beside points and pairs to which files inside a store belong: teachers,
-    then regions, then sweeps."""
-    parts = [name.split("/") for name in names]
+    then regions, then sweeps. Folders that hold nothing of a layer are none."""
+    parts = [name.split("/") for name in names if _OF_LAYER.search(name)]
     teachers = {part[1] for part in parts if part[0] == TEACHERS and part[2:]}
     regions = {f"{REGIONS}/{part[1]}" for part in parts if part[0] == REGIONS and part[2:]}
     sweeps = {f"{SWEEPS}/{part[1]}" for part in parts if part[0] == SWEEPS and part[2:]}

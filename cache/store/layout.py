@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ...errors import CleverError
 from ...files import atomic_write
+from ...names import name_fault
 from ..choices import INTERPOLATED, Codec, Packing, TokenKind, stored_dtype
 
 SHARD_ROWS = 16
@@ -194,10 +195,9 @@ def text_rows(texts: Sequence[str], kind: str) -> np.ndarray:
     """
     rows = np.zeros((len(texts), TEXT_BYTES), np.uint8)
     for row, text in zip(rows, texts, strict=True):
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise CleverError(f"{kind} {text!r} is no UTF-8; rename its file or folder") from error
+        if fault := name_fault(text):
+            raise CleverError(f"{kind} {text!r} {fault}; rename its file or folder")
+        data = text.encode()
         if len(data) > TEXT_BYTES:
             raise CleverError(f"{kind} {text!r} is longer than {TEXT_BYTES} bytes; shorten it")
         row[: len(data)] = np.frombuffer(data, np.uint8)

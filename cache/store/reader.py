@@ -2,7 +2,7 @@
 elsewhere, through zarr."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -20,12 +20,13 @@ from ..moments import Moments
 from . import layout
 from .contents import unreadable
 from .files.local import read_row
-from .layers import POINTS_ID, TeacherLayer, choose_layer, place
+from .files.remote import any_path, names_in
+from .layers import POINTS_ID, TEACHERS, TeacherLayer, choose_layer, place
 from .layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS, BlockArray
 from .point_statistics import bounds_of
 from .records.commits import committed_shards, read_commit, records_by_row
 from .records.models import PointSettings, TeacherInfo, from_json
-from .records.seals import check_schema
+from .records.seals import METADATA, check_schema, warn_of_foreign
 from .tables import FrameTable, status_column
 
 Value = TypeVar("Value")
@@ -98,6 +99,7 @@ class FeatureCache(Dataset[CachedFrame]):
         self.name: str = base.dataset
         self.cameras: tuple[str, ...] = base.cameras
         self.teacher = _choose_teacher(root, teacher, self.path)
+        warn_of_foreign(any_path(self.path))
         self._layer = TeacherLayer(self.teacher, len(self.cameras))
         group = root[self._layer.place.group]
         self.calibration = _calibration(group)
@@ -122,6 +124,11 @@ class FeatureCache(Dataset[CachedFrame]):
 
     def __iter__(self) -> Iterator[CachedFrame]:
         return (self[number] for number in range(len(self)))
+
+    @property
+    def timestamps(self) -> NDArray[np.int64]:
+        """(N,) LiDAR timestamp of every frame in microseconds."""
+        return self._table.timestamp[self._rows]
 
     def position(self, frame: str) -> int:
         """Position of a frame id; raises CleverError when it is not in the cache."""
@@ -284,9 +291,13 @@ class FeatureCache(Dataset[CachedFrame]):
 
 
 def _choose_teacher(root: zarr.Group, name: str | None, path: str) -> TeacherInfo:
-    groups: Mapping[str, Any] = dict(root["teachers"].groups())  # type: ignore[union-attr]
-    layer = choose_layer(sorted(groups), name, path)
-    attributes = dict(groups[layer].attrs)
+    folder = any_path(path) / TEACHERS
+    try:
+        names = [each for each in names_in(folder) if (folder / each / METADATA).exists()]
+    except OSError as error:
+        raise unreadable(path, error) from error
+    layer = choose_layer(names, name, path)
+    attributes = dict(root[f"{TEACHERS}/{layer}"].attrs)
     fields = {
         field: attributes[field]
         for field in TeacherInfo.__dataclass_fields__

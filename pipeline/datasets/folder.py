@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Camera, Frame
+from ...cache.time_steps import SLOWEST, step_fault
 from ...errors import CleverError, FrameError
 from ..settings.shared.choices import ClassMean
 from .drive_yaml.images import SceneImages, TimedImage
@@ -40,7 +41,24 @@ class _Scene:
     def times(self) -> list[int | Fault] | None:
         """Of the sweeps, nanoseconds; None where they are unknown."""
         times = self.drive.points.times
-        return recording_times(times, self.root, self.files) if times else None
+        if times is None:
+            return None
+        stamps = recording_times(times, self.root, self.files)
+        if fault := self._unit_fault(stamps):
+            stamps = [fault for _ in stamps]
+        return stamps
+
+    def _unit_fault(self, stamps: Sequence[int | Fault]) -> Fault | None:
+        """What is wrong with times that follow too fast, where images are told by them or moved
+        with the car; too slow ones find no image, or no pose."""
+        if self.drive.match != "time" and self.drive.poses is None:
+            return None
+        sound = [stamp for stamp in stamps if not isinstance(stamp, Fault)]
+        steps = np.abs(np.diff(np.array(sound, np.int64))) / 1e9
+        if not len(steps) or float(np.median(steps)) > SLOWEST:
+            return None
+        fault = step_fault(steps)
+        return Fault(f"points.times of {DRIVE_FILE}: {fault}; correct it") if fault else None
 
     @cached_property
     def poses(self) -> ScenePoses | None:
@@ -134,6 +152,7 @@ class FolderDataset:
 
     name: str = "folder"
     intensity_setting = f"points.intensity_scale of {DRIVE_FILE}"
+    time_setting = f"points.times of {DRIVE_FILE}"
 
     def __init__(
         self,

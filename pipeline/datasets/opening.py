@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import CleverError
+<<<<<<< HEAD
 from ...words import quantity
+=======
+from ...names import name_fault
+>>>>>>> f5a7c64 (Skew that is none, times in a wrong unit, names that break lines, strangers among layers, Ctrl-C from the first moment: one line each)
 from ..settings.shared.dataset import SHARED, DatasetPart
 from .base import LidarDataset
 from .registry import dataset_class
@@ -131,5 +135,25 @@ def _check(dataset: LidarDataset) -> None:
             f"{dataset.name} has {quantity(count, 'frame')}, {len(dataset.frame_ids)} ids and "
             f"{quantity(len(dataset.scenes), 'scene')}; its class must give one of each a frame"
         )
+    _check_names(dataset)
     if len(set(dataset.frame_ids)) != count:
         raise CleverError(f"{dataset.name} gives an id to several frames; its ids must differ")
+
+
+def _check_names(dataset: LidarDataset) -> None:
+    """Raise CleverError for names on which tables, logs and lists of frames would break."""
+    names = {
+        "frame": dataset.frame_ids,
+        "scene": tuple(dict.fromkeys(dataset.scenes)),
+        "camera": dataset.cameras,
+        "class": dataset.class_names,
+    }
+    for kind, texts in names.items():
+        for text in texts:
+            if fault := name_fault(text):
+                raise CleverError(
+                    f"{dataset.name}: the name of the {kind} {text!r} {fault}, which tables and "
+                    "lists cannot hold; rename it"
+                )
+    if not all(dataset.frame_ids):
+        raise CleverError(f"{dataset.name} has a frame without a name; its ids must not be empty")

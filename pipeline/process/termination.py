@@ -4,9 +4,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED = 130
+"""Exit code of a command that was stopped."""
+Handler = Callable[[int, FrameType | None], object]
 
 
 @contextmanager
@@ -17,38 +21,53 @@ def sigterm_interrupts() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: the process was told to end.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with _answered({signal.SIGTERM: _interrupt}):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Ctrl-C and SIGTERM inside end the block with an exception, whatever they do around it; a
+    Ctrl-C that is ignored stays so.
+
+    Raises:
+        KeyboardInterrupt: the process was told to end.
+    """
+    handlers: dict[int, Handler] = {signal.SIGTERM: _interrupt}
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        handlers[signal.SIGINT] = _interrupt
+    with _answered(handlers):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def signals_exit(words: str, code: int) -> Iterator[None]:
     """Ctrl-C and SIGTERM inside end the process at once, with a line: for imports, which an
     exception in their midst leaves half done, so that they fail otherwise."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def end(_: int, __: FrameType | None) -> None:
         print(words, file=sys.stderr, flush=True)
         os._exit(code)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    answered = [number for number in numbers if before[number] is not signal.SIG_IGN]
-    for number in answered:
-        signal.signal(number, end)
+    answered = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    with _answered(dict.fromkeys(answered, end)):
+        yield
+
+
+@contextmanager
+def _answered(handlers: Mapping[int, Handler]) -> Iterator[None]:
+    """Signals inside are answered so; afterwards, and in other threads than the main one, as
+    before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number in answered:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

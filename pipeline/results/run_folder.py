@@ -34,6 +34,7 @@ from ... import __version__
 from ...cache.store.files.lock import writer_lock
 from ...errors import CleverError
 from ...files import atomic_write
+from ...names import visible
 from ..process.team import Team
 from ..settings.shared.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
 from .cycles import (
@@ -97,7 +98,7 @@ def versions() -> dict[str, str]:
 
 def notice(text: str) -> None:
     """One line for the user on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def default_folder(name: str) -> Path:

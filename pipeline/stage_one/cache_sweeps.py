@@ -4,14 +4,18 @@ teacher's."""
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...cache.store.files.lock import writer_lock
 from ...cache.store.records.models import SweepInfo
 from ...cache.store.store import Store
+from ...cache.time_steps import step_fault
 from ...errors import CleverError, FrameError
 from ..datasets import open_dataset
 from ..datasets.earlier_sweeps import earlier_sweeps
 from ..process.device import cores
 from ..process.progress import Track
+from ..results.run_folder import notice
 from ..settings.cache_teacher import CacheTeacherSettings
 from .shard_stage import refuse_unfinished_points
 from .sweeps import SweepStage
@@ -84,6 +88,9 @@ def _result(store: Store, info: SweepInfo, attempted: int) -> SweepResult:
     commits = store.commits(info.id)
     records = [record for commit in commits for record in commit.frames]
     stored = [record for record in records if not record.reason]
+    steps = [-step for record in stored for step in np.diff([0.0, *record.seconds])]
+    if fault := step_fault(steps, "sweeps"):
+        notice(f"{store.path}: of {info.id} {fault}; correct the dataset's")
     return SweepResult(
         info,
         len(stored),

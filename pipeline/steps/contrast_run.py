@@ -10,6 +10,7 @@ from ...cache.store.contents import Contents
 from ...cache.store.files.remote import any_path
 from ...cache.store.region_reader import CachedRegions
 from ...cache.store.sweep_reader import CachedSweeps
+from ...cache.time_steps import step_fault, steps_of
 from ...errors import CleverError
 from ...student.choices import LossTerm
 from ...student.heads import ProjectionHead
@@ -83,6 +84,19 @@ def passes_of(settings: PretrainSettings) -> tuple[PassName, ...]:
     if "flow" in terms:
         return *dense, "previous", "next"
     return (*dense, "next") if "temporal" in terms else dense
+
+
+def neighbour_doubt(settings: PretrainSettings, cache: FeatureCache, frames: Sequence[str]) -> str:
+    """What is doubtful about the times of frames, by id, of which each is compared with the next
+    one; empty where none is compared, frames have no times, or nothing is doubtful."""
+    if not {"previous", "next"} & set(passes_of(settings)):
+        return ""
+    places = [cache.position(name) for name in frames]
+    times = cache.timestamps[places]
+    fault = step_fault(steps_of([cache.scenes[place] for place in places], times))
+    if not fault or not times.any():
+        return ""
+    return f"{cache.path}: {fault}; frames are compared with the next one of their scene"
 
 
 def student_passes(settings: PretrainSettings) -> int:

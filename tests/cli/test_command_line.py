@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,64 @@ def test_a_signal_during_imports_is_one_line(number: str, tmp_path: Path) -> Non
     line = [sys.executable, "-c", script, "make-drives", "--out", str(tmp_path / "out")]
     ended = subprocess.run(line, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", f"{BEGINS_ANEW}\n")
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["typer", "clever.cli.verbs", "pydantic", "numpy"])
+def test_a_signal_before_the_command_is_known_is_one_line(
+    module: str, number: str, tmp_path: Path
+) -> None:
+    """While the command line itself is imported, from the entry point on."""
+    script = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Told:\n"
+        "    def find_spec(name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            signal.raise_signal(signal.{number})\n"
+        "sys.meta_path.insert(0, Told)\n"
+        "sys.argv = ['clever', *sys.argv[1:]]\n"
+        "from clever.__main__ import main\n"
+        "main()\n"
+    )
+    line = [sys.executable, "-c", script, "make-drives", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(line, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr in ("stopped\n", f"{BEGINS_ANEW}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_console_script_answers_signals_from_its_beginning() -> None:
+    """What it imports before is small, and none of it is the command line."""
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    assert scripts == {"clever": "clever.__main__:main"}
+    script = "import sys, clever.__main__; print(*sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not {"typer", "pydantic", "numpy", "clever.cli"} & set(listed.stdout.split())
+
+
+def test_a_job_is_interrupted_by_ctrl_c_whatever_it_does_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Around it Ctrl-C ends the process at once; inside, what has to be cleared away goes."""
+    cleared: list[bool] = []
+
+    def interrupted(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            cleared.append(True)
+
+    def unreachable(*_: object) -> None:
+        raise AssertionError("the process would have ended")
+
+    monkeypatch.setattr("clever.pipeline.drives.make_drives", interrupted)
+    before = signal.signal(signal.SIGINT, unreachable)
+    try:
+        line = ["make-drives", "--out", str(tmp_path / "out")]
+        result = CliRunner().invoke(build_app("make-drives"), line)
+        assert signal.getsignal(signal.SIGINT) is unreachable
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, result.stderr, cleared) == (130, f"{BEGINS_ANEW}\n", [True])

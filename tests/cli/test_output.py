@@ -139,6 +139,18 @@ def test_standard_output_holds_the_object_and_nothing_else(command: Callable[...
     assert (text.exit_code, parsed.exit_code) == (3, 3)
 
 
+def test_text_is_printed_as_any_terminal_shows_it(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store or a folder of others may hold any name; lines stay lines."""
+    odd = result().model_copy(update={"protocol": "a\x1b[2Jb\x9b, \u202ec"})
+    monkeypatch.setattr("clever.pipeline.evaluate.evaluate", lambda settings: odd)
+    text = command().stdout
+    assert r"a\x1b[2Jb\x9b, \u202ec" in text
+    assert len(text.splitlines()) == text.count("\n") > 3
+    assert strict(command("--json").stdout)["protocol"] == odd.protocol
+
+
 def test_csv_is_written_beside_text_and_beside_json(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:

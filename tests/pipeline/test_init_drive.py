@@ -153,6 +153,33 @@ def test_a_recording_by_times(recording: Path) -> None:
     np.testing.assert_array_equal(dataset.labels(0), np.array([255, 0, 0] * 100))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "fault"),
+    [
+        ("60.0, 47, 0, 0, 61, 33, 0, 0, 1", "its skew is 47 pixels, more than 0.1 of its focal"),
+        ("60.0, 0, 0, 0, 61, 0, 47, 33, 1", "the last row of its intrinsics is 47 33 1, not 0 0 1"),
+        ("60.0, 0, 470, 0, 61, 330, 0, 0, 1", "its principal point (470, 330) lies outside the mi"),
+    ],
+)
+def test_a_matrix_of_no_camera_is_left_to_fill_in(recording: Path, matrix: str, fault: str) -> None:
+    path = recording / "calibration/narrow.yaml"
+    path.write_text(CAMERA_INFO.replace("60.0, 0, 47, 0, 61, 33, 0, 0, 1", matrix))
+    summary = init_drive(InitDriveSettings(folder=recording))
+    assert summary.todo[0] == "cameras.narrow.intrinsics"
+    assert summary.remarks[0].startswith(f"calibration/narrow.yaml is no calibration: {fault}")
+
+
+def test_a_projection_of_no_camera_is_left_to_fill_in(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"00": 1})
+    path = root / "sequences/00/calib.txt"
+    path.write_text(path.read_text().replace("P2: 72 0 60", "P2: 72 60 0"))
+    summary = init_drive(InitDriveSettings(folder=root))
+    assert summary.todo == ["cameras.image_2.intrinsics", "cameras.image_2.camera_from_lidar"]
+    (remark,) = summary.remarks
+    assert remark.startswith(f"calibration {path} does not fit ")
+    assert "its skew is 60 pixels" in remark
+
+
 def test_it_never_overwrites(recording: Path) -> None:
     (recording / "drive.yaml").write_text("mine")
     with pytest.raises(CleverError, match=r"drive\.yaml exists; it is never overwritten"):

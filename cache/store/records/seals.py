@@ -7,12 +7,14 @@ among the commit records: inside a folder of an array, where zarr-python looks a
 chunks.
 """
 
+import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import google_crc32c
 
-from ....errors import CleverError
+from ....errors import CleverError, StoreWarning
 from ..files.remote import AnyPath, names_in
 from ..layers import POINTS_ID, REGIONS, SWEEPS, TEACHERS, place
 from ..layout import write_if_changed
@@ -38,6 +40,7 @@ from .models import (
     parse,
 )
 
+METADATA = "zarr.json"
 FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading damaged or foreign JSON may end in."""
 
@@ -151,6 +154,34 @@ def sealed_sweeps(store: AnyPath) -> list[str]:
     """Ids of the layers of earlier sweeps that have a seal, in order."""
     layers = [f"{SWEEPS}/{name}" for name in names_in(store / SWEEPS)]
     return [layer for layer in layers if (store / place(layer).seal).exists()]
+
+
+def foreign_names(store: AnyPath) -> list[str]:
+    """What lies where layers do and is none: neither metadata nor a folder with a seal or the
+    metadata of a group."""
+    return [
+        f"{group}/{name}"
+        for group in (TEACHERS, REGIONS, SWEEPS)
+        for name in names_in(store / group)
+        if name != METADATA
+        and not name.endswith(".part")
+        and not (store / group / name / METADATA).exists()
+        and not (store / place(name if group == TEACHERS else f"{group}/{name}").seal).exists()
+    ]
+
+
+def warn_of_foreign(store: AnyPath) -> None:
+    """Warn of what lies where layers do and is none; nothing reads it."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # who reads a place that does not answer says so
+        names = foreign_names(store)
+    if names:
+        warnings.warn(
+            f"{store}: {', '.join(names)} is no part of the store and is passed over; move it "
+            "elsewhere",
+            StoreWarning,
+            stacklevel=1,
+        )
 
 
 def check_schema(kind: object, schema: object, path: str) -> None:

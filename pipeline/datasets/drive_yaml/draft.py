@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from ....cache.calibration_checks import intrinsics_fault
 from ....cache.store.point_statistics import is_dark
 from ....errors import CleverError, FrameError
 from ..readers.bare_files import read_cloud
@@ -20,7 +21,7 @@ from ..readers.kitti_layout import KittiCalibration, image_size
 from ..readers.sweep_checks import reach_fault
 from ..readers.text_rows import text_lines
 from ..semantickitti_classes import RAW_IDS, UNLABELLED
-from .calibrations import KITTI_CAMERA, kitti_calibrations, ros_calibrations
+from .calibrations import KITTI_CAMERA, RosCalibration, kitti_calibrations, ros_calibrations
 from .points import read_array
 from .schema import TODO
 from .survey import FileGroup, Survey
@@ -226,14 +227,18 @@ class Draft:
         size = f"    size: [{width}, {height}]\n"
         if self.kitti and group.label == KITTI_CAMERA:
             path, calibration = next(iter(self.kitti.items()))
-            intrinsics, place = calibration.camera2("", image, width, height)
             self._remark_other_calibrations(path, calibration)
-            return (
-                f"    # from {_key(path)}; images differ in size by a few pixels from drive to "
-                "drive\n"
-                f"    intrinsics: {_matrix(intrinsics)}\n"
-                f"    camera_from_lidar: {_matrix(place[:3])}\n"
-            )
+            try:
+                intrinsics, place = calibration.camera2("", image, width, height)
+            except FrameError as error:
+                self.remarks.append(error.reason)
+            else:
+                return (
+                    f"    # from {_key(path)}; images differ in size by a few pixels from drive to "
+                    "drive\n"
+                    f"    intrinsics: {_matrix(intrinsics)}\n"
+                    f"    camera_from_lidar: {_matrix(place[:3])}\n"
+                )
         ros = [each for each in self.ros if group.label in (each.camera, *Path(each.path).parts)]
         ros = ros or (self.ros if len(self.ros) == len(self.seen.images) == 1 else [])
         todo = f"{_EXTRINSICS}    camera_from_lidar: {TODO}\n"
@@ -252,8 +257,16 @@ class Draft:
             f"    # from {_key(ros[0].path)}; of rectified images: the projection matrix, and "
             "pinhole\n"
             f"    size: [{ros[0].size[0]}, {ros[0].size[1]}]\n"
-            f"    intrinsics: {_matrix(ros[0].intrinsics)}\n    distortion: {distortion}\n{todo}"
+            f"    intrinsics: {self._ros_intrinsics(ros[0])}\n"
+            f"    distortion: {distortion}\n{todo}"
         )
+
+    def _ros_intrinsics(self, calibration: RosCalibration) -> str:
+        """The matrix of a camera; left to fill in where it cannot be one, which is remarked."""
+        if fault := intrinsics_fault(calibration.intrinsics, *calibration.size):
+            self.remarks.append(f"{calibration.path} is no calibration: {fault}; correct it")
+            return TODO
+        return _matrix(calibration.intrinsics)
 
     def _remark_other_calibrations(self, path: str, calibration: KittiCalibration) -> None:
         others = [

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from scipy.spatial.transform import Rotation
 
-from ....cache.calibration_checks import quaternion_fault, rigid_fault
+from ....cache.calibration_checks import matrix_fault, quaternion_fault, rigid_fault
 from ....cache.lens import Lens
 from ....errors import CleverError
 from ...settings.shared.choices import ClassMean
@@ -98,17 +98,21 @@ def _placed(value: dict[Any, Any], what: str) -> NDArray[np.float64]:
 
 
 def _intrinsics(value: object) -> NDArray[np.float64]:
-    """(3, 3) from the four numbers by name, or from a matrix."""
+    """(3, 3) from the four numbers by name, or from a matrix; of whatever image."""
     what = "calibration: give fx, fy, cx and cy, or 3 rows of 3 numbers"
     if isinstance(value, dict):
         if set(value) != {"fx", "fy", "cx", "cy"}:
             raise ValueError(f"is no {what}")
         fx, fy, cx, cy = (float(_array(value[name], what)) for name in ("fx", "fy", "cx", "cy"))
-        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-    matrix = _array(value, what)
-    if matrix.size != 9 or matrix.shape not in ((9,), (3, 3)):
-        raise ValueError(f"is no {what}")
-    return matrix.reshape(3, 3)
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    else:
+        matrix = _array(value, what)
+        if matrix.size != 9 or matrix.shape not in ((9,), (3, 3)):
+            raise ValueError(f"is no {what}")
+        matrix = matrix.reshape(3, 3)
+    if fault := matrix_fault(matrix):
+        raise ValueError(f"is no calibration: {fault}")
+    return matrix
 
 
 def _either(transform: Any, inverse: Any) -> NDArray[np.float64]:

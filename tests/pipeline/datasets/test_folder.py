@@ -26,6 +26,7 @@ from clever.pipeline.datasets.folder import FolderDataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.readers.file_patterns import FilePattern
 from clever.pipeline.datasets.readers.kitti_layout import read_calibration
+from clever.pipeline.datasets.readers.time_sample import time_doubt
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.doctor import doctor
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
@@ -406,6 +407,58 @@ def test_images_of_the_nearest_time(changed: Callable[[Change], Path]) -> None:
     with pytest.raises(FrameError, match=r"front\.txt has 1 lines for 3 files; restore it, or"):
         FolderDataset(root).frame(2)
     assert len(FolderDataset(root).points(2)) == 60
+
+
+@pytest.mark.parametrize(
+    ("unit", "files", "words"),
+    [
+        ("ns", "10.0\n10.5\n12.0\n", "frames follow every 1e-09 s, less than 0.005"),
+        ("ns", "0.1\n0.2\n0.3\n", "frames follow every 0 s, less than 0.005"),
+        ("us", "10000\n10500\n12000\n", "frames follow every 0.001 s, less than 0.005"),
+        ("us", "12000\n11500\n10000\n", "frames follow every 0.001 s, less than 0.005"),
+    ],
+)
+def test_times_in_a_unit_too_small_where_they_decide(
+    changed: Callable[[Change], Path], unit: str, files: str, words: str
+) -> None:
+    """Told by time, images would be anyone's; told by name, nothing depends on it."""
+
+    def timed(content: dict[str, Any]) -> None:
+        content["points"]["times"] = {"files": "{scene}/lidar.txt", "unit": unit}
+        content["cameras"]["front"]["times"] = {"files": "{scene}/lidar.txt", "unit": unit}
+
+    root = changed(timed)
+    (root / "a/lidar.txt").write_text(files)
+    dataset = FolderDataset(root)
+    assert dataset.frame(0).cameras[0].image == root / "a/front/2.png"
+    line = time_doubt(dataset, range(3))
+    assert line.startswith("folder: ")
+    assert line.endswith("; correct points.times of drive.yaml")
+
+    def by_time(content: dict[str, Any]) -> None:
+        timed(content)
+        content["match"], content["largest_gap"] = "time", 0.3
+
+    dataset = FolderDataset(changed(by_time))
+    for number in range(3):
+        with pytest.raises(FrameError, match=f"points.times of drive.yaml: {words}, so the unit"):
+            dataset.frame(number)
+    assert len(dataset.points(2)) == 60
+    (root / "b/lidar.txt").write_text("5\n")  # a single frame has no steps
+    assert FolderDataset(root, "val").frame(0).cameras[0].image == root / "b/front/000007.png"
+
+
+def test_keyframes_far_apart_are_told_by_time(changed: Callable[[Change], Path]) -> None:
+    def timed(content: dict[str, Any]) -> None:
+        content["match"], content["largest_gap"] = "time", 0.3
+        content["points"]["times"] = {"files": "{scene}/lidar.txt", "unit": "s"}
+        content["cameras"]["front"]["times"] = {"files": "{scene}/lidar.txt", "unit": "s"}
+
+    root = changed(timed)
+    (root / "a/lidar.txt").write_text("0\n100\n250\n")
+    dataset = FolderDataset(root)
+    assert dataset.frame(1).cameras[0].image == root / "a/front/9.png"
+    assert "every 125 s, more than 30" in time_doubt(dataset, range(3))
 
 
 @pytest.mark.parametrize(
@@ -885,6 +938,22 @@ WRONG = [
     (
         _set(f"{FRONT}.intrinsics", {**K, "cx": float("nan")}),
         r"cameras\.front\.intrinsics is not",
+    ),
+    (
+        _set(f"{FRONT}.intrinsics", [[60, 47, 0], [0, 61, 33], [0, 0, 1]]),
+        r"cameras\.front\.intrinsics is no calibration: its skew is 47 pixels, more than 0\.1 of",
+    ),
+    (
+        _set(f"{FRONT}.intrinsics", [60, 0, 47, 2, 61, 33, 0, 0, 1]),
+        r"cameras\.front\.intrinsics is no calibration: its intrinsics have 2 below the diagonal",
+    ),
+    (
+        _set(f"{FRONT}.intrinsics", [[60, 0, 0], [0, 61, 0], [47, 33, 1]]),
+        r"cameras\.front\.intrinsics is no calibration: the last row of .* is 47 33 1, not 0 0 1",
+    ),
+    (
+        _set(f"{FRONT}.intrinsics", {**K, "fy": -61}),
+        r"cameras\.front\.intrinsics is no calibration: its focal lengths are 60 and -61, not po",
     ),
     (_set(f"{FRONT}.camera_from_lidar", None), r"cameras\.front needs one of `camera_from_"),
     (

@@ -160,6 +160,20 @@ def test_a_store_with_sweeps(drive: Path, tmp_path: Path, pairs: bool) -> None:
     assert content(store) == before
 
 
+@pytest.mark.parametrize(("factor", "told"), [(1, False), (1000, True)])
+def test_sweeps_in_another_unit_of_time(
+    drive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], factor: int, told: bool
+) -> None:
+    path = drive / "v1.0-mini/sample_data.json"
+    rows = json.loads(path.read_text())
+    rows = [{**row, "timestamp": row["timestamp"] * factor} for row in rows]
+    path.write_text(json.dumps(rows))
+    store = tmp_path / "run.zarr"
+    add(drive, store, sweeps=2)
+    line = f"{store}: of sweeps/2 sweeps follow every 50 s, more than 30, so the unit"
+    assert (line in capfd.readouterr().err) == told
+
+
 def test_damage_is_seen_and_repaired(drive: Path, tmp_path: Path) -> None:
     store = tmp_path / "run.zarr"
     add(drive, store, sweeps=2, sweep_pairs=True)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clever.cache import FeatureCache
 from clever.cache.choices import RegionKind
 from clever.cache.projection import Correspondences
 from clever.cache.store.records.models import RegionSettings
@@ -24,6 +25,7 @@ from clever.pipeline.steps.contrast import ContrastStep, PreparedPasses
 from clever.pipeline.steps.contrast_run import (
     dense_sweeps,
     input_sweeps,
+    neighbour_doubt,
     region_layer,
     student_passes,
     with_passes,
@@ -322,6 +324,24 @@ def test_temporal_agreement_of_matched_points(cache: Path) -> None:
     assert float(case.losses["loss"]) == pytest.approx(
         float(case.losses["temporal"] + case.losses["distillation"]), rel=1e-5
     )
+
+
+def test_times_of_neighbours_in_a_wrong_unit(
+    cache: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The store's frames are a microsecond apart; said once, of terms that compare neighbours."""
+    own = FeatureCache(cache)
+    assert own.timestamps.tolist() == [0, 1, 2, 3, 4]
+    near, flow = (settings(cache, terms=terms) for terms in ("pairs", "temporal"))
+    line = f"{cache}: frames follow every 1e-06 s, less than 0.005"
+    assert neighbour_doubt(near, own, own.ids) == ""
+    assert neighbour_doubt(flow, own, own.ids).startswith(line)
+    assert neighbour_doubt(flow, own, [own.ids[place] for place in (0, 3)]) == ""
+    pretrain(flow.model_copy(update={"out": tmp_path / "run"}))
+    assert capfd.readouterr().err.count(line) == 1
+    for steps, fault in ((100_000, False), (0, False), (10**9, True)):
+        own._table.timestamp[:] = steps * np.arange(5)
+        assert bool(neighbour_doubt(flow, own, own.ids)) == fault
 
 
 def test_passes_share_the_cameras_drawn(cache: Path) -> None:
