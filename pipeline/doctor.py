@@ -23,11 +23,8 @@ from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.readers.intensity import dark_words
 from .datasets.readers.sweep_checks import sweep_fault
-<<<<<<< HEAD
-from .pictures.earlier import replace_pictures
-=======
 from .datasets.readers.time_sample import frame_step
->>>>>>> f5a7c64 (Skew that is none, times in a wrong unit, names that break lines, strangers among layers, Ctrl-C from the first moment: one line each)
+from .pictures.earlier import replace_pictures
 from .pictures.projection import projection_panels
 from .process.progress import Track
 from .results.run_folder import notice

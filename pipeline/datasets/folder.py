@@ -43,7 +43,7 @@ class _Scene:
         times = self.drive.points.times
         if times is None:
             return None
-        stamps = recording_times(times, self.root, self.files)
+        stamps: list[int | Fault] = recording_times(times, self.root, self.files)
         if fault := self._unit_fault(stamps):
             stamps = [fault for _ in stamps]
         return stamps

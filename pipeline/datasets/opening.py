@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import CleverError
-<<<<<<< HEAD
-from ...words import quantity
-=======
 from ...names import name_fault
->>>>>>> f5a7c64 (Skew that is none, times in a wrong unit, names that break lines, strangers among layers, Ctrl-C from the first moment: one line each)
+from ...words import quantity
 from ..settings.shared.dataset import SHARED, DatasetPart
 from .base import LidarDataset
 from .registry import dataset_class
