@@ -12,13 +12,14 @@ from ..cache.store.files.lock import writer_lock
 from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.records.models import FrameRecord, RegionInfo, RegionSettings
 from ..cache.store.store import Store
-from ..errors import CleverError
+from ..errors import CleverError, FrameError
 from .datasets import LidarDataset, open_dataset
+from .datasets.base import image_tokens
 from .datasets.opening import takes
 from .process.device import cores
 from .process.progress import Track
 from .regions.fill import RegionStage
-from .regions.maps import RegionReader, pattern_places
+from .regions.maps import RegionReader, needs_dataset, pattern_places
 from .regions.superpixels import slic_version
 from .settings.cache_regions import CacheRegionsSettings
 from .stage_one.shard_stage import refuse_unfinished_points
@@ -129,15 +130,10 @@ def region_settings(settings: CacheRegionsSettings) -> RegionSettings:
     )
 
 
-def needs_images(request: RegionSettings) -> bool:
-    """Whether maps are made from the dataset's images, or named after them."""
-    return request.pattern is None or "image" in pattern_places(request.pattern)
-
-
 def _dataset(
     settings: CacheRegionsSettings, store: Store, request: RegionSettings
 ) -> LidarDataset | None:
-    if not needs_images(request):
+    if not needs_dataset(request.pattern):
         return None
     name = settings.dataset or store.base.dataset
     if settings.cameras is None and takes(name, "cameras"):
@@ -147,6 +143,9 @@ def _dataset(
         raise CleverError(
             f"{store.path} was made from {store.base.dataset}, not from {dataset.name}"
         )
+    if request.pattern and "token" in pattern_places(request.pattern):
+        with suppress(FrameError):  # of this frame alone; the others may be whole
+            image_tokens(dataset, 0)
     return dataset
 
 

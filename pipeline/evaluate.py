@@ -20,10 +20,11 @@ from ..student.tta import mean_probabilities
 from ..words import quantity
 from .datasets import IGNORE, LidarDataset, open_dataset
 from .datasets.base import class_mean
+from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device
 from .process.progress import Track
-from .results.run_dataset import run_dataset
+from .results.run_dataset import input_sweeps_of, run_dataset
 from .results.run_folder import Run, notice
 from .results.tables import csv_text
 from .settings.evaluate import EvaluateSettings
@@ -162,8 +163,12 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     """
     segmenter, training = load_segmenter(settings.checkpoint)
     name, version = run_dataset(settings.dataset, settings.version, training)
-    dataset = open_dataset(settings.decided(version=version), name)
-    out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{_where(settings)}"
+    sweeps = input_sweeps_of(settings.input_sweeps, training)
+    dataset = with_input_sweeps(open_dataset(settings.decided(version=version), name), sweeps)
+    where = _where(settings, training)
+    if sweeps != training.input_sweeps:
+        training = training.with_note(f"measured with {sweeps} earlier sweeps in the input")
+    out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{where}"
     if tuple(dataset.class_names) != training.class_names:
         classes = f"{settings.checkpoint} was trained for the classes of {training.dataset}"
         if name == training.dataset:
@@ -254,11 +259,13 @@ def _predictions(
     return predict(points.to(device)).argmax(1), labels.to(device)
 
 
-def _where(settings: EvaluateSettings) -> str:
+def _where(settings: EvaluateSettings, training: Training) -> str:
     """Name of what is measured and how, so that a trial of few frames leaves the folder of the
     whole free."""
     parts = list(settings.sequences) if settings.sequences else [settings.split]
     parts += ["first", str(settings.limit)] if settings.limit else []
+    if settings.input_sweeps not in (None, training.input_sweeps):
+        parts += ["sweeps", str(settings.input_sweeps)]
     return "-".join([*parts, "tta"] if settings.tta else parts)
 
 

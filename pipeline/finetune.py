@@ -22,6 +22,7 @@ from ..student.student import Student
 from ..words import quantity
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean, label_ids
+from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .evaluate import SegmentationResult, common_scenes, write_confusion
@@ -167,8 +168,12 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     student, dataset = start.student, _dataset(settings, start, team)
     settings = settings.decided(dataset=dataset)
     choose_intensity(student, dataset, announce=team.first)
-    train = open_dataset(settings.train_part, dataset)
-    val = open_dataset(settings.val_part, dataset)
+    train, val = (
+        with_input_sweeps(open_dataset(part, dataset), settings.input_sweeps)
+        for part in (settings.train_part, settings.val_part)
+    )
+    if team.first:
+        _warn_of_sweeps(settings, start)
     plan = FinetunePlan.of(settings, start, class_mean(val))
     check_step(settings, team, plan.recipe.mix3d)
     held_out = labelled_indices(val, settings.val_split)
@@ -224,6 +229,16 @@ def _warn_of_frames(settings: FinetuneSettings, *parts: tuple[LidarDataset, Sequ
             notice(intensity_fault)
     if label_fault := labels_fault(*parts[-1]):
         notice(f"{settings.val_split}: {label_fault}")
+
+
+def _warn_of_sweeps(settings: FinetuneSettings, start: StartingStudent) -> None:
+    """Say that a student was pre-trained on denser clouds than it is given here."""
+    if start.input_sweeps > settings.input_sweeps:
+        notice(
+            f"{start.checkpoint} was pre-trained with {start.input_sweeps} earlier sweeps in every "
+            f"cloud and is given {settings.input_sweeps} here; give `input_sweeps="
+            f"{start.input_sweeps}` where the dataset has them"
+        )
 
 
 def _check(settings: FinetuneSettings) -> None:
@@ -480,6 +495,7 @@ def _describe(
     order = FrameOrder(len(indices), recipe.epochs, settings.batch_size, settings.seed)
     epochs = cycle_words(recipe.epochs, cycle.lengths(recipe.epochs), order.draws)
     layer = "batch norm + linear" if recipe.batch_norm else "linear"
+    sweeps = f", {settings.input_sweeps} earlier sweeps in the input"
     return Training(
         dataset=dataset.name,
         version=settings.version,
@@ -492,8 +508,10 @@ def _describe(
         scenes=tuple(scenes_of(dataset, indices)),
         pretraining=plan.start.dataset,
         pretraining_scenes=plan.start.scenes,
+        input_sweeps=settings.input_sweeps,
         details=(
-            f"{student.name} at {student.voxel_size:g} m, {sample.rule}, "
+            f"{student.name} at {student.voxel_size:g} m"
+            f"{sweeps if settings.input_sweeps else ''}, {sample.rule}, "
             f"recipe {settings.recipe}, {epochs}, batch {settings.batch_size}, "
             f"lr {plan.lr:g}, {layer}, {plan.loss}, {augmentation}, seed {settings.seed}"
         ),

@@ -16,6 +16,9 @@ from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
 from ..cache.standardise import standardise
+from ..cache.store.contents import Contents
+from ..cache.store.files.remote import any_path
+from ..cache.store.region_reader import CachedRegions
 from ..errors import CleverError, FrameError, OutputError
 from ..student.checkpoint import read_intensities
 from ..student.draws import Draws, key
@@ -25,11 +28,13 @@ from ..student.sampling.queries import make_queries
 from ..student.segmenter import CLASSIFIER_FILE, Training, load_segmenter
 from ..student.student import Student
 from .datasets import IGNORE, LidarDataset, open_dataset, positions
+from .datasets.denser_frames import denser_cloud
 from .doctor import drawn_frames
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.labels import LabelledCloud, camera_label_panels, label_panels
 from .pictures.occupancy import occupancy_panels
 from .pictures.recording import RecordedFrame, check_rerun, write_recording
+from .pictures.regions import region_panels
 from .pictures.similarity import similarity_panels
 from .pretrain import build_step, start_from
 from .process.device import choose_device
@@ -123,16 +128,17 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
         for index in indices:
             try:
                 points = dataset.points(index)
-                batch = PointBatch.from_clouds([torch.from_numpy(points)])
+                cloud = denser_cloud(points, dataset, index, training.input_sweeps)
+                batch = PointBatch.from_clouds([torch.from_numpy(cloud)])
                 device = next(segmenter.parameters()).device
-                features = segmenter.student(batch.to(device))
+                features = segmenter.student(batch.to(device))[: len(points)]
                 prediction = segmenter.classifier(features).argmax(1).cpu().numpy()
-                cloud = LabelledCloud(
+                labelled = LabelledCloud(
                     points[:, :3], prediction, _truth(dataset, index, training), IGNORE,
                     training.class_names,
                 )  # fmt: skip
                 pictures += _draw_labels(
-                    dataset, index, cloud, features.float().cpu(), protocol, out, recorded
+                    dataset, index, labelled, features.float().cpu(), protocol, out, recorded
                 )
             except OutputError:
                 raise
@@ -247,6 +253,8 @@ def _look_at_features(
     settings = _with_frames(settings, cache)
     ids = _chosen_ids(settings, cache)
     dataset = _images_of(settings, cache)
+    layers = Contents(any_path(cache.path)).regions()
+    regions = [CachedRegions(cache.path, info.id) for info in layers]
     pictures: list[Path] = []
     bad: list[BadFrame] = []
     part = _sequences(settings) or f"split {settings.split}"
@@ -260,7 +268,7 @@ def _look_at_features(
             try:
                 images = _images(settings, dataset, frame_id)
                 pictures += _draw_features(
-                    settings, cache, step, frame_id, images, protocol, out, recorded
+                    settings, cache, regions, step, frame_id, images, protocol, out, recorded
                 )
             except OutputError:
                 raise
@@ -314,6 +322,7 @@ def _images(
 def _draw_features(
     settings: LookSettings,
     cache: FeatureCache,
+    regions: Sequence[CachedRegions],
     step: DistillationStep,
     frame_id: str,
     images: list[NDArray[np.uint8]] | None,
@@ -321,7 +330,11 @@ def _draw_features(
     out: Path,
     recorded: list[RecordedFrame],
 ) -> list[Path]:
-    """The pictures of one frame."""
+    """The pictures of one frame.
+
+    Args:
+        regions: layers of the cache, each of which has a picture.
+    """
     cached = cache[cache.position(frame_id)]
     if not len(cached.pair_point):
         raise FrameError(frame_id, "no camera sees a point of it")
@@ -332,7 +345,8 @@ def _draw_features(
     title, name = f"{frame_id}\n{protocol}", _file_name(frame_id)
     point = _chosen_point(settings, frame)
     pictures = [out / f"{name}-{kind}.png" for kind in ("features", "above", "similarity")]
-    feature_panels(frame, frame.best_cameras(CAMERAS), title, pictures[0])
+    cameras = frame.best_cameras(CAMERAS)
+    feature_panels(frame, cameras, title, pictures[0])
     cloud_panels(frame, title, pictures[1])
     similarity_panels(frame, frame.backbones["student"], point, title, pictures[2])
     if step.occupancy is not None:
@@ -341,6 +355,10 @@ def _draw_features(
         _draw_occupancy(
             step.student, step.occupancy, frame, settings.seed, centre, title, pictures[-1]
         )
+    for layer in regions:
+        if frame_id in layer:
+            pictures.append(out / f"{name}-{layer.info.id.replace('/', '-')}.png")
+            region_panels(frame, layer.maps(frame_id), layer.info, cameras, title, pictures[-1])
     recorded.append(RecordedFrame.of_features(frame, point))
     return pictures
 

@@ -15,6 +15,7 @@ from ..student.segmenter import NO_LABEL, TrainedSegmenter, load_segmenter, segm
 from ..words import quantity
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import label_ids, positions
+from .datasets.denser_frames import denser_cloud
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
 from .datasets.submission import submission_of
@@ -32,7 +33,7 @@ from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file
 from .outputs.predictions import CLASSES_FILE, FREE, AnyOutputs, PredictedFile, Predictions
 from .predict_boxes import predict_boxes
 from .process.device import choose_device
-from .results.run_dataset import run_dataset
+from .results.run_dataset import input_sweeps_of, run_dataset
 from .results.run_folder import notice, warn_unfinished
 from .results.sources import Source, Sources
 from .settings.predict import PredictSettings
@@ -152,7 +153,7 @@ def _check(settings: PredictSettings) -> None:
     """Refuse settings that mean nothing beside the others."""
     if settings.points:
         others, reason = HeldOutPart, "`points` names files"
-        own = {"dataset", "limit", "submission"}
+        own = {"dataset", "input_sweeps", "limit", "submission"}
         free = {"data_root"}
     else:
         others, reason, own, free = PointFiles, "a dataset's frames are labelled", set(), {"points"}
@@ -179,6 +180,11 @@ def _ids(dataset: str, class_names: Sequence[str]) -> Sequence[int]:
 def _label_files(labeller: Labeller) -> Predictions:
     """Label bare files."""
     settings = labeller.settings
+    if sweeps := labeller.trained.training.input_sweeps:
+        notice(
+            f"{settings.checkpoint} was trained with {sweeps} earlier sweeps in every cloud; files "
+            "are labelled without"
+        )
     targets = output_of_each(settings.points, settings.out, tuple(WRITERS), settings.output_format)
     single = settings.out in targets.values()
     sources = None if single else labeller.open_folder()
@@ -284,10 +290,13 @@ def _label_each(
     sources: Sources,
     write: Write,
 ) -> Outputs[str, PredictedFile]:
-    """Label the frames at `numbers`, positions by id, and write each to its target."""
+    """Label the frames at `numbers`, positions by id, and write each to its target: its own
+    points, whatever sweeps go into the network with them."""
+    sweeps = input_sweeps_of(labeller.settings.input_sweeps, labeller.trained.training)
 
     def make(frame: str) -> PredictedFile | None:
-        out, points = targets[frame], dataset.points(numbers[frame])
+        out, own = targets[frame], dataset.points(numbers[frame])
+        points = denser_cloud(own, dataset, numbers[frame], sweeps)
         source = Source.of_points(frame, points, labeller.digest)
         if sources.holds(out, source):
             return None
@@ -295,7 +304,8 @@ def _label_each(
             labels, confidence = labeller.labels(points)
         except CleverError as error:
             raise FrameError(frame, str(error)) from error
-        write(out, points, labels, confidence)
+        labels, confidence = labels[: len(own)], confidence[: len(own)]
+        write(out, own, labels, confidence)
         sources.note(out, source)
         return PredictedFile(frame, out, len(labels), _gaps(labels))
 

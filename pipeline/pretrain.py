@@ -351,6 +351,8 @@ def _inputs(settings: PretrainSettings, frames: MixedFrames) -> dict[str, str]:
             "teacher": " ".join(cache.teacher.id for cache in frames.first.caches),
             "frames": hashlib.sha256("\n".join(frames.ids).encode()).hexdigest(),
         }
+    if frames.first.regions:
+        inputs["regions"] = frames.first.regions.info.id
     if settings.init:
         inputs["initial weights"] = weights_digest(settings.init)
     return inputs
@@ -677,6 +679,8 @@ def _export(step: DistillationStep, frames: MixedFrames, init: Path | None, fold
         "dataset": frames.dataset,
         "scenes": frames.scenes,
     }
+    if frames.first.input_sweeps:
+        meta["input_sweeps"] = frames.first.input_sweeps.count
     save_student(folder, step.student, meta, norms)
     for name, head in zip(step.teachers, step.heads, strict=True):
         save_module(folder / head_file(name, len(step.heads)), head, {**meta, "teacher": name})

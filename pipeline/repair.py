@@ -23,7 +23,7 @@ from .datasets import LidarDataset
 from .process.device import cores
 from .process.progress import Track
 from .regions.fill import RegionStage
-from .regions.maps import RegionReader, pattern_places
+from .regions.maps import RegionReader, needs_dataset
 from .regions.superpixels import slic_version
 from .settings.care import RepairSettings
 from .stage_one.fill import StageOne
@@ -180,8 +180,7 @@ class _RegionRedo:
                 f"{info.id} was made with scikit-image {info.settings.version}, and "
                 f"{slic_version()} is installed; install that one to repair it"
             )
-        needs_images = pattern is None or "image" in pattern_places(pattern)
-        dataset = _source(settings, points, layer, shards) if needs_images else None
+        dataset = _source(settings, points, layer, shards) if needs_dataset(pattern) else None
         self.reader = RegionReader(self.store, info, dataset, _masks_folder(settings, info))
 
     def run(self, summary: RepairSummary) -> None:

@@ -145,6 +145,11 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
     rows = []
     for name, run in runs.items():
         _check_classes(name, run, bench.dataset)
+        if sweeps := run.training.input_sweeps:
+            notice(
+                f"{name} was trained with {sweeps} earlier sweeps in every cloud; it is measured "
+                "without, since none are corrupted"
+            )
         digest = segmenter_digest(name)
         entries = []
         for part in parts:

@@ -45,6 +45,7 @@ class Training(BaseModel):
             on; empty where that is unknown.
         details: fraction, epochs and the rest of the recipe.
         label_ids: id of every class in the dataset's own label files; empty where that is unknown.
+        input_sweeps: sweeps before each frame that were part of its cloud.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,7 @@ class Training(BaseModel):
     pretraining: str = ""
     pretraining_scenes: tuple[str, ...] = ()
     label_ids: tuple[int, ...] = ()
+    input_sweeps: int = 0
 
     def with_note(self, note: str) -> "Training":
         """The same with something to add to the details."""

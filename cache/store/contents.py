@@ -23,17 +23,17 @@ from .records import schema1
 from .records.commits import committed_shards, read_commit
 from .records.models import (
     Commit,
-    LayerSeal,
-    PointSeal,
+    Content,
+    LayerContent,
+    PointContent,
     PointSettings,
+    RegionContent,
     RegionInfo,
-    RegionSeal,
     Seal,
+    SweepContent,
     SweepInfo,
-    SweepSeal,
     TeacherContent,
     TeacherInfo,
-    TeacherSeal,
 )
 from .records.seals import (
     check_schema,
@@ -103,8 +103,8 @@ class Contents:
                 check_schema(attributes.get("format"), attributes.get("schema"), str(path))
         seal, self._schema = read_point_seal(path, allow_schema1)
         warn_of_foreign(path)
-        self._point_seal: PointSeal = seal
-        self._seals: dict[str, LayerSeal] = {}
+        self._point_seal: Seal[PointContent] = seal
+        self._seals: dict[str, Seal[LayerContent]] = {}
         self.ids: list[str] = list(seal.content.ids)
         self.scenes: list[str] = list(seal.content.scenes)
 
@@ -144,9 +144,9 @@ class Contents:
 
     def sweep_layer(self, layer: str) -> SweepLayer:
         """The layer of earlier sweeps with this id."""
-        seal = self._layer_seal(layer)
-        assert isinstance(seal, SweepSeal)
-        return SweepLayer(seal.content.info, len(self.cameras))
+        content = self._layer_seal(layer).content
+        assert isinstance(content, SweepContent)
+        return SweepLayer(content.info, len(self.cameras))
 
     def sweeps(self) -> list[SweepInfo]:
         """Layers of earlier sweeps of the store, by id."""
@@ -162,9 +162,9 @@ class Contents:
 
     def region(self, layer: str) -> RegionInfo:
         """One layer of regions."""
-        seal = self._layer_seal(layer)
-        assert isinstance(seal, RegionSeal)
-        return seal.content.info
+        content = self._layer_seal(layer).content
+        assert isinstance(content, RegionContent)
+        return content.info
 
     def find_regions(self, name: str | None = None) -> RegionInfo:
         """The layer of regions whose id is `name` or begins so; see `choose_regions`."""
@@ -184,7 +184,9 @@ class Contents:
 
     def teacher_content(self, layer: str) -> TeacherContent:
         """What the seal of a teacher layer says of it."""
-        return self._teacher_seal(layer).content
+        content = self._layer_seal(layer).content
+        assert isinstance(content, TeacherContent)
+        return content
 
     def find_teacher(self, name: str | None = None) -> TeacherInfo:
         """The teacher layer whose id is `name` or begins so; see `choose_layer`."""
@@ -192,7 +194,7 @@ class Contents:
 
     def calibration_gaps(self, info: TeacherInfo) -> list[str]:
         """Ids of the frames that the layer's calibration should have seen but could not read."""
-        calibration = self._teacher_seal(info.id).content.calibration
+        calibration = self.teacher_content(info.id).calibration
         return list(calibration.missing) if calibration else []
 
     def commits(self, layer: str) -> list[Commit]:
@@ -209,15 +211,10 @@ class Contents:
         end = min((shard + 1) * SHARD_ROWS, len(self.ids))
         return [row for row in range(shard * SHARD_ROWS, end) if self.ids[row]]
 
-    def _seal(self, layer: str) -> Seal:
+    def _seal(self, layer: str) -> Seal[Content]:
         return self._point_seal if layer == self.points.id else self._layer_seal(layer)
 
-    def _teacher_seal(self, layer: str) -> TeacherSeal:
-        seal = self._layer_seal(layer)
-        assert isinstance(seal, TeacherSeal)
-        return seal
-
-    def _layer_seal(self, layer: str) -> LayerSeal:
+    def _layer_seal(self, layer: str) -> Seal[LayerContent]:
         if layer not in self._seals:
             self._seals[layer] = read_layer_seal(self.path, layer, self._schema)
         return self._seals[layer]

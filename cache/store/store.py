@@ -24,6 +24,7 @@ from .records.commits import commit_path, committed_shards
 from .records.models import (
     CalibrationRecord,
     Content,
+    ContentT,
     Fingerprint,
     FrameRecord,
     PointContent,
@@ -34,7 +35,6 @@ from .records.models import (
     Seal,
     SweepContent,
     SweepInfo,
-    SweepSeal,
     TeacherContent,
     TeacherInfo,
     TeacherRequest,
@@ -42,7 +42,6 @@ from .records.models import (
     differences,
 )
 from .records.seals import (
-    PointSeal,
     seal_of,
     seal_path,
     sealed_regions,
@@ -168,7 +167,7 @@ class Store(Contents):
         if not seal_path(self.path, layer).exists():
             self._finalise_layer(layer, TeacherContent(info))
             return info
-        content = self._teacher_seal(layer).content
+        content = self.teacher_content(layer)
         stored_info = content.info
         if stored_info.fingerprint.values() != full_fingerprint.values():
             differing = differences(stored_info.fingerprint.values(), full_fingerprint.values())
@@ -209,7 +208,7 @@ class Store(Contents):
 
     def calibration(self, info: TeacherInfo) -> Calibration | None:
         """The layer's frozen int8 calibration, or None when it has none yet."""
-        return calibration_of(self._teacher_seal(info.id).content)
+        return calibration_of(self.teacher_content(info.id))
 
     def set_calibration(
         self, info: TeacherInfo, calibration: Calibration | None, missing: Sequence[str] = ()
@@ -312,11 +311,10 @@ class Store(Contents):
         commits = self.commits(layer)
         files = layer_views(content, commits, len(self.cameras), len(self.ids))
         shards = [commit.shard for commit in commits]
-        seal = _write_files(self.path, layer, content, shards, files)
-        if isinstance(seal, PointSeal):
-            self._point_seal = seal
+        if isinstance(content, PointContent):
+            self._point_seal = _write_files(self.path, layer, content, shards, files)
         else:
-            self._seals[layer] = seal
+            self._seals[layer] = _write_files(self.path, layer, content, shards, files)
 
     def _columns(self, array: BlockArray) -> int:
         """Shards along the second axis, as the array's metadata says."""
@@ -334,10 +332,10 @@ class Store(Contents):
         seal = self._seal(layer)
         if seal.content != content or list(seal.shards) != committed_shards(self.path, layer):
             return False
-        if not isinstance(seal, PointSeal):
+        if not isinstance(content, PointContent):
             array = self.layer(layer).arrays[0]
             metadata = seal.files.get(f"{array.path}/zarr.json")
-            columns = self._columns(array) if isinstance(seal, SweepSeal) else 1
+            columns = self._columns(array) if isinstance(content, SweepContent) else 1
             crc = google_crc32c.value(block_metadata(array, len(self.ids), columns))
             if metadata is None or metadata.crc32c != crc:
                 return False
@@ -349,8 +347,8 @@ class Store(Contents):
 
 
 def _write_files(
-    path: Path, layer: str, content: Content, shards: Sequence[int], views: dict[str, bytes]
-) -> Seal:
+    path: Path, layer: str, content: ContentT, shards: Sequence[int], views: dict[str, bytes]
+) -> Seal[ContentT]:
     """Seal first: a crash leaves views that differ from a seal which is right."""
     seal = seal_of(layer, content, shards, views)
     write_seal(path, seal)

@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ...errors import CleverError
 from . import layout
 from .contents import Contents
-from .files.local import read_row
 from .files.remote import any_path
-from .layout import SHARD_ROWS, BlockArray
-from .records.commits import records_by_row
+from .layer_reader import LayerReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Sweeps:
     pair_uv: NDArray[np.float32]
 
 
-class CachedSweeps:
+class CachedSweeps(LayerReader):
     """A layer of earlier sweeps opened for reading; `frame in sweeps` says whether it holds one.
 
     Args:
@@ -52,9 +49,11 @@ class CachedSweeps:
         CleverError: no store there, or no such layer.
     """
 
+    verb: ClassVar[str] = "clever cache-teacher"
+
     def __init__(self, path: str | Path, count: int = 1, pairs: bool = False) -> None:
         store = Contents(any_path(path))
-        self.path, self.count = str(path), count
+        self.count = count
         fits = [
             info for info in store.sweeps() if info.count >= count and (info.pairs or not pairs)
         ]
@@ -66,14 +65,7 @@ class CachedSweeps:
             )
         self.info = min(fits, key=lambda info: (info.count, info.pairs))
         self._layer = store.sweep_layer(self.info.id)
-        records = records_by_row(store.commits(self.info.id))
-        self._records = {record.id: record for record in records.values() if not record.reason}
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __contains__(self, frame: str) -> bool:
-        return frame in self._records
+        super().__init__(path, store, self.info.id)
 
     def sweeps(self, frame: str) -> Sweeps:
         """The latest `count` sweeps before a frame, fewer at the beginning of a scene.
@@ -81,9 +73,7 @@ class CachedSweeps:
         Raises:
             CleverError: the layer does not hold the frame, or its shard is missing or damaged.
         """
-        if frame not in self._records:
-            raise CleverError(f"{self.path}: {self.info.id} has no frame {frame}")
-        record, layer = self._records[frame], self._layer
+        record, layer = self._record(frame), self._layer
         end = record.sweeps[min(self.count, len(record.seconds))]
         points = self._read(layer.points, record.row, record.points)[:end]
         lengths = np.diff(record.sweeps)[: self.count]
@@ -96,20 +86,3 @@ class CachedSweeps:
         uv = layout.normalised_uv(self._read(layer.pair_uv, record.row, record.pairs))
         taken = point < end
         return Sweeps(points, seconds, point[taken], camera[taken], uv[taken])
-
-    def _read(self, array: BlockArray, row: int, count: int) -> NDArray[Any]:
-        if "://" in self.path:
-            try:
-                values: Any = zarr.open_array(f"{self.path}/{array.path}", mode="r")[row]
-            except Exception as error:  # a remote file system raises whatever its library does
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise CleverError(
-                    f"{self.path} cannot be read ({reason}); check the place and its access"
-                ) from error
-            return np.asarray(values, array.dtype)[:count]
-        data = np.empty((-(-count // array.block) * array.block, *array.entry), array.dtype)
-        for column in range(-(-count // array.capacity)):
-            part = data[column * array.capacity : (column + 1) * array.capacity]
-            path = f"{self.path}/{array.key(row // SHARD_ROWS, column)}"
-            read_row(path, array, row % SHARD_ROWS, part)
-        return data[:count]

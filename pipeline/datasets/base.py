@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
+from ...errors import CleverError
 from ..settings.shared.choices import ClassMean
 
 IGNORE = 255
@@ -69,6 +70,20 @@ def label_sources(dataset: LidarDataset, index: int) -> Sequence[Path]:
     `dataset`; none where it has none, or the files are not known."""
     sources = getattr(dataset, "label_sources", None)
     return sources(index) if sources else ()
+
+
+def image_tokens(dataset: LidarDataset, index: int) -> Sequence[str]:
+    """Tokens of a frame's images by camera, by which files of others may be named: the method
+    `image_tokens` of `dataset`.
+
+    Raises:
+        CleverError: the dataset has none.
+        FrameError: the records of the frame are incomplete.
+    """
+    tokens = getattr(dataset, "image_tokens", None)
+    if tokens is None:
+        raise CleverError(f"the images of {dataset.name} have no tokens; name masks by {{image}}")
+    return tokens(index)
 
 
 def positions(dataset: LidarDataset) -> dict[str, int]:

@@ -213,6 +213,14 @@ class NuScenesDataset:
             sweeps.append(EarlierSweep(moved(points, motion), seconds))
         return sweeps
 
+    def image_tokens(self, index: int) -> Sequence[str]:
+        """Tokens of the images' records in sample_data, by camera; raises FrameError where the
+        keyframe is incomplete."""
+        keyframe = self._keyframes[index]
+        if keyframe.fault:
+            raise FrameError(keyframe.token, keyframe.fault)
+        return keyframe.image_tokens
+
     def label_sources(self, index: int) -> Sequence[Path]:
         """Files of a frame's points and labels, see `base.label_sources`."""
         keyframe = self._keyframes[index]

@@ -32,6 +32,7 @@ class DrivesSummary:
         root: the data set's folder.
         train, val: scene names of the splits.
         keyframes, points, boxes: totals.
+        sweeps: between keyframes, total; `points` are those of keyframes.
         classes: points by name of the raw category, the frequent first.
     """
 
@@ -41,19 +42,21 @@ class DrivesSummary:
     keyframes: int
     points: int
     boxes: int
+    sweeps: int
     classes: dict[str, int]
 
     def __str__(self) -> str:
         shares = ", ".join(
             f"{name} {count / self.points:.1%}" for name, count in self.classes.items()
         )
+        between = f", {quantity(self.sweeps, 'sweep')} between" if self.sweeps else ""
         return (
             f"{self.root}: {quantity(len(self.train) + len(self.val), 'scene')} "
             f"({len(self.train)} train, "
             f"{len(self.val)} val), "
             f"{quantity(self.keyframes, 'keyframe')}, "
             f"{quantity(6 * self.keyframes, 'image')}, {quantity(self.points, 'point')}, "
-            f"{quantity(self.boxes, 'box', 'boxes')}\n"
+            f"{quantity(self.boxes, 'box', 'boxes')}{between}\n"
             f"points: {shares}"
         )
 
@@ -91,7 +94,7 @@ def make_drives(settings: MakeDrivesSettings) -> DrivesSummary:
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return _summary(out, train, val, recordings)
+    return _summary(out, train, val, recordings, recipe.sweeps * len(recordings))
 
 
 def recipe_of(settings: MakeDrivesSettings) -> Recipe:
@@ -102,6 +105,7 @@ def recipe_of(settings: MakeDrivesSettings) -> Recipe:
         settings.image_width,
         settings.azimuths,
         settings.range_noise,
+        settings.sweeps,
     )
 
 
@@ -169,10 +173,16 @@ def _write_map(root: Path) -> None:
 
 
 def _summary(
-    out: Path, train: tuple[str, ...], val: tuple[str, ...], recordings: list[Recording]
+    out: Path,
+    train: tuple[str, ...],
+    val: tuple[str, ...],
+    recordings: list[Recording],
+    sweeps: int,
 ) -> DrivesSummary:
     counts = np.sum([recording.counts for recording in recordings], axis=0)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -counts[index])
     classes = {CATEGORIES[index]: int(counts[index]) for index in order}
     boxes = sum(len(recording.boxes) for recording in recordings)
-    return DrivesSummary(out, train, val, len(recordings), int(counts.sum()), boxes, classes)
+    return DrivesSummary(
+        out, train, val, len(recordings), int(counts.sum()), boxes, sweeps, classes
+    )

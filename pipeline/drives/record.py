@@ -28,6 +28,8 @@ RECIPE_FILE = "drives.json"
 _FORMAT = 1
 PERIOD = 500_000
 """Microseconds between keyframes."""
+SWEEP_PERIOD = 50_000
+"""Microseconds between sweeps."""
 _EPOCH, _SCENE_GAP = 1_600_000_000_000_000, 1_000_000_000
 _BEYOND = 60.0
 _SHADOW_REACH = 50.0
@@ -43,6 +45,7 @@ class Recipe:
         image_width: pixels; the height is 9 / 16 of it.
         azimuths: LiDAR firings a turn.
         range_noise: standard deviation in metres.
+        sweeps: between keyframes that are written, before each.
     """
 
     seed: int
@@ -50,6 +53,12 @@ class Recipe:
     image_width: int
     azimuths: int
     range_noise: float
+    sweeps: int = 0
+
+    @property
+    def keyframe_parts(self) -> tuple[float, ...]:
+        """What decides the keyframes, with sweeps between them or without."""
+        return (self.seed, self.keyframes, self.image_width, self.azimuths, self.range_noise)
 
     @property
     def lidar(self) -> LidarModel:
@@ -103,7 +112,8 @@ def _shadows(recipe: Recipe, scene: int) -> SunMap:
 
 def recipe_text(recipe: Recipe, scenes: int) -> str:
     """JSON text that describes a data set of so many scenes, as it stands beside its tables."""
-    return json.dumps({"format": _FORMAT, "scenes": scenes, "recipe": asdict(recipe)}, indent=1)
+    fields = {name: value for name, value in asdict(recipe).items() if name != "sweeps" or value}
+    return json.dumps({"format": _FORMAT, "scenes": scenes, "recipe": fields}, indent=1)
 
 
 def load_recipe(root: Path) -> tuple[Recipe, int]:
@@ -138,9 +148,13 @@ def seconds(keyframe: int, trigger: int = 0) -> float:
 
 def file_name(scene: int, keyframe: int, channel: str, trigger: int = 0) -> str:
     """Path of a sensor's file below the data set's root."""
-    ending = "jpg" if channel.startswith("CAM") else "pcd.bin"
+    camera = channel.startswith("CAM")
+    folder, ending = (
+        "samples" if camera or not trigger else "sweeps",
+        "jpg" if camera else "pcd.bin",
+    )
     time = timestamp(scene, keyframe, trigger)
-    return f"samples/{channel}/drive-{scene:04}__{channel}__{time}.{ending}"
+    return f"{folder}/{channel}/drive-{scene:04}__{channel}__{time}.{ending}"
 
 
 def label_name(sweep_token: str) -> str:
@@ -148,22 +162,29 @@ def label_name(sweep_token: str) -> str:
     return f"lidarseg/{VERSION}/{sweep_token}_lidarseg.bin"
 
 
-def recorded_sweep(recipe: Recipe, scene: int, keyframe: int) -> Sweep:
-    """The LiDAR sweep of a keyframe, as `make_drives` writes it; scenes count from 1, keyframes
-    from 0."""
-    world, time = recipe.world(scene), seconds(keyframe)
-    rng = np.random.default_rng([recipe.seed, scene, keyframe, 0])
+def recorded_sweep(recipe: Recipe, scene: int, keyframe: int, back: int = 0) -> Sweep:
+    """The LiDAR sweep of a keyframe, or the one `back` sweeps before it, as `make_drives` writes
+    it; scenes count from 1, keyframes from 0."""
+    world, time = recipe.world(scene), seconds(keyframe, -back * SWEEP_PERIOD)
+    # The cameras' noise has the streams 1 to 6.
+    stream = len(CAMERAS) + back if back else 0
+    rng = np.random.default_rng([recipe.seed, scene, keyframe, stream])
     return scan(world, recipe.lidar, world.ego.at(time), time, recipe.range_noise, rng)
 
 
 def record_keyframe(
     recipe: Recipe, scene: int, keyframe: int, root: Path, sweep_token: str
 ) -> Recording:
-    """Write the sweep, its labels and the six images of a keyframe below `root`."""
+    """Write the sweep, its labels, the six images of a keyframe and the sweeps before it below
+    `root`."""
     world, time = recipe.world(scene), seconds(keyframe)
     sweep = recorded_sweep(recipe, scene, keyframe)
     atomic_write(root / file_name(scene, keyframe, "LIDAR_TOP"), sweep.points.tobytes())
     atomic_write(root / label_name(sweep_token), sweep.labels.tobytes())
+    for back in range(1, recipe.sweeps + 1):
+        file = file_name(scene, keyframe, "LIDAR_TOP", -back * SWEEP_PERIOD)
+        earlier = recorded_sweep(recipe, scene, keyframe, back)
+        atomic_write(root / file, earlier.points.tobytes())
     inside = _points_inside(
         world,
         recipe,

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import astuple
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,17 @@ from typing import Any
 from ...files import atomic_write
 from .cameras import CAMERAS, CameraModel
 from .geometry import rotation_of
-from .record import VERSION, Recipe, Recording, box_pose, file_name, label_name, seconds, timestamp
+from .record import (
+    SWEEP_PERIOD,
+    VERSION,
+    Recipe,
+    Recording,
+    box_pose,
+    file_name,
+    label_name,
+    seconds,
+    timestamp,
+)
 from .world import World
 
 CATEGORIES = (
@@ -105,8 +114,8 @@ def visibility(share: float) -> str:
 
 
 def _key(recipe: Recipe, *parts: object) -> str:
-    """A token that no other recipe uses."""
-    return token(*astuple(recipe), *parts)
+    """A token that no recipe of other keyframes uses."""
+    return token(*recipe.keyframe_parts, *parts)
 
 
 def sample_token(recipe: Recipe, scene: int, keyframe: int) -> str:
@@ -116,7 +125,7 @@ def sample_token(recipe: Recipe, scene: int, keyframe: int) -> str:
 
 def sweep_token(recipe: Recipe, scene: int, keyframe: int) -> str:
     """Token of a keyframe's LiDAR data."""
-    return _key(recipe, "data", scene, keyframe, "LIDAR_TOP")
+    return _data_key(recipe, scene, keyframe, "LIDAR_TOP")
 
 
 def instance_token(recipe: Recipe, scene: int, instance: int) -> str:
@@ -187,44 +196,75 @@ def _scene(recipe: Recipe, tables: Tables, scene: int) -> None:
     )
 
 
+def _data_key(recipe: Recipe, scene: int, keyframe: int, channel: str, back: int = 0) -> str:
+    """Token of a keyframe's file, or of the sweep `back` sweeps before it."""
+    return _key(recipe, "data", scene, keyframe, channel, *([back] if back else []))
+
+
 def _data(recipe: Recipe, tables: Tables, recording: Recording) -> None:
-    """The sample, its seven files and their ego poses."""
+    """The sample, its seven files, the sweeps before it, and the ego poses of all."""
     scene, keyframe = recording.scene, recording.keyframe
-    world = recipe.world(scene)
     sample = tables.add("sample", sample_token(recipe, scene, keyframe), timestamp=timestamp(scene,
     keyframe),
                         scene_token=_key(recipe, "scene", scene))  # fmt: skip
+    for back in range(recipe.sweeps, 0, -1):
+        _file(recipe, tables, scene, keyframe, sample, "LIDAR_TOP", -back * SWEEP_PERIOD, back)
     for channel, trigger in (
         ("LIDAR_TOP", 0),
         *((camera.channel, camera.trigger) for camera in CAMERAS),
     ):
-        camera, key = channel != "LIDAR_TOP", _key(recipe, "data", scene, keyframe, channel)
-        neighbours = {
-            name: _key(recipe, "data", scene, neighbour, channel)
-            if 0 <= neighbour < recipe.keyframes
-            else ""
-            for name, neighbour in (("prev", keyframe - 1), ("next", keyframe + 1))
-        }
-        tables.add(
-            "sample_data",
-            key,
-            sample_token=sample,
-            ego_pose_token=key,
-            calibrated_sensor_token=_key(recipe, "calibration", channel),
-            timestamp=timestamp(scene, keyframe, trigger),
-            fileformat="jpg" if camera else "pcd",
-            is_key_frame=True,
-            height=recipe.image_width * 9 // 16 if camera else 0,
-            width=recipe.image_width if camera else 0,
-            filename=file_name(scene, keyframe, channel, trigger),
-            **neighbours,
-        )
-        pose = world.global_from_world @ world.ego.at(seconds(keyframe, trigger))
-        tables.add("ego_pose", key, timestamp=timestamp(scene, keyframe, trigger),
-                   rotation=rotation_of(pose).tolist(), translation=pose[:3,
-                   3].tolist())  # fmt: skip
+        _file(recipe, tables, scene, keyframe, sample, channel, trigger)
     sweep = sweep_token(recipe, scene, keyframe)
     tables.add("lidarseg", sweep, sample_data_token=sweep, filename=label_name(sweep))
+
+
+def _file(
+    recipe: Recipe,
+    tables: Tables,
+    scene: int,
+    keyframe: int,
+    sample: str,
+    channel: str,
+    trigger: int,
+    back: int = 0,
+) -> None:
+    """A file of a keyframe, or the sweep `back` sweeps before it, with its ego pose."""
+    camera, key = channel != "LIDAR_TOP", _data_key(recipe, scene, keyframe, channel, back)
+    tables.add(
+        "sample_data",
+        key,
+        sample_token=sample,
+        ego_pose_token=key,
+        calibrated_sensor_token=_key(recipe, "calibration", channel),
+        timestamp=timestamp(scene, keyframe, trigger),
+        fileformat="jpg" if camera else "pcd",
+        is_key_frame=not back,
+        height=recipe.image_width * 9 // 16 if camera else 0,
+        width=recipe.image_width if camera else 0,
+        filename=file_name(scene, keyframe, channel, trigger),
+        **_neighbours(recipe, scene, keyframe, channel, back),
+    )
+    world = recipe.world(scene)
+    pose = world.global_from_world @ world.ego.at(seconds(keyframe, trigger))
+    tables.add("ego_pose", key, timestamp=timestamp(scene, keyframe, trigger),
+               rotation=rotation_of(pose).tolist(), translation=pose[:3,
+               3].tolist())  # fmt: skip
+
+
+def _neighbours(
+    recipe: Recipe, scene: int, keyframe: int, channel: str, back: int
+) -> dict[str, str]:
+    """Tokens of the files before and after one of the same sensor, empty at a scene's ends."""
+    # A channel's files in order of time: the sweeps before a keyframe, the earliest first, then it.
+    run = 1 + (recipe.sweeps if channel == "LIDAR_TOP" else 0)
+    place = (keyframe + 1) * run - 1 - back
+
+    def key(place: int) -> str:
+        if not 0 <= place < recipe.keyframes * run:
+            return ""
+        return _data_key(recipe, scene, place // run, channel, run - 1 - place % run)
+
+    return {"prev": key(place - 1), "next": key(place + 1)}
 
 
 def _annotations(recipe: Recipe, tables: Tables, recording: Recording) -> None:

@@ -1,15 +1,18 @@
 """What all pictures share: how they are written, clouds from above, points on images."""
 
 import io
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...files import atomic_write
+from .class_colours import class_colours
 
 INK, NIGHT = "#222222", "#111111"
 """Colours of writing, and of the ground behind points."""
@@ -34,6 +37,24 @@ def write_title(figure: Figure, text: str) -> None:
     columns = int(figure.get_figwidth() * CHARACTERS)
     lines = [part for line in text.splitlines() for part in wrap(line, columns)]
     figure.suptitle("\n".join(lines), fontsize=9, color=INK)
+
+
+def class_legend(figure: Figure, class_names: Sequence[str], classes: Collection[int]) -> None:
+    """The colours of some classes, by number, below all panels."""
+    palette = class_colours(class_names) / 255
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            linestyle="",
+            color=tuple(palette[c]),
+            markeredgecolor="0.4",
+            label=class_names[c],
+        )
+        for c in sorted(classes)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
 
 
 def draw_above(

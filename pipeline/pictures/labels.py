@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
 from .class_colours import ERROR_RED, class_colours
-from .figures import draw_above, draw_camera, save_figure, write_title
+from .figures import class_legend, draw_above, draw_camera, save_figure, write_title
 
 WRONG, RIGHT, UNKNOWN = ERROR_RED, (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
 """Colours of points by whether the prediction is right; unknown where they have no label."""
@@ -109,17 +108,4 @@ def _legend(figure: Figure, cloud: LabelledCloud) -> None:
     classes = set(np.unique(cloud.prediction).tolist())
     if cloud.truth is not None:
         classes |= set(np.unique(cloud.truth[cloud.truth != cloud.ignore]).tolist())
-    palette = class_colours(cloud.class_names) / 255
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            color=tuple(palette[c]),
-            markeredgecolor="0.4",
-            label=cloud.class_names[c],
-        )
-        for c in sorted(classes)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
+    class_legend(figure, cloud.class_names, classes)

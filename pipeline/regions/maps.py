@@ -1,5 +1,6 @@
 """The maps of a frame's regions, from its images or from files of masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
 from typing import NamedTuple
@@ -14,11 +15,15 @@ from ...cache.store.layers import NO_REGION
 from ...cache.store.records.models import FrameRecord, RegionInfo
 from ...errors import CleverError, FrameError
 from ..datasets import LidarDataset, positions
+from ..datasets.base import image_tokens
 from .mask_files import read_mask
 from .superpixels import slic_segments
 
-PLACES = ("id", "scene", "camera", "image")
-"""What a pattern of file names may hold: frame id, scene, camera, name of the image's file."""
+PLACES = ("id", "scene", "camera", "image", "token")
+"""What a pattern of file names may hold: frame id, scene, camera, name of the image's file, token
+of the image in its dataset."""
+IMAGE_PLACES = {"image", "token"}
+"""Those that the dataset tells, not the store."""
 SAME_SHAPE = 0.02
 """Largest relative difference of a mask's aspect ratio from its image's."""
 
@@ -77,6 +82,17 @@ class RegionReader:
             raise FrameError(self.store.ids[row], str(error)) from error
 
     def _frame(self, row: int) -> Frame:
+        dataset, index = self._place(row)
+        return dataset.frame(index)
+
+    def _tokens(self, row: int) -> Sequence[str]:
+        """Of the images of a row, by the store's cameras."""
+        dataset, index = self._place(row)
+        by_camera = dict(zip(dataset.cameras, image_tokens(dataset, index), strict=True))
+        return [by_camera[camera] for camera in self.store.cameras]
+
+    def _place(self, row: int) -> tuple[LidarDataset, int]:
+        """The dataset, and the place of a row's frame in it."""
         frame, dataset = self.store.ids[row], self.dataset
         assert dataset is not None
         if frame not in self._positions:
@@ -84,7 +100,7 @@ class RegionReader:
                 f"{dataset.name} has no frame {frame}, which the store holds; give the "
                 "`data_root`, `version`, `split` or `sequences` that it was made from"
             )
-        return dataset.frame(self._positions[frame])
+        return dataset, self._positions[frame]
 
     def _superpixels(self, frame: Frame) -> RegionMaps:
         settings = self.info.settings
@@ -132,13 +148,15 @@ class RegionReader:
         assert pattern is not None
         assert self.folder is not None
         values = {"id": store.ids[row], "scene": store.scenes[row]}
-        images = [""] * len(store.cameras)
-        if "image" in pattern_places(pattern):
-            frame = self._frame(row)
-            images = [_stem(camera.image) for camera in frame.cameras]
+        places = pattern_places(pattern)
+        images = tokens = [""] * len(store.cameras)
+        if "image" in places:
+            images = [_stem(camera.image) for camera in self._frame(row).cameras]
+        if "token" in places:
+            tokens = self._tokens(row)
         return [
-            self.folder / pattern.format(**values, camera=camera, image=image)
-            for camera, image in zip(store.cameras, images, strict=True)
+            self.folder / pattern.format(**values, camera=camera, image=image, token=token)
+            for camera, image, token in zip(store.cameras, images, tokens, strict=True)
         ]
 
 
@@ -155,11 +173,16 @@ def pattern_places(pattern: str) -> set[str]:
     offered = ", ".join(f"{{{name}}}" for name in PLACES)
     if unknown := sorted(names - set(PLACES)):
         raise CleverError(f"`pattern={pattern}`: unknown {{{unknown[0]}}}; there are {offered}")
-    if not names & {"id", "image"}:
+    if not names & {"id", *IMAGE_PLACES}:
         raise CleverError(
             f"`pattern={pattern}` is the same for all frames; use {{id}} or {{image}}"
         )
     return names
+
+
+def needs_dataset(pattern: str | None) -> bool:
+    """Whether maps are made from the dataset's images (no pattern), or named after them."""
+    return pattern is None or bool(pattern_places(pattern) & IMAGE_PLACES)
 
 
 def resize_map(regions: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""The dataset of a job that was not told one: that of the run which it begins from."""
+"""What a job was not told of its frames: as in the run which it begins from."""
 
 from ...student.segmenter import Training
 from .run_folder import notice
@@ -13,3 +13,8 @@ def run_dataset(
         notice(f"`dataset={training.dataset}`, that of the run")
     name = dataset or training.dataset
     return name, version or (training.version if name == training.dataset else None)
+
+
+def input_sweeps_of(count: int | None, training: Training) -> int:
+    """Earlier sweeps in the input: those asked for, else the fine-tuning run's."""
+    return training.input_sweeps if count is None else count

@@ -43,8 +43,8 @@ class CacheRegionsSettings(WholePart):
     a region)."""
     pattern: str = "{image}.png"
     """Where the mask of an image lies in that folder: {image} is the name of the image's file,
-    {id} and {scene} those of the frame, {camera} the channel. Without {image} no dataset is
-    needed."""
+    {token} nuScenes' token of its sample_data, {id} and {scene} those of the frame, {camera} the
+    channel. Without {image} and {token} no dataset is needed."""
     name: str | None = None
     """What the masks are, for the layer's name (sam); default: the folder's name."""
     kind: RegionKind = "segment"

@@ -17,7 +17,7 @@ class EvaluateSettings(HeldOutPart):
     groups: ClassVar[Groups] = {
         "What to measure": (
             "checkpoint", "dataset", "data_root", "version", "split", "sequences",
-            "cameras", "dataset_option", "limit", "mean", "tta",
+            "cameras", "dataset_option", "input_sweeps", "limit", "mean", "tta",
         ),
         "Run": ("out", "device"),
     }  # fmt: skip
@@ -28,6 +28,9 @@ class EvaluateSettings(HeldOutPart):
     """Kind of dataset; default: the fine-tuning run's."""
     version: str | None = None
     """Release, for datasets that have several; default: the fine-tuning run's."""
+    input_sweeps: Annotated[int, Field(ge=0)] | None = None
+    """nuScenes: sweeps before each frame that are part of its cloud, and are not measured; default:
+    as many as in the fine-tuning run."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N labelled frames only."""
     mean: ClassMean | None = None
@@ -40,4 +43,5 @@ class EvaluateSettings(HeldOutPart):
     """Where the network runs."""
     out: Path | None = None
     """Folder for the result; default: evaluate-DATASET-SPLIT in the checkpoint, with --limit N
-    evaluate-DATASET-SPLIT-first-N, with TTA -tta behind it."""
+    evaluate-DATASET-SPLIT-first-N, with other sweeps than the run -sweeps-N, with TTA -tta behind
+    it."""

@@ -24,7 +24,7 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
         ),
         "Network": (
             "checkpoint", "mode", "recipe", "student", "voxel_size", "ptv3_form",
-            "batch_norm",
+            "batch_norm", "input_sweeps",
         ),
         "Task": ("loss", "augment", "mix3d", "mean"),
         "Optimiser": ("epochs",),
@@ -78,6 +78,9 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     """Batch norm before the linear layer; default: the recipe's. Without it the scale of the
     features decides how fast a probe learns, and those of random weights are a hundred times
     smaller."""
+    input_sweeps: Annotated[int, Field(ge=0)] = 0
+    """nuScenes: sweeps before each frame that are part of its cloud; loss and metric are over the
+    frame's own points. As many as the student was pre-trained with."""
     augment: bool | None = None
     """Augment and mix the clouds; default: the recipe's. A probe without computes every feature
     once."""

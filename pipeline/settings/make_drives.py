@@ -25,6 +25,8 @@ class MakeDrivesSettings(JobSettings):
     """LiDAR firings a turn."""
     range_noise: float = Field(default=0.02, ge=0, le=0.1)
     """Standard deviation of LiDAR ranges in metres."""
+    sweeps: int = Field(default=0, ge=0, le=9)
+    """LiDAR sweeps before each keyframe, one every 50 ms, as files without labels or images."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; one a core unless given."""
 

@@ -19,7 +19,7 @@ class PredictSettings(PointFiles, HeldOutPart):
         "Input": (),
         "Or a dataset": (
             "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
-            "limit",
+            "input_sweeps", "limit",
         ),
         "Output": ("out", "output_format", "submission"),
         "Run": ("device",),
@@ -35,6 +35,9 @@ class PredictSettings(PointFiles, HeldOutPart):
     """Kind of dataset, where no files are given; default: the run's."""
     version: str | None = None
     """Release, for datasets that have several; default: the fine-tuning run's."""
+    input_sweeps: Annotated[int, Field(ge=0)] | None = None
+    """nuScenes: sweeps before each frame that are part of its cloud, and get no labels; default: as
+    many as in the fine-tuning run. Files have none."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N frames only."""
     out: Path

@@ -141,7 +141,7 @@ class PretrainSettings(TrainingSettings):
     (docs/rivals.md); default: distance alone, the distance to the teacher's features."""
     regions: str | None = None
     """Layer of regions of the cache, or the beginning of its name, for terms that need one;
-    default: the only one."""
+    default: the only one of segments, or of classes where a term needs them, else the only one."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """Of every contrast."""
     contrast_channels: Count = 64

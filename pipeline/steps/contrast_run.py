@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from ...cache import FeatureCache
 from ...cache.store.contents import Contents
 from ...cache.store.files.remote import any_path
+from ...cache.store.records.models import RegionInfo
 from ...cache.store.region_reader import CachedRegions
 from ...cache.store.sweep_reader import CachedSweeps
 from ...cache.time_steps import step_fault, steps_of
@@ -41,15 +42,14 @@ def region_layer(settings: PretrainSettings) -> CachedRegions | None:
     names = term_weights(settings).keys() & set(REGION_TERMS)
     if not names:
         return None
-    regions = CachedRegions(settings.caches[0], settings.regions)
-    kind = regions.info.settings.kind
-    if kind == "segment" and (need := sorted(names & set(CLASS_TERMS))):
+    info = _region_info(settings)
+    if info.settings.kind == "segment" and (need := sorted(names & set(CLASS_TERMS))):
         raise CleverError(
             f"the term {need[0]} needs classes, which mean the same in all images, and "
-            f"{regions.info.id} holds segments; add a map of classes with `clever cache-regions "
+            f"{info.id} holds segments; add a map of classes with `clever cache-regions "
             "--from FOLDER --kind class`"
         )
-    return regions
+    return CachedRegions(settings.caches[0], info.id)
 
 
 def dense_sweeps(settings: PretrainSettings) -> CachedSweeps | None:
@@ -169,8 +169,19 @@ def _region_classes(settings: PretrainSettings, weights: Mapping[LossTerm, float
     """Number of classes of the regions; 0 for segments, or where none are needed."""
     if not weights.keys() & set(REGION_TERMS):
         return 0
-    info = Contents(any_path(settings.caches[0])).find_regions(settings.regions)
-    return len(info.settings.classes)
+    return len(_region_info(settings).settings.classes)
+
+
+def _region_info(settings: PretrainSettings) -> RegionInfo:
+    """The layer of regions that is named, else the only one of the kind that suits the terms, else
+    the only one; raises CleverError where it is not to be told."""
+    store, name = Contents(any_path(settings.caches[0])), settings.regions
+    if name is None:
+        classes = term_weights(settings).keys() & set(CLASS_TERMS)
+        kind = "class" if classes else "segment"
+        fits = [info.id for info in store.regions() if info.settings.kind == kind]
+        name = fits[0] if len(fits) == 1 else None
+    return store.find_regions(name)
 
 
 def _refuse_conflicts(

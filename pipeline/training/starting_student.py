@@ -25,6 +25,7 @@ class StartingStudent:
         checkpoint: folder that it was read from; none: fresh weights.
         origin: where its weights come from, in words.
         dataset, scenes: what it was pre-trained on, where the checkpoint says so.
+        input_sweeps: sweeps before each frame that were part of its cloud in pre-training.
     """
 
     student: Student
@@ -32,6 +33,7 @@ class StartingStudent:
     origin: str
     dataset: str = ""
     scenes: tuple[str, ...] = ()
+    input_sweeps: int = 0
 
 
 def starting_student(
@@ -69,7 +71,12 @@ def starting_student(
     place = checkpoint.name if checkpoint.is_absolute() else checkpoint
     words = f"from {place} ({origin})" if origin else f"from {place}"
     return StartingStudent(
-        student, checkpoint, words, meta.get("dataset", ""), tuple(meta.get("scenes", ()))
+        student,
+        checkpoint,
+        words,
+        meta.get("dataset", ""),
+        tuple(meta.get("scenes", ())),
+        meta.get("input_sweeps", 0),
     )
 
 

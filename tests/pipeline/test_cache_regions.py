@@ -1,5 +1,6 @@
 """Regions as a layer of a store: made, verified, repaired, copied and dropped like any other."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clever.cache import FeatureCache
 from clever.cache.care.copy import Copy, Selection
 from clever.cache.care.drop import drop_regions
 from clever.cache.care.summary import summarise
@@ -122,6 +124,41 @@ def test_class_maps_of_files(store: Path, masks: Path) -> None:
     assert stored.max() > 255
     assert regions.info.settings.classes[299] == "c299"
     assert problems(store) == []
+
+
+def test_masks_named_by_sample_data_tokens(
+    write_nuscenes: Callable[..., Path], tmp_path: Path, drive: Path, store: Path
+) -> None:
+    """As SuperFlow's: one PNG an image, its name the token of the image in nuScenes' tables."""
+    root = write_nuscenes({"scene-0061": 2}, points=40, labels=False)
+    data = json.loads((root / "v1.0-mini/sample_data.json").read_text())
+    folder, rng = tmp_path / "tokens", np.random.default_rng(4)
+    folder.mkdir()
+    masks = {}
+    for row in data:
+        if "CAM" in row["filename"]:
+            numbers = rng.integers(0, 17, (row["height"], row["width"])).astype(np.uint8)
+            masks[row["sample_token"], row["filename"].split("/")[1]] = numbers
+            Image.fromarray(numbers).save(folder / f"{row['token']}.png")
+    settings = {"dataset": "nuscenes", "data_root": root, "version": "v1.0-mini", "split": "all"}
+    path = cache_teacher(
+        CacheTeacherSettings(
+            **settings, model="test_resnet", weights="random:0", layer=("stride:4",),
+            image_size=(16, 32), cache=tmp_path / "nuscenes.zarr",
+            cameras=("CAM_BACK", "CAM_FRONT", "CAM_FRONT_LEFT"),
+        )
+    ).path  # fmt: skip
+    names = tuple(f"c{number}" for number in range(17))
+    options = {"from_": folder, "pattern": "{token}.png", "kind": "class", "classes": names}
+    result = cache_regions(CacheRegionsSettings(cache=path, **settings, **options, size=SIZE))
+    assert (result.attempted, result.failed) == (2, [])
+    regions, cache = CachedRegions(path), FeatureCache(path)
+    assert cache.cameras == ("CAM_BACK", "CAM_FRONT", "CAM_FRONT_LEFT")
+    for frame in cache.ids:
+        for camera, stored in zip(cache.cameras, regions.maps(frame), strict=True):
+            assert np.array_equal(stored, resize_map(masks[frame, camera].astype(np.uint16), SIZE))
+    with pytest.raises(CleverError, match="images of semantickitti have no tokens"):
+        add(store, drive, **options)
 
 
 def test_bad_masks_lose_their_frames(store: Path, masks: Path) -> None:

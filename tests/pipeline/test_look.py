@@ -13,6 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
+from clever.cache.store.records.models import RegionSettings
+from clever.cache.store.store import Store
+from clever.cache.store.writer import RegionShard
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.datasets.nuscenes import CLASSES
@@ -75,6 +78,31 @@ def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> Non
     first = [path.read_bytes() for path in result.pictures]
     again = look(settings(pretrained, frames=2))
     assert [path.read_bytes() for path in again.pictures] == first
+
+
+def test_each_layer_of_regions_has_a_picture(
+    make_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    cache = make_cache()
+    store, rng = Store(cache), np.random.default_rng(3)
+    for name in ("a", "b"):
+        info = store.add_regions(RegionSettings("segment", "files", (6, 9), name=name))
+        shard = RegionShard(store, info, 0)
+        for row in range(len(store.ids) - (name == "b")):
+            maps = rng.integers(0, 5, (len(store.cameras), 6, 9)).astype(np.uint16)
+            shard.add(row, maps)
+        if name == "b":
+            shard.fail(len(store.ids) - 1, "no mask")
+        shard.commit()
+    store.finalise()
+    given = {"cache": cache, "out": tmp_path / "run", "student": "minkunet-tiny"}
+    given |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
+    run = pretrain(PretrainSettings.resolve(None, {**given, "rankme_every": 0})).out
+    ids = [store.ids[0], store.ids[-1]]
+    names = [path.name for path in look(settings(run, frame_ids=ids)).pictures]
+    regions = [re.search(r"regions-(\w)-6x9-\w+\.png$", name) for name in names]
+    assert [match[1] for match in regions if match] == ["a", "b", "a"]
+    assert all(map(is_picture, (run / "look").glob("*regions*")))
 
 
 def test_predictions_are_drawn_on_images_and_from_above(

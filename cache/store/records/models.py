@@ -5,7 +5,7 @@ A damaged or foreign field is one line that names the file and the field (see `p
 
 import hashlib
 import json
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_serializer
@@ -270,26 +270,6 @@ class TeacherContent:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
-class PointSeal:
-    """The seal of points and pairs, see `Seal`."""
-
-    layer: str
-    content: PointContent
-    shards: tuple[int, ...]
-    files: dict[str, Stamp]
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class TeacherSeal:
-    """The seal of a teacher layer, see `Seal`."""
-
-    layer: str
-    content: TeacherContent
-    shards: tuple[int, ...]
-    files: dict[str, Stamp]
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
 class RegionContent:
     """What the seal of a layer of regions says."""
 
@@ -323,32 +303,27 @@ class SweepContent:
     info: SweepInfo
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
-class SweepSeal:
-    """The seal of a layer of sweeps, see `Seal`."""
-
-    layer: str
-    content: SweepContent
-    shards: tuple[int, ...]
-    files: dict[str, Stamp]
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class RegionSeal:
-    """The seal of a layer of regions, see `Seal`."""
-
-    layer: str
-    content: RegionContent
-    shards: tuple[int, ...]
-    files: dict[str, Stamp]
-
-
-Content = PointContent | TeacherContent | RegionContent | SweepContent
-LayerSeal = TeacherSeal | RegionSeal | SweepSeal
+LayerContent = TeacherContent | RegionContent | SweepContent
 """Of a layer beside points and pairs."""
-Seal = PointSeal | TeacherSeal | RegionSeal | SweepSeal
-"""The seal of one layer: its id; what it is; the committed shards when the views were written; size
-and crc32c of every view, by path inside the store."""
+Content = PointContent | LayerContent
+ContentT = TypeVar("ContentT", bound=Content, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Seal(Generic[ContentT]):
+    """The seal of one layer.
+
+    Attributes:
+        layer: its id.
+        content: what it is.
+        shards: the committed ones when the views were written.
+        files: size and crc32c of every view, by path inside the store.
+    """
+
+    layer: str
+    content: ContentT
+    shards: tuple[int, ...]
+    files: dict[str, Stamp]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -446,10 +421,13 @@ class Commit:
     sums: ChannelSums | None = None
 
 
-POINT_SEALS = TypeAdapter(PointSeal)
-TEACHER_SEALS = TypeAdapter(TeacherSeal)
-REGION_SEALS = TypeAdapter(RegionSeal)
-SWEEP_SEALS = TypeAdapter(SweepSeal)
+SEALS: dict[type[Content], TypeAdapter[Seal[Any]]] = {
+    PointContent: TypeAdapter(Seal[PointContent]),
+    TeacherContent: TypeAdapter(Seal[TeacherContent]),
+    RegionContent: TypeAdapter(Seal[RegionContent]),
+    SweepContent: TypeAdapter(Seal[SweepContent]),
+}
+"""Seals by their content."""
 COMMITS = TypeAdapter(Commit)
 
 

@@ -21,22 +21,17 @@ from ..layout import write_if_changed
 from . import checked_json, schema1
 from .models import (
     FORMAT,
-    POINT_SEALS,
-    REGION_SEALS,
     SCHEMA,
-    SWEEP_SEALS,
-    TEACHER_SEALS,
+    SEALS,
     Content,
-    LayerSeal,
+    ContentT,
+    LayerContent,
     PointContent,
-    PointSeal,
     RegionContent,
-    RegionSeal,
     Seal,
     Stamp,
     SweepContent,
-    SweepSeal,
-    TeacherSeal,
+    TeacherContent,
     parse,
 )
 
@@ -55,28 +50,20 @@ def seal_path(store: Path, layer: str) -> Path:
 
 
 def seal_of(
-    layer: str, content: Content, shards: Sequence[int], views: Mapping[str, bytes]
-) -> Seal:
+    layer: str, content: ContentT, shards: Sequence[int], views: Mapping[str, bytes]
+) -> Seal[ContentT]:
     """The seal of a layer and its views."""
     files = {path: Stamp(len(data), google_crc32c.value(data)) for path, data in views.items()}
-    if isinstance(content, PointContent):
-        return PointSeal(layer, content, tuple(shards), files)
-    if isinstance(content, RegionContent):
-        return RegionSeal(layer, content, tuple(shards), files)
-    if isinstance(content, SweepContent):
-        return SweepSeal(layer, content, tuple(shards), files)
-    return TeacherSeal(layer, content, tuple(shards), files)
+    return Seal(layer, content, tuple(shards), files)
 
 
-def write_seal(store: Path, seal: Seal) -> None:
+def write_seal(store: Path, seal: Seal[Content]) -> None:
     """Write the seal of a layer whose views are about to be written."""
-    adapters = {PointSeal: POINT_SEALS, TeacherSeal: TEACHER_SEALS}
-    adapters |= {RegionSeal: REGION_SEALS, SweepSeal: SWEEP_SEALS}
-    data = checked_json.encode(adapters[type(seal)].dump_json(seal))
+    data = checked_json.encode(SEALS[type(seal.content)].dump_json(seal))
     write_if_changed(seal_path(store, seal.layer), data)
 
 
-def read_point_seal(store: AnyPath, allow_schema1: bool = False) -> tuple[PointSeal, int]:
+def read_point_seal(store: AnyPath, allow_schema1: bool = False) -> tuple[Seal[PointContent], int]:
     """The seal of points and pairs, and the schema that it was written in.
 
     Args:
@@ -90,19 +77,19 @@ def read_point_seal(store: AnyPath, allow_schema1: bool = False) -> tuple[PointS
     try:
         body = checked_json.decode(path.read_bytes())
         try:
-            return parse(POINT_SEALS, body), SCHEMA
+            return parse(SEALS[PointContent], body), SCHEMA
         except ValueError:
             schema = schema1.schema_of(body)
             if schema != schema1.SCHEMA or not allow_schema1:
                 check_schema(FORMAT, schema, str(store))
                 raise
-            return parse(POINT_SEALS, schema1.point_seal(body)), schema1.SCHEMA
+            return parse(SEALS[PointContent], schema1.point_seal(body)), schema1.SCHEMA
     except FAULTS as error:
         raise _damage_error(path, error) from error
 
 
-def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> TeacherSeal:
-    """The seal of a teacher layer of a store of the given schema.
+def read_layer_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> Seal[LayerContent]:
+    """The seal of a layer beside points and pairs, of a store of the given schema.
 
     Raises:
         CleverError: missing or damaged seal; the message names the file and the wrong field.
@@ -110,49 +97,37 @@ def read_teacher_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> Teach
     path = store / place(layer).seal
     try:
         body = checked_json.decode(path.read_bytes())
+        if place(layer).is_regions:
+            return parse(SEALS[RegionContent], body)
+        if place(layer).is_sweeps:
+            return parse(SEALS[SweepContent], body)
         body = schema1.teacher_seal(body) if schema == schema1.SCHEMA else body
-        return parse(TEACHER_SEALS, body)
+        return parse(SEALS[TeacherContent], body)
     except FAULTS as error:
         raise _damage_error(path, error) from error
 
 
-def read_further_seal(store: AnyPath, layer: str) -> RegionSeal | SweepSeal:
-    """The seal of a layer of regions or sweeps; raises as `read_teacher_seal`."""
-    path = store / place(layer).seal
-    try:
-        body = checked_json.decode(path.read_bytes())
-        return parse(REGION_SEALS, body) if place(layer).is_regions else parse(SWEEP_SEALS, body)
-    except FAULTS as error:
-        raise _damage_error(path, error) from error
-
-
-def read_layer_seal(store: AnyPath, layer: str, schema: int = SCHEMA) -> LayerSeal:
-    """The seal of a layer beside points and pairs; raises as `read_teacher_seal`."""
-    if place(layer).is_regions or place(layer).is_sweeps:
-        return read_further_seal(store, layer)
-    return read_teacher_seal(store, layer, schema)
-
-
-def read_seal(store: AnyPath, layer: str) -> Seal:
+def read_seal(store: AnyPath, layer: str) -> Seal[Content]:
     """Any layer's seal, in this schema; see those above."""
     return read_point_seal(store)[0] if place(layer).is_points else read_layer_seal(store, layer)
 
 
 def sealed_teachers(store: AnyPath) -> list[str]:
     """Ids of the teacher layers that have a seal, in order."""
-    folders = names_in(store / TEACHERS)
-    return [name for name in folders if (store / place(name).seal).exists()]
+    return _sealed(store, names_in(store / TEACHERS))
 
 
 def sealed_regions(store: AnyPath) -> list[str]:
     """Ids of the layers of regions that have a seal, in order."""
-    layers = [f"{REGIONS}/{name}" for name in names_in(store / REGIONS)]
-    return [layer for layer in layers if (store / place(layer).seal).exists()]
+    return _sealed(store, [f"{REGIONS}/{name}" for name in names_in(store / REGIONS)])
 
 
 def sealed_sweeps(store: AnyPath) -> list[str]:
     """Ids of the layers of earlier sweeps that have a seal, in order."""
-    layers = [f"{SWEEPS}/{name}" for name in names_in(store / SWEEPS)]
+    return _sealed(store, [f"{SWEEPS}/{name}" for name in names_in(store / SWEEPS)])
+
+
+def _sealed(store: AnyPath, layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if (store / place(layer).seal).exists()]
 
 

@@ -31,6 +31,7 @@ class Keyframe:
         timestamp: of the sweep, microseconds.
         sweep, images: files.
         sweep_token: of the sweep's record in sample_data.
+        image_tokens: of the images' records there.
         labels: file of point labels; None where there is none.
         sizes: width and height of every image in pixels.
         intrinsics: (M, 3, 3) float64, pixels.
@@ -52,6 +53,7 @@ class Keyframe:
     camera_from_lidar: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4, 4)))
     global_from_lidar: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     sweep_token: str = ""
+    image_tokens: tuple[str, ...] = ()
     sweep_fault: str = ""
     fault: str = ""
 
@@ -219,10 +221,11 @@ class NuScenesTables:
         channel = LIDAR
         try:
             global_from_lidar = self._global_from_sensor(lidar, LIDAR)
-            images, sizes, intrinsics, cameras = [], [], [], []
+            images, tokens, sizes, intrinsics, cameras = [], [], [], [], []
             for channel in self.cameras:
                 image = self._channel(token, channel)
                 images.append(str(image["filename"]))
+                tokens.append(str(image["token"]))
                 sizes.append((int(image["width"]), int(image["height"])))
                 intrinsics.append(self._intrinsics(image, channel))
                 cameras.append(self._global_from_sensor(image, channel))
@@ -251,7 +254,8 @@ class NuScenesTables:
             np.array(intrinsics).reshape(count, 3, 3),
             np.linalg.inv(np.reshape(cameras, (count, 4, 4))) @ global_from_lidar,
             global_from_lidar,
-            sweep_token=str(lidar["token"]),
+            str(lidar["token"]),
+            tuple(tokens),
         )
 
     def _fault(self, error: Exception, channel: str) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clever.errors import CleverError
+from clever.pipeline.datasets import build_dataset
+from clever.pipeline.datasets.earlier_sweeps import earlier_sweeps
 from clever.pipeline.drives import make as make_module
 from clever.pipeline.drives.cameras import CAMERAS, CameraModel
 from clever.pipeline.drives.geometry import invert, transform
@@ -447,6 +449,76 @@ def test_truth_of_nothing_is_refused(tmp_path: Path, summary: DrivesSummary) -> 
         stored, ground_truth(summary_recipe(), "scene-0002", 1, "CAM_BACK"), strict=True
     ):
         np.testing.assert_array_equal(part, other)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> DrivesSummary:
+    """The drives of `summary` with two sweeps before each keyframe."""
+    out = tmp_path_factory.mktemp("swept") / "out"
+    return make_drives(
+        MakeDrivesSettings(out=out, scenes=2, keyframes=2, seed=1, sweeps=2, **SMALL)
+    )
+
+
+def test_sweeps_leave_the_keyframes_as_they_are(
+    summary: DrivesSummary, swept: DrivesSummary
+) -> None:
+    plain, more = contents(summary.root), contents(swept.root)
+    other = {name for name, data in more.items() if plain.get(name) != data}
+    added = {name for name in other if name.startswith("sweeps/LIDAR_TOP/")}
+    assert len(added) == swept.sweeps == 2 * summary.keyframes
+    tables = {f"v1.0-mini/{name}.json" for name in ("sample_data", "ego_pose", "drives")}
+    assert other == added | tables
+    assert load_recipe(swept.root)[0].sweeps == 2
+    assert "sweeps" not in plain["v1.0-mini/drives.json"].decode()
+    test_every_file_is_listed_and_every_listed_file_is_there(swept)
+
+
+def test_sweeps_follow_each_other_in_time(swept: DrivesSummary) -> None:
+    rows = json.loads((swept.root / "v1.0-mini/sample_data.json").read_text())
+    by_token = {row["token"]: row for row in rows}
+    chains = []
+    for row in rows:
+        if "LIDAR_TOP" in row["filename"] and not row["prev"]:
+            chain = [row]
+            while chain[-1]["next"]:
+                chain.append(by_token[chain[-1]["next"]])
+                assert chain[-1]["prev"] == chain[-2]["token"]
+            chains.append(chain)
+    assert len(chains) == 2
+    for chain in chains:
+        start = chain[2]["timestamp"]
+        steps = [-100_000, -50_000, 0, 400_000, 450_000, 500_000]
+        assert [row["timestamp"] - start for row in chain] == steps
+        assert [row["is_key_frame"] for row in chain] == [False, False, True] * 2
+
+
+def test_our_dataset_reads_the_sweeps_in_the_keyframe_s_frame(swept: DrivesSummary) -> None:
+    """Points on resting things lie in the keyframe where they lay before, those on movers are left
+    behind."""
+    dataset = build_dataset("nuscenes", swept.root, version="v1.0-mini", split="val")
+    recipe = load_recipe(swept.root)[0]
+    world = recipe.world(2)
+    movers = [world.things[index].instance for index in world.movers()]
+    for keyframe in (0, 1):
+        sweeps = earlier_sweeps(dataset, keyframe, 2)
+        assert [sweep.seconds for sweep in sweeps] == pytest.approx([-0.05, -0.1])
+        for back, sweep in enumerate(sweeps, 1):
+            scan = recorded_sweep(recipe, 2, keyframe, back)
+            then, now = seconds(keyframe, -back * 50_000), seconds(keyframe)
+            world_from_lidar = world.ego.at(then) @ recipe.lidar.ego_from_lidar
+            lidar_now = invert(world.ego.at(now) @ recipe.lidar.ego_from_lidar)
+            points = transform(lidar_now @ world_from_lidar, scan.points[:, :3])
+            np.testing.assert_allclose(sweep.points[:, :3], points, atol=1e-4)
+            np.testing.assert_allclose(sweep.points[:, 3], scan.points[:, 3] / 255, atol=1e-6)
+            moving = np.isin(scan.instances, movers)
+            assert moving.any()
+            for instance in np.unique(scan.instances[moving]).tolist():
+                thing = world.things_by_instance()[instance]
+                on_it = transform(world_from_lidar, scan.points[scan.instances == instance, :3])
+                low, high = thing.box(recipe.box_margin)
+                local = transform(invert(thing.motion.at(then)), on_it)
+                assert ((local >= low) & (local <= high)).all()
 
 
 def test_odd_widths_are_refused() -> None:

@@ -108,7 +108,7 @@ def test_superpixels_of_two_halves() -> None:
 def test_patterns_say_what_they_lack() -> None:
     assert pattern_places("{scene}/{id}_{camera}.png") == {"scene", "id", "camera"}
     for pattern, fault in (
-        ("{token}.png", "unknown {token}"),
+        ("{stem}.png", "unknown {stem}"),
         ("a.png", "the same for all frames"),
         ("{id", "write"),
     ):

@@ -213,6 +213,21 @@ def test_regions_pool_points_and_all_pixels(cache: Path, kind: RegionKind) -> No
     assert float(case.losses["regions"]) == pytest.approx(expected, rel=1e-3)
 
 
+def test_of_two_layers_the_terms_take_the_kind_that_suits_them(cache: Path) -> None:
+    add_regions(cache, "segment")
+    add_regions(cache, "class")
+    kinds = {}
+    for terms in ("regions", "regions, flow"):
+        layer = region_layer(settings(cache, terms=terms))
+        assert layer is not None
+        kinds[terms] = layer.info.settings.kind
+    assert kinds == {"regions": "segment", "regions, flow": "class"}
+    names = [layer.id for layer in Store(cache).regions() if layer.settings.kind == "class"]
+    layer = region_layer(settings(cache, terms="regions", regions=names[0]))
+    assert layer is not None
+    assert layer.info.id == names[0]
+
+
 def test_flow_compares_the_classes_of_a_scene_over_time(cache: Path) -> None:
     maps = add_regions(cache, "class")
     job = settings(cache, terms="regions, flow")

@@ -68,6 +68,22 @@ def test_a_subgrid_is_every_other_pixel() -> None:
     torch.testing.assert_close(some.means[places], every.means[places])
 
 
+@pytest.mark.parametrize(("stride", "lowest", "highest"), [(2, 0.99, 0.12), (4, 0.91, 0.41)])
+def test_a_subgrid_is_near_all_pixels(stride: int, lowest: float, highest: float) -> None:
+    """On a map of 112x224 in cells of about 16x16 pixels over a grid of 14x28 tokens of random
+    features, rougher than a teacher's."""
+    rows, columns = torch.meshgrid(torch.arange(112), torch.arange(224), indexing="ij")
+    wave = (3 * torch.sin(columns / 9)).round().long()
+    maps = ((rows + wave).clamp(0, 111) // 16 * 14 + (columns + wave).clamp(0, 223) // 16)[None]
+    grid = random(1, 16, 14, 28)
+    every, some = pool_pixels(grid, maps, 98), pool_pixels(grid, maps, 98, stride)
+    assert every.present.all()
+    assert some.present.all()
+    error = (some.means - every.means).norm(dim=1) / every.means.norm(dim=1)
+    assert F.cosine_similarity(every.means, some.means).min() > lowest
+    assert 0.05 < error.max() < highest
+
+
 def test_ids_beyond_255_stay_apart() -> None:
     region = torch.tensor([1, 257, 300, 1 + 256])
     pooled = pool_points(torch.eye(4), region, 400)
