@@ -128,7 +128,7 @@ def predict_boxes(settings: PredictSettings) -> Predictions:
 
 def _check(settings: PredictSettings) -> None:
     """Refuse what means nothing for boxes."""
-    for name in ("tta", "submission"):
+    for name in ("tta", "submission", "input_sweeps"):
         if getattr(settings, name):
             raise CleverError(f"{settings.checkpoint} finds boxes; leave `{name}` out")
     if settings.output_format not in (None, *ENDINGS):
