@@ -167,7 +167,9 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     dataset = with_input_sweeps(open_dataset(settings.decided(version=version), name), sweeps)
     where = _where(settings, training)
     if sweeps != training.input_sweeps:
-        training = training.with_note(f"measured with {sweeps} earlier sweeps in the input")
+        training = training.with_note(
+            f"measured with {quantity(sweeps, 'earlier sweep')} in the input"
+        )
     out = settings.out or settings.checkpoint / f"evaluate-{dataset.name}-{where}"
     if tuple(dataset.class_names) != training.class_names:
         classes = f"{settings.checkpoint} was trained for the classes of {training.dataset}"

@@ -235,8 +235,8 @@ def _warn_of_sweeps(settings: FinetuneSettings, start: StartingStudent) -> None:
     """Say that a student was pre-trained on denser clouds than it is given here."""
     if start.input_sweeps > settings.input_sweeps:
         notice(
-            f"{start.checkpoint} was pre-trained with {start.input_sweeps} earlier sweeps in every "
-            f"cloud and is given {settings.input_sweeps} here; give `input_sweeps="
+            f"{start.checkpoint} was pre-trained with "
+            f"{quantity(start.input_sweeps, 'earlier sweep')} in every cloud and is given {settings.input_sweeps} here; give `input_sweeps="
             f"{start.input_sweeps}` where the dataset has them"
         )
 
@@ -495,7 +495,7 @@ def _describe(
     order = FrameOrder(len(indices), recipe.epochs, settings.batch_size, settings.seed)
     epochs = cycle_words(recipe.epochs, cycle.lengths(recipe.epochs), order.draws)
     layer = "batch norm + linear" if recipe.batch_norm else "linear"
-    sweeps = f", {settings.input_sweeps} earlier sweeps in the input"
+    sweeps = f", {quantity(settings.input_sweeps, 'earlier sweep')} in the input"
     return Training(
         dataset=dataset.name,
         version=settings.version,

@@ -182,8 +182,8 @@ def _label_files(labeller: Labeller) -> Predictions:
     settings = labeller.settings
     if sweeps := labeller.trained.training.input_sweeps:
         notice(
-            f"{settings.checkpoint} was trained with {sweeps} earlier sweeps in every cloud; files "
-            "are labelled without"
+            f"{settings.checkpoint} was trained with {quantity(sweeps, 'earlier sweep')} in every "
+            "cloud; files are labelled without"
         )
     targets = output_of_each(settings.points, settings.out, tuple(WRITERS), settings.output_format)
     single = settings.out in targets.values()

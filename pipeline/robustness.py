@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.segmenter import TrainedSegmenter, load_segmenter, segmenter_digest
+from ..words import quantity
 from .corrupt import open_choices
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedDataset, CorruptedFrames, ReleasedFrames, released_parts
@@ -147,8 +148,8 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
         _check_classes(name, run, bench.dataset)
         if sweeps := run.training.input_sweeps:
             notice(
-                f"{name} was trained with {sweeps} earlier sweeps in every cloud; it is measured "
-                "without, since none are corrupted"
+                f"{name} was trained with {quantity(sweeps, 'earlier sweep')} in every cloud; it "
+                "is measured without, since none are corrupted"
             )
         digest = segmenter_digest(name)
         entries = []

@@ -168,7 +168,7 @@ def test_from_drives_with_sweeps_to_a_probe_with_them(
     assert read_meta(tmp_path / "pre/student.safetensors")["meta"]["input_sweeps"] == 1
     capsys.readouterr()
     probe(drives, tmp_path / "without", checkpoint=tmp_path / "pre")
-    line = "was pre-trained with 1 earlier sweeps in every cloud and is given 0 here"
+    line = "was pre-trained with 1 earlier sweep in every cloud and is given 0 here"
     assert line in capsys.readouterr().err
     probe(drives, tmp_path / "with", checkpoint=tmp_path / "pre", input_sweeps=1)
     assert line not in capsys.readouterr().err
