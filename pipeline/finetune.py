@@ -234,10 +234,11 @@ def _warn_of_frames(settings: FinetuneSettings, *parts: tuple[LidarDataset, Sequ
 def _warn_of_sweeps(settings: FinetuneSettings, start: StartingStudent) -> None:
     """Say that a student was pre-trained on denser clouds than it is given here."""
     if start.input_sweeps > settings.input_sweeps:
+        words = quantity(start.input_sweeps, "earlier sweep")
         notice(
-            f"{start.checkpoint} was pre-trained with "
-            f"{quantity(start.input_sweeps, 'earlier sweep')} in every cloud and is given {settings.input_sweeps} here; give `input_sweeps="
-            f"{start.input_sweeps}` where the dataset has them"
+            f"{start.checkpoint} was pre-trained with {words} in every cloud and is given "
+            f"{settings.input_sweeps} here; give `input_sweeps={start.input_sweeps}` where the "
+            "dataset has them"
         )
 
 
