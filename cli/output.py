@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence, Set
 from contextlib import redirect_stdout
@@ -18,6 +19,7 @@ from ..names import visible
 from ..pipeline.results.tables import csv_text
 from ..pipeline.settings.shared.base import JobSettings
 from .verbs import Verb, load
+from .wrapping import wrapped
 
 Cell = str | int | float | None
 Table = Sequence[Mapping[str, Cell]]
@@ -51,7 +53,8 @@ class Output:
             raise CleverError(f"cannot write {self.csv}: {parent} is a file; choose another --csv")
 
     def write(self, verb: Verb, settings: JobSettings, result: object) -> int:
-        """Write and print a result; returns the exit code of its printer.
+        """Write and print a result, on a terminal in lines that fit it; returns the exit code of
+        its printer.
 
         Raises:
             CleverError: the CSV file cannot be written.
@@ -59,13 +62,15 @@ class Output:
         printer = load(verb.printer)
         if self.csv:
             atomic_write(self.csv, table_text(load(verb.table)(result)))
-        if not self.as_json:
+        if not self.as_json and not sys.stdout.isatty():
             with redirect_stdout(_Visible(sys.stdout)):
                 return printer(settings, result)
-        # The printer knows the exit code; its text is not asked for.
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()) as text:
             code = printer(settings, result)
-        print(json_text(result))
+        if self.as_json:  # the printer's text is not asked for, but it knows the exit code
+            print(json_text(result))
+        else:
+            _Visible(sys.stdout).write(wrapped(text.getvalue(), shutil.get_terminal_size().columns))
         return code
 
 

@@ -32,7 +32,7 @@ from .datasets.denser_frames import denser_cloud
 from .doctor import drawn_frames
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pictures.labels import LabelledCloud, camera_label_panels, label_panels
-from .pictures.occupancy import occupancy_panels
+from .pictures.occupancy import OccupancyAnswers, occupancy_panels
 from .pictures.recording import RecordedFrame, check_rerun, write_recording
 from .pictures.regions import region_panels
 from .pictures.similarity import similarity_panels
@@ -351,9 +351,8 @@ def _draw_features(
     similarity_panels(frame, frame.backbones["student"], point, title, pictures[2])
     if step.occupancy is not None:
         pictures.append(out / f"{name}-occupancy.png")
-        centre = cached.points[point, :2].tolist()
         _draw_occupancy(
-            step.student, step.occupancy, frame, settings.seed, centre, title, pictures[-1]
+            step.student, step.occupancy, frame, settings.seed, point, title, pictures[-1]
         )
     for layer in regions:
         if frame_id in layer:
@@ -394,11 +393,11 @@ def _draw_occupancy(
     head: OccupancyHead,
     frame: FrameFeatures,
     seed: int,
-    centre: Sequence[float],
+    centre: int,
     title: str,
     path: Path,
 ) -> None:
-    """Queries of the frame and what the student says of them."""
+    """Queries of the frame and what the student says of them, around the point `centre`."""
     points = PointBatch.from_clouds([frame.cached.points])
     queries = make_queries(points, head.task, Draws(points, [key(seed, frame.cached.id)]))
     voxels = student.voxels(points)
@@ -410,16 +409,13 @@ def _draw_occupancy(
     # Of several answers to a query the mean probability.
     probability = (logit.sigmoid() * weight).sum(1)[answered] / weight.sum(1)[answered]
     place = (points.xyz[queries.source] + queries.offset)[answered]
-    x, y = centre
-    occupancy_panels(
+    answers = OccupancyAnswers(
         place.numpy(),
         queries.kind[answered].numpy(),
         queries.occupied[answered].numpy(),
         probability.numpy(),
-        (x, y),
-        title,
-        path,
     )
+    occupancy_panels(answers, points.xyz.numpy(), points.xyz[centre].numpy(), title, path)
 
 
 def _bad(frame: str, error: CleverError) -> BadFrame:

@@ -45,8 +45,8 @@ CAPTIONS = {
     "above": "The sweep from above in the same colours; grey: no camera sees it.",
     "similarity": "Cosine of all points to the marked one: of the teacher's features in the image, "
     "and of the student's.",
-    "occupancy": "Queries around the sensor (above) and close to a point (below): what is filled, "
-    "and what the student says.",
+    "occupancy": "Queries from above (upper row) and in a slice from the side (lower row), LiDAR "
+    "points in grey: what is filled (red) and empty (blue), and what the student says.",
 }
 """What the pictures of `clever look` show, by the end of their names."""
 LEAD = (

@@ -79,10 +79,18 @@ class FrameFeatures:
             }
         return cls(cached, names, images, teacher, predictions, backbones)
 
-    def cosines(self) -> dict[str, float]:
-        """Mean cosine between prediction and teacher over the frame's pairs, by student."""
+    def cosines(self, pairs: Tensor | None = None) -> dict[str, float]:
+        """Mean cosine between prediction and teacher over the frame's pairs, by student.
+
+        Args:
+            pairs: (K,) bool, those to take, such as a camera's; None for all.
+        """
         target = normalize(self.teacher, dim=1)
-        return {name: float((target * self.at_pairs(name)).sum(1).mean()) for name in self.students}
+        cosines = {name: (target * self.at_pairs(name)).sum(1) for name in self.students}
+        return {
+            name: float((values if pairs is None else values[pairs]).mean())
+            for name, values in cosines.items()
+        }
 
     def at_pairs(self, student: str) -> Tensor:
         """(K, C) unit features of a student, one for each pair."""
@@ -118,11 +126,13 @@ def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, pat
     """For some cameras of a frame: the image, the teacher's tokens, the teacher's features at the
     points, and what each student predicts there.
 
+    A student's cosine to the teacher is the mean over the points of that camera.
+
     The colours are the teacher's three principal directions in all panels, around the mean and
     over the spread of each panel's own features at the points, see `FeatureColours`.
     """
     colours = FeatureColours(frame.teacher)
-    teacher, cosines = colours.stretched(frame.teacher), frame.cosines()
+    teacher = colours.stretched(frame.teacher)
     students = {name: colours.stretched(frame.at_pairs(name)) for name in frame.students}
     width, height = frame.size(cameras[0])
     columns = (frame.images is not None) + 2 + len(students)
@@ -145,6 +155,7 @@ def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, pat
         draw_camera(
             next(panels), image, size, "teacher at the points", pixels, teacher(frame.teacher[mine])
         )
+        cosines = frame.cosines(mine)
         for name, stretched in students.items():
             values = stretched(frame.at_pairs(name)[mine])
             label = f"{name}: cosine {cosines[name]:.2f}"

@@ -66,7 +66,9 @@ def test_paths_do_not_depend_on_the_workers_folder() -> None:
     assert cell.out == here / "out"
     assert cell.row.settings.cache == here / "a.zarr"
     assert cell.row.settings.init == here / "runs/first"
-    assert cell.measurements[0].settings.data_root == here / "drives"
+    measured = cell.measurements[0].settings
+    assert isinstance(measured, FinetuneSettings)
+    assert measured.data_root == here / "drives"
     remote = PretrainSettings.resolve(None, {"cache": "s3://bucket/a.zarr"})
     assert several._absolute(remote) == remote
 
