@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Generator
 from contextlib import closing
 
+from ..cache.store.files.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from ..words import quantity
@@ -43,12 +44,19 @@ def ablate(settings: AblateSettings) -> AblationTable:
     again. The table of a folder grows: what an earlier grid measured there stays in it.
 
     Raises:
-        CleverError: see `resolve_grid`; a table that cannot be read or written.
+        CleverError: see `resolve_grid`; a table that cannot be read or written, or that another
+            process is at work on.
         KeyboardInterrupt: the user stopped it; the message says how it goes on.
     """
     if settings.workers and settings.scheduler:
         raise CleverError("`workers` starts a cluster and `scheduler` uses one; give one of them")
     plan = resolve_grid(settings)
+    with writer_lock(plan.out, "out"):
+        return _ablate(settings, plan)
+
+
+def _ablate(settings: AblateSettings, plan: Plan) -> AblationTable:
+    """The table of a plan, written after each cell."""
     layers = layers_of(plan)
     online = measure_online(settings, plan, layers)
     records: list[CellRecord] = []

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..cache.store.files.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import weights_digest
@@ -13,6 +14,7 @@ from .detection_runs.benchmarks import BENCHMARKS
 from .detection_runs.data import DetectionData
 from .detection_runs.run import PLACES, train_detector
 from .detection_runs.table import DetectionTable, PlannedRun
+from .results.earlier_tables import keep_earlier
 from .results.run_folder import UNRECORDED, newest_run, notice, warn_unfinished
 from .results.run_names import changed_values, digest, folder_name
 from .settings.detect import DetectorRunSettings, DetectSettings
@@ -28,9 +30,11 @@ def detect(settings: DetectSettings) -> DetectionTable:
     """Do every run that is not finished yet and write the table after each.
 
     A run that fails is noted with its reason and costs no other; the same command tries it again.
+    An earlier table in the folder that holds other runs is moved aside.
 
     Raises:
-        CleverError: no checkpoint, no dataset with boxes, or all runs failed.
+        CleverError: no checkpoint, no dataset with boxes, another process that writes to the
+            folder, or all runs failed.
         KeyboardInterrupt: the user stopped it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -43,10 +47,24 @@ def detect(settings: DetectSettings) -> DetectionTable:
     runs = list(_runs(settings, starts, dataset))
     data = DetectionData.open(settings, dataset)
     out = settings.out or Path("detections") / f"{settings.detector}-{dataset}"
+    with writer_lock(out, "out"):
+        return _run_all(settings, runs, data, out, dataset)
+
+
+def _run_all(
+    settings: DetectSettings,
+    runs: Sequence[tuple[str, DetectorRunSettings]],
+    data: DetectionData,
+    out: Path,
+    dataset: str,
+) -> DetectionTable:
+    """The table of all runs, written after each."""
     table = DetectionTable(dataset=dataset, detector=settings.detector, runs=[])
     _announce(settings, data, runs, out)
-    for number, (name, run) in enumerate(runs, 1):
-        planned = _planned(name, run, data)
+    plan = [(_planned(name, run, data), run) for name, run in runs]
+    if not _runs_of(out / RESULT_FILE) <= {planned.folder for planned, _ in plan}:
+        keep_earlier(out, (RESULT_FILE, TABLE_FILE))
+    for number, (planned, run) in enumerate(plan, 1):
         folder = out / planned.folder
         notice(f"run {number} of {len(runs)}: {planned}")
         try:
@@ -162,6 +180,17 @@ def _planned(name: str, run: DetectorRunSettings, data: DetectionData) -> Planne
     return PlannedRun(
         start=name, fraction=run.fraction, draw=run.draw, seed=run.seed, folder=folder
     )
+
+
+def _runs_of(path: Path) -> set[str]:
+    """Folders of the runs of an earlier table; one of no name where it cannot be read."""
+    if not path.exists():
+        return set()
+    try:
+        table = DetectionTable.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {""}
+    return {run.folder for run in table.runs}
 
 
 def _write(table: DetectionTable, out: Path) -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
+from ..cache.store.files.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.segmenter import TrainedSegmenter, load_segmenter, segmenter_digest
@@ -23,6 +24,7 @@ from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
 from .evaluate import measure_segmenter
 from .process.device import choose_device
+from .results.earlier_tables import keep_earlier
 from .results.run_dataset import run_dataset
 from .results.run_folder import notice
 from .settings.robustness import RobustnessSettings
@@ -132,7 +134,8 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
     """Measure checkpoints on clean and corrupted frames and write the table to `out`.
 
     What was measured there before is not measured again: a measurement is known by the weights,
-    the frames, the corruption with its strengths, the severity and the seed.
+    the frames, the corruption with its strengths, the severity and the seed. An earlier table in
+    the folder that holds more is moved aside.
 
     Raises:
         CleverError: no checkpoint, other classes than it was trained for, a dataset that no
@@ -143,9 +146,28 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
     bench = _bench(settings, next(iter(runs.values())))
     baseline = _baseline(settings, bench.dataset)
     parts = list(bench.parts())
-    rows = []
     for name, run in runs.items():
         _check_classes(name, run, bench.dataset)
+    with writer_lock(bench.out, "out"):
+        rows = _rows(bench, runs, parts)
+        names = [part.corruption for part in parts if part.dose]
+        notes = open_choices([name for name in names if name], bench.sensor or "")
+        if settings.pictures:
+            notes += _draw(bench, settings.pictures)
+        result = RobustnessResult(rows=rows, baseline=baseline, source=bench.source(), notes=notes)
+        if not _measured(bench.out / RESULT_FILE) <= _entries(rows):
+            keep_earlier(bench.out, (RESULT_FILE, TABLE_FILE))
+        atomic_write(bench.out / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
+        atomic_write(bench.out / TABLE_FILE, f"{result}\n")
+    return result
+
+
+def _rows(
+    bench: Bench, runs: Mapping[str, TrainedSegmenter], parts: Sequence[Part]
+) -> list[CheckpointRow]:
+    """What was measured before, or is now, of every checkpoint."""
+    rows: list[CheckpointRow] = []
+    for name, run in runs.items():
         if sweeps := run.training.input_sweeps:
             notice(
                 f"{name} was trained with {quantity(sweeps, 'earlier sweep')} in every cloud; it "
@@ -159,14 +181,23 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
                 *(row for row in rows if row.checkpoint != name),
                 CheckpointRow(checkpoint=name, digest=digest, measurements=list(entries)),
             ]
-    names = [part.corruption for part in parts if part.dose]
-    notes = open_choices([name for name in names if name], bench.sensor or "")
-    if settings.pictures:
-        notes += _draw(bench, settings.pictures)
-    result = RobustnessResult(rows=rows, baseline=baseline, source=bench.source(), notes=notes)
-    atomic_write(bench.out / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
-    atomic_write(bench.out / TABLE_FILE, f"{result}\n")
-    return result
+    return rows
+
+
+def _entries(rows: Sequence[CheckpointRow]) -> set[tuple[str, str]]:
+    """What a table holds: weights, and what they were measured on."""
+    return {(row.digest, entry.protocol) for row in rows for entry in row.measurements}
+
+
+def _measured(path: Path) -> set[tuple[str, str]]:
+    """What an earlier table holds; something of no name where it cannot be read."""
+    if not path.exists():
+        return set()
+    try:
+        table = RobustnessResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {("", "")}
+    return _entries(table.rows)
 
 
 def _bench(settings: RobustnessSettings, first: TrainedSegmenter) -> Bench:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clever.cache.store.files.lock import writer_lock
 from clever.errors import CleverError
 from clever.pipeline import ablate as job
 from clever.pipeline.ablate import ablate, command_line
@@ -72,6 +73,12 @@ def table(make_cache: Callable[..., Path], kitti_root: Path, tmp_path: Path) -> 
 
 def names(result: AblationTable) -> list[str]:
     return [row.name for row in result.rows]
+
+
+def test_two_commands_in_one_folder(table: Table) -> None:
+    with writer_lock(table.out), pytest.raises(CleverError, match="is being written by process"):
+        table.run(table.grid())
+    assert not table.out.exists()
 
 
 def test_a_changed_grid_runs_only_what_changed(table: Table) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clever.cache.store.files.lock import writer_lock
 from clever.errors import CleverError
 from clever.pipeline import detect as module
 from clever.pipeline.detect import detect
@@ -76,6 +77,27 @@ def test_finished_runs_are_read_and_others_added(
     ]
     assert len(frames[0]) == len(frames[1]) == 2
     assert "seeds 0 x draws 0, 1" in again.protocol()
+
+
+def test_a_table_of_other_runs_is_moved_aside(root: Path, tmp_path: Path) -> None:
+    first = detect(settings(root, tmp_path, fraction=(0.5,)))
+    text = (tmp_path / "table.md").read_text()
+    detect(settings(root, tmp_path, fraction=(0.5,)))  # the same: nothing is moved
+    assert not (tmp_path / "table-1.md").exists()
+    other = detect(settings(root, tmp_path, fraction=(0.5,), seeds=(1,)))
+    assert [run.seed for run in other.runs] == [1]
+    assert (tmp_path / "table-1.md").read_text() == text
+    stored = (tmp_path / "detection-1.json").read_text()
+    assert module.DetectionTable.model_validate_json(stored) == first
+    both = detect(settings(root, tmp_path, fraction=(0.5,), seeds=(0, 1)))
+    assert [run.seed for run in both.runs] == [0, 1]
+    assert not (tmp_path / "table-2.md").exists()  # it holds all that was there
+
+
+def test_two_commands_in_one_folder(root: Path, tmp_path: Path) -> None:
+    with writer_lock(tmp_path), pytest.raises(CleverError, match="is being written by process"):
+        detect(settings(root, tmp_path, fraction=(0.5,)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_starts_stand_side_by_side(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from clever.cache.store.files.lock import writer_lock
 from clever.cli.output import json_text, table_text
 from clever.cli.tables import robustness as robustness_table
 from clever.errors import CleverError
@@ -152,6 +153,25 @@ def test_what_is_measured_stays_measured(
     moved = Path(setup["runs"][0]).rename(Path(setup["runs"][0]).with_name("moved"))
     assert measured(setup, **few, checkpoint=str(moved)).rows[0].digest == first.rows[0].digest
     assert len(calls) == 16
+
+
+def test_a_table_that_holds_more_is_moved_aside(setup: dict[str, Any]) -> None:
+    few = {"corruptions": "fog,crosstalk", "severities": "heavy", "limit": 1}
+    first = measured(setup, **few)
+    assert measured(setup, **few) == first
+    assert not (setup["out"] / "table-1.md").exists()
+    measured(setup, **{**few, "corruptions": "fog"})
+    stored = (setup["out"] / "robustness-1.json").read_text()
+    assert RobustnessResult.model_validate_json(stored) == first
+    assert (setup["out"] / "table-1.md").read_text() == f"{first}\n"
+    measured(setup, **{**few, "checkpoint": ",".join(setup["runs"])})
+    assert not (setup["out"] / "table-2.md").exists()  # it holds all that was there
+
+
+def test_two_commands_in_one_folder(setup: dict[str, Any]) -> None:
+    with writer_lock(setup["out"]), pytest.raises(CleverError, match="is being written by proces"):
+        measured(setup, corruptions="fog", severities="heavy")
+    assert not setup["out"].exists()
 
 
 def test_a_written_set_scores_as_the_frames_it_was_made_of(
