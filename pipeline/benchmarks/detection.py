@@ -96,9 +96,9 @@ def _crowd(settings: BenchmarkDetectionSettings, count: int, part: str) -> Boxes
     places = objects[owner] + 0.4 * torch.randn(count, 2, generator=generator)
     anywhere = _REACH * (2 * torch.rand(count, 2, generator=generator) - 1)
     sizes = torch.tensor([3.9, 1.6, 1.56]) * (1 + 0.1 * torch.randn(count, 3, generator=generator))
-    rest = 0.2 * torch.randn(count, 2, generator=generator)
-    rows = [torch.where(near[:, None], places, anywhere), rest[:, :1], sizes]
-    return Boxes(torch.cat([*rows, (yaws[owner] + rest[:, 1])[:, None]], 1))
+    offsets = 0.2 * torch.randn(count, 2, generator=generator)
+    rows = [torch.where(near[:, None], places, anywhere), offsets[:, :1], sizes]
+    return Boxes(torch.cat([*rows, (yaws[owner] + offsets[:, 1])[:, None]], 1))
 
 
 def _polygons(rows: Tensor, others: Tensor) -> Tensor:

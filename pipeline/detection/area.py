@@ -52,5 +52,5 @@ def drawn_points(cloud: Tensor, count: int | None, key: int) -> Tensor:
     order = torch.randperm(len(cloud), generator=stream(key, "points of a frame"))
     far = cloud[:, :3].norm(dim=1) >= FAR
     first = order[far[order]]
-    rest = order[~far[order]]
-    return cloud[torch.cat([first, rest])[:count].sort().values]
+    near = order[~far[order]]
+    return cloud[torch.cat([first, near])[:count].sort().values]

@@ -169,13 +169,13 @@ def point_colours(frame: FrameFeatures) -> dict[str, NDArray[np.float64]]:
     the point (the mean where several do), and what each student predicts, by its name."""
     colours = FeatureColours(frame.teacher)
     points = len(frame.cached.points)
-    seen = np.full((points, 3), UNSEEN)
+    teacher_colours = np.full((points, 3), UNSEEN)
     pair_colours = colours.stretched(frame.teacher)(frame.teacher)
-    sums, index = np.zeros_like(seen), frame.cached.pair_point.numpy()
+    sums, index = np.zeros_like(teacher_colours), frame.cached.pair_point.numpy()
     np.add.at(sums, index, pair_colours)
     count = np.bincount(index, minlength=points)
-    seen[count > 0] = sums[count > 0] / count[count > 0, None]
-    panels = {"teacher, where a camera sees": seen}
+    teacher_colours[count > 0] = sums[count > 0] / count[count > 0, None]
+    panels = {"teacher, where a camera sees": teacher_colours}
     for name, predicted in frame.students.items():
         panels[name] = colours.stretched(frame.at_pairs(name))(predicted)
     return panels

@@ -132,12 +132,12 @@ def _scalr_name(tensor: str) -> str:
     module, _, kind = tensor.rpartition(".")
     if module in _MODULES:
         return f"{_MODULES[module]}.{kind}"
-    side, number, *rest = tensor.split(".")
+    side, number, *path = tensor.split(".")
     mix, modules = _LAYERS[side]
     prefix = f"waffleiron.{mix}.{number}"
-    if rest == ["scale"]:
+    if path == ["scale"]:
         return f"{prefix}.scale.weight"
-    inner = ".".join(rest[:-1])
+    inner = ".".join(path[:-1])
     return f"{prefix}.{modules.get(inner, inner)}.{kind}"
 
 

@@ -58,7 +58,7 @@ def kitti_calibrations(root: Path, texts: Sequence[str]) -> dict[str, KittiCalib
 def ros_calibrations(root: Path, texts: Sequence[str]) -> list[RosCalibration]:
     """ROS's files, in order of path."""
     files = [text for text in texts if text.endswith((".yaml", ".yml"))]
-    return [found for text in files if (found := _ros(root, text))]
+    return [calibration for text in files if (calibration := _ros(root, text))]
 
 
 def _ros(root: Path, text: str) -> RosCalibration | None:

@@ -530,7 +530,8 @@ def _scale_line(intensity: NDArray[np.float64]) -> str:
     """The value of full intensity that the brightest point of a sample suggests."""
     values = intensity[np.isfinite(intensity)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
-    scale, seen = next((scale for scale in SCALES if high <= scale), None), f"{low:g} to {high:g}"
+    scale = next((scale for scale in SCALES if high <= scale), None)
+    span = f"{low:g} to {high:g}"
     if scale is None or low < 0 or is_dark(high / scale):
-        return f"  intensity_scale: {TODO}  # value of full intensity; a sample has {seen}"
-    return f"  intensity_scale: {scale:g}  # a sample has {seen}"
+        return f"  intensity_scale: {TODO}  # value of full intensity; a sample has {span}"
+    return f"  intensity_scale: {scale:g}  # a sample has {span}"
