@@ -14,7 +14,10 @@ from .datasets import build_dataset
 from .drives import make_drives
 from .finetune import FinetuneResult, finetune
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
-from .pretrain import PretrainResult, build_step, pretrain, start_from
+from .pretrain import pretrain
+from .pretraining.networks import build_step
+from .pretraining.result import PretrainResult
+from .pretraining.weights import start_from
 from .process.device import choose_device, native_bfloat16
 from .report import report_page
 from .report_page.images import file_picture

@@ -36,7 +36,8 @@ from .pictures.occupancy import OccupancyAnswers, occupancy_panels
 from .pictures.recording import RecordedFrame, check_rerun, write_recording
 from .pictures.regions import region_panels
 from .pictures.similarity import similarity_panels
-from .pretrain import build_step, start_from
+from .pretraining.networks import build_step
+from .pretraining.weights import start_from
 from .process.device import choose_device
 from .process.progress import Track
 from .results.run_dataset import run_dataset

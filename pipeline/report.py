@@ -18,7 +18,7 @@ from .finetune import FinetuneResult
 from .list_runs import MIOU, RunSummary, list_runs
 from .look import look_and_record
 from .pictures.recording import RecordedFrame
-from .pretrain import PretrainResult
+from .pretraining.result import PretrainResult
 from .report_page.ablations import ablation_part, table_file
 from .report_page.curves import LoggedRun, charts
 from .report_page.images import Picture, file_picture

@@ -12,7 +12,7 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...errors import CleverError
 from ..datasets import LidarDataset, open_dataset
-from ..pretrain import open_stores
+from ..pretraining.stores import open_stores
 from ..process.device import cores
 from ..process.progress import Track
 from ..results.ablation_table import AblationTable

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CleverError
-from ..pretrain import open_teachers
+from ..pretraining.stores import open_teachers
 from ..results.ablation_table import TABLE_FILE
 from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings

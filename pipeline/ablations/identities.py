@@ -8,14 +8,14 @@ from ...cache import FeatureCache
 from ...errors import CleverError
 from ...student.checkpoint import weights_digest
 from ..datasets import open_dataset
-from ..pretrain import open_stores
+from ..pretraining.several_caches import cached_parts
+from ..pretraining.stores import open_stores
 from ..results.run_folder import UNRECORDED
 from ..results.run_names import changed_values, digest
 from ..settings.finetune import FinetuneSettings
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.dataset import DatasetPart
 from ..steps.labelled import labelled_indices
-from ..steps.several_caches import cached_parts
 
 Memo = dict[str, str]
 """Digests of parts of caches and datasets that were read already, by their settings."""

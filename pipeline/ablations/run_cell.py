@@ -12,7 +12,9 @@ from torch.utils.data import Subset
 from ...errors import CleverError
 from ...files import atomic_write
 from ...words import quantity
-from ..pretrain import PretrainResult, open_teachers, pretrain
+from ..pretrain import pretrain
+from ..pretraining.result import PretrainResult
+from ..pretraining.stores import open_teachers
 from ..process.device import choose_device
 from ..rankme import Ranks, student_ranks
 from ..results.ablation_table import RANKME, CellRecord

@@ -21,19 +21,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...student.backbones.base import Backbone
-from ..pretrain import build_step, open_teachers, point_thinning
-from ..process.progress import Track
-from ..process.team import Team
-from ..results.run_folder import Run
-from ..settings.pretrain import PretrainSettings
-from ..steps.cached_frames import DistillationBatch, PairedFrames
-from ..steps.contrast_run import (
+from ..pretraining.contrast_run import (
     collation,
     dense_sweeps,
     input_sweeps,
     region_layer,
     with_passes,
 )
+from ..pretraining.frames import point_thinning
+from ..pretraining.networks import build_step
+from ..pretraining.stores import open_teachers
+from ..process.progress import Track
+from ..process.team import Team
+from ..results.run_folder import Run
+from ..settings.pretrain import PretrainSettings
+from ..steps.cached_frames import DistillationBatch, PairedFrames
 from ..steps.distillation import DistillationStep, Prepared
 from ..steps.mixed_frames import MixedFrames
 from ..steps.passes import PassBatch

@@ -66,7 +66,7 @@ def run(drives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sweeps_come_behind_the_own_points_without_labels(drives: Path) -> None:
     dataset = held_out(drives)
     frames = pickle.loads(pickle.dumps(with_input_sweeps(dataset, 2)))
-    own, sweeps = dataset.points(1), dataset.earlier_sweeps(1, 2)  # pyright: ignore[reportAttributeAccessIssue]
+    own, sweeps = dataset.points(1), dataset.earlier_sweeps(1, 2)  # pyright: ignore
     assert len(sweeps) == 2
     points, labels = frames.points(1), frames.labels(1)
     np.testing.assert_array_equal(points, np.concatenate([own, *(one.points for one in sweeps)]))

@@ -22,7 +22,8 @@ from clever.pipeline.datasets.nuscenes import CLASSES
 from clever.pipeline.look import _chosen_point, _file_name, look
 from clever.pipeline.pictures.features import FrameFeatures
 from clever.pipeline.pictures.recording import RecordedFrame
-from clever.pipeline.pretrain import build_step, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import build_step
 from clever.pipeline.settings.look import LookSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.student.registry import build_student

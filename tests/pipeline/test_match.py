@@ -12,7 +12,9 @@ from torch.nn.functional import normalize
 from clever.cache.sampling import sample_tokens
 from clever.errors import CleverError
 from clever.pipeline.cache_teacher import cache_teacher
-from clever.pipeline.pretrain import build_step, class_token_teacher, open_teachers, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import build_step
+from clever.pipeline.pretraining.stores import class_token_teacher, open_teachers
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames

@@ -20,7 +20,8 @@ from clever.cache import FeatureCache
 from clever.cache.sampling import sample_tokens
 from clever.cache.store.layout import row_texts
 from clever.errors import CleverError
-from clever.pipeline.pretrain import build_step, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import build_step
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clever.errors import CleverError
-from clever.pipeline.pretrain import occupancy_task, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import occupancy_task
 from clever.pipeline.rankme import rankme
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.rankme import RankmeSettings

@@ -14,12 +14,14 @@ import torch
 from clever.cache import FeatureCache
 from clever.cache.sampling import sample_tokens
 from clever.errors import CleverError
-from clever.pipeline.pretrain import build_step, open_stores, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import build_step
+from clever.pipeline.pretraining.several_caches import intensity_norm
+from clever.pipeline.pretraining.stores import open_stores
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep, Stores
 from clever.pipeline.steps.mixed_frames import MixedFrames, WholeFrames
-from clever.pipeline.steps.several_caches import intensity_norm
 from clever.pipeline.training.batches import FrameDraw
 from clever.student.checkpoint import load_student, read_meta
 from clever.student.clouds.intensity import IntensityNorm

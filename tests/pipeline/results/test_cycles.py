@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from clever.errors import CleverError
-from clever.pipeline.pretrain import PretrainResult, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.result import PretrainResult
 from clever.pipeline.results.cycles import Cycle, cycle_words
 from clever.pipeline.results.run_folder import Run, read_result
 from clever.pipeline.settings.pretrain import PretrainSettings

@@ -23,7 +23,8 @@ from clever.cache.store.records.commits import write_commit
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 from clever.pipeline.cache_teacher import cache_teacher
-from clever.pipeline.pretrain import open_teachers, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.stores import open_teachers
 from clever.pipeline.repair import repair
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.care import RepairSettings, VerifySettings

@@ -12,7 +12,9 @@ import zarr
 
 from clever.cache import FeatureCache
 from clever.errors import CleverError
-from clever.pipeline.pretrain import build_step, open_teachers, pretrain
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.networks import build_step
+from clever.pipeline.pretraining.stores import open_teachers
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import (
     DistillationBatch,

@@ -18,11 +18,8 @@ from clever.cache.store.records.models import RegionSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import RegionShard, SweepShard
 from clever.errors import CleverError
-from clever.pipeline.pretrain import build_step, open_teachers, pretrain
-from clever.pipeline.settings.pretrain import PretrainSettings
-from clever.pipeline.steps.cached_frames import PairedFrames
-from clever.pipeline.steps.contrast import ContrastStep, PreparedPasses
-from clever.pipeline.steps.contrast_run import (
+from clever.pipeline.pretrain import pretrain
+from clever.pipeline.pretraining.contrast_run import (
     dense_sweeps,
     input_sweeps,
     neighbour_doubt,
@@ -30,6 +27,11 @@ from clever.pipeline.steps.contrast_run import (
     student_passes,
     with_passes,
 )
+from clever.pipeline.pretraining.networks import build_step
+from clever.pipeline.pretraining.stores import open_teachers
+from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.steps.cached_frames import PairedFrames
+from clever.pipeline.steps.contrast import ContrastStep, PreparedPasses
 from clever.pipeline.steps.mixed_frames import MixedFrames
 from clever.pipeline.steps.passes import PassBatch, draw_cameras
 from clever.student.losses.regions import NO_REGION

@@ -11,7 +11,8 @@ import torch
 
 from clever.cache import FeatureCache
 from clever.errors import CleverError
-from clever.pipeline.pretrain import build_step, point_thinning
+from clever.pipeline.pretraining.frames import point_thinning
+from clever.pipeline.pretraining.networks import build_step
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrame, PairedFrames
 from clever.pipeline.steps.distillation import DistillationStep, Prepared

@@ -15,10 +15,10 @@ from ...cache.store.records.models import TeacherInfo
 from ...errors import CleverError
 from ...student.clouds.intensity import IntensityNorm
 from ..settings.pretrain import PretrainSettings
+from ..steps.cached_frames import PairedFrames
+from ..steps.cached_part import CachedPart, cached_part
+from ..steps.mixed_frames import MixedFrames
 from ..training.mixture import MixedStore, Mixture
-from .cached_frames import PairedFrames
-from .cached_part import CachedPart, cached_part
-from .mixed_frames import MixedFrames
 
 SEVERAL = ("mixing", "cache_weight", "batches", "mix3d_across")
 """Settings that say something with several caches only."""

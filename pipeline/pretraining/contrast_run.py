@@ -19,13 +19,13 @@ from ...student.losses.occupancy import OccupancyHead
 from ...student.student import Student
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.terms import CLASS_TERMS, REGION_TERMS, WHOLE_SCENES, parse_term
+from ..steps.cached_frames import DistillationBatch
+from ..steps.contrast import ContrastStep
+from ..steps.mixed_frames import MixedFrames
+from ..steps.passes import Overlap, PassBatch, PassFrames, PassName
+from ..steps.terms import PIXEL_HEADS, TermOptions, Terms
 from ..training.batches import Batch
 from ..training.seeds import seeded
-from .cached_frames import DistillationBatch
-from .contrast import ContrastStep
-from .mixed_frames import MixedFrames
-from .passes import Overlap, PassBatch, PassFrames, PassName
-from .terms import PIXEL_HEADS, TermOptions, Terms
 
 
 def term_weights(settings: PretrainSettings) -> dict[LossTerm, float]:

@@ -11,7 +11,7 @@ from ...cache.store.records.models import TeacherInfo
 from ...errors import CleverError
 from ...student.student import stage_name
 from ..settings.shared.matches import Match
-from .distillation import Lesson
+from ..steps.distillation import Lesson
 
 
 @dataclass(frozen=True, slots=True)

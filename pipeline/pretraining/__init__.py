@@ -1,0 +1,1 @@
+"""What a pre-training run is made of: its stores, networks, weights and result."""
