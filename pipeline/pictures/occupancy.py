@@ -78,12 +78,12 @@ def occupancy_panels(
     """
     figure = Figure(figsize=(11.0, 10.2), layout="constrained")
     grid = figure.subplots(2, 2, height_ratios=(1.7, 1))
+    distance, height = np.hypot(*centre[:2]), centre[2]
     above, beside = from_above(answers, xyz), from_side(answers, xyz, centre)
     for column, name in enumerate(("truth", "prediction")):
         for row, (own, points) in enumerate((above, beside)):
             share = own.filled.astype(float) if column == 0 else own.predicted
             _draw(grid[row, column], own.place, points, share, SIZES[row])
-        distance, height = np.hypot(*centre[:2]), centre[2]
         grid[0, column].set(xlim=(-WIDE, WIDE), ylim=(-WIDE, WIDE), xlabel="x, m", ylabel="y, m")
         grid[0, column].set_title(f"{name}, from above", fontsize=10, color=INK)
         grid[1, column].set(

@@ -49,7 +49,7 @@ def test_from_the_side_a_slice_along_the_ray_is_seen(centre: tuple[float, float,
 
 def test_the_picture_shows_truth_and_prediction(tmp_path: Path) -> None:
     answers = make_answers()
-    right = np.where(answers.filled, 0.9, 0.1)
+    right = 0.1 + 0.8 * answers.filled
     for name, predicted in (("same", right), ("other", 1 - right)):
         own = OccupancyAnswers(answers.place, answers.kind, answers.filled, predicted)
         occupancy_panels(own, answers.place, np.array([3.0, 4, 0]), "x", tmp_path / f"{name}.png")
