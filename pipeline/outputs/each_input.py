@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...cache.store.point_statistics import is_dark
 from ...errors import CleverError, OutputError
+from ...words import quantity
 from ..datasets.readers.bare_files import PointCloud, read_cloud, suffix
 from ..datasets.readers.intensity import dark_words
 from ..process.progress import Track
@@ -47,7 +48,8 @@ class Outputs(Generic[Item, File]):
 
     def notes(self) -> list[str]:
         """What there is to say of inputs without a new output."""
-        lines = [f"{len(self.current)} outputs were up to date"] if self.current else []
+        current = quantity(len(self.current), "output")
+        lines = [f"already up to date: {current}"] if self.current else []
         return [*lines, *(f"skipped {bad.reason}" for bad in self.bad)]
 
 

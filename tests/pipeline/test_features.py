@@ -175,7 +175,7 @@ def test_a_folder_goes_on_where_it_was_and_keeps_to_its_settings(
     ]  # fmt: skip
     again = features(settings(points=paths, **values))
     assert ([each.source for each in again.files], again.current) == (paths[2:], paths[:2])
-    assert "2 outputs were up to date" in str(again)
+    assert "already up to date: 2 outputs" in str(again)
     points = scan(paths[0])[::-1].copy()
     points.tofile(paths[0])
     assert [each.source for each in features(settings(points=paths, **values)).files] == paths[:1]

@@ -52,7 +52,7 @@ def datasets(
     return parts
 
 
-def settings(out: Path, **changes: Any) -> FinetuneSettings:
+def settings(out: Path | None, **changes: Any) -> FinetuneSettings:
     values = {
         "checkpoint": "none",
         "student": "minkunet-tiny",
@@ -391,6 +391,39 @@ def test_the_newest_finished_pretraining_is_found(tmp_path: Path) -> None:
     assert newest_run("pretrain", tmp_path) == tmp_path / "a"
     with pytest.raises(CleverError, match="no finished evaluate run"):
         newest_run("evaluate", tmp_path)
+
+
+def test_the_same_command_again_finds_the_finished_run(
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = {"out": None, "epochs": 1, "data_root": tmp_path}
+    first = finetune(settings(**values))
+    weights = first.out / "classifier.safetensors"
+    written = weights.stat().st_mtime_ns
+    assert finetune(settings(**values)) == first
+    assert weights.stat().st_mtime_ns == written
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        f"{first.out} has the same settings and data; `new=yes` begins another run",
+        f"{first.out} is finished already; nothing to do",
+    ]
+    # Another seed, other data whose frames have the same names, and a run that is to be another.
+    (tmp_path / "elsewhere").mkdir()
+    others = {
+        "seed": {**values, "seed": 1},
+        "data": {**values, "data_root": tmp_path / "elsewhere"},
+        "new": {**values, "new": True},
+    }
+    for name, changed in others.items():
+        folder = tmp_path / "runs" / name
+        monkeypatch.setattr(
+            "clever.pipeline.results.run_folder.default_folder", lambda _, place=folder: place
+        )
+        assert finetune(settings(**changed)).out == folder
 
 
 def test_published_figures_stand_beside_their_own_protocol_only() -> None:

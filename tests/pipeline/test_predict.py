@@ -238,7 +238,7 @@ def test_frames_of_a_dataset(checkpoint: Path, kitti_root: Path, tmp_path: Path)
     classes = json.loads((tmp_path / "out/classes.json").read_text())
     assert (classes["classes"]["18"], classes["no prediction"]) == ("traffic-sign", 255)
     assert str(both).startswith("linear probe, semantickitti train 00 (3 scans), 50 epochs, random")
-    assert f"{tta_words(True)}, all points\n1 frames, 400 points, " in str(both)
+    assert f"{tta_words(True)}, all points\n1 frame, 400 points, " in str(both)
     assert both.rate == pytest.approx(1 / both.outputs.seconds)
     sweeps = [kitti_root / f"sequences/08/velodyne/00000{number}.bin" for number in (0, 1)]
     scan(sweeps[0])[::-1].copy().tofile(sweeps[0])  # as many points in another order

@@ -92,7 +92,7 @@ def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> 
     order = [name for name, _, _ in rows]
     assert order.index("voxel_size") < order.index("split") < order.index("head")
     captions = re.findall(r"<figcaption>first, frame frame-\d\. (\w+ \w+)", text)
-    assert captions == ["Camera image", "The sweep", "Cosine of", "Queries around"]
+    assert captions == ["Camera image", "The sweep", "Cosine of", "Queries from"]
     # Nothing is loaded from elsewhere, and no folder of this machine is told.
     assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
     assert not re.findall(r"https?://(?!www\.w3\.org)", text)
