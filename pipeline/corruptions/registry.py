@@ -4,6 +4,7 @@ Strengths are those of Robo3D's generators; where these leave one open, `Corrupt
 and what stands here instead.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
@@ -26,6 +27,8 @@ from .wet_ground import wet_ground
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 LASERS: dict[SensorName, int] = {"nuscenes": 32, "semantickitti": 64}
 """Lasers of the sensor."""
+_POSITIVE = frozenset({"rate", "velocity", "full", "step"})
+"""Parameters by which something is divided."""
 
 Levels = tuple[float, float, float]
 """A value for every severity."""
@@ -158,7 +161,8 @@ def dose_of(
             over.
 
     Raises:
-        CleverError: a change of something that is no parameter of its corruption.
+        CleverError: a change of something that is no parameter of its corruption, or to a value
+            that means nothing.
     """
     changes = changes or {}
     levels = dict(CORRUPTIONS[name].strengths[sensor])
@@ -177,7 +181,24 @@ def dose_of(
         if corruption == name:
             levels[part] = values
     place = SEVERITIES.index(severity)
-    return Dose(name, severity, {part: float(values[place]) for part, values in levels.items()})
+    strength = {part: float(values[place]) for part, values in levels.items()}
+    for part, value in strength.items():
+        if fault := _fault(part, value, strength):
+            raise CleverError(f"`strength={name}.{part}` is {value:g} for {severity}: {fault}")
+    return Dose(name, severity, strength)
+
+
+def _fault(part: str, value: float, strength: Mapping[str, float]) -> str:
+    """What is wrong with the value of a parameter; empty where nothing is."""
+    if not math.isfinite(value) or value < 0:
+        return "should be a number, 0 or more"
+    if part == "share" and value > 1:
+        return "should be at most 1"
+    if part in _POSITIVE and value == 0:
+        return "should be above 0"
+    if part == "first" and value > strength["last"]:
+        return f"should be at most that of `last`, {strength['last']:g}"
+    return ""
 
 
 def corrupt(sweep: Sweep, dose: Dose, *, seed: int, frame: str) -> Corrupted:

@@ -236,6 +236,30 @@ def test_other_classes_and_absent_parts_are_one_line(setup: dict[str, Any], tmp_
             measured(setup, strength=text)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("fog.beta=nan,1,1", "`strength=fog.beta` is nan for light: should be a number, 0 or more"),
+        (
+            "beam_missing.beams=1,-1,1",
+            "beam_missing.beams` is -1 for moderate: should be",
+        ),
+        (
+            "crosstalk.share=1,1,1.5",
+            "crosstalk.share` is 1.5 for heavy: should be at most 1",
+        ),
+        ("cross_sensor.step=0,2,2", "is 0 for light: should be above 0"),
+        ("snow.velocity=0,2,2", "is 0 for light: should be above 0"),
+        ("beam_missing.first=60,2,2", "is 60 for light: should be at most that of `last`, 58"),
+    ],
+)
+def test_strengths_that_mean_nothing_are_one_line(
+    setup: dict[str, Any], text: str, complaint: str
+) -> None:
+    with pytest.raises(CleverError, match=complaint):
+        measured(setup, strength=text)
+
+
 def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
     path = setup["root"] / "sequences/08/velodyne/000001.bin"
     path.write_bytes(b"1")

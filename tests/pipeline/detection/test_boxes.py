@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clever.pipeline.detection.boxes import CORNER_SIGNS, Boxes, turn, wrapped
+from clever.pipeline.detection.boxes import Boxes, turn, wrapped
 
 from .box_samples import box, random_boxes
 
@@ -13,7 +13,7 @@ from .box_samples import box, random_boxes
 def test_corners_of_a_box_turned_by_a_quarter() -> None:
     corners = box(1, 2, 3, 4, 2, 1, math.pi / 2).corners()[0]
     # Ahead is +y now, left is -x: half the length goes along y, half the width along x.
-    expected = [[1 - y, 2 + 2 * x, 3 + z / 2] for x, y, z in CORNER_SIGNS]
+    expected = [[x, y, z] for z in (2.5, 3.5) for x, y in ((0, 4), (0, 0), (2, 0), (2, 4))]
     torch.testing.assert_close(corners, torch.tensor(expected, dtype=torch.float64))
     below = corners[:4, :2]
     edges = below.roll(-1, 0) - below
