@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from clever.pipeline.corruptions.flakes import (
-    DIVERGENCE,
-    LARGEST,
-    REACH,
     Flakes,
     draw_flakes,
     first_shares,
@@ -18,13 +15,13 @@ from clever.pipeline.corruptions.flakes import (
     rain_rate,
 )
 from clever.pipeline.corruptions.registry import corrupt, dose_of
-from clever.pipeline.corruptions.snow import (
-    PULSE,
-    focus,
-    snow,
-    strongest_echo,
-)
+from clever.pipeline.corruptions.snow import focus, snow, strongest_echo
 from clever.pipeline.corruptions.sweep import Sweep
+
+DIVERGENCE, LARGEST, REACH = 3e-3, 0.02, 80.0
+"""Of a beam in radians; diameter of a flake, and of the disc that holds them, metres."""
+PULSE = 2.99792458
+"""Metres."""
 
 
 @pytest.mark.parametrize(

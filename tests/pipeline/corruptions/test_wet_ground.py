@@ -8,13 +8,9 @@ import pytest
 from clever.pipeline.corruptions.ground_echoes import GroundEchoes
 from clever.pipeline.corruptions.ground_plane import ground_plane
 from clever.pipeline.corruptions.sweep import Sweep
-from clever.pipeline.corruptions.wet_ground import (
-    AIR,
-    WATER,
-    reflectances,
-    through_film,
-    wet_ground,
-)
+from clever.pipeline.corruptions.wet_ground import reflectances, through_film, wet_ground
+
+AIR, WATER = 1.0003, 1.33
 
 
 def test_fresnel_at_three_angles() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from clever.pipeline.detection.area import FAR, Area, drawn_points
+from clever.pipeline.detection.area import Area, drawn_points
 from clever.pipeline.detection.box_frame import BoxFrame
 from clever.pipeline.detection.boxes import Boxes
 
@@ -23,7 +23,8 @@ def test_points_and_boxes_off_the_area_go() -> None:
 def test_far_points_are_always_among_those_drawn() -> None:
     cloud = torch.zeros(100, 4)
     cloud[:, 3] = torch.arange(100)
-    cloud[::10, 0] = FAR
+    cloud[::10, 0] = 40.0  # next to it is nearer
+    cloud[1::10, 0] = 39.9
     drawn = drawn_points(cloud, 30, key=5)
     assert len(drawn) == 30
     assert set(range(0, 100, 10)) <= {int(value) for value in drawn[:, 3]}
@@ -31,7 +32,7 @@ def test_far_points_are_always_among_those_drawn() -> None:
     assert torch.equal(drawn, drawn_points(cloud, 30, key=5))
     assert not torch.equal(drawn, drawn_points(cloud, 30, key=6))
     far = drawn_points(cloud, 4, key=5)
-    assert far[:, 0].eq(FAR).all()
+    assert far[:, 0].eq(40).all()
     assert drawn_points(cloud, 100, key=5) is cloud
     assert drawn_points(cloud, None, key=5) is cloud
 

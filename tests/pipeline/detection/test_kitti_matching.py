@@ -21,6 +21,12 @@ from .kitti_samples import objects
 EASY, MODERATE, HARD = DIFFICULTIES
 
 
+def test_difficulties_are_those_of_the_benchmark() -> None:
+    assert Difficulty("easy", 40, 0, 0.15) == EASY
+    assert Difficulty("moderate", 25, 1, 0.3) == MODERATE
+    assert Difficulty("hard", 25, 2, 0.5) == HARD
+
+
 def counts(
     truth: KittiObjects,
     detections: KittiObjects,

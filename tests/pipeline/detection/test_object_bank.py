@@ -46,6 +46,10 @@ def test_the_bank_has_every_object_with_enough_points(bank: ObjectBank) -> None:
     counts = alone.points_inside()
     for minimum in (least, int(counts.max()), int(counts.max()) + 1):
         assert len(ObjectBank.of([alone], minimum)) == int((counts >= minimum).sum())
+    # Ten points of the first object, then four and five of the second.
+    for count, objects in ((14, 1), (15, 2)):
+        few = BoxFrame(alone.points[:count], alone.boxes, alone.classes)
+        assert len(ObjectBank.of([few])) == objects
     empty = ObjectBank.of([])
     assert len(empty) == 0
     assert torch.equal(empty.add_to(FRAME, {0: 5}, 0).points, FRAME.points)
