@@ -60,8 +60,8 @@ class GroundEchoes:
         counts, edges, values = np.histogram2d(
             self.distance, normal, bins=(BINS, INTENSITIES), range=limits
         )
-        lowest = values[(counts > 0).argmax(1)]
-        rows = np.flatnonzero((counts > 0).any(1) & (lowest > DARKEST))
+        lowest = values[(counts > 0).argmax(1)]  # 0 in a row without an echo
+        rows = np.flatnonzero(lowest > DARKEST)
         line = self._line()
         if len(rows) > FEWEST_BINS:
             line = polyfit((edges[rows] + edges[rows + 1]) / 2, lowest[rows], 1)
