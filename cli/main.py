@@ -1,9 +1,11 @@
 """The `clever` command."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import typer
 from typer.exceptions import TyperException
@@ -25,6 +27,7 @@ def main() -> None:
     # times slower as soon as another process wants the cores, and gain nothing measurable when none
     # does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _take_any_text()
     try:
         code = build_app(*_words())(prog_name="clever", standalone_mode=False)
         sys.stdout.flush()
@@ -69,6 +72,17 @@ def _add_commands(app: typer.Typer, verbs: Mapping[str, Verb], names: Collection
             add_command(app, title, verb)
         else:
             app.command(title, short_help=overview(verb))(_placeholder)
+
+
+def _take_any_text() -> None:
+    """Have standard output and error take any text: what their encoding lacks is written out, and a
+    closed one loses it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print_version(flag: bool) -> None:

@@ -97,7 +97,12 @@ def json_text(result: object) -> str:
     ``result``."""
     value = json_value(result)
     content = value if isinstance(value, dict) else {"result": value}
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(content, indent=2, ensure_ascii=not _takes_all(), allow_nan=False)
+
+
+def _takes_all() -> bool:
+    """Whether standard output is in an encoding of all characters."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def json_value(value: object) -> Any:

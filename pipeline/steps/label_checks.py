@@ -129,7 +129,10 @@ def _memory(dataset: LidarDataset) -> Iterator[Memory]:
 
 
 def _folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in containers: nothing can be kept
+        home = os.devnull
     return Path(home) / "clever" / "labels"
 
 

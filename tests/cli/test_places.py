@@ -2,7 +2,9 @@
 device."""
 
 import errno
+import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,10 @@ from typer.testing import CliRunner
 
 from clever.cache.store.files.lock import beside, refuse_writer, writer_lock
 from clever.cli.main import build_app, main
-from clever.errors import CleverError
+from clever.errors import CleverError, OutputError
+from clever.files import atomic_write
 from clever.pipeline.settings.pretrain import PretrainSettings
+from clever.pipeline.steps import label_checks
 
 COMMANDS = (
     "cache info PLACE",
@@ -138,3 +142,61 @@ def test_a_full_disk_is_not_taken_for_the_terminal(
     assert ending.value.code == 2
     error = "error: cannot write out/student.safetensors: No space left on device\n"
     assert capsys.readouterr().err == error
+
+
+def test_a_home_of_nobody_is_one_line(tmp_path: Path) -> None:
+    for words in (
+        ["cache", "info", "~no-such-user/run.zarr"],
+        ["pretrain", "--cache", "~no-such-user/run.zarr"],
+        ["ablate", "~no-such-user/grid.yaml", "--data-root", str(tmp_path)],
+    ):
+        outcome = CliRunner().invoke(build_app(words[0]), words)
+        assert outcome.exit_code == 2, words
+        assert "begins with ~no-such-user, which is no user's folder; write" in outcome.stderr
+        assert outcome.stderr.count("\n") == 1
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as any number: what is remembered elsewhere is read again."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    folder = label_checks._folder()
+    assert not folder.exists()
+    with pytest.raises(OutputError):
+        atomic_write(folder / "x.json", "{}")
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), ("<&- >&- 2>&-", 0)]
+)
+def test_closed_streams_lose_what_is_printed(streams: str, code: int) -> None:
+    line = f"{shlex.quote(sys.executable)} -m clever --version {streams}"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (code, "")
+    assert (">&-" in streams.replace("2>&-", "")) == (ended.stdout == "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_text_is_printed_in_any_encoding(encoding: str) -> None:
+    script = (
+        "from clever.cli.main import _take_any_text\n"
+        "from clever.cli.output import json_text\n"
+        "_take_any_text()\n"
+        "texts = ['±', '夜', '🚗', '\\udcff']\n"
+        "print(*texts)\n"
+        "print(json_text({'texts': texts}))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    first, _, parsed = ended.stdout.decode(encoding).partition("\n")
+    expected = {"ascii": r"\xb1 \u591c \U0001f697 \udcff", "latin-1": r"± \u591c \U0001f697 \udcff"}
+    assert first == expected.get(encoding, "± 夜 🚗 \\udcff")
+    assert json.loads(parsed)["texts"] == ["±", "夜", "🚗", "\udcff"]

@@ -64,7 +64,18 @@ def _store_place(value: object) -> object:
         return value
     if not isinstance(value, str | Path):
         raise ValueError("should be a folder or a URL")
-    return Path(value).expanduser()
+    return expanded(value)
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with ``~`` and ``~NAME`` as the folder of a user; raises ValueError where there is
+    none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"begins with {Path(path).parts[0]}, which is no user's folder; write the path out"
+        ) from None
 
 
 StorePlace = Annotated[str | Path, BeforeValidator(_store_place)]

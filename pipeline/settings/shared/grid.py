@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ....errors import CleverError
+from .fields import expanded
 from .yaml_files import read_yaml
 
 GRIDS = "grids"
@@ -108,7 +109,10 @@ def read_grid(place: str) -> tuple[str, Grid]:
     Raises:
         CleverError: there is none, or a field is unknown or wrong; the line names file and field.
     """
-    path = Path(place).expanduser()
+    try:
+        path = expanded(place)
+    except ValueError as error:
+        raise CleverError(f"`grid` {place} {error}") from error
     if not path.is_file() and path.suffix not in (".yaml", ".yml"):
         own = resources.files("clever.pipeline") / GRIDS / f"{place}.yaml"
         if not own.is_file():
