@@ -10,6 +10,8 @@ FOCAL_RANGE = 50.0
 """A focal length lies within the longer side of its image divided and multiplied by this: fields of
 view from 1.2 to 178 degrees."""
 
+LARGEST_SIDE = 65535
+"""Pixels of an image across and down that a store keeps."""
 LARGEST_SKEW = 0.1
 """Share of the horizontal focal length that the skew of a matrix may have: pixels of true cameras
 are square to a fraction of a per cent, and 0.1 shears the image by 5.7 degrees."""
@@ -53,8 +55,8 @@ def intrinsics_fault(intrinsics: NDArray[np.float64], width: int, height: int) -
     if fault := matrix_fault(intrinsics):
         return fault
     fx, fy, (cx, cy) = intrinsics[0, 0], intrinsics[1, 1], intrinsics[:2, 2]
-    if width < 1 or height < 1:
-        return f"its image has {width} x {height} pixels"
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        return f"its image has {width} x {height} pixels, not 1 to {LARGEST_SIDE} either way"
     side = max(width, height)
     if not side / FOCAL_RANGE < min(fx, fy) <= max(fx, fy) < side * FOCAL_RANGE:
         return (

@@ -96,17 +96,18 @@ def test_no_dataset_opens_with_such_a_name(
     )
 
 
-def test_an_empty_id_is_no_frame(
-    write_kitti: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("attribute", "kind"), [("frame_ids", "frame"), ("scenes", "scene")])
+def test_an_empty_name_is_none(
+    write_kitti: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, attribute: str, kind: str
 ) -> None:
     """A store takes it for a hole between its frames."""
     own = SemanticKittiDataset.__init__
 
     def emptied(self: Any, *values: Any, **options: Any) -> None:
         own(self, *values, **options)
-        self.frame_ids = [""] * len(self.frame_ids)
+        setattr(self, attribute, [""] * len(self.frame_ids))
 
     emptied.__wrapped__ = own  # type: ignore[attr-defined]
     monkeypatch.setattr(SemanticKittiDataset, "__init__", emptied)
-    with pytest.raises(CleverError, match="has a frame without a name; its ids must not be empty"):
+    with pytest.raises(CleverError, match=f"has a {kind} without a name; its names must not be"):
         build_dataset("semantickitti", write_kitti({"00": 1}), sequences=["00"])

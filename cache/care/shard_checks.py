@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...errors import CleverError
 from ..choices import compressor
 from ..codec import LEVELS
+from ..frame import LATEST
 from ..sampling import tap_mask
 from ..store.files.remote import AnyPath
 from ..store.files.shards import EMPTY
@@ -31,6 +32,8 @@ from .problems import Problem
 
 RIGID = 1e-2
 """Largest entry of |R R^T - 1| of a pose's rotation R."""
+LAST_ROW = (0, 0, 0, 1)
+"""Of a pose, to the ninth decimal, as `calibration_checks.rigid_fault` has it."""
 
 
 class ShardCheck:
@@ -297,9 +300,13 @@ def _point_record_fault(record: FrameRecord, cameras: int) -> str:
         return f"pair offsets {record.offsets} do not ascend from 0 over {cameras} cameras"
     if size.shape != (cameras, 2) or (size < 1).any() or (size >= 2**16).any():
         return f"image sizes {record.image_size} are not those of {cameras} cameras"
-    if record.points < 0 or record.timestamp < 0:
+    if record.points < 0 or not -LATEST <= record.timestamp < LATEST:
         return f"{record.points} points at timestamp {record.timestamp}"
-    if pose.shape != (16,) or not np.isfinite(pose).all() or pose[12:].tolist() != [0, 0, 0, 1]:
+    if (
+        pose.shape != (16,)
+        or not np.isfinite(pose).all()
+        or np.abs(pose[12:] - LAST_ROW).max() > 1e-9
+    ):
         return f"pose {record.pose} is no 4 x 4 rigid transform"
     rotation = pose[:12].reshape(3, 4)[:, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > RIGID or np.linalg.det(rotation) < 0:

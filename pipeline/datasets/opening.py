@@ -152,5 +152,8 @@ def _check_names(dataset: LidarDataset) -> None:
                     f"{dataset.name}: the name of the {kind} {text!r} {fault}, which tables and "
                     "lists cannot hold; rename it"
                 )
-    if not all(dataset.frame_ids):
-        raise CleverError(f"{dataset.name} has a frame without a name; its ids must not be empty")
+    for kind, texts in (("frame", dataset.frame_ids), ("scene", dataset.scenes)):
+        if not all(texts):
+            raise CleverError(
+                f"{dataset.name} has a {kind} without a name; its names must not be empty"
+            )

@@ -83,7 +83,7 @@ def test_impossible_intrinsics(intrinsics: NDArray[np.float64], reason: str) -> 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("size", [(800, 450), (3400, 1900), (0, 900)])
+@pytest.mark.parametrize("size", [(800, 450), (3400, 1900), (0, 900), (70000, 900), (1600, 2**16)])
 def test_an_image_of_another_size_than_the_calibrations(size: tuple[int, int]) -> None:
     width, height = size
     with pytest.raises(FrameError, match=rf"^frame a/7: camera right: .*{width} ?x ?{height}"):

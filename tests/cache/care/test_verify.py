@@ -338,7 +338,7 @@ def test_mask_of_other_values(write_store: Writes) -> None:
         ({"offsets": [0, 4]}, "do not ascend from 0 over 2 cameras"),
         ({"image_size": [[10, 10]]}, "are not those of 2 cameras"),
         ({"image_size": [[10, 10], [70000, 10]]}, "are not those of 2 cameras"),
-        ({"timestamp": -1}, "timestamp -1"),
+        ({"timestamp": 2**63}, f"timestamp {2**63}"),
         ({"pose": [1.0] * 12}, "no 4 x 4 rigid transform"),
         ({"pose": [float("nan"), *np.eye(4).ravel()[1:]]}, "no 4 x 4 rigid transform"),
         ({"id": "frame-1"}, "its rows or frame ids are not the store's"),

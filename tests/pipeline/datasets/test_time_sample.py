@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from clever.cache import FeatureCache
+from clever.cache.care.verify import Verification
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.datasets import build_dataset
 from clever.pipeline.datasets.readers.time_sample import time_doubt
@@ -51,6 +53,25 @@ def test_frames_that_cannot_be_read_and_scenes_of_one(write_kitti: WriteKitti) -
     assert "every 100 s" in time_doubt(
         build_dataset("semantickitti", timed(root, 0, 100, 200), sequences=["00"]), range(3)
     )
+
+
+def test_a_store_of_times_before_zero_is_sound(write_kitti: WriteKitti, tmp_path: Path) -> None:
+    """As of a recording that counts from its trigger."""
+    root = timed(write_kitti({"00": 3}), -0.2, -0.1, 0.0)
+    cache_teacher(
+        CacheTeacherSettings(
+            data_root=root,
+            dataset="semantickitti",
+            sequences=("00",),
+            model="test_resnet",
+            weights="random:0",
+            layer=("stride:4",),
+            image_size=(16, 32),
+            cache=tmp_path / "run.zarr",
+        )
+    )
+    assert FeatureCache(tmp_path / "run.zarr").timestamps.tolist() == [-200_000, -100_000, 0]
+    assert [problem for part in Verification(tmp_path / "run.zarr") for problem in part] == []
 
 
 def test_stage_one_and_the_doctor_say_it(
