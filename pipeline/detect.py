@@ -1,7 +1,6 @@
 """Train detectors of boxes from several starts, on fractions of the frames, with several draws and
 seeds, and measure them: the paper's Table A3."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from .detection_runs.benchmarks import BENCHMARKS
 from .detection_runs.data import DetectionData
 from .detection_runs.run import PLACES, train_detector
 from .detection_runs.table import DetectionTable, PlannedRun
+from .process.team import started_processes
 from .results.earlier_tables import keep_earlier
 from .results.run_folder import UNRECORDED, newest_run, notice, warn_unfinished
 from .results.run_names import changed_values, digest, folder_name
@@ -37,7 +37,7 @@ def detect(settings: DetectSettings) -> DetectionTable:
             folder, or all runs failed.
         KeyboardInterrupt: the user stopped it.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise CleverError(
             "the runs of a table are trained in one process each; share `seeds` or `draws` among "
             "machines instead of `torchrun`"

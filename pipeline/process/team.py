@@ -9,11 +9,31 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from ...errors import CleverError
+
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for another; torch's own limit of 10 to 30 minutes would end a job whose
 first process measures a whole validation split meanwhile."""
+
+
+MEETING = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables by which processes find each other."""
+
+
+def started_processes() -> int:
+    """How many processes were started together, by the environment variable WORLD_SIZE.
+
+    Raises:
+        CleverError: it is no such number.
+    """
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise CleverError(
+            f"the environment variable WORLD_SIZE is {text!r}, no number of processes; unset it"
+        )
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +54,35 @@ class Team:
 
     @classmethod
     def join(cls, device: torch.device) -> "Team":
-        """Meet the other processes that the environment names, if any."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """Meet the other processes that the environment names, if any.
+
+        Raises:
+            CleverError: the environment names others and not how they are met, or they cannot be
+                met there.
+        """
+        count = started_processes()
+        if count == 1:
             return cls(0, 1, device)
+        if lacking := [name for name in MEETING if not os.environ.get(name)]:
+            raise CleverError(
+                f"the environment variable WORLD_SIZE says that {count} processes train together, "
+                f"but {', '.join(lacking)} are not set; start them with `torchrun`, or unset "
+                "WORLD_SIZE"
+            )
         from accelerate import PartialState
 
-        state = PartialState(cpu=device.type == "cpu")
-        device = torch.device(state.device or device)
-        # Gloo waits without the device, and notices at once when another process has died.
-        patient = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+        try:
+            state = PartialState(cpu=device.type == "cpu")
+            device = torch.device(state.device or device)
+            # Gloo waits without the device, and notices at once when another process has died.
+            patient = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CleverError(
+                f"the {count} processes of WORLD_SIZE cannot meet at "
+                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {reason}; start all of "
+                "them with `torchrun`, or unset WORLD_SIZE"
+            ) from error
         return cls(state.process_index, state.num_processes, device, patient)
 
     @property
