@@ -25,10 +25,13 @@ from .recorded_outcome import RecordedOutcome, record_outcome
 
 EVERY: tuple[CorruptionName, ...] = get_args(CorruptionName)
 MCE, MRR, CLEAN = "mCE", "mRR", "clean"
+CE, RR = "CE", "RR"
+"""Means over some corruptions alone, which the protocol names."""
 
 
 class CorruptedSweeps(Measure[RobustnessSettings]):
-    """mCE, mRR and clean mIoU of a fine-tuned student (the paper's Table 7), in percent.
+    """mCE, mRR and clean mIoU of a fine-tuned student (the paper's Table 7), in percent; of some
+    corruptions alone the mean of their CE and RR.
 
     Corruptions are drawn by the seed of the settings, not the cell's: all cells are measured on the
     same sweeps.
@@ -40,8 +43,9 @@ class CorruptedSweeps(Measure[RobustnessSettings]):
 
     def figures(self, settings: RobustnessSettings) -> tuple[Figure, ...]:
         """No mCE where nothing is published that errors could be relative to."""
-        error = (Figure(MCE, "mCE %", lower=True),) if _baseline_name(settings) else ()
-        return (*error, Figure(MRR, "mRR %"), Figure(CLEAN, "clean mIoU %"))
+        error, rate = (MCE, MRR) if len(settings.corruptions) == len(EVERY) else (CE, RR)
+        errors = (Figure(error, f"{error} %", lower=True),) if _baseline_name(settings) else ()
+        return (*errors, Figure(rate, f"{rate} %"), Figure(CLEAN, "clean mIoU %"))
 
     def digest(self, settings: RobustnessSettings, memo: Memo) -> str:
         """Of the settings, the baseline and the labelled frames.
@@ -88,9 +92,10 @@ def _figures(result: RobustnessResult) -> tuple[dict[str, float], Facts]:
     (row,) = result.rows
     scores = row.scores(result.baseline)
     whole = {name: scores.by_corruption[name] for name in EVERY if _is_whole(scores, name)}
+    error, rate = (MCE, MRR) if len(whole) == len(EVERY) else (CE, RR)
     figures = {
-        MCE: _mean([score.error for score in whole.values()]),
-        MRR: _mean([score.resilience for score in whole.values()]),
+        error: _mean([score.error for score in whole.values()]),
+        rate: _mean([score.resilience for score in whole.values()]),
         CLEAN: scores.clean,
     }
     present = {name: figure for name, figure in figures.items() if figure is not None}
@@ -110,7 +115,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _facts(result: RobustnessResult, row: CheckpointRow, names: Sequence[str]) -> Facts:
     some = f"{', '.join(names) or 'none'} alone ({len(names)} of {len(EVERY)} corruptions)"
     words = "all eight corruptions" if len(names) == len(EVERY) else some
-    against = f"mCE relative to {result.baseline.name}" if result.baseline else "no mCE"
+    against = f"CE relative to {result.baseline.name}" if result.baseline else "no CE"
     return {
         "frames": quantity(row.measurements[0].frames, "labelled frame"),
         "corruptions": f"{words} at three severities",

@@ -93,8 +93,7 @@ def notes(table: AblationTable) -> list[str]:
             f"seed, ± half width of its {100 * CONFIDENCE:g} % t-interval"
         )
     lines += table.protocol()
-    for column in table.measured():
-        lines += _correlation(table, column)
+    lines += _correlations(table)
     lines += dict.fromkeys(line for row in rows for line in row.source.splitlines())
     if any(not row.in_grid for row in table.rows):
         lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
@@ -107,20 +106,22 @@ def notes(table: AblationTable) -> list[str]:
     return lines
 
 
-def _correlation(table: AblationTable, column: Column) -> list[str]:
-    pairs = table.rank_pairs(column.key)
-    correlation = table.correlation(column.key)
-    if 0 < len(pairs) < FEWEST_RANKS:
-        cells = quantity(len(pairs), "pre-trained cell")
-        return [
-            f"{cells}, too few for a rank correlation of RankMe and {column.title}, or a picture"
-        ]
-    if correlation is None:
-        return []
-    return [
-        f"rank correlation (Spearman) of RankMe and {column.title}: {correlation:.2f} over "
-        f"{quantity(len(pairs), 'pre-trained cell')}"
-    ]
+def _correlations(table: AblationTable) -> list[str]:
+    """A line a measurement, and one for all that too few cells have."""
+    lines, few = [], 0
+    for column in table.measured():
+        pairs = len(table.rank_pairs(column.key))
+        if pairs < FEWEST_RANKS:
+            few = max(few, pairs)
+        elif (correlation := table.correlation(column.key)) is not None:
+            lines.append(
+                f"rank correlation (Spearman) of RankMe and {column.title}: {correlation:.2f} over "
+                f"{quantity(pairs, 'pre-trained cell')}"
+            )
+    if few:
+        cells = quantity(few, "pre-trained cell")
+        lines.append(f"{cells}: too few for a rank correlation with RankMe, or its picture")
+    return lines
 
 
 def table_cells(table: AblationTable, mark: Mark) -> tuple[list[str], list[list[str]]]:

@@ -107,7 +107,7 @@ def test_a_changed_grid_runs_only_what_changed(table: Table) -> None:
     assert [cell.figures for cell in second.cells] == [cell.figures for cell in first.cells]
 
     assert not list(table.out.glob("rankme-*.png"))  # two cells are too few for a picture
-    assert "2 pre-trained cells, too few for a rank correlation" in str(second)
+    assert "2 pre-trained cells: too few for a rank correlation" in str(second)
 
     # A row more, one less, another measurement: the new row and the new measurement alone.
     third = table.run(

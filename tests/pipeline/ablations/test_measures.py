@@ -74,7 +74,7 @@ def test_a_cell_has_what_the_commands_measure(
     first = table.run(grid(table, boxes_root))
     (cell,) = first.cells
     assert cell.failure == "boxes: no boxes today"
-    assert list(figures(first)) == ["probe", "corrupted mCE", "corrupted mRR", "corrupted clean"]
+    assert list(figures(first)) == ["probe", "corrupted CE", "corrupted RR", "corrupted clean"]
 
     # What failed is tried again, and nothing else is.
     weights = table.weights()
@@ -104,16 +104,16 @@ def test_a_cell_has_what_the_commands_measure(
     levels = {name: [miou[name, one] for one in SEVERITIES] for name in CORRUPTIONS}
     errors = [100 * (300 - sum(levels[name])) / (300 - 3 * base[name]) for name in CORRUPTIONS]
     rates = [100 * sum(own) / (3 * miou[None, None]) for own in levels.values()]
-    assert figures(second)["corrupted mCE"] == pytest.approx(statistics.fmean(errors))
-    assert figures(second)["corrupted mRR"] == pytest.approx(statistics.fmean(rates))
+    assert figures(second)["corrupted CE"] == pytest.approx(statistics.fmean(errors))
+    assert figures(second)["corrupted RR"] == pytest.approx(statistics.fmean(rates))
     assert figures(second)["corrupted clean"] == miou[None, None]
     text = str(second)
-    assert "corrupted mCE % | corrupted mRR % | corrupted clean mIoU %" in text
+    assert all(f"| corrupted {title} |" in text for title in ("CE %", "RR %", "clean mIoU %"))
     assert (
         "corrupted: of probe, 2 labelled frames, beam_missing, cross_sensor alone (2 of 8" in text
     )
     assert text.count("\ncorrupted: ") == 1
-    assert "lower is better in corrupted mCE %" in text
+    assert "lower is better in corrupted CE %" in text
     assert "mean over draws 0, 1" in text
 
 
