@@ -12,14 +12,24 @@ from typer.testing import CliRunner
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.datasets.kitti import KittiDataset
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.detect import detect
 from clever.pipeline.detection_runs.camera_view import camera_view
 from clever.pipeline.detection_runs.kitti import FrontView
-from clever.pipeline.detectors.checkpoint import TrainedDetector, load_detector
+from clever.pipeline.detection_runs.nuscenes import NuScenesBenchmark
+from clever.pipeline.detectors.box_step import BoxStep
+from clever.pipeline.detectors.checkpoint import (
+    DetectorMeta,
+    TrainedDetector,
+    load_detector,
+    save_detector,
+)
+from clever.pipeline.detectors.registry import DETECTORS
 from clever.pipeline.predict import predict
 from clever.pipeline.settings.detect import DetectSettings
 from clever.pipeline.settings.predict import PredictSettings
+from clever.student.registry import build_student
 
 from .detection_runs.kitti_tree import make_tree
 
@@ -236,3 +246,40 @@ def test_the_command(run: Path, root: Path, tmp_path: Path) -> None:
     assert "2 frames, " in result.stdout
     wrong = CliRunner().invoke(build_app("predict"), [*base, *flags, "--tta"])
     assert wrong.exit_code != 0
+
+
+def test_a_detector_of_nuscenes_sees_all_around(nuscenes_root: Path, tmp_path: Path) -> None:
+    """An untrained one: its heat is a tenth everywhere, so that some cells are above it."""
+    benchmark, student = NuScenesBenchmark(), build_student("minkunet-tiny", 0.5)
+    meta = DetectorMeta(
+        detector="centre",
+        dataset="nuscenes",
+        class_names=benchmark.class_names,
+        sizes=((1.0, 1.0, 1.0),) * 10,
+        area=(benchmark.area.low, benchmark.area.high),
+        cell=0.8,
+        points=None,
+        details="untrained",
+    )
+    head = DETECTORS["centre"](meta.plan(student.out_channels))
+    save_detector(tmp_path / "run", BoxStep(student, head, frozen=False), meta)
+    values = {"checkpoint": tmp_path / "run", "data_root": nuscenes_root}
+    predict(settings(**values, out=tmp_path / "plain"))
+    predict(settings(**values, out=tmp_path / "camera", output_format="kitti"))
+    dataset, detector = NuScenesDataset(nuscenes_root, split="val"), load_detector(tmp_path / "run")
+    for index, name in enumerate(dataset.frame_ids):
+        expected = detector(dataset.points(index))
+        records = json.loads((tmp_path / f"plain/{name}.json").read_text())
+        assert 0 < len(records) <= 100
+        assert [entry["box"] for entry in records] == expected.boxes.rows.tolist()
+        # KITTI's x to the right, y down, z ahead of the first camera; y is that of the bottom.
+        lines = (tmp_path / f"camera/{name}.txt").read_text().splitlines()
+        camera = dataset.frame(index).cameras[0]
+        centres = np.c_[expected.boxes.centres, np.ones(len(records))] @ camera.camera_from_lidar.T
+        rows = np.array([line.split()[1:] for line in lines], float)
+        np.testing.assert_allclose(rows[:, [10, 12]], centres[:, [0, 2]], atol=1e-4)
+        np.testing.assert_allclose(rows[:, 11] - rows[:, 7] / 2, centres[:, 1], atol=1e-4)
+        np.testing.assert_allclose(rows[:, -1], expected.scores, atol=1e-6)
+        behind = centres[:, 2] < -10
+        assert behind.any()
+        assert (rows[behind, 3:7] == 0).all()

@@ -9,13 +9,16 @@ from clever.errors import CleverError
 from clever.pipeline.corruptions.cross_sensor import lost_rings
 from clever.pipeline.corruptions.registry import (
     CORRUPTIONS,
+    LASERS,
     SEVERITIES,
     corrupt,
     dose_of,
     stream,
 )
-from clever.pipeline.corruptions.sweep import Sweep, vehicle_classes
+from clever.pipeline.corruptions.sweep import GROUND, Sweep, vehicle_classes
 from clever.pipeline.datasets import IGNORE
+from clever.pipeline.datasets.nuscenes import NuScenesDataset
+from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 
 Make = Callable[..., Sweep]
 
@@ -155,6 +158,50 @@ def test_vehicles_are_those_of_both_datasets() -> None:
     labels = np.array([0, 1, 2, 3, 4, 5, IGNORE], np.uint8)
     assert vehicle_classes(labels, names, 7).tolist() == [0, -1, 2, -1, -1, 5, -1]
     assert vehicle_classes(None, names, 2).tolist() == [-1, -1]
+
+
+def test_classes_are_those_of_the_published_generators() -> None:
+    """Ids from 1: of the 16 classes of nuScenes and the 19 of SemanticKITTI."""
+    vehicles = {NuScenesDataset: [2, 3, 4, 5, 6, 9, 10], SemanticKittiDataset: [1, 2, 3, 4, 5]}
+    wet = {NuScenesDataset: [11, 12, 13], SemanticKittiDataset: [9, 10, 11, 12]}
+    for dataset, ids in vehicles.items():
+        labels = np.arange(len(dataset.class_names), dtype=np.uint8)
+        classes = vehicle_classes(labels, dataset.class_names, len(labels))
+        assert (np.flatnonzero(classes >= 0) + 1).tolist() == ids
+        names = [name in GROUND for name in dataset.class_names]
+        assert (np.flatnonzero(names) + 1).tolist() == wet[dataset]
+
+
+def test_strengths_are_the_published_ones() -> None:
+    shared = {
+        "fog": {"beta": (0.008, 0.05, 0.2)},
+        "snow": {
+            "rate": (0.5, 1, 2.5), "velocity": (2, 1.6, 1.6),
+            "focal_distance": (12.5,) * 3, "focal_slope": (1.35,) * 3,
+        },
+        "motion_blur": {"sigma": (0.2, 0.25, 0.3)},
+        "incomplete_echo": {"share": (0.75, 0.85, 0.95)},
+    }  # fmt: skip
+    water = (0.2, 1, 1.2)
+    nuscenes = {
+        "wet_ground": {"water": water, "noise_floor": (0.2, 0.3, 0.7)},
+        "beam_missing": {"beams": (8, 16, 24), "first": (2,) * 3, "last": (28,) * 3},
+        "crosstalk": {"share": (0.03, 0.05, 0.07), "full": (255,) * 3},
+        "cross_sensor": {"beams": (32,) * 3, "step": (4, 2, 1.33)},
+    }
+    kitti = {
+        "wet_ground": {"water": water, "noise_floor": (0.3, 0.3, 0.7)},
+        "beam_missing": {"beams": (16, 32, 48), "first": (4,) * 3, "last": (58,) * 3},
+        "crosstalk": {"share": (0.006, 0.008, 0.01), "full": (1,) * 3},
+        "cross_sensor": {"beams": (64,) * 3, "step": (4, 2, 1.33)},
+    }
+    for sensor, own in {"nuscenes": nuscenes, "semantickitti": kitti}.items():
+        for name, levels in {**shared, **own}.items():
+            for place, severity in enumerate(("light", "moderate", "heavy")):
+                expected = {part: values[place] for part, values in levels.items()}
+                dose = dose_of(name, severity, sensor)  # type: ignore[arg-type]
+                assert dose.strength == expected
+    assert LASERS == {"nuscenes": 32, "semantickitti": 64}
 
 
 def test_draws_depend_on_seed_corruption_severity_and_frame_alone(make_sweep: Make) -> None:
