@@ -2,8 +2,6 @@
 shares."""
 
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +13,12 @@ from torch.nn import functional as F
 
 from ..errors import CleverError
 from .choices import Resize
-from .frame import EmbeddedImage
+from .image_faults import DECODER_ERRORS, ImageSource, refuse_turned
 
 SHALLOW_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats whose bits a channel can be told before decoding: Pillow reads all others as 8 bits."""
 DEEP_LAYOUT = re.compile(r";(9|1\d|2\d|3\d)")
 """A decoder's pixel layout of more than 8 bits a channel, as in ``RGB;16B``."""
-ORIENTATION, UPRIGHT = 0x0112, 1
-"""EXIF tag of how a picture is to be turned, and its value for a picture stored upright."""
-
-ImageSource = Path | str | EmbeddedImage
-"""What an image is decoded from."""
-
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def load_image(
@@ -55,7 +38,7 @@ def load_image(
         place = source if isinstance(source, Path | str) else source.open()
         with Image.open(place) as image:
             _refuse_deep(image, source)
-            _refuse_turned(image, source)
+            refuse_turned(image, source)
             pixels = np.array(
                 image if image.mode == "RGB" else image.convert("RGB")
             )  # converting copies
@@ -63,7 +46,7 @@ def load_image(
         raise CleverError(f"image {source}: no such file; restore it or skip its frame") from None
     except IsADirectoryError:
         raise CleverError(f"image {source}: is a folder; restore the file") from None
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "cannot identify an image format"
@@ -99,17 +82,6 @@ def _refuse_deep(image: Image.Image, source: ImageSource) -> None:
         deep |= image.format == "PPM" and any(isinstance(x, int) and x > 255 for x in details)
     if deep:
         raise CleverError(f"image {source}: has more than 8 bits a channel; {remedy}")
-
-
-def _refuse_turned(image: Image.Image, source: ImageSource) -> None:
-    """Raise CleverError for a picture that viewers turn: its pixels are not the calibration's."""
-    orientation = image.getexif().get(ORIENTATION, UPRIGHT)
-    if orientation != UPRIGHT:
-        raise CleverError(
-            f"image {source}: its EXIF orientation is {orientation}, so it may be stored turned; "
-            "turn the pixels to how the calibration sees them (jpegtran, exiftran) or remove the "
-            "tag where they are so already (exiftool -Orientation= FILE)"
-        )
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], resize: Resize) -> Tensor:

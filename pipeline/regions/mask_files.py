@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ...cache.image_faults import DECODER_ERRORS, refuse_turned
 from ...cache.store.layers import NO_REGION
 from ...errors import CleverError
 
@@ -31,10 +32,10 @@ def read_mask(path: Path, empty: int | None = None) -> tuple[NDArray[np.uint16],
     """
     try:
         data = path.read_bytes()
-        numbers = _npz(data) if path.suffix.lower() == ".npz" else _image(data)
+        numbers = _npz(data) if path.suffix.lower() == ".npz" else _image(data, path)
     except FileNotFoundError as error:
         raise CleverError(f"mask {path}: no such file; restore it or mend `pattern`") from error
-    except (OSError, ValueError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
+    except (*DECODER_ERRORS, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CleverError(f"mask {path}: cannot be read ({reason}); restore it") from error
     if numbers.dtype == bool and numbers.ndim == 3:
@@ -73,11 +74,12 @@ def _npz(data: bytes) -> NDArray[np.generic]:
         return arrays[arrays.files[0]]
 
 
-def _image(data: bytes) -> NDArray[np.generic]:
+def _image(data: bytes, path: Path) -> NDArray[np.generic]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.mode not in NUMBERED_MODES:
                 raise ValueError(f"its pixels are {image.mode}, not one number each")
+            refuse_turned(image, path)
             pixels = np.array(image)
     except UnidentifiedImageError as error:
         raise ValueError("no image format") from error

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ....cache.calibration_checks import intrinsics_fault, rigid_fault
 from ....cache.frame import Camera
+from ....cache.image_faults import DECODER_ERRORS
 from ....errors import CleverError, FrameError
 from .sweep_files import sweep_names
 from .text_rows import named_matrix, named_rows, number_row, square, text_lines
@@ -218,7 +219,11 @@ def image_size(frame: str, path: Path) -> tuple[int, int]:
         raise FrameError(
             frame, f"no image {path}; restore it, or leave this sequence out"
         ) from error
-    except OSError as error:
+    except Image.DecompressionBombError as error:
+        raise FrameError(
+            frame, f"cannot read image {path}: it claims to have too many pixels; restore the file"
+        ) from error
+    except DECODER_ERRORS as error:
         fault = "it is a folder" if path.is_dir() else "it is damaged or no picture"
         raise FrameError(frame, f"cannot read image {path}: {fault}; restore the file") from error
 

@@ -1,5 +1,7 @@
 """Masks from files, superpixels and maps at another size, against values written out."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import google_crc32c
@@ -8,7 +10,8 @@ import pytest
 from PIL import Image
 
 from clever.cache.store.layers import NO_REGION
-from clever.errors import CleverError
+from clever.errors import CleverError, FrameError
+from clever.pipeline.datasets.readers.kitti_layout import image_size
 from clever.pipeline.regions.maps import pattern_places, resize_map
 from clever.pipeline.regions.mask_files import paint, read_mask
 from clever.pipeline.regions.superpixels import slic_segments
@@ -66,6 +69,54 @@ def test_bad_files_are_one_line(
         read_mask(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    """A PNG of 8-bit grey with a size and compressed rows as they are given."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "content", [png(60000, 60000, b""), png(4, 4, b"no zlib"), png(4, 4, zlib.compress(b"\0" * 3))]
+)
+def test_whatever_a_decoder_says_is_one_line(tmp_path: Path, content: bytes) -> None:
+    """A size that no memory holds, rows that are damaged, rows that are missing."""
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(CleverError, match=f"^mask {path}: cannot be read "):
+        read_mask(path)
+
+
+def test_a_picture_that_claims_to_be_huge_costs_its_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(60000, 60000, b""))
+    with pytest.raises(
+        FrameError, match=r"^frame f: cannot read image .*: it claims to have too m"
+    ):
+        image_size("f", path)
+    path.write_bytes(png(7, 5, b""))
+    assert image_size("f", path) == (7, 5)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_mask_that_is_to_be_turned_is_refused(tmp_path: Path, orientation: int) -> None:
+    """Its pixels are none of the image's, as of a picture."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.eye(4, 6, dtype=np.uint8)).save(tmp_path / "a.png", exif=exif)
+    if orientation == 1:
+        assert read_mask(tmp_path / "a.png")[0].sum() == 4
+        return
+    with pytest.raises(CleverError, match=f"its EXIF orientation is {orientation}, so it may be"):
+        read_mask(tmp_path / "a.png")
 
 
 def test_what_holds_no_numbers_is_refused(tmp_path: Path) -> None:
