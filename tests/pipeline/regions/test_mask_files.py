@@ -98,9 +98,7 @@ def test_whatever_a_decoder_says_is_one_line(tmp_path: Path, content: bytes) -> 
 def test_a_picture_that_claims_to_be_huge_costs_its_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(60000, 60000, b""))
-    with pytest.raises(
-        FrameError, match=r"^frame f: cannot read image .*: it claims to have too m"
-    ):
+    with pytest.raises(FrameError, match=r"^frame f: cannot read image .*: it claims to hav"):
         image_size("f", path)
     path.write_bytes(png(7, 5, b""))
     assert image_size("f", path) == (7, 5)
