@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .pipeline.ablate import ablate
     from .pipeline.cache_teacher import cache_teacher
     from .pipeline.demo import demo
+    from .pipeline.detect import detect
+    from .pipeline.detectors.checkpoint import load_detector
     from .pipeline.drives import make_drives
     from .pipeline.evaluate import evaluate
     from .pipeline.features import features
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from .pipeline.pretrain import pretrain
     from .pipeline.rankme import rankme
     from .pipeline.repair import repair
+    from .pipeline.robustness import robustness
     from .pipeline.settings.ablate import AblateSettings
     from .pipeline.settings.cache_teacher import CacheTeacherSettings
     from .pipeline.settings.care import RepairSettings, VerifySettings
     from .pipeline.settings.demo import DemoSettings
+    from .pipeline.settings.detect import DetectSettings
     from .pipeline.settings.evaluate import EvaluateSettings
     from .pipeline.settings.features import FeaturesSettings
     from .pipeline.settings.finetune import FinetuneSettings
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from .pipeline.settings.predict import PredictSettings
     from .pipeline.settings.pretrain import PretrainSettings
     from .pipeline.settings.rankme import RankmeSettings
+    from .pipeline.settings.robustness import RobustnessSettings
     from .pipeline.settings.share import ShareSettings
     from .pipeline.share import push_to_hub, share
     from .pipeline.verify import verify
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
         "CleverError",
         "Correspondences",
         "DemoSettings",
+        "DetectSettings",
         "EvaluateSettings",
         "FeatureCache",
         "FeaturesSettings",
@@ -72,16 +78,19 @@ if TYPE_CHECKING:
         "PretrainSettings",
         "RankmeSettings",
         "RepairSettings",
+        "RobustnessSettings",
         "ShareSettings",
         "VerifySettings",
         "ablate",
         "cache_teacher",
         "demo",
+        "detect",
         "evaluate",
         "features",
         "finetune",
         "from_pretrained",
         "import_weights",
+        "load_detector",
         "load_segmenter",
         "load_student",
         "make_drives",
@@ -90,6 +99,7 @@ if TYPE_CHECKING:
         "push_to_hub",
         "rankme",
         "repair",
+        "robustness",
         "share",
         "verify",
     ]
@@ -106,6 +116,8 @@ _HOMES = {
     "pipeline.ablate": ("ablate",),
     "pipeline.cache_teacher": ("cache_teacher",),
     "pipeline.demo": ("demo",),
+    "pipeline.detect": ("detect",),
+    "pipeline.detectors.checkpoint": ("load_detector",),
     "pipeline.drives": ("make_drives",),
     "pipeline.evaluate": ("evaluate",),
     "pipeline.features": ("features",),
@@ -115,10 +127,12 @@ _HOMES = {
     "pipeline.pretrain": ("pretrain",),
     "pipeline.rankme": ("rankme",),
     "pipeline.repair": ("repair",),
+    "pipeline.robustness": ("robustness",),
     "pipeline.settings.ablate": ("AblateSettings",),
     "pipeline.settings.cache_teacher": ("CacheTeacherSettings",),
     "pipeline.settings.care": ("RepairSettings", "VerifySettings"),
     "pipeline.settings.demo": ("DemoSettings",),
+    "pipeline.settings.detect": ("DetectSettings",),
     "pipeline.settings.evaluate": ("EvaluateSettings",),
     "pipeline.settings.features": ("FeaturesSettings",),
     "pipeline.settings.finetune": ("FinetuneSettings",),
@@ -127,6 +141,7 @@ _HOMES = {
     "pipeline.settings.predict": ("PredictSettings",),
     "pipeline.settings.pretrain": ("PretrainSettings",),
     "pipeline.settings.rankme": ("RankmeSettings",),
+    "pipeline.settings.robustness": ("RobustnessSettings",),
     "pipeline.settings.share": ("ShareSettings",),
     "pipeline.share": ("push_to_hub", "share"),
     "pipeline.verify": ("verify",),

@@ -115,7 +115,7 @@ class TrainedDetector(NamedTuple):
 def load_detector(folder: Path | str) -> TrainedDetector:
     """The detector of a run of `clever detect`, on the CPU and in evaluation mode.
 
-        boxes = load_detector("detections/.../runs/...")(points)
+        boxes = clever.load_detector("detections/.../runs/...")(points)
 
     Raises:
         CleverError: there is none, or it is damaged or of another version.

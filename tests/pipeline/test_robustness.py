@@ -222,6 +222,7 @@ def test_other_classes_and_absent_parts_are_one_line(setup: dict[str, Any], tmp_
     both = f"{setup['runs'][0]},{foreign}"
     with pytest.raises(CleverError, match=r"foreign was trained for the classes of nuscenes"):
         measured(setup, checkpoint=both, corruptions="fog", severities="1")
+    assert not list(setup["out"].rglob("*.json"))  # said before anything is measured
     with pytest.raises(CleverError, match=r"`strength=fog\.alpha`: there is no such parameter"):
         measured(setup, strength="fog.alpha=1,2,3", corruptions="fog")
     with pytest.raises(CleverError, match=r"neither nuscenes-c"):
