@@ -58,6 +58,21 @@ def test_the_loss_is_the_mean_over_classes_of_their_densities() -> None:
     assert rows.grad[3].tolist() == [0] * 4
 
 
+def test_a_single_member_makes_a_class_present() -> None:
+    prototypes, row = Prototypes(2, 4, 1, 0.5), features(1)
+    prototypes(row, torch.tensor([1]))
+    torch.testing.assert_close(prototypes.means[1], row[0] / 2)
+    loss = prototypes(row, torch.tensor([1]))
+    _, kappa = prototypes.estimates()
+    torch.testing.assert_close(loss, -(log_normaliser(kappa[1:], 4)[0] + kappa[1]))
+
+
+def test_the_published_statistics_reach_63_percent_of_their_length() -> None:
+    prototypes = Prototypes(1, 64)
+    assert prototypes.steps == 10_000
+    assert 1 - (1 - prototypes.rate) ** prototypes.steps == pytest.approx(0.632, abs=1e-3)
+
+
 def test_classes_that_were_never_seen_cost_nothing() -> None:
     prototypes, rows, _ = gathered(5, 0.02)
     assert prototypes(rows, torch.ones(9).long()) == 0

@@ -60,6 +60,16 @@ def test_all_upsampled_pixels_of_a_region(align_corners: bool) -> None:
     assert not torch.allclose(pooled.means[:3].mean(0), tokens, atol=1e-3)
 
 
+def test_corners_of_a_small_map_are_the_tokens() -> None:
+    grid = random(1, 3, 2, 2)
+    pooled = pool_pixels(grid, torch.arange(4).reshape(1, 2, 2), 4)
+    tokens = F.normalize(grid, dim=1)[0].flatten(1).T
+    torch.testing.assert_close(pooled.means, tokens)
+    larger = pool_pixels(grid, torch.arange(9).reshape(1, 3, 3), 9)
+    torch.testing.assert_close(larger.means[[0, 2, 6, 8]], tokens)
+    assert NO_REGION == 2**16 - 1
+
+
 def test_a_subgrid_is_every_other_pixel() -> None:
     grid, maps = random(1, 3, 3, 3), torch.arange(48).reshape(1, 6, 8)
     every, some = pool_pixels(grid, maps, 48), pool_pixels(grid, maps, 48, stride=2)
