@@ -1,6 +1,7 @@
 """Find boxes in point files, or in the frames of a dataset, with a detector of `clever detect`."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def _search_frames(finder: Finder) -> Predictions:
     numbers = dict(list(positions(dataset).items())[: settings.limit])
     if doubtful := dark_sweeps(dataset, list(numbers.values())):
         notice(doubtful)
-    sources = finder.open_folder()
+    sources, counts = finder.open_folder(), Counter[str]()
     write = _kitti_writer(finder, dataset) if finder.output_format == KITTI else _writer(finder)
 
     def make(frame: str) -> PredictedFile | None:
@@ -202,10 +203,12 @@ def _search_frames(finder: Finder) -> Predictions:
             raise FrameError(frame, str(error)) from error
         write(out, numbers[frame], result)
         sources.note(out, source)
+        counts.update(result.names(meta.class_names))
         return PredictedFile(frame, out, len(points), _count(result))
 
     outputs = make_each("predict", "frames", list(numbers), make)
-    return finder.summary(outputs, "frames")
+    words = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no boxes"
+    return finder.summary(outputs, "frames", *([f"in these: {words}"] if outputs.files else []))
 
 
 def _writer(finder: Finder) -> Write:

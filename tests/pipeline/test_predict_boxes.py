@@ -73,16 +73,20 @@ def test_frames_get_the_results_that_the_run_was_measured_by(
     assert str(summary).startswith("point-head, kitti train, 100 % by frames (4 of 4)")
     assert "x 0 to 70.4, y -40 to 40, z -3 to 1 m of the LiDAR" in str(summary)
     assert (len(summary.outputs.files), summary.outputs.current) == (2, [])
-    predict(settings(**values, out=tmp_path / "json"))
+    again = predict(settings(**values, out=tmp_path / "json"))
     detector = load_detector(run)
+    names: list[str] = []
     frames = FrontView(KittiDataset(root, split="val"))
     for index, number in enumerate((4, 5)):
         records = json.loads((tmp_path / f"json/training/{number:06}.json").read_text())
         expected = detector(frames.points(index))
         assert len(records) > 0
+        names += expected.names(detector.meta.class_names)
         assert [entry["name"] for entry in records] == expected.names(detector.meta.class_names)
         assert [entry["score"] for entry in records] == expected.scores.tolist()
         assert [entry["box"] for entry in records] == expected.boxes.rows.tolist()
+    words = str(again).rpartition("\nin these: ")[2].split(", ")
+    assert set(words) == {f"{names.count(name)} {name}" for name in names}
     meaning = json.loads((tmp_path / "json/classes.json").read_text())
     assert meaning["classes"] == ["Car", "Pedestrian", "Cyclist"]
     assert "yaw in radians" in meaning["box"]
