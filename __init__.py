@@ -11,8 +11,9 @@ lists them, and `help(clever.pretrain)` or `help(clever.FeatureCache)` tells of 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# As typing has it; importing that here would keep Ctrl-C waiting for its one line.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cache.frame import Camera, Frame
     from .cache.projection import Correspondences
@@ -153,7 +154,7 @@ _HOMES = {
 """Module of every name here, imported when the name is first asked for."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The name's object, which is then kept.
 
     Raises:
