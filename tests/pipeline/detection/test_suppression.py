@@ -43,6 +43,14 @@ def test_a_box_that_went_suppresses_none() -> None:
     assert suppressed(row[:0], torch.zeros(0), 0.2).tolist() == []
 
 
+def test_the_limit_holds_between_blocks() -> None:
+    """Blocks hold 64 boxes: the first one's decide about the last box alone."""
+    row = Boxes(torch.cat([box(x, 0, 0, 4, 2, 2, 0).rows for x in (*range(0, 6400, 100), 2)]))
+    scores, limit = torch.linspace(0.9, 0.1, 65), bev_iou(row[:1], row[64:]).item()
+    assert suppressed(row, scores, limit).tolist() == list(range(65))
+    assert suppressed(row, scores, limit - 1e-9).tolist() == list(range(64))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_same() -> None:
