@@ -32,6 +32,11 @@ def test_what_follows_a_label_stands_under_its_text() -> None:
     ]
 
 
+def test_an_indented_line_hangs_below_its_own_beginning() -> None:
+    assert wrapped("  one two three", 11).split("\n") == ["  one two", "     three"]
+    assert wrapped("  one two three", 13).split("\n") == ["  one two", "      three"]
+
+
 @pytest.mark.parametrize("line", ["| a | " * 20, '{"a": "b c d e f g h"}' * 5, "/a/" * 40])
 def test_tables_json_and_paths_stay_whole(line: str) -> None:
     assert wrapped(line, 30) == line
