@@ -29,6 +29,9 @@ from .shared.recipes import PretrainRecipe, read_recipe
 from .shared.terms import Terms
 from .shared.training import TrainingSettings
 
+NEAR = ("file://", "local://", "memory://")
+"""URLs of this machine, or of this process alone."""
+
 
 def refuse_image_changes(value: object) -> object:
     """Refuse flips and crops of images, which a store of features cannot give."""
@@ -215,6 +218,12 @@ class PretrainSettings(TrainingSettings):
     """First N frames only."""
 
     older: ClassVar[dict[str, Any]] = {"points": "all"}
+
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether a cache lies behind a URL that other processes can read too, over a network."""
+        urls = [place for place in self.caches if isinstance(place, str)]
+        return any(not url.startswith(NEAR) for url in urls)
 
     @property
     def caches(self) -> tuple[StorePlace, ...]:

@@ -1,5 +1,6 @@
 """The loader of a run: batches of its frames, in this process or by worker processes."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +22,16 @@ between processes; and what each worker adds to its parent's."""
 
 
 def loader_workers(settings: TrainingSettings, team: Team) -> int:
-    """Number of worker processes of this process's loader: some where a GPU would wait."""
+    """Number of worker processes of this process's loader: some where a GPU would wait, and one
+    that reads ahead where a step would wait for a store elsewhere."""
     if settings.workers is not None:
         return settings.workers
-    if team.device.type != "cuda":
+    if multiprocessing.current_process().daemon:  # as a worker of a cluster: it may have none
         return 0
-    return max(0, min(8, (os.cpu_count() or 1) // team.size - 1))
+    fewest = int(settings.reads_elsewhere)
+    if team.device.type != "cuda":
+        return fewest
+    return max(fewest, min(8, (os.cpu_count() or 1) // team.size - 1))
 
 
 def load_batches(

@@ -47,7 +47,8 @@ class OptimisationSettings(JobSettings):
     save_every: Count | None = None
     """Steps between checkpoints; default: a pass over the frames, at most 1000."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Loader processes; default: none on a CPU, up to 8 beside a GPU."""
+    """Loader processes; default: none on a CPU, one where the store is at a URL, up to 8 beside a
+    GPU."""
     device: Device = "auto"
     """Where to train."""
 
@@ -65,3 +66,8 @@ class TrainingSettings(OptimisationSettings):
     printed, else runs/JOB-STUDENT-TIME."""
     new: bool = False
     """Begin another run even where one of the same settings is there."""
+
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether what is trained on comes over a network."""
+        return False

@@ -1,9 +1,12 @@
 """How many worker processes a loader has."""
 
+import multiprocessing
+
 import pytest
 import torch
 
 from clever.pipeline.process.team import Team
+from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.shared.training import TrainingSettings
 from clever.pipeline.training.loader import loader_workers
 
@@ -31,3 +34,31 @@ def test_workers_where_a_gpu_would_wait(
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     team = Team(0, processes, torch.device(device))
     assert loader_workers(TrainingSettings(workers=workers), team) == expected
+
+
+@pytest.mark.parametrize(
+    ("cache", "workers", "device", "expected"),
+    [
+        ("s3://bucket/run.zarr", None, "cpu", 1),
+        ("s3://bucket/run.zarr", None, "cuda", 1),
+        ("s3://bucket/run.zarr", 0, "cpu", 0),
+        (("run.zarr", "https://host/run.zarr"), None, "cpu", 1),
+        ("run.zarr", None, "cpu", 0),
+        ("file:///data/run.zarr", None, "cpu", 0),
+        ("memory://run.zarr", None, "cpu", 0),  # no other process has it
+        (("run.zarr", "other.zarr"), None, "cuda", 0),
+    ],
+)
+def test_a_store_elsewhere_is_read_ahead(
+    cache: object,
+    workers: int | None,
+    device: str,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    settings = PretrainSettings.resolve(None, {"cache": cache, "workers": workers})
+    team = Team(0, 1, torch.device(device))
+    assert loader_workers(settings, team) == expected
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore
+    assert loader_workers(settings, team) == (workers or 0)
