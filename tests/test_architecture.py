@@ -1,5 +1,6 @@
 """What import contracts cannot say: one name installs, and a cache opens with little else there."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,18 @@ def test_the_package_installs_under_one_name() -> None:
     names = {".".join(("clever", *folder.relative_to(root).parts)) for folder in folders}
     assert setuptools["package-dir"] == {"clever": "."}
     assert set(setuptools["packages"]) == {"clever"} | names
+
+
+def test_everything_that_is_installed_has_a_lowest_version() -> None:
+    """Those that the minimum job of the hosted checks installs; tools of developers are new."""
+    root = Path(clever.__file__).parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    users = [extras[name] for name in extras if name not in ("test", "docs", "dev")]
+    requirements = [line for group in (project["dependencies"], *users) for line in group]
+    assert len(requirements) > 30
+    for line in requirements:
+        assert re.match(r"clever-distiller\[|[\w-]+(\[\w+\])?[>=]=\d", line), line
 
 
 def test_lines_fit_into_100_characters() -> None:
