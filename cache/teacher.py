@@ -21,9 +21,13 @@ from .teacher_settings import TeacherSettings
 from .teacher_weights import LoadedNetwork, load_network
 from .teachers.known import KnownTeacher
 from .teachers.positions import fit_positions
-from .teachers.registry import KNOWN, known_teacher
+from .teachers.registry import DEFAULT_LAYER, KNOWN, default_layer, known_teacher
 
 DEFAULT_STRIDE = 16
+_STRIDE_16 = (DEFAULT_LAYER, f"stride:{DEFAULT_STRIDE}")
+"""Default layers of the CNNs whose stage of that stride ``pre-norm`` stands for."""
+_BLOCK = re.compile("[0-9]{1,4}|-0*[1-9][0-9]{0,3}")
+"""From the start, or from the end: no -0."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -68,12 +72,12 @@ def load_teachers(
     loaded = load_network(first.model, architecture, first.weights, entry, dtype)
     module = loaded.module
     _check_grid(first.model, module)
-    readouts = [_read_out(each, module) for each in settings]
-    names = [readout.layer for readout in readouts]
-    if len(set(names)) < len(names):
-        asked = ", ".join(each.layer for each in settings)
-        raise CleverError(f"`layer` names {asked}: give each layer once ({', '.join(names)})")
+    readouts = _read_outs(settings, module)
+    info: list[dict[str, Any]] = list(module.feature_info)  # pyright: ignore
     network = _Network(loaded, first, entry, torch.device(device))
+    if not _is_vit(module, info):
+        blank = torch.zeros(1, 3, *first.image_size, dtype=torch.uint8)
+        _check_pass(first, info, partial(network.run, readouts, blank))
     return [
         Teacher(network, each, readout) for each, readout in zip(settings, readouts, strict=True)
     ]
@@ -83,6 +87,29 @@ def _check_grid(model: str, network: nn.Module) -> None:
     """Raise CleverError where timm gives no feature grid of a model."""
     if not hasattr(network, "forward_intermediates") or not hasattr(network, "feature_info"):
         raise CleverError(f"model {model}: timm gives no feature grid of it; take another")
+
+
+def _check_pass(
+    settings: TeacherSettings, info: Sequence[dict[str, Any]], run: Callable[[], object]
+) -> None:
+    """Raise CleverError where a hierarchical network cannot take the image size although the
+    strides divide it, as one with windows.
+
+    Args:
+        info: timm's feature levels.
+        run: passes an image of that size through the network.
+    """
+    try:
+        run()
+    except (NotImplementedError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
+        height, width = settings.image_size
+        stride = max(int(level["reduction"]) for level in info)
+        raise CleverError(
+            f"{settings.model} takes no images of {height}x{width} ({str(error).splitlines()[0]}); "
+            f"try {' or '.join(_nearest(settings, stride))}"
+        ) from error
 
 
 def outputs(teachers: Sequence["Teacher"], images: Tensor) -> list[Features]:
@@ -267,9 +294,13 @@ def grid_shapes(settings: Sequence[TeacherSettings]) -> list[GridShape]:
     """
     network = _bare_network(settings[0].model)
     _check_grid(settings[0].model, network)
+    info: list[dict[str, Any]] = list(network.feature_info)  # pyright: ignore
+    readouts = _read_outs(settings, network)
+    if not _is_vit(network, info):
+        blank = torch.zeros(1, 3, *settings[0].image_size, device="meta")
+        _check_pass(settings[0], info, partial(cast("Any", network).forward_intermediates, blank))
     shapes = []
-    for each in settings:
-        readout = _read_out(each, network)
+    for each, readout in zip(settings, readouts, strict=True):
         height, width = each.image_size
         grid = height // readout.stride, width // readout.stride
         alias = f"{each.model}-{height}x{width}"
@@ -313,9 +344,28 @@ def _architecture(model: str, entry: KnownTeacher | None) -> str:
     plain = model.removeprefix("dinov2_")  # as torch.hub has them: dinov2_vitb14
     if plain in KNOWN:
         raise CleverError(f"unknown model {model!r}; it is {plain} here")
-    close = difflib.get_close_matches(model, [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
+    close = difflib.get_close_matches(model.lower(), [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}."
     raise CleverError(f"unknown model {model!r}; {hint} Any name of timm works too")
+
+
+def refuse_twice(settings: Sequence[TeacherSettings], names: Sequence[str | None]) -> None:
+    """Raise CleverError where one layer is asked for twice.
+
+    Args:
+        names: of the layers that `settings` ask for, canonical.
+    """
+    if len(set(names)) < len(names):
+        asked = ", ".join(each.layer for each in settings)
+        own = ", ".join(map(str, names))
+        raise CleverError(f"`layer` names {asked}: give each layer once ({own})")
+
+
+def _read_outs(settings: Sequence[TeacherSettings], network: nn.Module) -> list[_ReadOut]:
+    """Where the network is read out for each of these, which are different layers."""
+    readouts = [_read_out(each, network) for each in settings]
+    refuse_twice(settings, [readout.layer for readout in readouts])
+    return readouts
 
 
 def _read_out(settings: TeacherSettings, network: nn.Module) -> _ReadOut:
@@ -344,9 +394,9 @@ def _resolve_layer(
             return len(strides) - 1, True, layer
         stride = (
             DEFAULT_STRIDE
-            if layer == "pre-norm"
+            if layer == "pre-norm" and default_layer(model) in _STRIDE_16
             else int(number)
-            if kind == "stride" and number.isdecimal()
+            if kind == "stride" and re.fullmatch("[0-9]{1,4}", number)
             else 0
         )
         if stride not in strides:
@@ -361,7 +411,7 @@ def _resolve_layer(
         )
     if layer in ("pre-norm", "post-norm"):
         return last_block, layer == "post-norm", layer
-    block = int(number) if kind == "block" and re.fullmatch(r"-?\d{1,4}", number) else len(info)
+    block = int(number) if kind == "block" and _BLOCK.fullmatch(number) else len(info)
     if block < 0:  # counted from the end
         block = block + len(info) if block >= -len(info) else len(info)
     if block > last_block:
@@ -399,10 +449,14 @@ def _final_norm(network: Any) -> Callable[[Tensor], Tensor] | None:
 def _check_size(settings: TeacherSettings, stride: int) -> None:
     height, width = settings.image_size
     if height % stride or width % stride:
-        below = [max(side // stride, 1) * stride for side in (height, width)]
-        above = [-(-side // stride) * stride for side in (height, width)]
         raise CleverError(
             f"image size {height}x{width} is no multiple of {settings.model}'s {stride}-pixel "
-            "patches; "
-            f"the nearest that are: {below[0]}x{below[1]} and {above[0]}x{above[1]}"
+            f"patches; the nearest that are: {' and '.join(_nearest(settings, stride))}"
         )
+
+
+def _nearest(settings: TeacherSettings, stride: int) -> list[str]:
+    """The next smaller and the next greater image size that `stride` divides, each once."""
+    below = [max(side // stride, 1) * stride for side in settings.image_size]
+    above = [-(-side // stride) * stride for side in settings.image_size]
+    return list(dict.fromkeys(f"{height}x{width}" for height, width in (below, above)))

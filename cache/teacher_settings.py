@@ -30,8 +30,9 @@ class TeacherSettings(BaseModel):
         layer: of a ViT ``pre-norm`` (last block before the final LayerNorm, as ScaLR),
             ``post-norm`` or ``block:I`` (output of block I, from 0, before any norm; ``block:-2``
             is the last but one); of a CNN ``stride:S`` (its last stage of that stride;
-            ``pre-norm`` stands for ``stride:16``) and of a ConvNeXt ``post-norm`` too (its last
-            stage and the final norm). Default: what fits the model, `default_layer`.
+            ``pre-norm`` stands for ``stride:16`` where no other layer is the default) and of a
+            ConvNeXt ``post-norm`` too (its last stage and the final norm). Default: what fits the
+            model, `default_layer`.
         class_token: whether the layer's class token is kept beside its grid.
         position_embedding: where tokens of another image size lie, as the ``official`` code does
             or as ``timm`` does: how the embedding of DINOv2 and Franca is resampled, and whether

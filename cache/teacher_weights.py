@@ -370,7 +370,8 @@ def _fit(state: dict[str, Tensor], network: nn.Module, source: str, request: _Re
             raise _misfit(source, model, _shapes(name, state[name], value))
         if state[name].is_floating_point() != value.is_floating_point():
             raise _misfit(source, model, f"{name} is {state[name].dtype}, not {value.dtype}")
-        if not state[name].isfinite().all():
+        # torch has no isfinite for types of eight bits
+        if not state[name].to(torch.float32).isfinite().all():
             raise CleverError(
                 f"weights {source}: {name} holds NaN or infinity; download the file again"
             )

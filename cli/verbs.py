@@ -378,7 +378,7 @@ VERBS: dict[str, Verb | Group] = {
         ("places",),
     ),
     "import-weights": Verb(
-        """Make a run of published Pointcept weights: SpUNet-v1m1 or PT-v3m1.
+        """Make a run of published weights: SpUNet-v1m1, PT-v3m1 (Pointcept), WaffleIron (ScaLR).
 
         What it writes serves --checkpoint of finetune, features and rankme. Every tensor of the
         file is accounted for; its classifier is left out. Nothing in the file is executed.""",

@@ -18,7 +18,7 @@ from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.records.commits import committed_shards
 from ..cache.store.records.models import TeacherInfo, TeacherRequest
 from ..cache.store.store import Store
-from ..cache.teacher import Teacher, load_teachers
+from ..cache.teacher import Teacher, load_teachers, refuse_twice
 from ..errors import CleverError
 from ..words import quantity
 from .alignment.sample import calibration_doubt
@@ -213,6 +213,8 @@ def _nothing_to_do(
     """
     infos = [info for request in requests if (info := find_layer(store, request))]
     ids = [info.id for info in infos]
+    if len(infos) == len(requests):
+        refuse_twice(requests, [info.fingerprint.layer for info in infos])
     if len(infos) < len(requests) or any(
         store.pending_shards(layer, rows) for layer in (store.points.id, *ids)
     ):

@@ -132,8 +132,8 @@ def input_digests(settings: PretrainSettings, frames: MixedFrames) -> dict[str, 
     """Digests of what a run reads."""
     if len(frames.parts) > 1:
         inputs = {
-            f"cache {number} ({name})": content_digest(part)
-            for number, (name, part) in enumerate(zip(frames.names, frames.parts, strict=True), 1)
+            f"cache {number} ({part.caches[0].name})": content_digest(part)
+            for number, part in enumerate(frames.parts, 1)
         }
     else:
         inputs = {

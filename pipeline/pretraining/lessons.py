@@ -62,11 +62,18 @@ def _layer(infos: Sequence[TeacherInfo], name: str, store: str) -> str:
     fits = [info.id for info in infos if name in _network_layers(info)]
     fits = fits or [info.id for info in infos if info.id.startswith(name)]
     if len(fits) != 1:
-        listed = ", ".join(f"{info.id} ({info.fingerprint.layer})" for info in infos) or "none"
+        listed = ", ".join(map(_words, infos)) or "none"
         raise CleverError(
-            f"`match`: {name!r} fits {len(fits)} of the layers of {store}, which are {listed}"
+            f"`match`: {name!r} fits {len(fits)} of the layers of {store}, which are {listed}; "
+            "give the id of one"
         )
     return fits[0]
+
+
+def _words(info: TeacherInfo) -> str:
+    """A layer as a user chooses it."""
+    token = " with class token" if info.fingerprint.class_token else ""
+    return f"{info.id} ({info.fingerprint.layer}{token})"
 
 
 def _network_layers(info: TeacherInfo) -> set[str | None]:

@@ -100,8 +100,8 @@ def mixture(settings: PretrainSettings, frames: MixedFrames) -> Mixture | None:
     """How the frames of several stores alternate; None for one, which has no choice.
 
     Raises:
-        CleverError: a choice where there is none, or weights that do not belong to the mixing or
-            are not one for each store.
+        CleverError: a choice where there is none, weights that do not belong to the mixing or are
+            not one for each store, or two stores of the same content.
     """
     parts = frames.parts
     if len(parts) == 1:
@@ -121,15 +121,31 @@ def mixture(settings: PretrainSettings, frames: MixedFrames) -> Mixture | None:
         raise CleverError(
             f"`cache_weight` has {len(weights)} numbers for {len(parts)} caches; give one for each"
         )
+    identities = [content_digest(part) for part in parts]
+    _refuse_copies(parts, identities)
     own = [1.0 if settings.mixing == "balanced" else float(len(part)) for part in parts]
     pair = 2 if settings.mix3d > 0 and not settings.mix3d_across else 1
     return Mixture(
         tuple(
-            MixedStore(len(part), weight, content_digest(part))
-            for part, weight in zip(parts, weights or own, strict=True)
+            MixedStore(len(part), weight, identity)
+            for part, weight, identity in zip(parts, weights or own, identities, strict=True)
         ),
         settings.batch_size if settings.batches == "one-cache" else pair,
     )
+
+
+def _refuse_copies(parts: Sequence[PairedFrames], identities: Sequence[str]) -> None:
+    """Raise CleverError where two stores give the same: one under two paths, or a copy. Their
+    frames would count, and be drawn alike, twice."""
+    first: dict[str, str] = {}
+    for part, identity in zip(parts, identities, strict=True):
+        path = str(part.caches[0].path)
+        if earlier := first.get(identity):
+            raise CleverError(
+                f"{earlier} and {path} hold the same frames of the same teacher; give one `cache` "
+                "of them, or a weight by `mixing=ratio`"
+            )
+        first[identity] = path
 
 
 def cached_parts(

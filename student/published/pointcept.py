@@ -44,8 +44,8 @@ def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) 
         network, stem, tables = "PT-v3m1", "embedding.stem.conv.weight", _PTV3S
     else:
         raise CleverError(
-            f"{source} holds neither SpUNet-v1m1 nor PT-v3m1 of Pointcept: its first names are "
-            f"{_shown(state)}"
+            f"{source} holds neither SpUNet-v1m1 nor PT-v3m1 of Pointcept nor ScaLR's WaffleIron: "
+            f"its first names are {_shown(state)}"
         )
     _check_stem(backbone[stem], source)
     student, names = _fitting(backbone, tables, voxel_size, source)

@@ -89,18 +89,23 @@ def from_scalr(
     _check_names(set(names.values()), tensors, f"{source}: of the tensors of {name}")
     weights = {}
     for tensor, scalr_name in names.items():
-        value = tensors[scalr_name]
-        if value.numel() != own[tensor].numel():
+        value = tensors[scalr_name].to(own[tensor].dtype, copy=True)
+        if _lengths(value) != _lengths(own[tensor]):
             raise CleverError(
                 f"{source}: {scalr_name} is {tuple(value.shape)}, not {tuple(own[tensor].shape)}; "
                 "it is of another WaffleIron"
             )
         if not value.isfinite().all():
             raise CleverError(f"{source}: values of {scalr_name} are not finite; get it again")
-        weights[tensor] = value.reshape(own[tensor].shape).to(own[tensor].dtype, copy=True)
+        weights[tensor] = value.reshape(own[tensor].shape)
     _take_up_intensity(weights, INTENSITIES[intensity])
     student.backbone.load_state_dict(weights)
     return ImportedStudent(student.eval(), "WaffleIron", "ScaLR", len(own), heads)
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """The shape without ones: a convolution of one cell here may be a linear layer there."""
+    return [length for length in tensor.shape if length != 1]
 
 
 def _student_name(tensors: Mapping[str, Tensor], source: str) -> str:
@@ -109,9 +114,13 @@ def _student_name(tensors: Mapping[str, Tensor], source: str) -> str:
     Raises:
         CleverError: there is none, or it has batch norms.
     """
-    depth = len({name.split(".")[2] for name in tensors if "spatial_mix." in name})
+    numbers = {
+        name.partition("spatial_mix.")[2].partition(".")[0]
+        for name in tensors
+        if "spatial_mix." in name
+    }
     merge = tensors.get("embed.final.weight")
-    channels = 0 if merge is None else merge.shape[0]
+    channels = 0 if merge is None else merge.shape[:1].numel()
     if any("spatial_mix.0.norm.running_mean" in name for name in tensors):
         raise CleverError(
             f"{source} holds a WaffleIron with batch norms, the first one; students here have "
@@ -119,11 +128,11 @@ def _student_name(tensors: Mapping[str, Tensor], source: str) -> str:
         )
     # Of ScaLR and ScaLR+, which differ in what has no weights, ScaLR.
     for name, size in ARCHITECTURES.items():
-        if (size.depth, size.channels) == (depth, channels):
+        if (size.depth, size.channels) == (len(numbers), channels):
             return name
     raise CleverError(
-        f"{source} holds a WaffleIron of {depth} layers and {channels} channels; students here "
-        f"are {', '.join(ARCHITECTURES)}"
+        f"{source} holds a WaffleIron of {len(numbers)} layers and {channels} channels; students "
+        f"here are {', '.join(ARCHITECTURES)}"
     )
 
 

@@ -293,7 +293,7 @@ def test_same_weights_in_other_formats_are_the_same_teacher(
     assert shallow_teacher(tmp_path / "other.safetensors").fingerprint != teacher.fingerprint
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e5m2])
 def test_half_precision_files(
     shallow: tuple[Weights, Path], tmp_path: Path, dtype: torch.dtype
 ) -> None:

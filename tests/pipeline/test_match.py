@@ -187,7 +187,8 @@ def test_without_a_match_every_layer_teaches_the_last_stage(store: Store) -> Non
     [
         (
             {"match": "block:3=last"},
-            r"'block:3' fits 0 of the layers of .* are .*\(block:4\), .*\(pre-norm\)$",
+            r"'block:3' fits 0 of the layers of .* are .*\(block:4 .*\), "
+            r".*\(pre-norm with class token\); give the id of one$",
         ),
         ({"match": "test_vit=last"}, "'test_vit' fits 2 of the layers"),
         ({"match": "pre-norm=last, pre-norm=last:2"}, "give each layer and stage once"),

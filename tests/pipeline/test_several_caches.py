@@ -1,6 +1,7 @@
 """Pre-training on several stores at once."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,6 +163,19 @@ def test_a_stopped_run_goes_on_and_knows_its_stores_by_content(
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_run_on_two_caches_of_one_dataset_goes_on_in_folders_of_other_names(
+    make_cache: Make, tmp_path: Path
+) -> None:
+    first, second = make_cache(name="a.zarr"), make_cache(name="b.zarr", frames=3, seed=8)
+    result = pretrain(job([first, second], tmp_path / "run", epochs=1))
+    assert result.part == "a: all 5 frames; b: all 3 frames"
+    second = second.rename(tmp_path / "c.zarr")
+    assert pretrain(job([first, second], tmp_path / "run", epochs=1)) == result
+    assert pretrain(job([first, second], tmp_path / "run", epochs=2)).steps == 4
+    with pytest.raises(CleverError, match=r"read other cache 1 \(toy\), cache 2 \(toy\) than now"):
+        pretrain(job([second, first], tmp_path / "run", epochs=3))
+
+
 def test_parts_and_processes_share_mixed_batches(two: list[Path], tmp_path: Path) -> None:
     changes = {"augmentation": "none", "mix3d": 0, "batch_size": 8, "epochs": 2, "lr": 1e-5}
     pretrain(job(two, tmp_path / "one", **changes))
@@ -202,6 +216,12 @@ def test_what_does_not_belong_together_is_one_line(
     ):
         with pytest.raises(CleverError, match=words):
             pretrain(job(**{"caches": two, "out": tmp_path / "no", **changes}))
+    link, copied = tmp_path / "link.zarr", tmp_path / "copy.zarr"
+    link.symlink_to(two[0])
+    shutil.copytree(two[0], copied)
+    for again in (link, copied, two[0].parent / ".." / two[0].parent.name / two[0].name):
+        with pytest.raises(CleverError, match="hold the same frames of the same teacher; give one"):
+            pretrain(job([two[0], again], tmp_path / "no"))
     with pytest.raises(CleverError, match="greater than 0"):
         job(two, tmp_path, mixing="ratio", cache_weight="1,0")
     sized = make_cache(

@@ -16,7 +16,7 @@ from clever.cache.care.summary import summarise
 from clever.cache.codec import decode
 from clever.cache.images import load_image
 from clever.cache.store.store import Store
-from clever.cache.teacher import _Network, load_teachers
+from clever.cache.teacher import _Network, grid_shapes, load_teachers
 from clever.errors import CleverError
 from clever.pipeline import cache_teacher as module
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
@@ -244,6 +244,19 @@ def test_stages_of_a_cnn_are_layers_too(write_kitti: Writes, tmp_path: Path) -> 
         ({"layer": "block:-7"}, r"block:0 to block:5, which are block:-6 to block:-1 too"),
         ({"layer": "block:6"}, r"block:0 to block:5, which"),
         ({"layer": "block:--1"}, r"block:0 to block:5, which"),
+        ({"layer": "block:-0"}, r"block:0 to block:5, which"),
+        ({"layer": "block:\N{ARABIC-INDIC DIGIT ONE}"}, r"block:0 to block:5, which"),
+        ({"model": "resnet10t", "layer": "stride:\N{FULLWIDTH DIGIT FOUR}"}, "has stride:"),
+        (
+            {"model": "dinov3-convnext-tiny", "layer": "pre-norm"},
+            "layer 'pre-norm': dinov3-convnext-tiny has stride:4, .* and post-norm",
+        ),
+        (
+            {"model": "sam2-hiera-tiny", "image_size": (48, 80), "class_token": False},
+            r"sam2-hiera-tiny takes no images of 48x80 \(.*\); try 32x64 or 64x96$",
+        ),
+        ({"model": "DINOv3-ViTS16"}, "unknown model 'DINOv3-ViTS16'; did you mean dinov3-vits16,"),
+        ({"image_size": (5, 16)}, "16-pixel patches; the nearest that are: 16x16$"),
         ({"model": "resnet10t"}, "resnet10t has no class token; leave out `class_token`"),
         ({"model": "vit_base_patch16_siglip_224"}, "has no class token; leave out"),
     ],
@@ -252,6 +265,21 @@ def test_what_cannot_be_had_is_one_line(tmp_path: Path, values: dict[str, Any], 
     job = settings(tmp_path, tmp_path / "store.zarr", **values)
     with pytest.raises(CleverError, match=text):
         load_teachers(teacher_settings(job))
+
+
+def test_a_layer_that_is_there_and_named_twice_is_refused(drive: Drive) -> None:
+    root, store, _ = drive
+    job = settings(root, store, layer=("block:-2", "block:4"))
+    with pytest.raises(CleverError, match=r"give each layer once \(block:4, block:4\)"):
+        cache_teacher(job)
+
+
+def test_a_size_that_windows_do_not_divide_is_refused_without_weights(tmp_path: Path) -> None:
+    values = {"model": "sam2-hiera-tiny", "class_token": False}
+    (job,) = teacher_settings(settings(tmp_path, tmp_path / "s", image_size=(48, 80), **values))
+    with pytest.raises(CleverError, match=r"takes no images of 48x80 \(.*\); try 32x64 or 64x96$"):
+        grid_shapes([job])
+    assert grid_shapes([job.model_copy(update={"image_size": (64, 96)})])[0].grid == (4, 6)
 
 
 def test_the_arithmetic_that_is_left_open(

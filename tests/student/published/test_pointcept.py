@@ -192,7 +192,7 @@ def changed(**changes: Tensor | None) -> dict[str, Tensor]:
         ),
         (
             {"layer1.weight": torch.zeros(1)},
-            "holds neither SpUNet-v1m1 nor PT-v3m1 of Pointcept: its first names are layer1.weight",
+            "nor PT-v3m1 of Pointcept nor ScaLR's WaffleIron: its first names are layer1.weight",
         ),
         ({}, "holds neither SpUNet-v1m1 nor PT-v3m1 of Pointcept"),
     ],

@@ -128,5 +128,9 @@ def test_other_networks_are_one_line(state: dict[str, Tensor]) -> None:
     assert "with batch norms" in line(first)
     other = {**state, "embed.conv1.weight": torch.zeros(C, 6, 1)}
     assert "embed.conv1.weight is (64, 6, 1), not (64, 5)" in line(other)
+    turned = {**state, "embed.final.weight": state["embed.final.weight"].mT.reshape(C, C, 2)}
+    assert "embed.final.weight is (64, 64, 2), not (64, 128)" in line(turned)
+    scalar = {**state, "embed.final.weight": torch.tensor(1.0)}
+    assert "layers and 1 channels" in line(scalar)
     nan = {**state, "embed.final.bias": torch.full((C,), torch.nan)}
     assert "values of embed.final.bias are not finite" in line(nan)
