@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import CleverError
 from .codec import Calibration, decode
 from .moments import Moments, total_moments
 from .store.reader import FeatureCache
@@ -32,8 +33,17 @@ def standardise(caches: Sequence[FeatureCache]) -> Moments:
 
     Returns:
         What was subtracted (`mean`) and divided by (`scale`).
+
+    Raises:
+        CleverError: no channel varies.
     """
     moments = total_moments([channel_moments(cache) for cache in caches])
+    if not moments.deviation.any():
+        places = ", ".join(str(cache.path) for cache in caches)
+        raise CleverError(
+            f"{caches[0].teacher.id} of {places} has the same feature everywhere, so that "
+            "standardised ones are 0 and teach nothing; look at the teacher's weights"
+        )
     mean, scale = torch.from_numpy(moments.mean), torch.from_numpy(moments.scale)
     for cache in caches:
         old = cache.calibration

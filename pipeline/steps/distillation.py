@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -367,10 +368,12 @@ class DistillationStep(TrainingStep):
 
     def _mean(self, losses: Sequence[Tensor]) -> Tensor:
         """Mean of the heads' losses by their weights."""
-        weights = [lesson.weight for lesson in self.lessons]
+        weights = [Fraction(lesson.weight) for lesson in self.lessons]
         if len(set(weights)) == 1:
             return torch.stack(list(losses)).mean()
-        shares = (loss * (part / sum(weights)) for loss, part in zip(losses, weights, strict=True))
+        shares = (
+            loss * float(part / sum(weights)) for loss, part in zip(losses, weights, strict=True)
+        )
         return torch.stack(list(shares)).sum()
 
     def _class_token(self, prepared: Prepared, features: Tensor, total: Tensor) -> Tensor:

@@ -182,6 +182,12 @@ def test_without_a_match_every_layer_teaches_the_last_stage(store: Store) -> Non
     assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
 
 
+def test_weights_whose_sum_is_no_float_count_too(store: Store) -> None:
+    job = settings(store[0], match="pre-norm=last:0.5e308, block:-2=last-1:1.5e308")
+    step = build_step(job, open_teachers(job))
+    assert float(step._mean([torch.tensor(1.0), torch.tensor(2.0)])) == 1.75
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from clever.cache import FeatureCache
 from clever.cache.codec import decode
+from clever.cache.moments import Moments
 from clever.cache.standardise import standardise
+from clever.errors import CleverError
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.settings.pretrain import PretrainSettings
 
@@ -53,6 +55,13 @@ def test_several_caches_share_one_mean(make_cache: MakeCache) -> None:
     torch.testing.assert_close(
         tokens.std(0, correction=0), torch.ones(6).double(), rtol=1e-3, atol=1e-3
     )
+
+
+def test_features_that_never_vary_are_refused(make_cache: MakeCache) -> None:
+    cache = FeatureCache(make_cache(), "toy")
+    cache.stored_moments = Moments(9, np.ones(6), np.zeros(6))
+    with pytest.raises(CleverError, match=r"toy-3x5-fefd of .*toy.zarr has the same feature"):
+        standardise([cache])
 
 
 def test_runs_name_their_targets_and_differ(make_cache: MakeCache, tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ class Match:
         return cls(parts["layer"], int(parts["stage"] or 0), weight)
 
     def __str__(self) -> str:
-        weight = "" if self.weight == 1 else f":{self.weight:g}"
+        short = f"{self.weight:g}"
+        number = short if float(short) == self.weight else repr(self.weight)
+        weight = "" if self.weight == 1 else f":{number}"
         return f"{self.layer}=last{f'-{self.stage}' if self.stage else ''}{weight}"
 
 

@@ -13,6 +13,7 @@ from clever.pipeline.settings.shared.matches import Match
         ("pre-norm=last", ("pre-norm", 0, 1), "pre-norm=last"),
         ("block:-2=last-1:0.50", ("block:-2", 1, 0.5), "block:-2=last-1:0.5"),
         ("vits14-224x448-7ddc=last-0:1", ("vits14-224x448-7ddc", 0, 1), "vits14-224x448-7ddc=last"),
+        ("a=last:0.1234567", ("a", 0, 0.1234567), "a=last:0.1234567"),
         ("stride:16=last-12:3e2", ("stride:16", 12, 300), "stride:16=last-12:300"),
     ],
 )
