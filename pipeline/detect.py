@@ -9,6 +9,7 @@ from ..cache.store.files.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import weights_digest
+from ..words import quantity
 from .detection_runs.benchmarks import BENCHMARKS
 from .detection_runs.data import DetectionData
 from .detection_runs.run import PLACES, train_detector
@@ -156,9 +157,9 @@ def _announce(
     frames = sum(len(data.sample(run).indices) * run.epochs for _, run in runs)
     shares = ", ".join(f"{100 * fraction:g} %" for fraction in settings.fraction)
     notice(
-        f"{out}: {len(runs)} runs: {starts} start{'s' * (starts > 1)} x {shares} of "
-        f"{len(data.train)} frames x seeds {', '.join(map(str, settings.seeds))}"
-        f"{_draw_words(settings)}; {frames} frames to train on in all, and "
+        f"{out}: {quantity(len(runs), 'run')}: {quantity(starts, 'start')} x {shares} of "
+        f"{quantity(len(data.train), 'frame')} x seeds {', '.join(map(str, settings.seeds))}"
+        f"{_draw_words(settings)}; {quantity(frames, 'frame')} to train on in all, and "
         f"{len(runs) * len(data.held_out)} to measure on"
     )
 

@@ -9,6 +9,7 @@ from ...errors import CleverError, FrameError
 from ...files import atomic_write
 from ...student.checkpoint import weights_digest
 from ...student.draws import key
+from ...words import quantity
 from ..detection.area import drawn_points
 from ..detection.box_augmentation import BoxAugmentation
 from ..detection.detections import Detections
@@ -222,7 +223,7 @@ def _facts(
         "detector": f"{settings.detector}{cell} {'and' if whole else 'on the frozen'} student",
         "student": f"{settings.student} at {settings.voxel_size:g} m",
         "training frames": f"{settings.dataset} {settings.train_split}, {sample.rule}",
-        "measured frames": f"measured on {settings.val_split} ({measured} frames)",
+        "measured frames": f"measured on {settings.val_split} ({quantity(measured, 'frame')})",
         "training": f"{passes}, batch {settings.batch_size}, lr {settings.lr:g}, weight decay "
         f"{settings.weight_decay:g}",
         "augmentation": ", ".join(changes) or "no augmentation",

@@ -7,14 +7,11 @@ from itertools import product
 from pydantic import BaseModel, ConfigDict
 
 from ..results.protocols import protocol_line
+from ..results.published import DETECTION
 from ..results.statistics import Difference, Spread
 from ..results.tables import markdown_table
 from .benchmark import ScoreTable
 from .results import DetectorResult
-
-_PAPER = {0.05: (56.1, 59.8), 0.1: (59.1, 66.6), 0.2: (61.6, 67.1)}
-"""Table A3 on KITTI by fraction: random weights, distilled; mAP, PointRCNN on MinkUNet, single
-runs."""
 
 
 class PlannedRun(BaseModel):
@@ -188,7 +185,7 @@ class DetectionTable(BaseModel):
             return []
         figures = [
             f"{100 * fraction:g} %: random weights {random}, distilled {distilled}"
-            for fraction, (random, distilled) in _PAPER.items()
+            for fraction, (random, distilled) in DETECTION.items()
             if fraction in {run.fraction for run in self.runs}
         ]
         words = "the paper, Table A3, PointRCNN on MinkUNet, moderate, single runs"
