@@ -344,6 +344,11 @@ def _architecture(model: str, entry: KnownTeacher | None) -> str:
     plain = model.removeprefix("dinov2_")  # as torch.hub has them: dinov2_vitb14
     if plain in KNOWN:
         raise CleverError(f"unknown model {model!r}; it is {plain} here")
+    if "radio" in model.lower():
+        raise CleverError(
+            f"unknown model {model!r}; C-RADIO was not compared with its own code and has no short "
+            "name; timm's vit_base_patch16_radio_v3 and its like run"
+        )
     close = difflib.get_close_matches(model.lower(), [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}."
     raise CleverError(f"unknown model {model!r}; {hint} Any name of timm works too")

@@ -632,6 +632,7 @@ def test_cached_hub_weights_need_no_network(
     ("settings", "expected"),
     [
         ({"model": "vitb41"}, "did you mean vitb14"),
+        ({"model": "c-radio"}, "C-RADIO was not compared"),
         ({"model": "dinov2_vitb14"}, "it is vitb14 here"),
         ({"model": "resnet81"}, "resnet18"),
         ({"model": "resnet18.nowhere"}, "unknown model 'resnet18.nowhere'"),
