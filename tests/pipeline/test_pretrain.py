@@ -356,9 +356,10 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert len(one) == len(two) == 10
     assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
-    for ours, theirs in zip(two, one, strict=True):
+    # Rounding grows from step to step: what differs in the last bit at first, a little at the end.
+    for number, (ours, theirs) in enumerate(zip(two, one, strict=True)):
         for name in ("loss", "distillation", "occupancy", "intensity"):
-            assert ours[name] == pytest.approx(theirs[name], rel=2e-3)
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3 if number < 3 else 1e-2)
     first = [load_file(tmp_path / name / "student.safetensors") for name in ("one", "two")]
     apart = torch.cat(
         [(first[0][name] - first[1][name]).abs().flatten().float() for name in first[0]]
