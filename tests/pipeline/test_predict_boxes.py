@@ -254,7 +254,7 @@ def test_the_command(run: Path, root: Path, tmp_path: Path) -> None:
 
 def test_a_detector_of_nuscenes_sees_all_around(nuscenes_root: Path, tmp_path: Path) -> None:
     """An untrained one: its heat is a tenth everywhere, so that some cells are above it."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     benchmark, student = NuScenesBenchmark(), build_student("minkunet-tiny", 0.5)
     meta = DetectorMeta(
         detector="centre",
