@@ -381,9 +381,9 @@ def _chosen_point(settings: LookSettings, frame: FrameFeatures) -> int:
         return int(frame.cached.pair_point[mine][nearest])
     if settings.point:
         return int((xyz - torch.tensor(settings.point)).norm(dim=1).argmin())
-    seen = frame.cached.pair_point.unique()
-    near = seen[xyz[seen].norm(dim=1) < NEAR]
-    candidates = near if len(near) else seen
+    visible = frame.cached.pair_point.unique()
+    near = visible[xyz[visible].norm(dim=1) < NEAR]
+    candidates = near if len(near) else visible
     drawn = np.random.default_rng(key(settings.seed, frame.cached.id)).integers(len(candidates))
     return int(candidates[int(drawn)])
 

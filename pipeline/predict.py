@@ -27,6 +27,7 @@ from .outputs.each_input import (
     output_of_each,
     output_of_frame,
     read_file,
+    refuse_existing,
     refuse_single_file,
 )
 from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file, label_bytes
@@ -190,7 +191,9 @@ def _label_files(labeller: Labeller) -> Predictions:
     sources = None if single else labeller.open_folder()
     classes = settings.out.with_name(f"{settings.out.name}.{CLASSES_FILE}")
     if single:
-        _refuse_existing(settings.out, classes)
+        labels_alone = settings.out.suffix.lower() == ".label"
+        confidence = [confidence_file(settings.out)] if labels_alone else []
+        refuse_existing(settings.out, [classes, *confidence])
 
     def make(path: Path) -> PredictedFile | None:
         out = targets[path]
@@ -212,14 +215,6 @@ def _label_files(labeller: Labeller) -> Predictions:
     outputs = make_each("predict", "files", list(targets), make)
     notes = [f"what its numbers mean: {classes}"] if single else []
     return labeller.summary(outputs, "files", notes)
-
-
-def _refuse_existing(out: Path, classes: Path) -> None:
-    """Refuse to write over what lies beside a single output."""
-    beside = [classes, *([confidence_file(out)] if out.suffix.lower() == ".label" else [])]
-    for path in beside:
-        if path.exists():
-            raise CleverError(f"{path} exists; remove it or choose another `out` than {out}")
 
 
 def _label_frames(labeller: Labeller) -> Predictions:

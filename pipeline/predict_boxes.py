@@ -26,6 +26,7 @@ from .outputs.each_input import (
     output_of_each,
     output_of_frame,
     read_file,
+    refuse_existing,
     refuse_single_file,
 )
 from .outputs.predictions import CLASSES_FILE, FREE, AnyOutputs, PredictedFile, Predictions
@@ -150,10 +151,8 @@ def _search_files(finder: Finder) -> Predictions:
     single = settings.out in targets.values()
     sources = None if single else finder.open_folder()
     meaning = settings.out.with_name(f"{settings.out.name}.{CLASSES_FILE}")
-    if single and meaning.exists():
-        raise CleverError(
-            f"{meaning} exists; remove it or choose another `out` than {settings.out}"
-        )
+    if single:
+        refuse_existing(settings.out, [meaning])
 
     def make(path: Path) -> PredictedFile | None:
         out = targets[path]

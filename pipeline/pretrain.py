@@ -162,8 +162,8 @@ def _target_words(settings: PretrainSettings) -> str:
 def _points(settings: PretrainSettings) -> PointChoice:
     """Which points take part: where the user left it open those of the run that goes on, or one a
     voxel."""
-    written = settings.out and settings.out / SETTINGS_FILE
-    recorded = PretrainSettings.recorded(written).points if written and written.exists() else None
+    record = settings.out and settings.out / SETTINGS_FILE
+    recorded = PretrainSettings.recorded(record).points if record and record.exists() else None
     return settings.points or recorded or "voxel"
 
 

@@ -84,5 +84,5 @@ class CachedSweeps(LayerReader):
         point = self._read(layer.pair_point, record.row, record.pairs).astype(np.int64)
         camera = layout.pair_cameras(record.offsets)
         uv = layout.normalised_uv(self._read(layer.pair_uv, record.row, record.pairs))
-        taken = point < end
-        return Sweeps(points, seconds, point[taken], camera[taken], uv[taken])
+        within = point < end
+        return Sweeps(points, seconds, point[within], camera[within], uv[within])

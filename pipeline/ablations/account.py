@@ -67,7 +67,7 @@ def account_of(table: AblationTable, layers: Iterable[Layer], online: list[Onlin
     rows = {row.key for row in table.rows if row.in_grid}
     keys = {column.stage_key for column in table.columns if column.in_grid}
     cells = [cell for cell in table.cells if cell.row in rows]
-    seen = {layer.cache.teacher.id: layer.frames_seen(table) for layer in layers}
+    frames = {layer.cache.teacher.id: layer.frames_seen(table) for layer in layers}
     return Account(
         cells=sum(PRETRAINING_FACTS in cell.seconds for cell in cells),
         pretraining_seconds=sum(cell.seconds.get(PRETRAINING_FACTS, 0.0) for cell in cells),
@@ -76,7 +76,7 @@ def account_of(table: AblationTable, layers: Iterable[Layer], online: list[Onlin
         ),
         frames_seen=sum(cell.frames_seen for cell in cells),
         teachers=[_teacher_cost(layer.cache) for layer in layers],
-        online=[cost.model_copy(update={"frames_seen": seen[cost.layer]}) for cost in online],
+        online=[cost.model_copy(update={"frames_seen": frames[cost.layer]}) for cost in online],
     )
 
 

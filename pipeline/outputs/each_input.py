@@ -2,7 +2,7 @@
 one does not stop."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
@@ -143,6 +143,13 @@ def output_of_frame(frame: str, ending: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts:
         raise CleverError(f"the frame id {frame} cannot name a file; correct the dataset")
     return path
+
+
+def refuse_existing(out: Path, beside: Iterable[Path]) -> None:
+    """Raise CleverError where one of the files beside a single output is there already."""
+    for path in beside:
+        if path.exists():
+            raise CleverError(f"{path} exists; remove it or choose another `out` than {out}")
 
 
 def refuse_single_file(out: Path, endings: Sequence[str]) -> None:

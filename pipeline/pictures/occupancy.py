@@ -126,9 +126,9 @@ def from_side(
         return np.stack([flat @ along, place[:, 2], flat @ across], 1)
 
     place, points = turned(answers.place), turned(xyz)
-    queries, seen = (np.abs(part[:, 2]) < THICK / 2 for part in (place, points))
+    queries, cloud = (np.abs(part[:, 2]) < THICK / 2 for part in (place, points))
     own = OccupancyAnswers(place, answers.kind, answers.filled, answers.predicted)
-    return own.within(queries), points[seen]
+    return own.within(queries), points[cloud]
 
 
 def _draw(

@@ -102,6 +102,11 @@ def _filled(folder: Path, name: str, module: nn.Module) -> bool:
 
 
 def export(step: DistillationStep, frames: MixedFrames, init: Path | None, folder: Path) -> None:
+    """Write the student, its heads and what else is trained into a folder, each with what it is.
+
+    Args:
+        init: the run from whose weights this one began; None for fresh ones.
+    """
     teachers = [cache.teacher for cache in frames.first.caches]
     norms = step.stores.intensities
     sources = dict.fromkeys(teacher.description for teacher in teachers)

@@ -148,12 +148,12 @@ def _way(
 def _sample(store: Store, ids: Sequence[str]) -> list[FrameRecord]:
     """Records of at most `FRAMES` stored frames, spread evenly over the scenes, or over all frames
     where there are fewer scenes."""
-    asked = set(ids)
+    chosen_ids = set(ids)
     committed = set(committed_shards(store.path, store.points.id))
     rows = [
         row
         for row, frame in enumerate(store.ids)
-        if frame in asked and row // SHARD_ROWS in committed
+        if frame in chosen_ids and row // SHARD_ROWS in committed
     ]
     firsts = list({store.scenes[row]: row for row in reversed(rows)}.values())[::-1]
     rows = firsts if len(firsts) >= FRAMES else rows

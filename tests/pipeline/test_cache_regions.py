@@ -13,7 +13,6 @@ from clever.cache import FeatureCache
 from clever.cache.care.copy import Copy, Selection
 from clever.cache.care.drop import drop_regions
 from clever.cache.care.summary import summarise
-from clever.cache.care.verify import Verification
 from clever.cache.images import load_image
 from clever.cache.store.layers import NO_REGION
 from clever.cache.store.region_reader import CachedRegions
@@ -27,20 +26,10 @@ from clever.pipeline.settings.cache_regions import CacheRegionsSettings
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.care import RepairSettings
 
+from ..store_files import content, problems
+
 FRAMES = 19
 SIZE = (8, 12)
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
-
-
-def problems(path: Path) -> list[str]:
-    return [str(problem) for part in Verification(path) for problem in part]
 
 
 @pytest.fixture

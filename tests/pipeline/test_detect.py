@@ -59,7 +59,7 @@ def test_finished_runs_are_read_and_others_added(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = detect(settings(root, tmp_path, fraction=(0.5,)))
-    assert "1 runs" in capsys.readouterr().err
+    assert ": 1 run: 1 start x 50 % of 4 frames x seeds 0 " in capsys.readouterr().err
     trained: list[str] = []
 
     def spy(run, data):

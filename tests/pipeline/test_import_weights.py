@@ -166,8 +166,8 @@ def test_a_checkpoint_of_scalr_becomes_a_run(tmp_path: Path) -> None:
     settings = {"file": tmp_path / "ckpt.pth", "out": tmp_path / "run"}
     with pytest.raises(CleverError, match="give `intensity`, one of nuscenes, semantickitti, pand"):
         import_weights(ImportWeightsSettings.model_validate(settings))
-    chosen = ImportWeightsSettings.model_validate({**settings, "intensity": "semantickitti"})
-    result = import_weights(chosen)
+    with_scale = ImportWeightsSettings.model_validate({**settings, "intensity": "semantickitti"})
+    result = import_weights(with_scale)
     assert "WaffleIron of ScaLR -> waffleiron-tiny: " in str(result)
     assert "intensity in [0, 1] of semantickitti, voxels of 0.1 m" in str(result)
     points = cloud(tmp_path / "scan.bin")

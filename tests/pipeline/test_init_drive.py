@@ -53,12 +53,12 @@ def test_a_kitti_root_is_written_whole(write_kitti: Callable[..., Path]) -> None
     assert (summary.todo, summary.frames, summary.scenes) == ([], 5, 2)
     assert not summary.remarks
     for split in ("train", "val"):
-        own, known = FolderDataset(root, split), SemanticKittiDataset(root, split=split)
-        assert own.frame_ids == known.frame_ids
-        assert own.class_names == known.class_names
-        assert own.class_mean == known.class_mean
-        for index in range(len(known)):
-            frame, expected = own.frame(index), known.frame(index)
+        own, kitti = FolderDataset(root, split), SemanticKittiDataset(root, split=split)
+        assert own.frame_ids == kitti.frame_ids
+        assert own.class_names == kitti.class_names
+        assert own.class_mean == kitti.class_mean
+        for index in range(len(kitti)):
+            frame, expected = own.frame(index), kitti.frame(index)
             np.testing.assert_array_equal(frame.points, expected.points)
             np.testing.assert_array_equal(frame.global_from_lidar, expected.global_from_lidar)
             assert (frame.timestamp, frame.split) == (expected.timestamp, split)
@@ -66,7 +66,7 @@ def test_a_kitti_root_is_written_whole(write_kitti: Callable[..., Path]) -> None
             assert camera.image == reference.image
             np.testing.assert_array_equal(camera.intrinsics, reference.intrinsics)
             np.testing.assert_array_equal(camera.camera_from_lidar, reference.camera_from_lidar)
-            np.testing.assert_array_equal(own.labels(index), known.labels(index))
+            np.testing.assert_array_equal(own.labels(index), kitti.labels(index))
 
 
 def test_another_calibration_is_told(write_kitti: Callable[..., Path]) -> None:

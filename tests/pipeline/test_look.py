@@ -39,9 +39,9 @@ def settings(checkpoint: Path, **changes: Any) -> LookSettings:
 
 @pytest.fixture
 def pretrained(make_cache: Callable[..., Path], tmp_path: Path) -> Path:
-    given = {"cache": make_cache(), "out": tmp_path / "run", "student": "minkunet-tiny"}
-    given |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
-    return pretrain(PretrainSettings.resolve(None, {**given, "rankme_every": 0})).out
+    values = {"cache": make_cache(), "out": tmp_path / "run", "student": "minkunet-tiny"}
+    values |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
+    return pretrain(PretrainSettings.resolve(None, {**values, "rankme_every": 0})).out
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_each_layer_of_regions_has_a_picture(
             shard.fail(len(store.ids) - 1, "no mask")
         shard.commit()
     store.finalise()
-    given = {"cache": cache, "out": tmp_path / "run", "student": "minkunet-tiny"}
-    given |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
-    run = pretrain(PretrainSettings.resolve(None, {**given, "rankme_every": 0})).out
+    values = {"cache": cache, "out": tmp_path / "run", "student": "minkunet-tiny"}
+    values |= {"head_hidden": 16, "voxel_size": 0.5, "epochs": 1, "batch_size": 3, "device": "cpu"}
+    run = pretrain(PretrainSettings.resolve(None, {**values, "rankme_every": 0})).out
     ids = [store.ids[0], store.ids[-1]]
     names = [path.name for path in look(settings(run, frame_ids=ids)).pictures]
     regions = [re.search(r"regions-(\w)-6x9-\w+\.png$", name) for name in names]

@@ -333,7 +333,7 @@ def test_few_file_handles_are_one_line(make_cache: Callable[..., Path], tmp_path
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_path: Path) -> None:
     """Started as a user would; draws, losses, batch statistics and gradients are those of the whole
-    batch."""
+    batch. The learning rate is small, so that rounding does not grow from step to step."""
     cache = make_cache()
     launch = [
         sys.executable,
@@ -346,7 +346,7 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
     ]
     for name, starter in (("one", []), ("two", launch)):
         process = subprocess.run(
-            [*starter, *command(cache, tmp_path / name)],
+            [*starter, *command(cache, tmp_path / name, "--lr", "3e-4")],
             capture_output=True,
             text=True,
             check=False,
@@ -356,10 +356,10 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert len(one) == len(two) == 10
     assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
-    # Rounding grows from step to step: what differs in the last bit at first, a little at the end.
-    for number, (ours, theirs) in enumerate(zip(two, one, strict=True)):
+    for ours, theirs in zip(two, one, strict=True):
         for name in ("loss", "distillation", "occupancy", "intensity"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-3 if number < 3 else 1e-2)
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
     first = [load_file(tmp_path / name / "student.safetensors") for name in ("one", "two")]
     apart = torch.cat(
         [(first[0][name] - first[1][name]).abs().flatten().float() for name in first[0]]

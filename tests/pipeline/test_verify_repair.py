@@ -20,16 +20,10 @@ from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.care import RepairSettings, VerifySettings
 from clever.pipeline.verify import VerifySummary, verify
 
+from ..store_files import content
+
 BAD = 3
 """A frame whose image is damaged: points and pairs hold it, the teachers skip it."""
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
 
 
 def flip(file: Path, offset: int) -> None:

@@ -18,6 +18,8 @@ from clever.cache.store.records.commits import commit_path
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 
+from ...store_files import content
+
 Writes = Callable[..., Any]
 
 
@@ -27,14 +29,6 @@ def copy(source: Path, target: Path, **selection: Any) -> dict[str, Any]:
     assert [problem for problems in Verification(target) for problem in problems] == []
     assert sum(counts) == len(job)
     return fidelity
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
 
 
 def features(frame: CachedFrame) -> torch.Tensor:

@@ -12,15 +12,9 @@ from clever.cache.store.files.lock import writer_lock
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 
+from ...store_files import content
+
 Writes = Callable[..., Any]
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
 
 
 def test_only_the_layer_goes(write_store: Writes, tmp_path: Path) -> None:

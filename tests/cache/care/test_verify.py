@@ -40,7 +40,7 @@ from clever.cache.store.writer import GridShard, PointShard
 from clever.errors import CleverError
 
 Writes = Callable[..., Any]
-STRIDE = int(os.environ.get("CLEVER_FLIP_STRIDE", "127"))
+STRIDE = int(os.environ.get("CLEVER_FLIP_STRIDE", "61"))
 """Every how manyth byte is flipped alone; 1 takes minutes. Flips in many files at once come at
 every seventh."""
 

@@ -135,7 +135,7 @@ def test_generated_drives_fit_and_turned_ones_do_not(
     assert true.warning == ""
     assert true.alignment is not None
     assert true.alignment.above(0, 1e-4)
-    for degrees in (AXES[2] * 2, -AXES[0] * 2):
+    for degrees in (AXES[2] * 2, -AXES[0] * 2, AXES[1] * 5):
         score = together([scene.turned(degrees) for scene in two])
         assert score.warning == TURNED
         assert score.rotation is not None
@@ -168,7 +168,7 @@ def test_real_frames_fit_as_they_are_and_no_other_way(
     assert quick_doubt(pairs_of(true)) == ""
     noticed = {
         (size, axis): together([scene.turned(size * AXES[axis]) for scene in true])
-        for size, axis in [(1, 0), (-1, 1), (1, 2), (-5, 2)]
+        for size, axis in [(1, 0), (-1, 1), (1, 2), (-2, 0), (2, 1), (5, 0), (-5, 2)]
     }
     assert {key: score.warning for key, score in noticed.items()} == dict.fromkeys(noticed, TURNED)
     score = together([scene.inverted() for scene in true])

@@ -31,10 +31,10 @@ def test_motion_blur_has_one_shift_a_sweep_and_a_small_jitter_a_point(
     dose = dose_of("motion_blur", "light", "nuscenes", {"motion_blur.sigma": (sigma, sigma, sigma)})
     for number in range(count):
         result = corrupt(sweep, dose, seed=0, frame=str(number))
-        moved = (result.points[:, :3] - sweep.points[:, :3]).astype(np.float64)
-        shifts.append(moved.mean(0))
+        offset = (result.points[:, :3] - sweep.points[:, :3]).astype(np.float64)
+        shifts.append(offset.mean(0))
         if number == 0:
-            np.testing.assert_allclose(moved.std(0), sigma * np.array([0.1, 0.1, 0.05]), rtol=0.08)
+            np.testing.assert_allclose(offset.std(0), sigma * np.array([0.1, 0.1, 0.05]), rtol=0.08)
             np.testing.assert_array_equal(result.points[:, 3], sweep.points[:, 3])
             np.testing.assert_array_equal(result.source, np.arange(len(sweep)))
     error = sigma / np.sqrt(count)
@@ -52,9 +52,9 @@ def test_motion_blur_clips_its_jitter_at_three_sigma(make_sweep: Make, side: int
 
     sweep = make_sweep()
     result = CORRUPTIONS["motion_blur"].function(sweep, Far(), sigma=0.2)
-    moved = result.points[:, :3] - sweep.points[:, :3]
+    offset = result.points[:, :3] - sweep.points[:, :3]
     limits = side * np.array([0.6, 0.6, 0.5])
-    np.testing.assert_allclose(moved, np.broadcast_to(limits, moved.shape), atol=1e-5)
+    np.testing.assert_allclose(offset, np.broadcast_to(limits, offset.shape), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -513,8 +513,8 @@ def test_points_move_with_the_car_to_the_time_of_the_image(
     # 0.1 s later the car stands 1 m further ahead and is turned 9 degrees to the left: what was 6 m
     # ahead is 5 m away and 9 degrees to the right.
     x, y = 5 * np.cos(np.radians(9)), -5 * np.sin(np.radians(9))
-    seen = frame.cameras[0].camera_from_lidar @ [6, 0, 0, 1]
-    np.testing.assert_allclose(seen, [-y + 0.1, -0.2, x + 0.3, 1], atol=1e-12)
+    place = frame.cameras[0].camera_from_lidar @ [6, 0, 0, 1]
+    np.testing.assert_allclose(place, [-y + 0.1, -0.2, x + 0.3, 1], atol=1e-12)
     later = FolderDataset(root).frame(2)
     np.testing.assert_allclose(later.global_from_lidar @ [1, 0, 0, 1], [10, 1, 0, 1], atol=1e-12)
     (root / "a/front.txt").write_text("0.1\n0.6\n1.1\n")
@@ -626,8 +626,8 @@ def test_poses_of_any_body_say_the_same(changed: Callable[[Change], Path], of: s
     np.savetxt(root / "a/poses.txt", [pose[:3].ravel() for pose in poses], fmt="%.17g")
     frame = FolderDataset(root).frame(1)
     np.testing.assert_allclose(frame.global_from_lidar, world_from_lidar[1], atol=1e-12)
-    moved = np.linalg.inv(world_from_lidar[2]) @ world_from_lidar[1]
-    expected = np.array([*FORWARD, [0, 0, 0, 1.0]]) @ moved
+    motion = np.linalg.inv(world_from_lidar[2]) @ world_from_lidar[1]
+    expected = np.array([*FORWARD, [0, 0, 0, 1.0]]) @ motion
     np.testing.assert_allclose(frame.cameras[0].camera_from_lidar, expected, atol=1e-12)
 
 

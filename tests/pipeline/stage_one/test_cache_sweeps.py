@@ -14,7 +14,6 @@ from clever.cache import FeatureCache
 from clever.cache.care.copy import Copy, Selection
 from clever.cache.care.drop import drop_sweeps
 from clever.cache.care.summary import summarise
-from clever.cache.care.verify import Verification
 from clever.cache.store.sweep_reader import CachedSweeps
 from clever.errors import CleverError, FrameError
 from clever.pipeline.cache_teacher import CacheSummary, cache_teacher
@@ -24,20 +23,10 @@ from clever.pipeline.repair import repair
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.care import RepairSettings
 
+from ...store_files import content, problems
+
 KEYFRAMES, BETWEEN = 3, 2
 POINTS = 60
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
-
-
-def problems(path: Path) -> list[str]:
-    return [str(problem) for part in Verification(path) for problem in part]
 
 
 @pytest.fixture

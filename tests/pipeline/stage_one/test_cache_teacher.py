@@ -312,8 +312,8 @@ def test_more_frames_extend_a_store(write_kitti: Writes, tmp_path: Path) -> None
     frames = FeatureCache(store)[:]
     assert fill(root, store).written == 10
     views = {"status", "mean", "deviation"}  # these tell of all frames
-    rest = [path for path in before if views.isdisjoint(path.parts)]
-    assert {path: times(store)[path] for path in rest} == {path: before[path] for path in rest}
+    shards = [path for path in before if views.isdisjoint(path.parts)]
+    assert {path: times(store)[path] for path in shards} == {path: before[path] for path in shards}
     cache = FeatureCache(store)
     tokens = torch.cat([decode(frame.tokens, frame.calibration).flatten(0, -2) for frame in cache])
     assert cache.stored_moments is not None
@@ -587,7 +587,7 @@ def test_a_full_disk_costs_nothing_committed(
     assert tree(disk / "store.zarr") == tree(tmp_path / "whole.zarr")
 
 
-@pytest.mark.parametrize(("signal", "default"), [("KILL", 10), ("INT", 4)])
+@pytest.mark.parametrize(("signal", "default"), [("KILL", 30), ("INT", 6)])
 @pytest.mark.slow
 def test_interrupted_at_random_instants(
     write_kitti: Writes, tmp_path: Path, signal: str, default: int

@@ -193,8 +193,8 @@ def test_regions_pool_points_and_all_pixels(cache: Path, kind: RegionKind) -> No
     def name(view: int, number: int) -> tuple[int, int]:
         return (view // 2 if shared else view, number)
 
-    kept = [i for i, (_, number) in enumerate(labels) if number != NO_REGION]
-    points = means(case.features(0)[kept], [name(*labels[i]) for i in kept])
+    members = [i for i, (_, number) in enumerate(labels) if number != NO_REGION]
+    points = means(case.features(0)[members], [name(*labels[i]) for i in members])
     teacher = case.batch.main.teachers[0][0].tokens.tokens.float()
     with torch.no_grad():
         grid = case.step.terms.pixel_heads["pair"](teacher).permute(0, 3, 1, 2)
@@ -243,9 +243,9 @@ def test_flow_compares_the_classes_of_a_scene_over_time(cache: Path) -> None:
     pooled = []
     for number, rows in enumerate(((1, 3), (0, 3), (2, 4))):
         labels = case.labels(number, maps, rows)
-        kept = [i for i, (_, value) in enumerate(labels) if value != NO_REGION]
-        names = [(labels[i][0] // 2, labels[i][1]) for i in kept]
-        pooled.append(means(case.features(number)[kept], names))
+        members = [i for i, (_, value) in enumerate(labels) if value != NO_REGION]
+        names = [(labels[i][0] // 2, labels[i][1]) for i in members]
+        pooled.append(means(case.features(number)[members], names))
     values = []
     for other in pooled[1:]:
         order = [key for key in pooled[0] if key in other]
@@ -274,9 +274,9 @@ def test_a_frame_agrees_with_itself_and_earlier_sweeps(cache: Path, term: str) -
     pooled = []
     for number in range(2):
         labels = case.labels(number, maps, (1, 3))
-        kept = [i for i, (_, value) in enumerate(labels) if value != NO_REGION]
-        names = [(labels[i][0] // 2, labels[i][1]) for i in kept]
-        pooled.append(means(case.features(number)[kept], names))
+        members = [i for i, (_, value) in enumerate(labels) if value != NO_REGION]
+        names = [(labels[i][0] // 2, labels[i][1]) for i in members]
+        pooled.append(means(case.features(number)[members], names))
     order = [key for key in pooled[0] if key in pooled[1]]
     here, there = (torch.stack([part[key] for key in order]) for part in pooled)
     expected = (
@@ -301,19 +301,19 @@ def test_classes_add_positives_and_prototypes_wait(cache: Path) -> None:
     maps = add_regions(cache, "class")
     case = Case(settings(cache, recipe="olivine", drawn_pairs=10_000))
     labels = [number for _, number in case.labels(0, maps, (1, 3))]
-    kept = [i for i, number in enumerate(labels) if number != NO_REGION]
-    points, pixels = case.features(0, "class")[kept], case.pixels("class")[kept]
+    members = [i for i, number in enumerate(labels) if number != NO_REGION]
+    points, pixels = case.features(0, "class")[members], case.pixels("class")[members]
     rows = []
-    for i in range(len(kept)):
-        terms = [math.exp(float(points[i] @ pixels[j]) / 0.07) for j in range(len(kept))]
-        same = [x for j, x in enumerate(terms) if labels[kept[j]] == labels[kept[i]]]
+    for i in range(len(members)):
+        terms = [math.exp(float(points[i] @ pixels[j]) / 0.07) for j in range(len(members))]
+        same = [x for j, x in enumerate(terms) if labels[members[j]] == labels[members[i]]]
         rows.append(-math.log(sum(same) / sum(terms)))
     assert float(case.losses["class-pairs"]) == pytest.approx(np.mean(rows), rel=1e-3)
     assert float(case.losses["prototypes"]) == 0
     assert float(case.losses["loss"]) == pytest.approx(
         (float(case.losses["pairs"]) + float(case.losses["class-pairs"])) / 2, rel=1e-5
     )
-    expected = means(points, [labels[i] for i in kept])
+    expected = means(points, [labels[i] for i in members])
     assert case.step.terms.prototypes is not None
     for number, mean in expected.items():
         torch.testing.assert_close(

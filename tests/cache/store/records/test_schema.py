@@ -19,17 +19,10 @@ from clever.cache.store.records.seals import seal_path
 from clever.cache.store.store import Store
 from clever.errors import CleverError
 
+from ....store_files import content
 from ...older_store import to_schema1
 
 Writes = Callable[..., Any]
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(path).as_posix(): file.read_bytes()
-        for file in path.rglob("*")
-        if file.is_file()
-    }
 
 
 @pytest.mark.parametrize("opened", [FeatureCache, Store, summarise, Verification])
