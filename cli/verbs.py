@@ -313,7 +313,7 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "predict": Verb(
         """Label every point of bare LiDAR files, or of a dataset's split, with a fine-tuned
-        student.
+        student; with a detector, find boxes.
 
         Writes .label, .npy or PLY with colours, each with the confidence, or --submission for a
         benchmark. With a run of clever detect: boxes, as JSON or KITTI's result files. Files as

@@ -82,7 +82,7 @@ def _run_all(
         table = table.model_copy(update={"runs": [*table.runs, planned]})
         _write(table, out)
     if not any(run.result for run in table.runs):
-        raise CleverError(f"all {len(runs)} runs failed; the first: {table.runs[0].failure}")
+        raise CleverError(f"{quantity(len(runs), 'run')}, all failed; the first: {table.runs[0].failure}")
     return table
 
 

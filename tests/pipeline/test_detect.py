@@ -163,7 +163,7 @@ def test_a_failure_costs_its_run_alone(
     monkeypatch.setattr(module, "train_detector", fail)
     table = detect(settings(root, tmp_path, seeds=(0, 1)))
     assert table.bad == ["failed: random weights, 100 %, draw 0, seed 1: the loss is not finite"]
-    with pytest.raises(CleverError, match=r"^all 1 runs failed; the first: the loss is not finite"):
+    with pytest.raises(CleverError, match=r"^1 run, all failed; the first: the loss is not finite"):
         detect(settings(root, tmp_path, seeds=(1,)))
 
 
