@@ -82,7 +82,8 @@ def _run_all(
         table = table.model_copy(update={"runs": [*table.runs, planned]})
         _write(table, out)
     if not any(run.result for run in table.runs):
-        raise CleverError(f"{quantity(len(runs), 'run')}, all failed; the first: {table.runs[0].failure}")
+        first = table.runs[0].failure
+        raise CleverError(f"{quantity(len(runs), 'run')}, all failed; the first: {first}")
     return table
 
 
