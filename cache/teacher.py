@@ -361,9 +361,9 @@ def refuse_twice(settings: Sequence[TeacherSettings], names: Sequence[str | None
         names: of the layers that `settings` ask for, canonical.
     """
     if len(set(names)) < len(names):
-        asked = ", ".join(each.layer for each in settings)
-        own = ", ".join(map(str, names))
-        raise CleverError(f"`layer` names {asked}: give each layer once ({own})")
+        spellings = ", ".join(each.layer for each in settings)
+        layers = ", ".join(map(str, names))
+        raise CleverError(f"`layer` names {spellings}: give each layer once ({layers})")
 
 
 def _read_outs(settings: Sequence[TeacherSettings], network: nn.Module) -> list[_ReadOut]:

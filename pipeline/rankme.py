@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..cache import CachedFrame, FeatureCache
+from ..cache.store.sweep_reader import CachedSweeps
 from ..errors import CleverError
 from ..student.points import PointBatch
 from ..student.rank import EPSILON, FeatureRank, feature_rank
@@ -19,6 +20,8 @@ from .process.device import choose_device
 from .process.progress import Track
 from .results.run_folder import warn_unfinished
 from .settings.rankme import FRAMES, ROWS, RankmeSettings
+from .steps.cached_frames import PairedFrames
+from .steps.mixed_frames import MixedFrames, WholeFrames
 from .training.seeds import stream
 from .training.starting_student import starting_student
 
@@ -73,14 +76,18 @@ class RankmeResult(BaseModel):
     dataset: str
     cache: str
     cached_frames: int
+    input_sweeps: int = 0
+    """Earlier sweeps that are part of every cloud, as in pre-training."""
     rule: str = RULE
     ranks: Ranks
 
     def __str__(self) -> str:
         ranks = self.ranks
         plain, centred = ranks.uncentred, ranks.centred
+        sweeps = quantity(self.input_sweeps, "earlier sweep")
+        denser = f", {sweeps} in the input" if self.input_sweeps else ""
         return (
-            f"{self.student}, {self.voxel_size:g} m voxels, {self.weights}\n"
+            f"{self.student}, {self.voxel_size:g} m voxels, {self.weights}{denser}\n"
             f"backbone features of {quantity(ranks.rows, 'point')} x "
             f"{ranks.channels} channels, drawn "
             "uniformly from "
@@ -115,10 +122,11 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
     student = start.student
     student.choose_intensity(cache.name)
     seed = f", seed {settings.seed}" if start.checkpoint == "none" else ""
-    with Track("rankme", min(settings.frames, len(cache))) as track:
+    frames = _clouds(cache, start.input_sweeps)
+    with Track("rankme", min(settings.frames, len(frames))) as track:
         ranks = student_ranks(
             student.to(device),
-            cache,
+            frames,
             device,
             rows=settings.rows,
             frames=settings.frames,
@@ -132,7 +140,8 @@ def rankme(settings: RankmeSettings) -> RankmeResult:
         weights=f"{start.origin}{seed}",
         dataset=cache.name,
         cache=cache.path,
-        cached_frames=len(cache),
+        cached_frames=len(frames),
+        input_sweeps=start.input_sweeps,
         ranks=ranks,
     )
 
@@ -142,6 +151,14 @@ class CachedFrames(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> CachedFrame: ...
+
+
+def _clouds(cache: FeatureCache, input_sweeps: int) -> CachedFrames:
+    """The frames of a cache, each with the earlier sweeps that the student was trained with."""
+    if not input_sweeps:
+        return cache
+    sweeps = CachedSweeps(cache.path, input_sweeps)
+    return WholeFrames(MixedFrames([PairedFrames([cache], input_sweeps=sweeps)], [cache.name]))
 
 
 def student_ranks(

@@ -68,7 +68,7 @@ def resolve_measurements(
         CleverError: an unknown or wrong setting, or what the command itself would report of its
             dataset; the line names the measurement.
     """
-    done: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     for late in (False, True):
         for name, own in grid.measure.items():
             where = f"grid {settings.grid}, measurement {name}"
@@ -78,10 +78,10 @@ def resolve_measurements(
             if MEASURES[verb].segmenter != late:
                 continue
             try:
-                done[name] = _measurement(grid, name, settings, dataset, memo, done)
+                measurements[name] = _measurement(grid, name, settings, dataset, memo, measurements)
             except CleverError as error:
                 raise CleverError(f"{where}: {error}") from error
-    return tuple(done.values())
+    return tuple(measurements.values())
 
 
 def _measurement(

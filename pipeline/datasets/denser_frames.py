@@ -50,6 +50,7 @@ class DenserFrames:
         self.name, self.cameras = dataset.name, dataset.cameras
         self.class_names = dataset.class_names
         self.frame_ids, self.scenes = dataset.frame_ids, dataset.scenes
+        self._sizes: dict[int, int] = {}  # points of the clouds read so far: labels need no more
         with suppress(FrameError):  # tables are read once, before workers share them
             earlier_sweeps(dataset, 0, count)
 
@@ -65,14 +66,17 @@ class DenserFrames:
         return self.dataset.frame(index)
 
     def points(self, index: int) -> NDArray[np.float32]:
-        return denser_cloud(self.dataset.points(index), self.dataset, index, self.count)
+        cloud = denser_cloud(self.dataset.points(index), self.dataset, index, self.count)
+        self._sizes[index] = len(cloud)
+        return cloud
 
     def has_labels(self, index: int) -> bool:
         return self.dataset.has_labels(index)
 
     def labels(self, index: int) -> NDArray[np.uint8]:
         own = self.dataset.labels(index)
-        labels = np.full(len(self.points(index)), IGNORE, np.uint8)
+        size = self._sizes.get(index) or len(self.points(index))
+        labels = np.full(size, IGNORE, np.uint8)
         labels[: len(own)] = own
         return labels
 

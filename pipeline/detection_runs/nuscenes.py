@@ -79,14 +79,14 @@ class NuScenesBenchmark(DetectionBenchmark[NuScenesDataset]):
             frames.frame_ids[index]: one.records(self.class_names) for index, one in results.items()
         }
         atomic_write(path, json.dumps(content) + "\n")
-        written = json.loads(path.read_text(encoding="utf-8"))
+        records = json.loads(path.read_text(encoding="utf-8"))
         truth, detections = [], []
         for index in results:
             cloud = torch.zeros(0, 4)
             frame = box_frame(cloud, frames.boxes(index), self.class_names)
             near = self._near(frame.boxes, frame.classes)
             truth.append(BoxFrame(cloud, frame.boxes[near], frame.classes[near]))
-            detections.append(self._read(written[frames.frame_ids[index]]))
+            detections.append(self._read(records[frames.frame_ids[index]]))
         precisions = 100 * centre_precisions(truth, detections, len(self.class_names))
         by_class = {
             name: None if np.isnan(row).any() else float(row.mean())

@@ -62,21 +62,21 @@ def passes_to_prolong(
 ) -> int:
     """Passes of the finished run in `folder`, whose settings are `own`, where `settings` ask for
     more and for nothing else; 0 otherwise."""
-    asked, done = (part.model_dump().get("epochs") for part in (settings, own))
-    if not asked or not done or asked <= done:
+    epochs, passes = (part.model_dump().get("epochs") for part in (settings, own))
+    if not epochs or not passes or epochs <= passes:
         return 0
     if settings.differences(own, ignore | {"epochs"}):
         return 0
     # Without the first of these files the second one is that of a process that was killed between
     # the two steps of `Run.begin_cycle`.
-    files = (RESULT_FILE, EARLIER_RESULT.format(done))
-    return done if any((folder / name).exists() for name in files) else 0
+    files = (RESULT_FILE, EARLIER_RESULT.format(passes))
+    return passes if any((folder / name).exists() for name in files) else 0
 
 
 def longer_hint(settings: JobSettings, own: JobSettings, ignore: frozenset[str]) -> str:
     """What to do about an unfinished run of fewer passes whose other settings are the same."""
-    asked, passes = (part.model_dump().get("epochs") for part in (settings, own))
-    fewer = asked and passes and passes < asked
+    epochs, passes = (part.model_dump().get("epochs") for part in (settings, own))
+    fewer = epochs and passes and passes < epochs
     if not fewer or settings.differences(own, ignore | {"epochs"}):
         return ""
     return f", or finish it with `epochs={passes}`; a finished run can be prolonged"
@@ -88,9 +88,9 @@ def present_cycle(folder: Path, settings: JobSettings, ignore: frozenset[str]) -
     settings_file = folder / SETTINGS_FILE
     if settings_file.exists():
         own = type(settings).recorded(settings_file)
-        done = passes_to_prolong(folder, settings, own, ignore)
-        if done:
-            return Cycle(tuple(sorted({*earlier, done})), begins=True)
+        passes = passes_to_prolong(folder, settings, own, ignore)
+        if passes:
+            return Cycle(tuple(sorted({*earlier, passes})), begins=True)
     return Cycle(earlier)
 
 

@@ -27,8 +27,8 @@ def keep_earlier(folder: Path, names: Sequence[str]) -> None:
         raise OutputError(
             f"cannot move the earlier table in {folder}: {error.strerror}; choose another `out`"
         ) from error
-    moved = ", ".join(_numbered(path, number).name for path in present)
-    notice(f"{folder}: the earlier table holds what this command does not ask for; kept as {moved}")
+    names = ", ".join(_numbered(path, number).name for path in present)
+    notice(f"{folder}: the earlier table holds what this command does not ask for; kept as {names}")
 
 
 def _numbered(path: Path, number: int) -> Path:

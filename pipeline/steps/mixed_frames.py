@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+import torch
 from torch.utils.data import Dataset
 
-from ...cache import CachedFrame, FeatureCache
+from ...cache import CachedFrame
 from ...student.checkpoint import DATASETS_JOINED
 from ...student.clouds.intensity import IntensityNorm
 from ..training.batches import FrameDraw
@@ -85,27 +86,30 @@ class MixedFrames(Dataset[PairedFrame]):
 
 
 class WholeFrames:
-    """Cached frames of `MixedFrames` by position, as stored but with intensities as a student takes
-    them.
+    """Cached frames of `MixedFrames` by position, as stored but with the earlier sweeps that are
+    part of their clouds, and intensities as a student takes them.
 
     Args:
         intensities: a norm for each store; empty: as stored.
     """
 
     def __init__(self, frames: MixedFrames, intensities: Sequence[IntensityNorm] = ()) -> None:
-        self._places: list[tuple[FeatureCache, int, IntensityNorm | None]] = []
+        self._places: list[tuple[PairedFrames, int, IntensityNorm | None]] = []
         for number, part in enumerate(frames.parts):
             cache, norm = part.caches[0], intensities[number] if intensities else None
-            self._places += [(cache, cache.position(frame), norm) for frame in part.ids]
+            self._places += [(part, cache.position(frame), norm) for frame in part.ids]
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int, /) -> CachedFrame:
-        cache, position, norm = self._places[index]
-        frame = cache[position]
-        if norm is None:
-            return frame
-        points = frame.points.clone()
-        points[:, 3] = norm.standardised(points[:, 3])
+        part, position, norm = self._places[index]
+        frame = part.caches[0][position]
+        points = frame.points
+        if part.input_sweeps is not None:
+            sweeps = part.input_sweeps.sweeps(frame.id)
+            points = torch.cat([points, torch.from_numpy(sweeps.points)])
+        if norm is not None:
+            points = points.clone()
+            points[:, 3] = norm.standardised(points[:, 3])
         return replace(frame, points=points)

@@ -3,6 +3,7 @@ the keyframe's own points."""
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from clever.cache import CachedFrame, FeatureCache
 from clever.cache.store.sweep_reader import CachedSweeps
 from clever.errors import CleverError
 from clever.pipeline.cache_regions import cache_regions
@@ -21,6 +23,7 @@ from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import FinetuneResult, finetune
 from clever.pipeline.predict import predict
 from clever.pipeline.pretrain import pretrain
+from clever.pipeline.rankme import rankme, student_ranks
 from clever.pipeline.settings.cache_regions import CacheRegionsSettings
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.settings.evaluate import EvaluateSettings
@@ -28,7 +31,8 @@ from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.make_drives import MakeDrivesSettings
 from clever.pipeline.settings.predict import PredictSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
-from clever.student.checkpoint import read_meta
+from clever.pipeline.settings.rankme import RankmeSettings
+from clever.student.checkpoint import load_student, read_meta
 from clever.student.segmenter import load_segmenter
 
 
@@ -44,6 +48,17 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def held_out(drives: Path) -> LidarDataset:
     return build_dataset("nuscenes", drives, version="v1.0-mini", split="val")
+
+
+def denser_clouds(store: Path, count: int) -> list[CachedFrame]:
+    """Frames of a store with clouds of `count` sweeps more, joined by hand."""
+    cache, sweeps = FeatureCache(store), CachedSweeps(store, count)
+    frames = [cache[index] for index in range(len(cache))]
+    further = [torch.tensor(sweeps.sweeps(frame.id).points) for frame in frames]
+    return [
+        replace(frame, points=torch.cat([frame.points, points]))
+        for frame, points in zip(frames, further, strict=True)
+    ]
 
 
 def probe(drives: Path, out: Path, **changes: Any) -> FinetuneResult:
@@ -166,6 +181,12 @@ def test_from_drives_with_sweeps_to_a_probe_with_them(
     assert {"regions", "d2s"} <= result.losses.last.keys()
     assert all(np.isfinite(list(result.losses.last.values())))
     assert read_meta(tmp_path / "pre/student.safetensors")["meta"]["input_sweeps"] == 1
+    ranks = rankme(RankmeSettings(cache=store, checkpoint=tmp_path / "pre", rows=500))
+    assert (ranks.input_sweeps, ranks.cached_frames) == (1, 4)
+    assert "0.5 m voxels, " in str(ranks)
+    assert ", 1 earlier sweep in the input\n" in str(ranks)
+    clouds, student = denser_clouds(store, 1), load_student(tmp_path / "pre")
+    assert ranks.ranks == student_ranks(student, clouds, torch.device("cpu"), rows=500)
     capsys.readouterr()
     probe(drives, tmp_path / "without", checkpoint=tmp_path / "pre")
     line = "was pre-trained with 1 earlier sweep in every cloud and is given 0 here"
