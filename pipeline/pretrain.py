@@ -13,6 +13,7 @@ from .pretraining.networks import build_step
 from .pretraining.result import PretrainResult
 from .pretraining.several_caches import (
     cached_parts,
+    common_frames,
     intensity_words,
     mixing_words,
     mixture,
@@ -87,6 +88,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         for part, store in zip(parts, stores, strict=True):
             if team.first and len(part.ids) < len(store[0]):
                 notice(f"{store[0].path}: {part.words}")
+        for line in common_frames(frames.parts) if team.first else ():
+            notice(line)
         if team.first and (doubt := neighbour_doubt(settings, caches[0], frames.first.ids)):
             notice(doubt)
         unpaired = [name for part in frames.parts for name in unpaired_frames(part, team)]

@@ -3,7 +3,10 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from ...cache import FeatureCache
 from ...cache.store.contents import Contents
@@ -14,6 +17,7 @@ from ...cache.store.records.commits import records_by_row
 from ...cache.store.records.models import TeacherInfo
 from ...errors import CleverError
 from ...student.clouds.intensity import IntensityNorm
+from ...words import quantity
 from ..settings.pretrain import PretrainSettings
 from ..steps.cached_frames import PairedFrames
 from ..steps.cached_part import CachedPart, cached_part
@@ -146,6 +150,27 @@ def _refuse_copies(parts: Sequence[PairedFrames], identities: Sequence[str]) -> 
                 "of them, or a weight by `mixing=ratio`"
             )
         first[identity] = path
+
+
+def common_frames(parts: Sequence[PairedFrames]) -> list[str]:
+    """A line for each two stores of one dataset that have frames in common: of the same id, and
+    with points in the same bounds. Such a frame is drawn from both."""
+    lines = []
+    for one, other in combinations(parts, 2):
+        if one.caches[0].name != other.caches[0].name:
+            continue
+        own_ids = set(one.ids)
+        names = [
+            name
+            for name in other.ids
+            if name in own_ids and np.array_equal(one.bounds(name), other.bounds(name))
+        ]
+        if names:
+            lines.append(
+                f"{one.caches[0].path} and {other.caches[0].path} have "
+                f"{quantity(len(names), 'frame')} in common, e.g. {names[0]}, drawn from both"
+            )
+    return lines
 
 
 def cached_parts(

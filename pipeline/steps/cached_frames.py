@@ -293,8 +293,7 @@ class PairedFrames(Dataset[PairedFrame]):
             )
         self.unfit: dict[str, str] = {}
         if fault:
-            first = self.caches[0]
-            reasons = {name: fault(first.bounds(first.position(name))) for name in common[:limit]}
+            reasons = {name: fault(self.bounds(name)) for name in common[:limit]}
             self.unfit = {name: reason for name, reason in reasons.items() if reason}
         self.ids = [name for name in common[:limit] if name not in self.unfit]
         if not self.ids:
@@ -312,6 +311,11 @@ class PairedFrames(Dataset[PairedFrame]):
         """Number of pairs of a frame, all cameras, without reading them."""
         cache = self.caches[0]
         return cache.pair_count(cache.position(self.ids[index]))
+
+    def bounds(self, frame: str) -> NDArray[np.float32]:
+        """Smallest and largest x, y, z (2, 3) of a frame's points, metres, without reading them."""
+        cache = self.caches[0]
+        return cache.bounds(cache.position(frame))
 
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> PairedFrame:
         index, draw_key = draw

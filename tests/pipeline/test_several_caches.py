@@ -17,7 +17,7 @@ from clever.cache.sampling import sample_tokens
 from clever.errors import CleverError
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.pretraining.networks import build_step
-from clever.pipeline.pretraining.several_caches import intensity_norm
+from clever.pipeline.pretraining.several_caches import common_frames, intensity_norm
 from clever.pipeline.pretraining.stores import open_stores
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.steps.cached_frames import DistillationBatch, PairedFrames
@@ -229,6 +229,19 @@ def test_what_does_not_belong_together_is_one_line(
     )
     stores = open_stores(job([two[0], sized], tmp_path))
     assert [caches[0].teacher.grid for caches in stores] == [(3, 5), (6, 9)]
+
+
+def test_frames_of_two_stores_are_named_once(
+    two: list[Path], make_cache: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first three of five frames are in another store too; ids alone do not make a frame."""
+    part = make_cache(name="part.zarr", frames=3)
+    pretrain(job([two[0], part, two[1]], tmp_path / "run", epochs=1))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " in common" in line]
+    assert lines == [f"{two[0]} and {part} have 3 frames in common, e.g. frame-0, drawn from both"]
+    other_day = make_cache(name="day.zarr", frames=3, seed=4)
+    parts = [PairedFrames([FeatureCache(path)]) for path in (two[0], other_day)]
+    assert common_frames(parts) == []
 
 
 def test_mix3d_stays_within_a_store_unless_told_otherwise() -> None:
