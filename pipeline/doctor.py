@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from ..cache.frame import Frame
 from ..cache.images import load_image
 from ..cache.projection import visible_pairs
+from ..cache.store.files.lock import writer_lock
 from ..cache.store.point_statistics import is_dark
 from ..cache.time_steps import step_fault
 from ..errors import CleverError, FrameError, OutputError
@@ -118,9 +119,16 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
     Pictures of an earlier report in the same folder are removed.
 
     Raises:
-        CleverError: no dataset, or not one frame that can be read.
+        CleverError: no dataset, not one frame that can be read, or another report being made in
+            the same folder.
     """
     dataset = open_dataset(settings, settings.dataset)
+    with writer_lock(settings.out, "out"):
+        return _report(settings, dataset)
+
+
+def _report(settings: DoctorSettings, dataset: LidarDataset) -> DoctorReport:
+    """The report, with all its files."""
     indices = drawn_frames(len(dataset), settings.frames, settings.seed)
     names = [_picture(number, dataset.frame_ids[index]) for number, index in enumerate(indices)]
     if removed := replace_pictures(settings.out, names):

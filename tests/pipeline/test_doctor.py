@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from clever.cache.projection import visible_pairs
+from clever.cache.store.files.lock import writer_lock
 from clever.errors import CleverError, OutputError
 from clever.pipeline import doctor as doctor_module
 from clever.pipeline.alignment.blocks import Estimate
@@ -61,6 +62,13 @@ def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> N
     assert record["protocol"] == report.protocol
     assert record["calibration"][0]["where"] == "all cameras"
     assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
+
+
+def test_two_reports_in_one_folder_do_not_mix(nuscenes_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with writer_lock(out), pytest.raises(CleverError, match="out is being written by process"):
+        doctor(DoctorSettings(data_root=nuscenes_root, out=out, frames=1))
+    assert not out.exists()
 
 
 def test_pictures_of_an_earlier_report_do_not_stay(
