@@ -18,7 +18,7 @@ from .corrupt import open_choices
 from .corrupted.clean_sweeps import sensor_of
 from .corrupted.frames import CorruptedDataset, CorruptedFrames, ReleasedFrames, released_parts
 from .corrupted.scores import OF_DATASET, Baseline, read_baseline
-from .corrupted.table import CheckpointRow, Measurement, RobustnessResult
+from .corrupted.table import CheckpointRow, Measurement, RobustnessResult, class_doubts
 from .corruptions.registry import Dose, dose_of
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
@@ -152,6 +152,8 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
         rows = _rows(bench, runs, parts)
         names = [part.corruption for part in parts if part.dose]
         notes = open_choices([name for name in names if name], bench.sensor or "")
+        if bench.mean == "present":
+            notes += class_doubts(rows)
         if settings.pictures:
             notes += _draw(bench, settings.pictures)
         result = RobustnessResult(rows=rows, baseline=baseline, source=bench.source(), notes=notes)

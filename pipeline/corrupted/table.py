@@ -119,6 +119,22 @@ class RobustnessResult(BaseModel):
         )
 
 
+def class_doubts(rows: Sequence[CheckpointRow]) -> list[str]:
+    """A line for each checkpoint whose mIoU, a mean over the classes that occur, is over more
+    classes in some measurements than in others: a rate can then rise because a class of which
+    nothing is right no longer occurs."""
+    lines = []
+    for row in rows:
+        counts = [sum(iou is not None for iou in one.iou.values()) for one in row.measurements]
+        if len(set(counts)) > 1:
+            lines.append(
+                f"{row.checkpoint}: means over the classes that occur are over {min(counts)} to "
+                f"{max(counts)} classes, by measurement, so that rates may rise above what is "
+                "kept; `mean=all` is over the same classes everywhere"
+            )
+    return lines
+
+
 def overview(rows: Sequence[CheckpointRow], baseline: Baseline | None) -> str:
     """The form of the paper's Table 7: a row a checkpoint."""
     columns = [corruption.column for corruption in CORRUPTIONS.values()]

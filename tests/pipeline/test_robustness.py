@@ -155,6 +155,33 @@ def test_what_is_measured_stays_measured(
     assert len(calls) == 16
 
 
+def test_means_over_other_classes_are_named(
+    setup: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under fog two classes fewer occur; the second checkpoint's classes are always the same."""
+    measure = module.measure_segmenter
+    seen: list[str] = []
+
+    def thinned(segmenter: Any, training: Any, frames: Any, *rest: Any) -> Any:
+        result = measure(segmenter, training, frames, *rest)
+        seen.append(type(frames).__name__)
+        number = 17 if seen[:2] == ["SemanticKittiDataset", "CorruptedFrames"] == seen else 19
+        iou = {name: 0.1 if index < number else None for index, name in enumerate(result.iou)}
+        return result.model_copy(update={"iou": iou})
+
+    monkeypatch.setattr(module, "measure_segmenter", thinned)
+    part = {"corruptions": "fog", "severities": "heavy", "checkpoint": ",".join(setup["runs"])}
+    present = measured(setup, **part, mean="present")
+    assert [line for line in present.notes if "classes" in line] == [
+        f"{setup['runs'][0]}: means over the classes that occur are over 17 to 19 classes, by "
+        "measurement, so that rates may rise above what is kept; `mean=all` is over the same "
+        "classes everywhere"
+    ]
+    seen.clear()
+    assert not any("classes" in line for line in measured(setup, **part, mean="all").notes)
+    assert len(seen) == 4
+
+
 def test_a_table_that_holds_more_is_moved_aside(setup: dict[str, Any]) -> None:
     few = {"corruptions": "fog,crosstalk", "severities": "heavy", "limit": 1}
     first = measured(setup, **few)
