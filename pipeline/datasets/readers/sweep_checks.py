@@ -27,7 +27,7 @@ def size_fault(xyz: NDArray[np.floating]) -> str:
     not."""
     if not len(xyz):
         return "holds no points"
-    span = float(np.ptp(xyz, axis=0).max())
+    span = max(float(np.ptp(column)) for column in xyz.T)
     if span >= SMALLEST:
         return ""
     points = "its only point spans" if len(xyz) == 1 else f"its {len(xyz)} points span"
@@ -36,8 +36,10 @@ def size_fault(xyz: NDArray[np.floating]) -> str:
 
 def reach_fault(xyz: NDArray[np.floating]) -> str:
     """Why positions (N, 3) are not in metres around the sensor; empty where they may be."""
+    if np.abs(xyz).max(initial=0) < FARTHEST:
+        return ""
     reach = np.abs(xyz).max(1, initial=0)
-    if not (reach >= FARTHEST).any():
+    if not (reach >= FARTHEST).any():  # one is not finite
         return ""
     farthest = int(reach.argmax())
     middle = float(np.median(reach))
