@@ -25,7 +25,8 @@ from clever.cache.teacher import Teacher, load_teacher
 from clever.cache.teacher_settings import TeacherSettings
 from clever.errors import CleverError
 
-Weights = dict[str, Tensor]
+from .random_layers import RandomLayers, Weights
+
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 KITTI = Path(__file__).parents[3] / "shared/data/semantickitti/sequences/40/image_2/000000.png"
 
@@ -35,21 +36,8 @@ def official_checkpoint(
 ) -> Weights:
     """Random weights under the official DINOv2 keys, scaled so that every one of them matters in
     the tokens."""
-    random = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int, std: float) -> Tensor:
-        return std * torch.randn(*shape, generator=random)
-
-    def linear(name: str, fan_in: int, fan_out: int) -> Weights:
-        weight, bias = normal(fan_out, fan_in, std=fan_in**-0.5), normal(fan_out, std=0.1)
-        return {f"{name}.weight": weight, f"{name}.bias": bias}
-
-    def norm(name: str) -> Weights:
-        return {
-            f"{name}.weight": 1 + normal(width, std=0.2),
-            f"{name}.bias": normal(width, std=0.1),
-        }
-
+    layers = RandomLayers(width, seed)
+    normal, linear, norm = layers.normal, layers.linear, layers.norm
     weights = {
         "cls_token": normal(1, 1, width, std=0.5),
         "pos_embed": normal(1, 1 + 37 * 37, width, std=0.5),

@@ -14,7 +14,8 @@ from clever.cache.teacher import Teacher, load_teacher, load_teachers, outputs
 from clever.cache.teacher_settings import TeacherSettings
 from clever.errors import CleverError
 
-Weights = dict[str, Tensor]
+from ..random_layers import RandomLayers, Weights
+
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 SIZE = (64, 112)
 """Images of 4 x 7 patches."""
@@ -30,21 +31,8 @@ def official_checkpoint(
         gated: whether it is a SwiGLU.
         biases: whether those of query and value are not zero.
     """
-    random = torch.Generator().manual_seed(1)
-
-    def normal(*shape: int, std: float) -> Tensor:
-        return std * torch.randn(*shape, generator=random)
-
-    def linear(name: str, fan_in: int, fan_out: int) -> Weights:
-        weight, bias = normal(fan_out, fan_in, std=fan_in**-0.5), normal(fan_out, std=0.1)
-        return {f"{name}.weight": weight, f"{name}.bias": bias}
-
-    def norm(name: str) -> Weights:
-        return {
-            f"{name}.weight": 1 + normal(width, std=0.2),
-            f"{name}.bias": normal(width, std=0.1),
-        }
-
+    layers = RandomLayers(width, 1)
+    normal, linear, norm = layers.normal, layers.linear, layers.norm
     periods = 100 ** (torch.arange(16) / 16)  # 64 channels a head
     weights = {
         "cls_token": normal(1, 1, width, std=0.5),
