@@ -10,6 +10,7 @@ import pytest
 
 import clever
 from clever.cache import FeatureCache
+from clever.cli.main import main
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset, open_dataset
 from clever.pipeline.datasets.registry import DATASETS, dataset_class
@@ -107,6 +108,26 @@ def run(package: Path, images: Path) -> Callable[..., subprocess.CompletedProces
     return command
 
 
+@pytest.fixture
+def here(
+    package: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `clever` in this process as if the package were installed: exit code, output, errors."""
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # as the command sets it
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clever", *words, "--data-root", str(images)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return command
+
+
 TEACHER = [
     "--model",
     "test_vit",
@@ -119,25 +140,37 @@ TEACHER = [
 ]
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_set:Tiny"])
-def test_a_plugged_dataset_from_cache_to_verification(
-    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, name: str
+def test_an_installed_dataset_from_cache_to_verification(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     store = tmp_path / "x.zarr"
-    more = ["--dataset", name, "--dataset-option", "distance=7", "--cache", str(store)]
+    more = ["--dataset", "tiny", "--dataset-option", "distance=7", "--cache", str(store)]
     result = run("cache-teacher", *more, *TEACHER)
     assert result.returncode == 0, result.stderr
     cache = FeatureCache(store)
     assert list(cache.ids) == ["0", "1", "2"]
     assert cache[1].points[:, 0].tolist() == [7.0] * 40
-    option = ["--dataset-option", "distance=7"]
-    same = run("cache", "verify", str(store), "--dataset", name, *option)
-    assert same.returncode == 0, same.stdout + same.stderr
-    assert "3 frames compared with the dataset" in same.stdout
-    by_store = run("cache", "verify", str(store), *option)
+    by_store = run("cache", "verify", str(store), "--dataset-option", "distance=7")
+    assert by_store.returncode == 0, by_store.stdout + by_store.stderr
     assert "3 frames compared with the dataset" in by_store.stdout
-    other = run("cache", "verify", str(store), "--dataset", name)
-    assert other.returncode == 1  # the wall stands 5 m away by default
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_set:Tiny"])
+def test_a_plugged_dataset_from_cache_to_verification(
+    here: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
+) -> None:
+    store = tmp_path / "x.zarr"
+    more = ["--dataset", name, "--dataset-option", "distance=7", "--cache", str(store)]
+    code, _, errors = here("cache-teacher", *more, *TEACHER)
+    assert code == 0, errors
+    assert FeatureCache(store)[1].points[:, 0].tolist() == [7.0] * 40
+    option = ["--dataset-option", "distance=7"]
+    code, output, errors = here("cache", "verify", str(store), "--dataset", name, *option)
+    assert code == 0, output + errors
+    assert "3 frames compared with the dataset" in output
+    assert "3 frames compared with the dataset" in here("cache", "verify", str(store), *option)[1]
+    other, _, _ = here("cache", "verify", str(store), "--dataset", name)
+    assert other == 1  # the wall stands 5 m away by default
 
 
 @pytest.mark.parametrize(
@@ -155,13 +188,13 @@ def test_a_plugged_dataset_from_cache_to_verification(
     ],
 )
 def test_what_is_wrong_is_one_line(
-    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, words: str, line: str
+    here: Callable[..., tuple[int, str, str]], tmp_path: Path, words: str, line: str
 ) -> None:
     store = ["--cache", str(tmp_path / "x.zarr")]
-    result = run("cache-teacher", "--dataset", *words.split(), *store, *TEACHER)
-    assert result.returncode == 2
-    assert line in result.stderr
-    assert result.stderr.count("\n") == 1
+    code, _, errors = here("cache-teacher", "--dataset", *words.split(), *store, *TEACHER)
+    assert code == 2
+    assert line in errors
+    assert errors.count("\n") == 1
 
 
 def test_names_of_the_table_are_those_of_the_classes() -> None:
