@@ -123,7 +123,8 @@ def here(
         monkeypatch.setattr(sys, "argv", ["clever", *words, "--data-root", str(images)])
         with pytest.raises(SystemExit) as end:
             main()
-        return int(end.value.code or 0), *capsys.readouterr()
+        output, errors = capsys.readouterr()
+        return int(end.value.code or 0), output, errors
 
     return command
 
