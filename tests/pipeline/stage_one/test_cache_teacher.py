@@ -587,7 +587,7 @@ def test_a_full_disk_costs_nothing_committed(
     assert tree(disk / "store.zarr") == tree(tmp_path / "whole.zarr")
 
 
-@pytest.mark.parametrize(("signal", "default"), [("KILL", 30), ("INT", 6)])
+@pytest.mark.parametrize(("signal", "default"), [("KILL", 12), ("INT", 6)])
 @pytest.mark.slow
 def test_interrupted_at_random_instants(
     write_kitti: Writes, tmp_path: Path, signal: str, default: int
