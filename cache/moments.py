@@ -94,7 +94,8 @@ class CodeSums:
     def moments(self, centre: Values | float = 0.0, step: Values | float = 1.0) -> Moments:
         """Of the features ``centre + step * code``."""
         mean = self.total / self.count
-        variance = np.maximum(self.squares / self.count - mean**2, 0)
+        with np.errstate(invalid="ignore"):  # sums of a damaged layer may be infinite
+            variance = np.maximum(self.squares / self.count - mean**2, 0)
         return Moments(self.count, centre + step * mean, step * np.sqrt(variance))
 
 

@@ -387,7 +387,7 @@ def test_parts_of_a_step_add_up(make_cache: Callable[..., Path], tmp_path: Path)
         torch.stack([loss["loss"] for loss in losses]).sum().backward()
         gradients = torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
         results.append(
-            ({name: sum(float(loss[name]) for loss in losses) for name in losses[0]}, gradients)
+            ({name: sum(loss[name].item() for loss in losses) for name in losses[0]}, gradients)
         )
     (whole, gradients), (split, shared) = results
     assert split == pytest.approx(whole, rel=1e-6)
