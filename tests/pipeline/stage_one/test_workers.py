@@ -66,6 +66,15 @@ def client(cluster: SpecCluster) -> Iterator[Client]:
         yield client
 
 
+def test_workers_keep_their_memory(client: Client) -> None:
+    """Dask's other variables are set; its threshold for giving memory back is not."""
+    names = ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS")
+    answers: Any = client.run(lambda: [os.environ.get(name) for name in names])
+    assert len(answers) == 2
+    for values in answers.values():
+        assert values == [os.environ.get("MALLOC_TRIM_THRESHOLD_"), "1"]
+
+
 @pytest.fixture
 def drive(write_kitti: Writes, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     """A drive, and the store that one process makes of it."""
