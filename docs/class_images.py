@@ -2,7 +2,7 @@
 
     python docs/class_images.py DRIVES FOLDER
     clever cache-regions --cache CACHE --data-root DRIVES --from FOLDER --kind class \
-        --classes $(cat FOLDER/classes.txt) --empty 255
+        --classes "$(cat FOLDER/classes.txt)" --empty 255
 
 One PNG a camera image, named as the image is: the 16 classes of the lidarseg challenge, 255 for sky
 and what the challenge ignores. They are truth: what learns from them is no longer self-supervised.
