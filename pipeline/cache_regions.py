@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def cache_regions(settings: CacheRegionsSettings) -> RegionResult:
     with writer_lock(settings.cache):
         store = Store(settings.cache)
         dataset = _dataset(settings, store, request)
+        _refuse_shared_masks(store, request)
         store.drop_parts()
         info = store.add_regions(request, str(folder) if folder else None)
         rows = [row for row, frame in enumerate(store.ids) if frame]
@@ -115,6 +117,8 @@ def region_settings(settings: CacheRegionsSettings) -> RegionSettings:
         raise CleverError(
             "`kind=class` and `classes` go together: the names of the classes 0, 1, ... in order"
         )
+    if twice := sorted(name for name, count in Counter(settings.classes).items() if count > 1):
+        raise CleverError(f"`classes` holds {twice[0]} twice; name each class once")
     pattern_places(settings.pattern)
     name = settings.name or settings.from_.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -130,6 +134,17 @@ def region_settings(settings: CacheRegionsSettings) -> RegionSettings:
     )
 
 
+def _refuse_shared_masks(store: Store, request: RegionSettings) -> None:
+    """No mask is that of several cameras."""
+    if request.pattern is None or len(store.cameras) < 2:
+        return
+    if not pattern_places(request.pattern) & {"camera", "image", "token"}:
+        raise CleverError(
+            f"`pattern={request.pattern}` is the same for all {len(store.cameras)} cameras of a "
+            "frame; use {camera} or {image}"
+        )
+
+
 def _dataset(
     settings: CacheRegionsSettings, store: Store, request: RegionSettings
 ) -> LidarDataset | None:
@@ -142,6 +157,11 @@ def _dataset(
     if dataset.name != store.base.dataset:
         raise CleverError(
             f"{store.path} was made from {store.base.dataset}, not from {dataset.name}"
+        )
+    if missing := [name for name in store.cameras if name not in dataset.cameras]:
+        raise CleverError(
+            f"{store.path} needs the images of {', '.join(store.cameras)}; "
+            f"{missing[0]} is not among the `cameras`"
         )
     if request.pattern and "token" in pattern_places(request.pattern):
         with suppress(FrameError):  # of this frame alone; the others may be whole

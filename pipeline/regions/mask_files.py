@@ -38,6 +38,8 @@ def read_mask(path: Path, empty: int | None = None) -> tuple[NDArray[np.uint16],
     except (*DECODER_ERRORS, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CleverError(f"mask {path}: cannot be read ({reason}); restore it") from error
+    if numbers.ndim in (2, 3) and 0 in numbers.shape[-2:]:
+        raise CleverError(f"mask {path}: has no pixels; make it of the whole image")
     if numbers.dtype == bool and numbers.ndim == 3:
         return paint(numbers.astype(bool)), google_crc32c.value(data)
     if numbers.ndim != 2 or not np.issubdtype(numbers.dtype, np.integer):
@@ -68,7 +70,10 @@ def paint(masks: NDArray[np.bool_]) -> NDArray[np.uint16]:
 
 
 def _npz(data: bytes) -> NDArray[np.generic]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    loaded = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError("it is an NPY; write it by numpy.savez")
+    with loaded as arrays:
         if len(arrays.files) != 1:
             raise ValueError(f"it holds {len(arrays.files)} arrays, not one")
         return arrays[arrays.files[0]]
@@ -77,6 +82,8 @@ def _npz(data: bytes) -> NDArray[np.generic]:
 def _image(data: bytes, path: Path) -> NDArray[np.generic]:
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.format == "JPEG":
+                raise ValueError("JPEG changes the numbers; write a PNG")
             if image.mode not in NUMBERED_MODES:
                 raise ValueError(f"its pixels are {image.mode}, not one number each")
             refuse_turned(image, path)

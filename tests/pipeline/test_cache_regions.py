@@ -148,6 +148,11 @@ def test_masks_named_by_sample_data_tokens(
             assert np.array_equal(stored, resize_map(masks[frame, camera].astype(np.uint16), SIZE))
     with pytest.raises(CleverError, match="images of semantickitti have no tokens"):
         add(store, drive, **options)
+    job = CacheRegionsSettings(cache=path, **settings, **options, size=SIZE)
+    with pytest.raises(CleverError, match="CAM_BACK is not among the `cameras`"):
+        cache_regions(job.decided(cameras=("CAM_FRONT",)))
+    with pytest.raises(CleverError, match="the same for all 3 cameras of a frame"):
+        cache_regions(job.decided(pattern="{id}.png"))
 
 
 def test_bad_masks_lose_their_frames(store: Path, masks: Path) -> None:
@@ -252,6 +257,7 @@ def test_copies_and_drops(store: Path, masks: Path, tmp_path: Path) -> None:
         ({"from_": Path("nowhere")}, "is no folder"),
         ({"from_": Path(), "method": "slic"}, "give one of the two"),
         ({"from_": Path(), "kind": "class"}, "go together"),
+        ({"from_": Path(), "kind": "class", "classes": ("a", "b", "a")}, "holds a twice"),
         ({"from_": Path(), "name": "a b", "pattern": "{id}.png"}, "use letters"),
     ],
 )

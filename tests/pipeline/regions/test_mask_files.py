@@ -121,6 +121,23 @@ def test_a_mask_that_is_to_be_turned_is_refused(tmp_path: Path, orientation: int
         read_mask(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("numbers", [np.zeros((0, 0), int), np.zeros((3, 0, 5), bool)])
+def test_a_mask_without_pixels_is_refused(tmp_path: Path, numbers: np.ndarray) -> None:
+    np.savez(tmp_path / "a.npz", numbers)
+    with pytest.raises(CleverError, match=r"a\.npz: has no pixels"):
+        read_mask(tmp_path / "a.npz")
+
+
+def test_other_formats_by_another_name_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 4), int))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(CleverError, match="it is an NPY"):
+        read_mask(tmp_path / "a.npz")
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a.png", format="JPEG")
+    with pytest.raises(CleverError, match="JPEG changes the numbers"):
+        read_mask(tmp_path / "a.png")
+
+
 def test_what_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(CleverError, match="pixels are RGB"):
