@@ -42,7 +42,7 @@ def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | 
 
     assert isinstance(result, CacheSummary)
     print_summary(result)
-    return BAD_FRAMES if result.failed else 0
+    return BAD_FRAMES if result.failed or (result.sweeps and result.sweeps.failed) else 0
 
 
 def print_summary(summary: "CacheSummary") -> None:
@@ -73,6 +73,12 @@ def print_summary(summary: "CacheSummary") -> None:
         )
         for frame, reason in sweeps.failed[:LISTED]:
             print(f"skipped {frame} [{sweeps.info.id}]: {reason}")
+        if sweeps.failed:
+            print(
+                f"{sweeps.info.id}: {len(sweeps.failed)} of "
+                f"{quantity(sweeps.frames + len(sweeps.failed), 'frame')} skipped; repair them and "
+                "add --retry-failed"
+            )
     for frame, reason in summary.failed[:LISTED]:
         print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
     if len(summary.failed) > LISTED:

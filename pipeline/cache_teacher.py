@@ -121,6 +121,8 @@ def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             another writer; a dataset that has no sweeps between its frames, where these are asked
             for.
     """
+    if settings.sweep_pairs and not settings.sweeps:
+        raise CleverError("`sweep_pairs` are those of earlier sweeps; say how many by `sweeps`")
     summary = _cache_teacher(settings)
     return replace(summary, sweeps=cache_sweeps(settings)) if settings.sweeps else summary
 

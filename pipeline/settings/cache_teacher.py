@@ -76,7 +76,7 @@ class CacheTeacherSettings(DatasetSettings):
     occlusion: Occlusion = "none"
     """parallax: a point behind nearer ones in a camera makes no pair there; belongs to the store,
     not to a teacher."""
-    sweeps: Annotated[int, Field(ge=0)] = 0
+    sweeps: Annotated[int, Field(ge=0, le=1000)] = 0
     """nuScenes: also store so many sweeps before each keyframe, in its LiDAR frame, with their
     times; all frames of the store get theirs, by threads of this process."""
     sweep_pairs: bool = False

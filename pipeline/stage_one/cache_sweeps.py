@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...cache.store.files.lock import writer_lock
-from ...cache.store.records.models import SweepInfo
+from ...cache.store.layout import SHARD_ROWS
+from ...cache.store.records.models import FrameRecord, SweepInfo
 from ...cache.store.store import Store
 from ...cache.time_steps import step_fault
 from ...errors import CleverError, FrameError
@@ -53,6 +54,8 @@ def cache_sweeps(settings: CacheTeacherSettings) -> SweepResult:
         store = Store(settings.store)
         info = SweepInfo.of(settings.sweeps, settings.sweep_pairs)
         rows = [row for row, frame in enumerate(store.ids) if frame]
+        if settings.retry_failed:
+            store.uncommit(info.id, {record.row // SHARD_ROWS for record in _failures(store, info)})
         shards = store.pending_shards(info.id, rows)
         attempted = [row for shard in shards for row in store.shard_rows(shard)]
         if shards:
@@ -84,6 +87,13 @@ def _fill(
             store.finalise()
 
 
+def _failures(store: Store, info: SweepInfo) -> list[FrameRecord]:
+    """Records of the frames that the layer had to skip."""
+    return [
+        record for commit in store.commits(info.id) for record in commit.frames if record.reason
+    ]
+
+
 def _result(store: Store, info: SweepInfo, attempted: int) -> SweepResult:
     commits = store.commits(info.id)
     records = [record for commit in commits for record in commit.frames]
@@ -97,6 +107,6 @@ def _result(store: Store, info: SweepInfo, attempted: int) -> SweepResult:
         sum(len(record.seconds) for record in stored),
         sum(record.points for record in stored),
         attempted,
-        [(record.id, record.reason) for record in records if record.reason],
+        [(record.id, record.reason) for record in _failures(store, info)],
         sum(stamp.bytes for commit in commits for stamp in commit.files.values()),
     )

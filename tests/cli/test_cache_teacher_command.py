@@ -9,10 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from clever.cache.fidelity import Fidelity
-from clever.cache.store.records.models import Fingerprint, TeacherInfo
+from clever.cache.store.records.models import Fingerprint, SweepInfo, TeacherInfo
 from clever.cli import cache_teacher
 from clever.cli.main import build_app
 from clever.pipeline.cache_teacher import CacheSummary, LayerResult
+from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
+from clever.pipeline.stage_one.cache_sweeps import SweepResult
 
 INFO = TeacherInfo(
     "vits14-f00d",
@@ -96,6 +98,20 @@ def test_a_plan_stores_nothing(call: Callable[..., Any], tmp_path: Path) -> None
     assert result.exit_code == 0
     assert "  images    4 of 4 frames (4 frames asked for)" in result.stdout
     assert not list(tmp_path.glob("*x.zarr*"))
+
+
+def test_skipped_sweeps_leave_with_the_code_of_bad_frames(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sweeps = SweepResult(SweepInfo.of(2, False), 3, 6, 600, 4, [("frame-1", "no file")], 9600)
+    settings = CacheTeacherSettings(data_root=Path())
+    assert cache_teacher.print_result(settings, SUMMARY) == 0
+    assert cache_teacher.print_result(settings, replace(SUMMARY, sweeps=sweeps)) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "skipped frame-1 [sweeps/2]: no file",
+        "sweeps/2: 1 of 4 frames skipped; repair them and add --retry-failed",
+    ]
 
 
 def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[str]) -> None:

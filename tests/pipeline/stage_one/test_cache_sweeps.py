@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from pyquaternion import Quaternion
 
 from clever.cache import FeatureCache
@@ -179,6 +180,31 @@ def test_damage_is_seen_and_repaired(drive: Path, tmp_path: Path) -> None:
         assert content(store) == intact, name
 
 
+def test_skipped_sweeps_are_tried_again(drive: Path, tmp_path: Path) -> None:
+    store, file = tmp_path / "run.zarr", drive / "sweeps/LIDAR_TOP/2-1.pcd.bin"
+    data = file.read_bytes()
+    file.write_bytes(b"")
+    first = add(drive, store, sweeps=2).sweeps
+    file.write_bytes(data)
+    same, again = (
+        add(drive, store, sweeps=2, retry_failed=retry).sweeps for retry in (False, True)
+    )
+    assert first is not None
+    assert same is not None
+    assert again is not None
+    assert [len(part.failed) for part in (first, same, again)] == [1, 1, 0]
+    assert again.frames == 3
+    assert problems(store) == []
+
+
+def test_sweeps_asked_for_wrongly(drive: Path, tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match="say how many by `sweeps`"):
+        add(drive, tmp_path / "run.zarr", sweep_pairs=True)
+    assert not (tmp_path / "run.zarr").exists()
+    with pytest.raises(ValidationError, match="less than or equal to 1000"):
+        add(drive, tmp_path / "run.zarr", sweeps=10**11)
+
+
 def test_what_is_not_there_is_one_line(
     drive: Path, tmp_path: Path, write_kitti: Callable[..., Path]
 ) -> None:
@@ -189,9 +215,9 @@ def test_what_is_not_there_is_one_line(
     ((frame, reason),) = summary.sweeps.failed
     assert frame == "scene-0061-2"
     assert "2-1.pcd.bin" in reason
-    with pytest.raises(CleverError, match="holds no 3 earlier sweeps"):
+    with pytest.raises(CleverError, match="no 3 earlier .* `clever cache-teacher --sweeps 3`$"):
         CachedSweeps(store, 3)
-    with pytest.raises(CleverError, match="holds no 2 earlier sweeps with pairs"):
+    with pytest.raises(CleverError, match="2 earlier sweeps with pairs; .* 2 --sweep-pairs`$"):
         CachedSweeps(store, 2, pairs=True)
     with pytest.raises(CleverError, match="has no sweeps between its frames"):
         add(
