@@ -215,3 +215,10 @@ def _refuse_conflicts(
             f"{caches[0].teacher.id} holds only tokens near points, and the term regions needs "
             "all: make a layer with `tokens=grid` of cache-teacher"
         )
+    if "regions" in weights:
+        info = _region_info(settings)
+        if settings.pixel_stride > min(info.settings.size):
+            raise CleverError(
+                f"`pixel_stride={settings.pixel_stride}` goes beyond the maps of {info.id}, "
+                f"{info.settings.size[0]}x{info.settings.size[1]} pixels; give a smaller one"
+            )

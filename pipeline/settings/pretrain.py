@@ -150,8 +150,9 @@ class PretrainSettings(TrainingSettings):
     contrast_channels: Count = 64
     """Width of the space in which points and pixels are contrasted; both sides have a linear layer
     to it."""
-    drawn_pairs: Count = 4096
-    """Pairs that a contrast of pairs draws over the whole batch."""
+    drawn_pairs: Annotated[int, Field(ge=2)] = 4096
+    """Pairs that a contrast of pairs draws over the whole batch; one alone has no other to be told
+    from."""
     pixel_stride: Count = 1
     """Every how many rows and columns of the maps pixels are pooled; 4 costs 16 times less than
     1."""

@@ -395,6 +395,17 @@ def test_what_does_not_go_together(cache: Path, changes: dict[str, Any], fault: 
         build()
 
 
+def test_a_stride_beyond_the_maps_and_a_pair_alone(cache: Path) -> None:
+    add_regions(cache, "segment")
+    job = settings(cache, terms="regions", pixel_stride=min(SIZE))
+    build_step(job, open_teachers(job))
+    beyond = settings(cache, terms="regions", pixel_stride=min(SIZE) + 1)
+    with pytest.raises(CleverError, match=r"`pixel_stride=.*` goes beyond the maps of regions/"):
+        build_step(beyond, open_teachers(beyond))
+    with pytest.raises(CleverError, match="greater than or equal to 2"):
+        settings(cache, terms="pairs", drawn_pairs=1)
+
+
 def test_segments_are_no_classes(cache: Path) -> None:
     add_regions(cache, "segment")
     with pytest.raises(CleverError, match="the term flow needs classes"):
