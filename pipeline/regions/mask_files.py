@@ -15,6 +15,8 @@ from ...errors import CleverError
 
 NUMBERED_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 """Modes of Pillow in which a pixel is one number."""
+NPY = b"\x93NUMPY"
+"""How an NPY begins."""
 
 
 def read_mask(path: Path, empty: int | None = None) -> tuple[NDArray[np.uint16], int]:
@@ -70,10 +72,9 @@ def paint(masks: NDArray[np.bool_]) -> NDArray[np.uint16]:
 
 
 def _npz(data: bytes) -> NDArray[np.generic]:
-    loaded = np.load(io.BytesIO(data), allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
+    if data.startswith(NPY):
         raise ValueError("it is an NPY; write it by numpy.savez")
-    with loaded as arrays:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         if len(arrays.files) != 1:
             raise ValueError(f"it holds {len(arrays.files)} arrays, not one")
         return arrays[arrays.files[0]]
