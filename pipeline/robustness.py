@@ -146,6 +146,11 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
     bench = _bench(settings, next(iter(runs.values())))
     baseline = _baseline(settings, bench.dataset)
     parts = list(bench.parts())
+    if len(parts) == 1:
+        raise CleverError(
+            f"{settings.corrupted_root} holds none of the `corruptions` and `severities` asked "
+            "for; choose others, or another `corrupted_root`"
+        )
     for name, run in runs.items():
         _check_classes(name, run, bench.dataset)
     with writer_lock(bench.out, "out"):
@@ -204,6 +209,8 @@ def _measured(path: Path) -> set[tuple[str, str]]:
 
 def _bench(settings: RobustnessSettings, first: TrainedSegmenter) -> Bench:
     """The frames that all checkpoints are measured on."""
+    if settings.corrupted_root and settings.strength:
+        raise CleverError("frames of a `corrupted_root` have their strengths; leave `strength` out")
     training = first.training
     name, version = run_dataset(settings.dataset, settings.version, training)
     dataset = open_dataset(settings.decided(version=version), name)

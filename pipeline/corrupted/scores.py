@@ -88,11 +88,19 @@ def read_baseline(name: str) -> Baseline:
         )
     try:
         return Baseline.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError) as error:
+        reason = _wrong_fields(error) if isinstance(error, ValidationError) else str(error)
         raise CleverError(
             f"{path} is no baseline: {reason}; it should hold name, clean and miou by corruption"
         ) from error
+
+
+def _wrong_fields(error: ValidationError) -> str:
+    """Every field that is wrong, with what it should be."""
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'the whole'}: {detail['msg']}"
+        for detail in error.errors(include_url=False)
+    )
 
 
 @dataclass(frozen=True, slots=True)

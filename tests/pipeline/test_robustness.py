@@ -219,6 +219,10 @@ def test_a_written_set_scores_as_the_frames_it_was_made_of(
     assert released.source == f"corrupted frames read from {root}"
     assert released.rows[0].measurements[-1].protocol.endswith(f"fog heavy of {root}")
     assert released.notes == []
+    with pytest.raises(CleverError, match="set holds none of the `corruptions` and `severities`"):
+        measured(setup, corruptions="snow", severities="1", corrupted_root=root)
+    with pytest.raises(CleverError, match="leave `strength` out"):
+        measured(setup, **part, corrupted_root=root, strength="fog.beta=1,2,3")
 
 
 def test_results_for_other_programs(setup: dict[str, Any]) -> None:
@@ -262,6 +266,10 @@ def test_other_classes_and_absent_parts_are_one_line(setup: dict[str, Any], tmp_
     for text in ("fog.beta=1,2", "fog=1,2,3", "fog.beta=a,b,c"):
         with pytest.raises(CleverError, match=r"CORRUPTION\.PARAMETER=A,B,C"):
             measured(setup, strength=text)
+    with pytest.raises(CleverError, match=r"`strength=fog.beta` changes nothing: fog is not"):
+        measured(setup, strength="fog.beta=1,2,3", corruptions="snow")
+    with pytest.raises(CleverError, match=r"fog\.beta is given 2 times"):
+        measured(setup, strength=["fog.beta=1,2,3", "fog.beta=2,3,4"], corruptions="fog")
 
 
 @pytest.mark.parametrize(

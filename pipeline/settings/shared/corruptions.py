@@ -4,6 +4,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from ....errors import CleverError
 from .base import JobSettings
 from .choices import CorruptionName, SensorName, Severity
 
@@ -48,6 +49,7 @@ def _levels(values: tuple[str, ...]) -> tuple[str, ...]:
             count = 0
         if not equals or "." not in name or count != len(_LEVELS):
             raise ValueError(f"{text!r} should be CORRUPTION.PARAMETER=A,B,C, a number a severity")
+    _once(tuple(text.partition("=")[0].strip() for text in values))
     return values
 
 
@@ -78,10 +80,20 @@ class CorruptionSettings(JobSettings):
 
     @property
     def levels(self) -> dict[str, tuple[float, float, float]]:
-        """Values of `strength` by ``corruption.parameter``."""
+        """Values of `strength` by ``corruption.parameter``.
+
+        Raises:
+            CleverError: one is of a corruption that was not asked for.
+        """
         pairs = [text.partition("=") for text in self.strength]
         levels: dict[str, tuple[float, float, float]] = {}
         for name, _, numbers in pairs:
+            corruption = name.strip().partition(".")[0]
+            if corruption in get_args(CorruptionName) and corruption not in self.corruptions:
+                raise CleverError(
+                    f"`strength={name.strip()}` changes nothing: {corruption} is not among the "
+                    "`corruptions`"
+                )
             light, moderate, heavy = map(float, numbers.split(","))
             levels[name.strip()] = light, moderate, heavy
         return levels

@@ -116,5 +116,9 @@ def test_baselines_by_dataset_and_by_file(tmp_path: Path) -> None:
         path.write_text(json.dumps({"name": "mine", "clean": clean, "miou": {"fog": fog}}))
         with pytest.raises(CleverError, match=r"no baseline.*(greater|less) than or equal to"):
             read_baseline(str(path))
+    path.write_text(json.dumps({"clean": "a", "miou": []}))
+    with pytest.raises(CleverError, match=r"baseline: name: Field required; clean: .*; it") as bad:
+        read_baseline(str(path))
+    assert "http" not in str(bad.value)
     path.write_text(json.dumps({"name": "mine", "clean": 100, "miou": {"fog": 0}}))
     assert read_baseline(str(path)).miou == {"fog": 0}
