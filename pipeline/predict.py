@@ -45,6 +45,8 @@ SUBMISSION = "submission"
 """In the folder of a submission: what is handed in."""
 Write = Callable[[Path, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]], None]
 """Writes points (N, 4), labels and confidence to a path."""
+DETECTION_TABLE = "detection.json"
+"""What `clever detect` leaves beside its runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,11 @@ def predict(settings: PredictSettings) -> Predictions:
     warn_unfinished(settings.checkpoint)
     if (settings.checkpoint / HEAD).exists():
         return predict_boxes(settings)
+    if (settings.checkpoint / DETECTION_TABLE).exists():
+        raise CleverError(
+            f"{settings.checkpoint} is a table of detectors; give one of its runs, "
+            f"{settings.checkpoint}/runs/NAME"
+        )
     if settings.output_format not in (None, *WRITERS):
         raise CleverError(
             f"{settings.checkpoint} labels points, which are written as {', '.join(WRITERS)}; "

@@ -14,7 +14,7 @@ from clever.errors import CleverError
 from clever.pipeline.datasets.kitti import KittiDataset
 from clever.pipeline.datasets.nuscenes import NuScenesDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
-from clever.pipeline.detect import detect
+from clever.pipeline.detect import RESULT_FILE, detect
 from clever.pipeline.detection_runs.camera_view import camera_view
 from clever.pipeline.detection_runs.kitti import FrontView
 from clever.pipeline.detection_runs.nuscenes import NuScenesBenchmark
@@ -209,6 +209,12 @@ def test_what_means_nothing_for_boxes_is_one_line(
     inputs = {} if "data_root" in changes else {"points": [sweep(root, 0)]}
     with pytest.raises(CleverError, match=complaint):
         predict(settings(checkpoint=run, out=tmp_path / "out", **inputs, **changes))
+
+
+def test_a_table_of_detectors_is_no_detector(tmp_path: Path) -> None:
+    (tmp_path / RESULT_FILE).write_text("{}")
+    with pytest.raises(CleverError, match=r"is a table of detectors; give one of its runs"):
+        predict(settings(checkpoint=tmp_path, points=["a.bin"], out=tmp_path / "out"))
 
 
 def test_a_damaged_head_is_one_line(run: Path, root: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Settings of what corrupts sweeps: which corruptions, how strong, for whose sensor."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ....errors import CleverError
 from .base import JobSettings
@@ -78,22 +78,23 @@ class CorruptionSettings(JobSettings):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of all draws; what a frame draws depends on its id besides, not on other frames."""
 
+    @model_validator(mode="after")
+    def _every_strength_counts(self) -> Self:
+        for name in self.levels:
+            corruption = name.partition(".")[0]
+            if corruption in get_args(CorruptionName) and corruption not in self.corruptions:
+                raise CleverError(
+                    f"`strength={name}` changes nothing: {corruption} is not among the "
+                    "`corruptions`"
+                )
+        return self
+
     @property
     def levels(self) -> dict[str, tuple[float, float, float]]:
-        """Values of `strength` by ``corruption.parameter``.
-
-        Raises:
-            CleverError: one is of a corruption that was not asked for.
-        """
+        """Values of `strength` by ``corruption.parameter``."""
         pairs = [text.partition("=") for text in self.strength]
         levels: dict[str, tuple[float, float, float]] = {}
         for name, _, numbers in pairs:
-            corruption = name.strip().partition(".")[0]
-            if corruption in get_args(CorruptionName) and corruption not in self.corruptions:
-                raise CleverError(
-                    f"`strength={name.strip()}` changes nothing: {corruption} is not among the "
-                    "`corruptions`"
-                )
             light, moderate, heavy = map(float, numbers.split(","))
             levels[name.strip()] = light, moderate, heavy
         return levels
