@@ -61,12 +61,16 @@ def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
     """Write every frame under every corruption and severity, draw one of them, or both.
 
     Raises:
-        CleverError: neither is asked for, a dataset whose frames are not released corrupted, a
-            folder that holds frames of another seed or strength, or no frame that can be used.
+        CleverError: neither is asked for, `out` is the dataset's own folder, a dataset whose frames
+            are not released corrupted, a folder that holds frames of another seed or strength, or
+            no frame that can be used.
     """
     if settings.out is None and settings.pictures is None:
         raise CleverError("give `out` for the set, `pictures` for a look at a frame, or both")
     dataset = open_dataset(settings, settings.dataset)
+    root = settings.data_root
+    if settings.out and root and settings.out.resolve() == root.resolve():
+        raise CleverError(f"`out` is the dataset's own folder, {settings.out}; choose another one")
     sensor = sensor_of(dataset, settings.sensor)
     doses = [
         dose_of(name, severity, sensor, settings.levels)

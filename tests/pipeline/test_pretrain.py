@@ -525,10 +525,10 @@ def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(
         "import sys\n"
         "sys.modules |= dict.fromkeys(['nuscenes', 'timm', 'PIL', 'torchvision'])\n"
         "from clever.pipeline.pretrain import PretrainSettings, pretrain\n"
-        f"given = dict(cache={str(cache)!r}, out={str(tmp_path / 'run')!r}, "
+        f"values = dict(cache={str(cache)!r}, out={str(tmp_path / 'run')!r}, "
         "student='minkunet-tiny', epochs=1)\n"
-        "given |= dict(head_hidden=8, voxel_size=0.5, device='cpu')\n"
-        "print(pretrain(PretrainSettings.resolve(None, given)).steps)\n"
+        "values |= dict(head_hidden=8, voxel_size=0.5, device='cpu')\n"
+        "print(pretrain(PretrainSettings.resolve(None, values)).steps)\n"
     )
     process = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False

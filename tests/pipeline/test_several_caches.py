@@ -296,9 +296,9 @@ def test_a_student_keeps_how_its_intensities_were_standardised(
     with torch.no_grad():
         own = student(points)
         student.intensities = ()
-        given = cloud.clone()
-        given[:, 3] = (given[:, 3] - norm.mean) / norm.deviation
-        assert torch.allclose(own, student(PointBatch.from_clouds([given])), atol=1e-6)
+        standardised = cloud.clone()
+        standardised[:, 3] = (standardised[:, 3] - norm.mean) / norm.deviation
+        assert torch.allclose(own, student(PointBatch.from_clouds([standardised])), atol=1e-6)
         assert not torch.allclose(own, student(points), atol=1e-3)
     student.intensities = (norm, IntensityNorm("toy", 0, 1))
     assert student.choose_intensity("elsewhere") == norm

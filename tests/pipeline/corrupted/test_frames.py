@@ -200,6 +200,14 @@ def test_a_folder_holds_frames_of_one_seed_and_strength(
         corrupt_dataset(CorruptSettings.resolve(None, {"data_root": roots["nuscenes"]}))
 
 
+def test_a_set_is_not_written_into_its_dataset(roots: dict[str, Path]) -> None:
+    root = roots["semantickitti"]
+    names = {path.name for path in root.iterdir()}
+    with pytest.raises(CleverError, match="`out` is the dataset's own folder, "):
+        written(roots, "semantickitti", root / "." / "x" / "..", corruptions="crosstalk")
+    assert {path.name for path in root.iterdir()} == names
+
+
 def test_several_sequences_have_no_place_in_semantickitti_c(
     write_kitti: Callable[..., Path], tmp_path: Path
 ) -> None:
