@@ -1,7 +1,7 @@
 """Corrupted copies of a dataset's frames, laid out as the published sets are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ def corrupt_dataset(settings: CorruptSettings) -> CorruptResult:
         for name in settings.corruptions
         for severity in settings.severities
     ]
-    notes = open_choices([dose.name for dose in doses], sensor)
+    notes = open_choices(settings.corruptions, sensor, settings.levels)
     result = CorruptResult(None, 0, 0, doses, notes, [])
     if settings.out:
         result = _write_set(settings, settings.out, dataset, sensor, result)
@@ -138,13 +138,24 @@ def _write_set(
     return replace(result, out=out, written=written, current=current, bad=list(bad.values()))
 
 
-def open_choices(names: Sequence[str], sensor: str) -> list[str]:
+def open_choices(
+    names: Collection[str], sensor: SensorName, levels: Mapping[str, object]
+) -> list[str]:
     """What the publication leaves open of some corruptions, and what is done instead; a line
-    each."""
+    each.
+
+    Args:
+        levels: strengths that were given, by ``corruption.parameter``.
+    """
     return [
-        f"{name}: {corruption.open[sensor]}"  # type: ignore[index]
+        f"{name}: {choice.words}"
         for name, corruption in CORRUPTIONS.items()
-        if name in names and sensor in corruption.open
+        for choice in corruption.open.get(sensor, ())
+        if name in names
+        and not (
+            choice.parameters
+            and all(f"{name}.{parameter}" in levels for parameter in choice.parameters)
+        )
     ]
 
 

@@ -9,6 +9,7 @@ from .pretraining.contrast_run import (
     with_passes,
 )
 from .pretraining.frames import input_digests, store_facts, training_frames, unpaired_frames
+from .pretraining.idle_settings import idle_settings
 from .pretraining.networks import build_step
 from .pretraining.result import PretrainResult
 from .pretraining.several_caches import (
@@ -90,6 +91,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 notice(f"{store[0].path}: {part.words}")
         for line in common_frames(frames.parts) if team.first else ():
             notice(line)
+        for line in idle_settings(settings) if team.first else ():
+            notice(line)
         if team.first and (doubt := neighbour_doubt(settings, caches[0], frames.first.ids)):
             notice(doubt)
         unpaired = [name for part in frames.parts for name in unpaired_frames(part, team)]
@@ -143,6 +146,7 @@ def _result(
         steps=progress.step,
         losses=first_and_last(read_log(run.folder)),
         best_epoch=progress.best_epoch,
+        start=str(settings.init) if settings.init else "",
         points="voxel" if frames.first.thinning else "all",
         ranks=ranks,
         mixing=mixing_words(settings, frames),

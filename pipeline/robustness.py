@@ -89,6 +89,20 @@ class Bench:
                     dose = dose_of(name, severity, self.sensor, self.settings.levels)
                     yield Part(name, severity, dose)
 
+    def notes(self, parts: Sequence[Part]) -> list[str]:
+        """What the publication leaves open of derived frames; which parts a set does not hold."""
+        settings = self.settings
+        if self.sensor is not None:
+            return open_choices(settings.corruptions, self.sensor, settings.levels)
+        present = {(part.corruption, part.severity) for part in parts}
+        absent = [
+            f"{name}/{severity}"
+            for name in settings.corruptions
+            for severity in settings.severities
+            if (name, severity) not in present
+        ]
+        return [f"{settings.corrupted_root} holds no {', '.join(absent)}"] if absent else []
+
     def frames(self, part: Part) -> LidarDataset:
         """The dataset that is measured on."""
         if part.corruption is None or part.severity is None:
@@ -155,8 +169,7 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
         _check_classes(name, run, bench.dataset)
     with writer_lock(bench.out, "out"):
         rows = _rows(bench, runs, parts)
-        names = [part.corruption for part in parts if part.dose]
-        notes = open_choices([name for name in names if name], bench.sensor or "")
+        notes = bench.notes(parts)
         if bench.mean == "present":
             notes += class_doubts(rows)
         if settings.pictures:
@@ -271,7 +284,7 @@ def _measurement(
         points=result.points,
         frames=result.frames,
         left_out=sum(frames.left_out.values()) if corrupted else 0,
-        protocol=f"{result.protocol}, {_words(bench, part)}",
+        protocol=f"{result.protocol}, {_words(bench, part, frames)}",
         bad=result.bad,
     )
     atomic_write(path, measurement.model_dump_json(indent=1) + "\n")
@@ -295,7 +308,11 @@ def _draw(bench: Bench, folder: Path) -> list[str]:
     ).lines()
 
 
-def _words(bench: Bench, part: Part) -> str:
+def _words(bench: Bench, part: Part, frames: LidarDataset) -> str:
     if part.dose:
         return f"{part.dose}, seed {bench.settings.seed}"
-    return f"{part} of {bench.settings.corrupted_root}" if part.corruption else "clean frames"
+    if not part.corruption:
+        return "clean frames"
+    clean_labels = isinstance(frames, ReleasedFrames) and frames.clean_labels
+    labels = ", labels of the clean frames" if clean_labels else ""
+    return f"{part} of {bench.settings.corrupted_root}{labels}"

@@ -18,6 +18,8 @@ from ..datasets.released import ReleasedFormat, released_format, released_frame
 from ..settings.shared.choices import CorruptionName, SensorName, Severity
 from .clean_sweeps import clean_sweep, raw_rows
 
+SAME_LABELS: frozenset[CorruptionName] = frozenset({"motion_blur"})
+"""Corruptions that leave every point, its place in the file and its label."""
 Cloud = tuple[NDArray[np.float32], NDArray[np.uint8]]
 """Points (M, 4) and training labels (M,)."""
 
@@ -114,8 +116,11 @@ class CorruptedFrames(CorruptedDataset):
 class ReleasedFrames(CorruptedDataset):
     """Frames of nuScenes-C or SemanticKITTI-C, read in place.
 
-    A frame without a label file in the set has the labels of the clean one, if their number is
-    right.
+    A set of a corruption that changes no label may come without label files; its frames then have
+    those of the clean ones.
+
+    Attributes:
+        clean_labels: whether a frame that was read has the clean one's labels.
 
     Args:
         dataset: the clean dataset, which says which frames there are.
@@ -136,6 +141,8 @@ class ReleasedFrames(CorruptedDataset):
             )
         self.released: ReleasedFormat = released
         self.folder = root / corruption / severity
+        self.clean_labels = False
+        self._clean_will_do = corruption in SAME_LABELS
         self._table = released.corrupted_table()
         if not self.folder.is_dir():
             raise CleverError(
@@ -152,9 +159,10 @@ class ReleasedFrames(CorruptedDataset):
         if not np.isfinite(points).all():
             raise FrameError(frame, f"sweep {path} holds NaN or infinite values; restore the file")
         label_file = self.folder / files.corrupted_labels
-        if not label_file.exists():
+        if self._clean_will_do and not label_file.parent.is_dir():
             labels = self.dataset.labels(index)
             label_file = files.labels or label_file
+            self.clean_labels = True
         else:
             raw = raw_rows(frame, label_file, self.released.label_dtype, 1)[:, 0]
             labels = training_labels(frame, label_file, raw, self._table)

@@ -41,6 +41,19 @@ def _always(value: float) -> Levels:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenChoice:
+    """What a publication does not say of a corruption, and what is done instead.
+
+    Attributes:
+        words: both.
+        parameters: strengths that it is about; who gives them all has made the choice.
+    """
+
+    words: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Corruption:
     """One corruption.
 
@@ -48,14 +61,14 @@ class Corruption:
         column: its name in the paper's Tables 7 and A5.
         function: (sweep, generator, one float a strength) -> `Corrupted`.
         strengths: by sensor.
-        open: by sensor, what the publication does not say, and what is done instead.
+        open: by sensor, what the publication leaves open.
         labels: whether it cannot be without labels.
     """
 
     column: str
     function: Callable[..., Corrupted]
     strengths: Mapping[SensorName, Strengths]
-    open: Mapping[SensorName, str] = field(default_factory=dict)
+    open: Mapping[SensorName, tuple[OpenChoice, ...]] = field(default_factory=dict)
     labels: bool = False
 
 
@@ -63,10 +76,19 @@ def _both(strengths: Strengths) -> dict[SensorName, Strengths]:
     return {"nuscenes": strengths, "semantickitti": strengths}
 
 
-_FOCUS = (
-    "the sensor's file of focal distances and slopes is not ours to hand on: medians of another "
-    "HDL-64E S3 (64e_s3-xiesc of the ROS driver velodyne) for all lasers; flakes are drawn anew "
-    "for every sweep"
+_SNOW = (
+    OpenChoice(
+        "the sensor's file of focal distances and slopes is not ours to hand on: medians of "
+        "another HDL-64E S3 (64e_s3-xiesc of the ROS driver velodyne) for all lasers",
+        ("focal_distance", "focal_slope"),
+    ),
+    OpenChoice("flakes are drawn anew for every sweep"),
+)
+_BLUR = OpenChoice(
+    "moderate and heavy sigma are not published: those of SemanticKITTI-C", ("sigma",)
+)
+_CROSSTALK = OpenChoice(
+    "moderate and heavy share are not published: 0.05 and 0.07 are a guess", ("share",)
 )
 CORRUPTIONS: dict[CorruptionName, Corruption] = {
     "fog": Corruption("Fog", fog, _both({"beta": (0.008, 0.05, 0.2)})),
@@ -89,13 +111,13 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
                 "focal_slope": _always(1.35),
             }
         ),
-        {"nuscenes": _FOCUS, "semantickitti": _FOCUS},
+        {"nuscenes": _SNOW, "semantickitti": _SNOW},
     ),
     "motion_blur": Corruption(
         "Blur",
         motion_blur,
         _both({"sigma": (0.2, 0.25, 0.3)}),
-        {"nuscenes": "moderate and heavy sigma are not published: those of SemanticKITTI-C"},
+        {"nuscenes": (_BLUR,)},
     ),
     "beam_missing": Corruption(
         "Beam",
@@ -112,7 +134,7 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
             "nuscenes": {"share": (0.03, 0.05, 0.07), "full": _always(255)},
             "semantickitti": {"share": (0.006, 0.008, 0.01), "full": _always(1)},
         },
-        {"nuscenes": "moderate and heavy share are not published: 0.05 and 0.07 are a guess"},
+        {"nuscenes": (_CROSSTALK,)},
     ),
     "incomplete_echo": Corruption(
         "Echo", incomplete_echo, _both({"share": (0.75, 0.85, 0.95)}), labels=True

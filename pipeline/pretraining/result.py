@@ -42,6 +42,8 @@ class PretrainResult(RunResult):
     losses: Losses
     best_epoch: int
     """Pass with the lowest mean loss; its weights are in ``best/``."""
+    start: str = ""
+    """Run whose weights it started from; empty: fresh ones."""
     points: PointChoice = "all"
     """Which points had pairs and queries."""
     ranks: Ranks | None
@@ -61,6 +63,7 @@ class PretrainResult(RunResult):
     def __str__(self) -> str:
         origin = " and ".join(dict.fromkeys(self.teachers))
         matched = f"matched {', '.join(self.matches)}, " if self.matches else ""
+        start = f"started from {self.start}, " if self.start else ""
         shared = f" x {self.processes}" if self.processes > 1 else ""
         batch = f" of {self.batch_size}" if self.batch_size else ""
         draws = self.steps * (self.batch_size or 0) / self.frames
@@ -70,7 +73,7 @@ class PretrainResult(RunResult):
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
             f"{quantity(self.steps, 'step')}{batch}, "
             f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}, "
-            f"points {self.points}, "
+            f"{start}points {self.points}, "
             f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
             f"{'' if self.targets == 'raw' else f'targets {self.targets}, '}"
             f"seed {self.seed}, {self.precision}, {self.device}{shared}, "

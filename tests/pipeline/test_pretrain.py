@@ -492,8 +492,17 @@ def test_the_train_split_is_used_where_the_cache_knows_splits(
     result = pretrain(toy_settings(cache, tmp_path / "run", epochs=1))
     assert (result.frames, result.part) == (2, "split train, 2 of 5 frames")
     assert ", split train, 2 of 5 frames, " in str(result)
+    assert "started from" not in str(result)
     meta = json.loads((tmp_path / "run/student.json").read_text())["meta"]
     assert (meta["dataset"], meta["scenes"]) == ("toy", ["scene-0", "scene-1"])
+
+
+def test_a_setting_that_nothing_uses_is_named(
+    make_cache: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(toy_settings(make_cache(), tmp_path / "run", epochs=1, temperature=0.5))
+    idle = "temperature changes nothing in this run: it takes a term with a temperature\n"
+    assert idle in capsys.readouterr().err
 
 
 def test_a_finished_run_is_a_start(
@@ -502,8 +511,9 @@ def test_a_finished_run_is_a_start(
     cache = make_cache()
     pretrain(toy_settings(cache, tmp_path / "a"))
     changes = {"init": tmp_path / "a", "lr": 1e-12, "weight_decay": 0, "epochs": 1}
-    pretrain(toy_settings(cache, tmp_path / "b", **changes))
+    result = pretrain(toy_settings(cache, tmp_path / "b", **changes))
     assert "student, occupancy, head of toy-3x5" in capsys.readouterr().err
+    assert f", recipe clever, started from {tmp_path / 'a'}, points " in str(result)
     trained = {name for name, _ in build_student("minkunet-tiny", 0.5).named_parameters()}
     for name in WEIGHTS:
         before, after = (load_file(tmp_path / run / name) for run in "ab")

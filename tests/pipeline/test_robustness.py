@@ -218,7 +218,14 @@ def test_a_written_set_scores_as_the_frames_it_was_made_of(
     assert released.rows[0].miou("fog", "light") is None
     assert released.source == f"corrupted frames read from {root}"
     assert released.rows[0].measurements[-1].protocol.endswith(f"fog heavy of {root}")
-    assert released.notes == []
+    assert released.notes == [f"{root} holds no fog/light"]
+    blur = {"corruptions": "motion_blur", "severities": "1"}
+    corrupt_dataset(CorruptSettings.resolve(None, {**flags, **blur}))
+    shutil.rmtree(root / "motion_blur/light/labels")
+    bare = measured(setup, **blur, corrupted_root=root)
+    words = f"motion_blur light of {root}, labels of the clean frames"
+    assert bare.rows[0].measurements[-1].protocol.endswith(words)
+    assert bare.notes == []
     with pytest.raises(CleverError, match="set holds none of the `corruptions` and `severities`"):
         measured(setup, corruptions="snow", severities="1", corrupted_root=root)
     with pytest.raises(CleverError, match="leave `strength` out"):

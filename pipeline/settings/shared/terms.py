@@ -20,9 +20,9 @@ CLASS_TERMS: tuple[LossTerm, ...] = ("class-pairs", "prototypes", "flow")
 
 def parse_term(text: str) -> tuple[LossTerm, float]:
     """Name and weight of ``NAME`` or ``NAME=WEIGHT``; raises ValueError where it is neither."""
-    name, _, number = text.partition("=")
+    name, equals, number = text.partition("=")
     try:
-        weight = float(number or 1)
+        weight = float(number) if equals else 1.0
     except ValueError:
         weight = math.nan
     for term in TERMS:

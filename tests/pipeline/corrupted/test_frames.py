@@ -1,5 +1,6 @@
 """Corrupted frames as they are read, as they are written, and as they are read back in place."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from clever.errors import CleverError, FrameError
-from clever.pipeline.corrupt import corrupt_dataset
+from clever.pipeline.corrupt import corrupt_dataset, open_choices
 from clever.pipeline.corrupted.clean_sweeps import clean_sweep, sensor_of
 from clever.pipeline.corrupted.frames import (
     CorruptedFrames,
@@ -160,12 +161,12 @@ def test_what_is_wrong_with_a_set_is_one_line(roots: dict[str, Path], tmp_path: 
         ReleasedFrames(dataset, out, "fog", "light")
     with pytest.raises(CleverError, match=r"holds no <corruption>/<severity> folder"):
         released_parts(place)
-    clean = dataset.labels(0)
     labels = place / "labels/000000.label"
     content = labels.read_bytes()
     labels.unlink()
     frames = ReleasedFrames(dataset, out, "crosstalk", "light")
-    np.testing.assert_array_equal(frames.labels(0), clean)
+    with pytest.raises(FrameError, match=r"cannot read .*labels/000000\.label"):
+        frames.labels(0)
     labels.write_bytes(content[:-4])
     frames = ReleasedFrames(dataset, out, "crosstalk", "light")
     with pytest.raises(FrameError, match=r"holds 7999 labels but .* 8000 points; restore"):
@@ -180,6 +181,29 @@ def test_what_is_wrong_with_a_set_is_one_line(roots: dict[str, Path], tmp_path: 
     np.full((8000, 4), np.nan, np.float32).tofile(sweep)
     with pytest.raises(FrameError, match="NaN or infinite"):
         frames.labels(1)
+
+
+def test_labels_of_clean_frames_stand_in_where_no_label_changes(
+    roots: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    written(roots, "semantickitti", out, corruptions="motion_blur,fog", severities="light")
+    dataset = opened(roots, "semantickitti")
+    blurred = ReleasedFrames(dataset, out, "motion_blur", "light")
+    np.testing.assert_array_equal(blurred.labels(0), dataset.labels(0))
+    assert not blurred.clean_labels
+    # Some label files are there, so that one of them is lost.
+    (out / "motion_blur/light/labels/000000.label").unlink()
+    lost = ReleasedFrames(dataset, out, "motion_blur", "light")
+    with pytest.raises(FrameError, match=r"cannot read .*labels/000000\.label"):
+        lost.labels(0)
+    for name in ("motion_blur", "fog"):
+        shutil.rmtree(out / name / "light/labels")
+    bare = ReleasedFrames(dataset, out, "motion_blur", "light")
+    np.testing.assert_array_equal(bare.labels(0), dataset.labels(0))
+    assert bare.clean_labels
+    with pytest.raises(FrameError, match=r"cannot read .*labels/000000\.label"):
+        ReleasedFrames(dataset, out, "fog", "light").labels(0)
 
 
 def test_a_folder_holds_frames_of_one_seed_and_strength(
@@ -236,6 +260,23 @@ def test_without_labels_echoes_cannot_be_lost(
     assert result.written == 7
     assert "incomplete_echo needs labels" in result.bad[0].reason
     assert not list((tmp_path / "set").rglob("*.label"))
+
+
+def test_what_a_publication_leaves_open_is_said_of_what_was_not_chosen() -> None:
+    names = ("motion_blur", "crosstalk", "snow", "fog")
+
+    def heads(sensor: SensorName, *given: str) -> list[str]:
+        return [line[:24] for line in open_choices(names, sensor, dict.fromkeys(given))]
+
+    blur, crosstalk = "motion_blur: moderate an", "crosstalk: moderate and "
+    snow = ["snow: the sensor's file ", "snow: flakes are drawn a"]
+    assert heads("nuscenes") == [*snow, blur, crosstalk]
+    assert heads("semantickitti") == snow
+    assert heads("nuscenes", "crosstalk.share", "snow.rate") == [*snow, blur]
+    assert heads("nuscenes", "snow.focal_slope", "motion_blur.sigma") == [*snow, crosstalk]
+    both = ("snow.focal_slope", "snow.focal_distance")
+    assert heads("semantickitti", *both) == snow[1:]
+    assert open_choices(("fog",), "nuscenes", {}) == []
 
 
 def test_strengths_belong_to_a_sensor(

@@ -383,6 +383,7 @@ def test_passes_share_the_cameras_drawn(cache: Path) -> None:
         ({"terms": "temporal", "mix3d": 0.8}, "no other may be mixed in: give `mix3d=0`"),
         ({"terms": "nothing"}, "should be NAME"),
         ({"terms": "pairs=-1"}, "should be NAME"),
+        ({"terms": "distance="}, "'distance=' should be NAME"),
         ({"terms": "pairs,pairs=2"}, "given 2 times"),
     ],
 )
