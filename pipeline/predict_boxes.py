@@ -183,6 +183,11 @@ def _search_frames(finder: Finder) -> Predictions:
     if settings.dataset is None:
         notice(f"`dataset={meta.dataset}`, that of the run")
     dataset = open_dataset(settings, settings.dataset or meta.dataset)
+    if dataset.name != meta.dataset:
+        notice(
+            f"the detector learnt from {meta.dataset}; what it finds in {dataset.name} has the "
+            f"classes and the reach of {meta.dataset}"
+        )
     benchmark = benchmark_of(meta.dataset)
     numbers = dict(list(positions(dataset).items())[: settings.limit])
     if doubtful := dark_sweeps(dataset, list(numbers.values())):

@@ -10,7 +10,7 @@ from ...errors import CleverError
 from .boxes import LabelledBoxes
 from .readers.intensity import scale_option
 from .readers.kitti_layout import KittiCalibration, camera_2, image_size, read_calibration
-from .readers.kitti_objects import KittiObjects, lidar_rows, read_objects
+from .readers.kitti_objects import NO_BOX, KittiObjects, lidar_rows, read_objects
 from .readers.sequences import check_split
 from .readers.sweep_dataset import SweepDataset
 from .readers.sweep_files import sweep_names
@@ -91,7 +91,7 @@ class KittiDataset(SweepDataset):
         """Labelled boxes of a frame in the LiDAR frame, all but ``DontCare`` regions; raises
         FrameError where labels or calibration cannot be read."""
         objects = self.objects(index)
-        objects = objects[np.array([name != "DontCare" for name in objects.names], bool)]
+        objects = objects[np.array([name != NO_BOX for name in objects.names], bool)]
         return LabelledBoxes(
             objects.names, lidar_rows(objects, self.calibration(index).camera0_from_lidar)
         )

@@ -12,7 +12,7 @@ from ...errors import CleverError
 from ..datasets.base import LidarDataset
 from ..datasets.boxes import LabelledBoxes
 from ..datasets.kitti import KittiDataset
-from ..datasets.readers.kitti_objects import read_objects, write_objects
+from ..datasets.readers.kitti_objects import NO_BOX, read_objects, write_objects
 from ..detection.area import Area
 from ..detection.coders import KITTI_SIZES
 from ..detection.detections import Detections
@@ -95,7 +95,7 @@ class KittiBenchmark(DetectionBenchmark[FrontView]):
     def banked(self, frames: FrontView, index: int) -> NDArray[np.bool_]:
         """Boxes that are visible enough for the hard level."""
         objects = frames.dataset.objects(index)
-        objects = objects[np.array([name != "DontCare" for name in objects.names], bool)]
+        objects = objects[np.array([name != NO_BOX for name in objects.names], bool)]
         return np.any([within(objects, difficulty) for difficulty in DIFFICULTIES], 0)
 
     def sizes(self, boxes: Sequence[NDArray[np.float64]]) -> Sizes:

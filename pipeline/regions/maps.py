@@ -167,12 +167,17 @@ def pattern_places(pattern: str) -> set[str]:
         CleverError: it is no pattern, or names something else than `PLACES`.
     """
     try:
-        names = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+        fields = [field[1:] for field in Formatter().parse(pattern) if field[1] is not None]
     except ValueError as error:
         raise CleverError(f"`pattern={pattern}`: {error}; write {{id}} or {{image}}") from error
+    names = {name for name, _, _ in fields if name is not None}
     offered = ", ".join(f"{{{name}}}" for name in PLACES)
     if unknown := sorted(names - set(PLACES)):
         raise CleverError(f"`pattern={pattern}`: unknown {{{unknown[0]}}}; there are {offered}")
+    if forms := [name for name, form, conversion in fields if form or conversion]:
+        raise CleverError(
+            f"`pattern={pattern}`: {{{forms[0]}}} takes no ! and no : of its own; leave them out"
+        )
     if not names & {"id", *IMAGE_PLACES}:
         raise CleverError(
             f"`pattern={pattern}` is the same for all frames; use {{id}} or {{image}}"

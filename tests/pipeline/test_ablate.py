@@ -220,6 +220,7 @@ def test_two_workers_give_the_figures_of_a_serial_run(table: Table) -> None:
     ("parts", "words"),
     [
         ({"rowz": {}}, r"grid\.yaml: unknown field rowz; there are title, pretrain, finetune"),
+        ({"seeds": ","}, r"grid\.yaml: seeds is ',': names nothing; give a value or leave it out"),
         ({"seeds": [0, 1, 0]}, r"grid\.yaml: seeds is .*: 0 is given 2 times; give each seed once"),
         ({"rows": {"a": {"seed": 3}}}, r"rows\.a is .*: seed is decided for every cell"),
         ({"vary": {"head": []}}, r"vary\.head is \[\]"),

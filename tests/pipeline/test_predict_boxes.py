@@ -154,12 +154,14 @@ def test_a_folder_of_files_goes_on(root: Path, run: Path, tmp_path: Path) -> Non
 
 
 def test_other_datasets_are_searched_as_the_training_frames_were(
-    run: Path, write_kitti: Any, write_nuscenes: Any, tmp_path: Path
+    run: Path, write_kitti: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A KITTI detector sees what the first camera sees; the results are in that camera's frame."""
     root = write_kitti({"8": 1})
     values = {"checkpoint": run, "data_root": root, "dataset": "semantickitti"}
     predict(settings(**values, out=tmp_path / "plain"))
+    other = "the detector learnt from kitti; what it finds in semantickitti has the classes"
+    assert other in capsys.readouterr().err
     predict(settings(**values, out=tmp_path / "camera", output_format="kitti"))
     dataset = SemanticKittiDataset(root, split="val")
     view = camera_view(dataset, 0)

@@ -138,8 +138,8 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
         raise FrameError(
             frame,
             f"cannot read calibration {path}: {error.strerror}; put it there (SemanticKITTI's is "
-            "in KITTI odometry's calibration files), or leave its drive out: training from labels "
-            "and measuring need none",
+            "in KITTI odometry's calibration files), or leave its drive out: what is trained "
+            "from and measured by labels of points needs none",
         ) from error
     try:
         projection = named_matrix(

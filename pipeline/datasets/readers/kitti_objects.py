@@ -11,6 +11,8 @@ from ....errors import FrameError
 from ....files import atomic_write
 from .text_rows import number_row, text_lines
 
+NO_BOX = "DontCare"
+"""Name of labels that are regions of the image alone; their numbers in space mean nothing."""
 _LABEL_COLUMNS, _RESULT_COLUMNS = 14, 15
 """Numbers after the name of an object: a result has a score besides."""
 
@@ -107,8 +109,8 @@ def read_objects(frame: str, path: Path, scored: bool = False) -> KittiObjects:
         scored: whether it is a result file, whose lines end in a score.
 
     Raises:
-        FrameError: no such file, or a line that is not a name and 14 (of results 15) finite
-            numbers.
+        FrameError: no such file, a line that is not a name and 14 (of results 15) finite numbers,
+            or a label without a size that is not `NO_BOX`.
     """
     try:
         lines = text_lines(path)
@@ -121,15 +123,17 @@ def read_objects(frame: str, path: Path, scored: bool = False) -> KittiObjects:
     for number, line in enumerate(lines, 1):
         if line.strip():
             name, *words = line.split()
+            kind = "results" if scored else "labels"
             try:
                 rows.append(number_row(" ".join(words), _columns(scored)))
             except ValueError as error:
-                kind = "results" if scored else "labels"
                 raise FrameError(
                     frame,
                     f"{path} line {number} {error} after the name; restore the file of {kind}",
                 ) from error
             names.append(name)
+            if not scored and (fault := _size_fault(name, rows[-1][7:10])):
+                raise FrameError(frame, f"{path} line {number} {fault}; restore the file of {kind}")
     return _objects(names, rows, scored)
 
 
@@ -137,6 +141,14 @@ def write_objects(path: Path, objects: KittiObjects) -> None:
     """Write a file of labels, or of results where there are scores; raises CleverError where that
     cannot be done."""
     atomic_write(path, objects.text())
+
+
+def _size_fault(name: str, size: NDArray[np.float64]) -> str:
+    """What is wrong with the height, width and length of a label; empty where nothing is."""
+    if name == NO_BOX or (size > 0).all():
+        return ""
+    height, width, length = size
+    return f"has a {name} of {length:g} x {width:g} x {height:g} m; {NO_BOX} alone has no size"
 
 
 def _columns(scored: bool) -> int:

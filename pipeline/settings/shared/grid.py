@@ -19,7 +19,12 @@ CELL_SETTINGS = ("seed", "out", "new")
 
 
 def _numbers(value: object) -> object:
-    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = [part for part in value.split(",") if part.strip()]
+    if not parts:
+        raise ValueError("names nothing; give a value or leave it out")
+    return parts
 
 
 def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -64,6 +64,8 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
         ("Car", "has 0 numbers, not 14"),
         ("Car " + "0 " * 13 + "x", "holds what is no number"),
         ("Car " + "0 " * 13 + "nan", "holds NaN or infinity"),
+        ("Car " + "0 " * 7 + "-1 -1 -1 " + "0 " * 4, "has a Car of -1 x -1 x -1 m; DontCare alone"),
+        ("Van " + "0 " * 7 + "1.5 0 4 " + "0 " * 4, "has a Van of 4 x 0 x 1.5 m; DontCare alone"),
     ],
 )
 def test_damaged_lines_are_named(tmp_path: Path, line: str, fault: str) -> None:

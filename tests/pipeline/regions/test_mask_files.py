@@ -181,6 +181,8 @@ def test_patterns_say_what_they_lack() -> None:
         ("{stem}.png", "unknown {stem}"),
         ("a.png", "the same for all frames"),
         ("{id", "write"),
+        ("{id!r}.png", "{id} takes no ! and no :"),
+        ("{id}_{camera:>9}.png", "{camera} takes no ! and no :"),
     ):
         with pytest.raises(CleverError, match=fault):
             pattern_places(pattern)
