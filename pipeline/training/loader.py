@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def load_batches(
         batch_sampler=Parts(order, start, settings.accumulate, team.rank, team.size),
         collate_fn=_CheckedCollate(job.collate),
         num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=_clean_processes(job.frames) if workers else None,
         worker_init_fn=ignore_interrupt,
         pin_memory=team.device.type == "cuda",
     )
@@ -66,6 +67,14 @@ def load_batches(
         if isinstance(batch, CleverError):
             raise batch
         yield batch
+
+
+def _clean_processes(frames: Dataset[Any]) -> ForkServerContext:
+    """Starts workers as copies of a process that has imported what they need and done nothing
+    else: it is imported once, however many they are."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, type(frames).__module__])
+    return context
 
 
 def _watched(loader: DataLoader[Any], folder: Path) -> Iterator[Any]:
