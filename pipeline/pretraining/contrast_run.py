@@ -46,8 +46,8 @@ def region_layer(settings: PretrainSettings) -> CachedRegions | None:
     if info.settings.kind == "segment" and (need := sorted(names & set(CLASS_TERMS))):
         raise CleverError(
             f"the term {need[0]} needs classes, which mean the same in all images, and "
-            f"{info.id} holds segments; add a map of classes with `clever cache-regions "
-            "--from FOLDER --kind class`"
+            f"{info.id} holds segments; add a map of classes with from=FOLDER and kind=class "
+            "of cache-regions"
         )
     return CachedRegions(settings.caches[0], info.id)
 

@@ -215,9 +215,11 @@ def test_what_is_not_there_is_one_line(
     ((frame, reason),) = summary.sweeps.failed
     assert frame == "scene-0061-2"
     assert "2-1.pcd.bin" in reason
-    with pytest.raises(CleverError, match=r"no 3 earlier .* `clever cache-teacher --sweeps 3`$"):
+    with pytest.raises(CleverError, match=r"no 3 earlier .* with sweeps=3 of cache-teacher$"):
         CachedSweeps(store, 3)
-    with pytest.raises(CleverError, match=r"2 earlier sweeps with pairs; .* 2 --sweep-pairs`$"):
+    with pytest.raises(
+        CleverError, match=r"sweeps with pairs; .* sweeps=2 and sweep_pairs=yes of cache-teacher$"
+    ):
         CachedSweeps(store, 2, pairs=True)
     with pytest.raises(CleverError, match="has no sweeps between its frames"):
         add(
