@@ -217,9 +217,7 @@ def test_what_is_not_there_is_one_line(
     assert "2-1.pcd.bin" in reason
     with pytest.raises(CleverError, match=r"no 3 earlier .* with sweeps=3 of cache-teacher$"):
         CachedSweeps(store, 3)
-    with pytest.raises(
-        CleverError, match=r"sweeps with pairs; .* sweeps=2 and sweep_pairs=yes of cache-teacher$"
-    ):
+    with pytest.raises(CleverError, match=r"with sweeps=2 and sweep_pairs=yes of cache-"):
         CachedSweeps(store, 2, pairs=True)
     with pytest.raises(CleverError, match="has no sweeps between its frames"):
         add(
