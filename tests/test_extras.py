@@ -50,6 +50,7 @@ def test_an_extra_is_named_for_its_packages_alone() -> None:
     assert lacking_extra(ModuleNotFoundError("no name")) is None
 
 
+@pytest.mark.slow
 def test_a_student_machine_needs_no_extra() -> None:
     code = (
         "from clever.cli.verbs import VERBS, load\n"
@@ -63,6 +64,7 @@ def test_a_student_machine_needs_no_extra() -> None:
     assert process.stdout == "loaded []\n", process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "package", "extra"),
     [
@@ -86,6 +88,7 @@ def test_a_command_says_which_extra_it_lacks(
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_a_name_of_the_package_says_which_extra_it_lacks() -> None:
     code = "import clever\ntry: clever.ablate\nexcept clever.CleverError as error: print(error)\n"
     assert run(code).stdout == (

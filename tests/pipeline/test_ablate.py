@@ -81,6 +81,7 @@ def test_two_commands_in_one_folder(table: Table) -> None:
     assert not table.out.exists()
 
 
+@pytest.mark.slow
 def test_a_changed_grid_runs_only_what_changed(table: Table) -> None:
     first = table.run(table.grid())
     assert names(first) == ["random weights", "head=linear", "head=mlp"]
@@ -127,6 +128,7 @@ def test_a_changed_grid_runs_only_what_changed(table: Table) -> None:
     assert "† no longer in the grid" in str(third)
 
 
+@pytest.mark.slow
 def test_other_settings_of_a_measurement_are_another_column(table: Table) -> None:
     grid = table.grid(vary={})
     first = table.run(grid)

@@ -432,6 +432,7 @@ def test_published_figures_stand_beside_their_own_protocol_only() -> None:
     assert published("semantickitti", "probe", 1.0) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["probe", "full"])
 def test_a_finished_run_is_prolonged_by_one_more_cycle(
     datasets: dict[str, LidarDataset], tmp_path: Path, mode: str

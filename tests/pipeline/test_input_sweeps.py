@@ -78,6 +78,7 @@ def run(drives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return probe(drives, tmp_path_factory.mktemp("probe") / "out", input_sweeps=2).out
 
 
+@pytest.mark.slow
 def test_sweeps_come_behind_the_own_points_without_labels(drives: Path) -> None:
     dataset = held_out(drives)
     frames = pickle.loads(pickle.dumps(with_input_sweeps(dataset, 2)))
@@ -157,6 +158,7 @@ def test_predictions_are_of_the_own_points(
     assert len(np.load(tmp_path / "a.npy")) == len(dataset.points(0))
 
 
+@pytest.mark.slow
 def test_from_drives_with_sweeps_to_a_probe_with_them(
     drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def is_picture(path: Path) -> bool:
         return picture.format == "PNG" and np.ptp(np.array(picture)) > 0
 
 
+@pytest.mark.slow
 def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> None:
     result = look(settings(pretrained, frames=2))
     kinds = [re.sub(r".*-(\w+)\.png", r"\1", path.name) for path in result.pictures]
@@ -182,6 +183,7 @@ def test_what_cannot_be_looked_at_is_one_line(
         settings(pretrained, pixel="left,2")
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_pixel_and_a_point(pretrained: Path, tmp_path: Path) -> None:
     """The picture is that of the same settings; another point gives another."""
     base = ["look", "--checkpoint", str(pretrained), "--split", "all", "--frames", "1"]

@@ -60,6 +60,7 @@ def sweep(root: Path, number: int) -> Path:
     return root / f"training/velodyne/{number:06}.bin"
 
 
+@pytest.mark.slow
 def test_frames_get_the_results_that_the_run_was_measured_by(
     root: Path, run: Path, tmp_path: Path
 ) -> None:

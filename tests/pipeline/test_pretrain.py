@@ -423,6 +423,7 @@ def test_another_run_at_out_is_an_error_with_the_differing_fields(
         pretrain(toy_settings(cache, tmp_path / "full"))
 
 
+@pytest.mark.slow
 def test_a_run_from_before_points_were_chosen_goes_on_with_all(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -527,6 +528,7 @@ def test_a_finished_run_is_a_start(
         pretrain(toy_settings(cache, tmp_path / "b", **changes | {"init": tmp_path / "c"}))
 
 
+@pytest.mark.slow
 def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_scalr_s_recipe_yields_to_config_and_flags(tmp_path: Path) -> None:
         PretrainSettings.resolve(None, {"cache": "x", "recipe": "limoe"})
 
 
+@pytest.mark.slow
 def test_scalr_plus_differs_from_scalr_as_its_configuration_does(
     make_cache: MakeCache, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_settings_of_the_occupancy_task() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -217,6 +219,7 @@ def test_the_best_pass_is_kept(make_cache: MakeCache, tmp_path: Path) -> None:
     assert last["backbone.stem.norm.num_batches_tracked"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", ["minkunet-tiny", "ptv3-tiny"])
 def test_bfloat16_is_close_to_float32_and_float16_needs_a_gpu(
     make_cache: MakeCache, tmp_path: Path, student: str
@@ -251,6 +254,7 @@ def test_a_gpu_draws_and_learns_what_a_cpu_does(
     assert ours[-1]["loss"] == pytest.approx(theirs[-1]["loss"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_clipping_and_recomputing(make_cache: MakeCache, tmp_path: Path) -> None:
     """Recomputed activations change no bit; a bound that no gradient reaches changes none
     either."""

@@ -67,6 +67,7 @@ def measured(setup: dict[str, Any], **values: Any) -> RobustnessResult:
     return robustness(RobustnessSettings.resolve(None, flags))
 
 
+@pytest.mark.slow
 def test_the_whole_table(setup: dict[str, Any]) -> None:
     result = measured(setup)
     (row,) = result.rows

@@ -176,6 +176,7 @@ def test_a_run_on_two_caches_of_one_dataset_goes_on_in_folders_of_other_names(
         pretrain(job([second, first], tmp_path / "run", epochs=3))
 
 
+@pytest.mark.slow
 def test_parts_and_processes_share_mixed_batches(two: list[Path], tmp_path: Path) -> None:
     changes = {"augmentation": "none", "mix3d": 0, "batch_size": 8, "epochs": 2, "lr": 1e-5}
     pretrain(job(two, tmp_path / "one", **changes))

@@ -113,6 +113,7 @@ def test_url_reads_through_zarr(write_store: Writes, tokens: str) -> None:
         check_frame(cached, sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_loader_workers(write_store: Writes, method: str) -> None:
     sample = write_store([100, 50, 70, 20])

@@ -45,6 +45,7 @@ def test_ratios_are_taken_round_by_round():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installed", [True, False])
 def test_every_side_gets_the_same_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool

@@ -393,6 +393,7 @@ TINY = {
 TINY |= {"voxel_size": 0.5, "rounds": 2, "loader_steps": 2, "profiled": 1, "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     app, out = build_app("benchmark"), tmp_path / "step.json"
     flags = {**TINY, "teachers": "test_vit", "image_size": "32x64", "out": out}
@@ -524,6 +525,7 @@ def test_settings_that_change_nothing_or_are_slow_here_are_left_out(
     assert list(_others(plain, "cuda")) == ["points=all", "precision=bf16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["full", "bare"])
 def test_memory_of_a_pass(make_cache: Callable[..., Path], side: Any) -> None:
     """In a process of its own, which holds no freed memory of other tests."""

@@ -290,6 +290,7 @@ def test_a_kitti_drive_as_a_folder_gives_the_same_store(
     _same_but_for_the_name(*_stores(root, own, tmp_path, 3))
 
 
+@pytest.mark.slow
 def test_the_real_kitti_drive_as_a_folder_gives_the_same_store(
     shared_data: Path, tmp_path: Path
 ) -> None:

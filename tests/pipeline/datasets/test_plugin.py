@@ -141,6 +141,7 @@ TEACHER = [
 ]
 
 
+@pytest.mark.slow
 def test_an_installed_dataset_from_cache_to_verification(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

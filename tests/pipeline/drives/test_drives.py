@@ -362,6 +362,7 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
     settings = MakeDrivesSettings(
         out=tmp_path / "a", scenes=1, keyframes=2, seed=5, image_width=64, azimuths=90, workers=1
@@ -460,6 +461,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> DrivesSummary:
     )
 
 
+@pytest.mark.slow
 def test_sweeps_leave_the_keyframes_as_they_are(
     summary: DrivesSummary, swept: DrivesSummary
 ) -> None:

@@ -108,6 +108,7 @@ def test_added_passes_go_on_in_the_order_of_frames_and_draws(
     assert len(set(prolonged)) == 30
 
 
+@pytest.mark.slow
 def test_prolonged_twice_from_the_same_run_gives_the_same_bytes(
     make_cache: MakeCache, tmp_path: Path
 ) -> None:

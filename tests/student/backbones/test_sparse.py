@@ -157,6 +157,7 @@ def test_bfloat16_autocast_rounds_products_and_sums_once(voxels: tuple[Tensor, T
     assert first < 2**-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_two_threads_give_the_same_bits_every_time(half: bool):
     """Rows are added up by voxel and by group. One thread's sums are made in another order: close,

@@ -58,6 +58,7 @@ def test_students_train_on_a_cpu_without_spconv():
     assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.slow
 def test_training_steps_on_a_cpu_are_the_same_without_spconv():
     pytest.importorskip("spconv", exc_type=ImportError)
     installed, hidden = run(STEP), run(HIDDEN + STEP)
@@ -85,6 +86,7 @@ def test_without_spconv_a_gpu_is_told_what_to_install():
     )
 
 
+@pytest.mark.slow
 def test_import_prints_nothing():
     pytest.importorskip("spconv", exc_type=ImportError)
     script = "import warnings; warnings.simplefilter('default'); "
