@@ -44,8 +44,16 @@ def print_finetuning(settings: JobSettings, result: "FinetuneResult") -> int:
 
 def print_demo(_: JobSettings, result: "DemoResult") -> int:
     """Print both probes, the cosine and where the pictures are."""
-    for name, probe in (("distilled", result.distilled), ("random weights", result.random)):
-        print(f"mIoU {100 * probe.evaluation.miou:5.1f} %  {name}: {probe.evaluation.protocol}")
+    from ..pipeline.evaluate import class_difference
+
+    probes = {
+        "distilled": result.distilled.evaluation,
+        "random weights": result.random.evaluation,
+    }
+    for name, probe in probes.items():
+        print(f"mIoU {100 * probe.miou:5.1f} %  {name}: {probe.protocol}")
+    if difference := class_difference(probes):
+        print(difference)
     print(f"cosine to the teacher on a held-out keyframe: {result.cosine:.3f}")
     print(f"pictures: {result.page}  ({result.seconds:.0f} s)")
     return 0

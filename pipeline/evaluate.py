@@ -1,7 +1,7 @@
 """Semantic segmentation on a labelled split: one confusion matrix over all points, mIoU and IoU by
 class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -66,14 +66,24 @@ class SegmentationResult(BaseModel):
     unlabelled: int
     bad: list[BadFrame]
 
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the classes that occur in labels or predictions."""
+        return tuple(name for name, value in self.iou.items() if value is not None)
+
     def __str__(self) -> str:
         width = max(map(len, self.iou))
         classes = [
             f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}"
-            for name, value in self.iou.items()
+            f"  {_point_words(sum(row))}"
+            for (name, value), row in zip(self.iou.items(), self.confusion, strict=True)
         ]
-        rule = f"{RULES[self.mean]}; one confusion matrix over all labelled points; - is none"
-        lines = [self.protocol, *classes, f"mIoU {100 * self.miou:.2f} % ({rule})"]
+        rule = f"{RULES[self.mean]}, {len(self.present)} of {len(self.iou)}"
+        lines = [
+            self.protocol,
+            *classes,
+            f"mIoU {100 * self.miou:.2f} % ({rule}; one confusion matrix over all labelled points)",
+        ]
         lines.append(
             f"{quantity(self.points, 'labelled point')} of {quantity(self.frames, 'frame')}, "
             f"{self.unlabelled} without "
@@ -84,12 +94,38 @@ class SegmentationResult(BaseModel):
         )
 
 
+def _point_words(labelled: int) -> str:
+    return quantity(labelled, "labelled point") if labelled else "no labelled point"
+
+
 def intersection_over_union(confusion: Tensor) -> Tensor:
     """IoU by class, (K,) float64, of a confusion matrix (K, K) of counts; NaN for a class that does
     not occur."""
     counts = confusion.double()
     hits = counts.diag()
     return hits / (counts.sum(0) + counts.sum(1) - hits)
+
+
+def class_difference(results: Mapping[str, SegmentationResult]) -> str:
+    """A line on results whose means are over other classes, with the means over those that occur in
+    all of them; empty where the classes are the same or the means are over all.
+
+    Args:
+        results: by what the line calls them.
+    """
+    sets = [set(result.present) for result in results.values()]
+    common = [name for name in next(iter(results.values())).iou if all(name in s for s in sets)]
+    some = {name for names in sets for name in names} - set(common)
+    if not some or not common or any(result.mean == "all" for result in results.values()):
+        return ""
+    means = ", ".join(
+        f"{name} {100 * sum(result.iou[one] or 0 for one in common) / len(common):.1f} %"
+        for name, result in results.items()
+    )
+    return (
+        f"not all of them have {', '.join(sorted(some))} in labels or predictions; over the "
+        f"{quantity(len(common), 'class', 'classes')} that all have: {means}"
+    )
 
 
 def mean_iou(iou: Tensor, mean: ClassMean) -> float:

@@ -41,6 +41,8 @@ from .settings.predict import PredictSettings
 from .settings.shared.dataset import HeldOutPart
 from .settings.shared.point_files import PointFiles
 
+TEST = "test"
+"""Split whose labels a benchmark keeps to itself."""
 SUBMISSION = "submission"
 """In the folder of a submission: what is handed in."""
 Write = Callable[[Path, NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]], None]
@@ -276,7 +278,11 @@ def _submit(labeller: Labeller, dataset: LidarDataset, numbers: Mapping[str, int
     targets = {frame: root / submission.files[number] for frame, number in numbers.items()}
     outputs = _label_each(labeller, dataset, numbers, targets, sources, write)
     lacking = sum(not (root / file).exists() for file in submission.files)
-    notes = [f"hand in the contents of {root}", *([submission.note] if submission.note else [])]
+    part = ", ".join(settings.sequences) if settings.sequences else f"split {settings.split}"
+    notes = [f"hand in the contents of {root}, {part}"]
+    if not settings.sequences and settings.split != TEST:
+        notes[0] += f"; a benchmark itself measures `split={TEST}`"
+    notes += [submission.note] if submission.note else []
     if lacking:
         notes.append(
             f"{lacking} of {quantity(len(dataset), 'frame')} lacking; a benchmark refuses that"

@@ -48,4 +48,5 @@ def _facts(result: FinetuneResult) -> Facts:
         "views": "no TTA",
         "points": "all points",
         "mean": protocol.rpartition("all points, ")[2],
+        "classes": f"{len(result.evaluation.present)} classes",
     }

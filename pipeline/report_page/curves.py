@@ -27,8 +27,8 @@ TITLES = {
     "grad_norm": "gradient norm",
 }
 LEFT_OUT = frozenset(
-    {"step", "epoch", "frames_per_s", "data_wait", "memory_mb", "rankme_centred", "matrix_rank",
-     "matrix_rank_centred"}
+    {"step", "steps", "epoch", "frames_per_s", "data_wait", "memory_mb", "rankme_centred",
+     "matrix_rank", "matrix_rank_centred"}
 )  # fmt: skip
 """What a log holds beside what the page draws."""
 LAST = ("grad_norm", "lr")
