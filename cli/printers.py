@@ -7,6 +7,7 @@ from ..pipeline.settings.shared.base import JobSettings
 from .wording import with_flags
 
 if TYPE_CHECKING:
+    from ..pipeline.corrupted.table import RobustnessResult
     from ..pipeline.demo import DemoResult
     from ..pipeline.finetune import FinetuneResult
 
@@ -34,6 +35,11 @@ def plain_or_bad(settings: JobSettings, result: "WithBad") -> int:
     """The same; frames, files or folders that were bad make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad else 0
+
+
+def print_robustness(settings: JobSettings, result: "RobustnessResult") -> int:
+    """Print the table; frames and corruptions that could not be measured make another exit code."""
+    return plain_or_bad(settings, result) or (BAD_FRAMES if result.unmeasured else 0)
 
 
 def print_finetuning(settings: JobSettings, result: "FinetuneResult") -> int:

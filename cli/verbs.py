@@ -278,10 +278,10 @@ VERBS: dict[str, Verb | Group] = {
         sensor, as in Robo3D; frames are corrupted as they are read, or read from nuScenes-C or
         SemanticKITTI-C (--corrupted-root). Several checkpoints stand side by side. What is measured
         stays measured: the same command goes on. Exit code 3: finished, but some frames were bad
-        and were skipped.""",
+        and were skipped, or nothing of a corruption could be measured.""",
         "pipeline.settings.robustness:RobustnessSettings",
         "pipeline.robustness:robustness",
-        "cli.printers:plain_or_bad",
+        "cli.printers:print_robustness",
         table="cli.tables:robustness",
         resumes=True,
     ),

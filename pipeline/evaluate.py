@@ -304,6 +304,7 @@ def _where(settings: EvaluateSettings, training: Training) -> str:
     parts += ["first", str(settings.limit)] if settings.limit else []
     if settings.input_sweeps not in (None, training.input_sweeps):
         parts += ["sweeps", str(settings.input_sweeps)]
+    parts += ["mean", settings.mean] if settings.mean else []
     return "-".join([*parts, "tta"] if settings.tta else parts)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ..errors import CleverError
 from ..files import atomic_write
@@ -29,7 +30,7 @@ from .evaluate import SegmentationResult, common_scenes, write_confusion
 from .process.device import choose_device
 from .process.team import Team
 from .results.cycles import Cycle, cycle_words
-from .results.published import published
+from .results.published import MINKUNET, SHARED, published
 from .results.run_folder import (
     Run,
     RunResult,
@@ -85,6 +86,8 @@ class FinetuneResult(RunResult):
     evaluation: SegmentationResult
     published: dict[str, float]
     """The paper's mIoU in percent by variant, on the whole dataset with MinkUNet-34."""
+    differences: list[str] = Field(default_factory=list)
+    """In what this run differs from the paper's where its figures stand beside."""
     device: str
     out: Path
 
@@ -93,7 +96,10 @@ class FinetuneResult(RunResult):
         lines += [f"skipped training frame {frame.id}: {frame.reason}" for frame in self.bad]
         if self.published:
             figures = ", ".join(f"{name} {miou:.2f}" for name, miou in self.published.items())
-            lines.append(f"the paper, whole dataset, MinkUNet-34, ViT-S, 100 epochs: {figures}")
+            here = f"; here {', '.join(self.differences)}" if self.differences else ""
+            lines.append(
+                f"the paper, whole dataset, MinkUNet-34, ViT-S, 100 epochs: {figures}{here}"
+            )
         return "\n".join([*lines, str(self.out)])
 
 
@@ -320,7 +326,7 @@ def _result(
 ) -> FinetuneResult:
     """Measure the weights that stay, and say what the run was."""
     training, evaluation = _final_weights(settings, validation)
-    alike = settings.recipe == "paper" and not settings.frames_file
+    alike = _measured_as_the_paper(settings, class_mean(validation.dataset))
     figures = published(training.dataset, settings.mode, settings.fraction) if alike else {}
     return FinetuneResult(
         job="finetune",
@@ -335,9 +341,38 @@ def _result(
         bad=bad,
         evaluation=evaluation,
         published=figures,
+        differences=_differences(settings, plan) if figures else [],
         device=validation.device.type,
         out=validation.folder,
     )
+
+
+def _measured_as_the_paper(settings: FinetuneSettings, mean: ClassMean) -> bool:
+    """Whether the frames to train on are drawn, and the weights and the mean chosen, as there."""
+    drawn = settings.sampler == "frames" and not settings.frames_file
+    measured = settings.keep == "last" and settings.mean in (None, mean)
+    return settings.recipe == "paper" and drawn and measured
+
+
+def _differences(settings: FinetuneSettings, plan: FinetunePlan) -> list[str]:
+    """In what a run's network and training differ from the paper's."""
+    student = plan.start.student
+    backbone = student.backbone
+    recipe = finetune_recipe(settings.recipe, settings.mode)
+    theirs = dict(recipe) | {
+        "loss": recipe.loss or backbone.finetuning_loss,
+        "lr": recipe.lr or backbone.peak_lr,
+    }
+    ours = dict(plan.recipe) | {"loss": plan.loss, "lr": plan.lr}
+    for name in ("batch_size", "weight_decay", "schedule", "warmup", "clip_norm", "input_sweeps"):
+        theirs[name] = FinetuneSettings.model_fields[name].default
+        ours[name] = getattr(settings, name)
+    network = [] if student.name == MINKUNET else [student.name]
+    voxels = (
+        [] if student.voxel_size == SHARED["voxel_size"] else [f"voxel_size {student.voxel_size}"]
+    )
+    others = [f"{name} {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    return [*network, *voxels, *others]
 
 
 def _train(

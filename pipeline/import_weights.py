@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,10 @@ from ..student.published.scalr import INTENSITIES, from_scalr, is_scalr
 from .results.run_folder import Run, now, versions
 from .settings.import_weights import ImportWeightsSettings
 
-TABLES = ("state_dict", "model_point", "net")
-"""Where a checkpoint keeps its tensors: Pointcept's; ScaLR's of pre-training and of fine-tuning."""
+TABLES = ("state_dict", "model_point", "net", "model_state_dict", "model")
+"""Where a checkpoint keeps its tensors: Pointcept's; ScaLR's of pre-training and of fine-tuning;
+other trainers'."""
+NAMES_SHOWN = 5
 _SCALAR = np.float64(0).__reduce__()[0]
 _NUMBERS = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -141,13 +144,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, LookupError) as error:
         raise CleverError(f"{path} cannot be read as a checkpoint; get it again") from error
-    tables = [content[name] for name in TABLES if name in content] if _is_table(content) else []
-    table = tables[0] if tables else content
+    table = content
+    while inner := _inner_tables(table):
+        table = inner[0]
     if not _is_table(table) or not table or not all(isinstance(v, Tensor) for v in table.values()):
+        shown = ", ".join(list(content)[:NAMES_SHOWN]) if _is_table(content) else ""
         raise CleverError(
             f"{path} holds no table of tensors, neither as a whole nor under {', '.join(TABLES)}"
+            f"{f'; its names begin with {shown}' if shown else ''}"
         )
     return dict(table)
+
+
+def _inner_tables(content: Any) -> list[Any]:
+    """Tables in a table, under the names that hold tensors."""
+    if not _is_table(content):
+        return []
+    return [content[name] for name in TABLES if isinstance(content.get(name), Mapping)]
 
 
 def _is_table(content: object) -> bool:
@@ -157,7 +170,30 @@ def _is_table(content: object) -> bool:
 def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
+    if fault := _damaged_record(path):
+        raise ValueError(f"{fault} is not what was written")
     with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
         # What matters of a file in another pickle protocol is said in an error, if at all.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _damaged_record(path: Path) -> str:
+    """Name of a part of a zip file that differs from its checksum, which torch does not look at;
+    empty where there is none, or where no part has a true one (torch can leave them out)."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        damaged = [name for name in names if not _is_whole(archive, name)]
+    return damaged[0] if 0 < len(damaged) < len(names) else ""
+
+
+def _is_whole(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as record:
+            while record.read(1 << 20):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True

@@ -33,6 +33,8 @@ from .steps.labelled import labelled_indices
 
 MEASURED = "measured"
 """Folder in `out`: a file for every measurement, named by what it depends on."""
+CLEAN_LABELS = "labels of the clean frames"
+"""In the protocol of what a set has no labels for."""
 TABLE_FILE, RESULT_FILE = "table.md", "robustness.json"
 
 
@@ -168,13 +170,19 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
     for name, run in runs.items():
         _check_classes(name, run, bench.dataset)
     with writer_lock(bench.out, "out"):
-        rows = _rows(bench, runs, parts)
-        notes = bench.notes(parts)
+        rows, unmeasured = _rows(bench, runs, parts)
+        notes = bench.notes(parts) + _label_notes(rows)
         if bench.mean == "present":
             notes += class_doubts(rows)
         if settings.pictures:
             notes += _draw(bench, settings.pictures)
-        result = RobustnessResult(rows=rows, baseline=baseline, source=bench.source(), notes=notes)
+        result = RobustnessResult(
+            rows=rows,
+            baseline=baseline,
+            source=bench.source(),
+            notes=notes,
+            unmeasured=unmeasured,
+        )
         if not _measured(bench.out / RESULT_FILE) <= _entries(rows):
             keep_earlier(bench.out, (RESULT_FILE, TABLE_FILE))
         atomic_write(bench.out / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
@@ -184,9 +192,11 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
 
 def _rows(
     bench: Bench, runs: Mapping[str, TrainedSegmenter], parts: Sequence[Part]
-) -> list[CheckpointRow]:
-    """What was measured before, or is now, of every checkpoint."""
+) -> tuple[list[CheckpointRow], dict[str, str]]:
+    """What was measured before, or is now, of every checkpoint; and why a corruption of a severity
+    could not be measured, by its name. Raises CleverError where clean frames cannot be."""
     rows: list[CheckpointRow] = []
+    unmeasured: dict[str, str] = {}
     for name, run in runs.items():
         if sweeps := run.training.input_sweeps:
             notice(
@@ -196,12 +206,32 @@ def _rows(
         digest = segmenter_digest(name)
         entries = []
         for part in parts:
-            entries.append(_measurement(bench, name, run, digest, part))
-            rows = [
-                *(row for row in rows if row.checkpoint != name),
-                CheckpointRow(checkpoint=name, digest=digest, measurements=list(entries)),
-            ]
-    return rows
+            try:
+                entries.append(_measurement(bench, name, run, digest, part))
+            except CleverError as error:
+                if part.corruption is None:
+                    raise
+                unmeasured[str(part)] = str(error)
+                notice(f"{part} is not measured: {error}")
+        rows = [
+            *(row for row in rows if row.checkpoint != name),
+            CheckpointRow(checkpoint=name, digest=digest, measurements=entries),
+        ]
+    return rows, unmeasured
+
+
+def _label_notes(rows: Sequence[CheckpointRow]) -> list[str]:
+    """A line on what was measured with the labels of clean frames."""
+    names = [
+        f"{entry.corruption}/{entry.severity}"
+        for row in rows
+        for entry in row.measurements
+        if entry.protocol.endswith(CLEAN_LABELS)
+    ]
+    if not names:
+        return []
+    listed = ", ".join(dict.fromkeys(names))
+    return [f"{listed}: {CLEAN_LABELS}, as the set has none; its points must be in their order"]
 
 
 def _entries(rows: Sequence[CheckpointRow]) -> set[tuple[str, str]]:
@@ -260,9 +290,13 @@ def _measurement(
     path = bench.file(digest, part)
     if path.exists():
         try:
-            return Measurement.model_validate_json(path.read_text(encoding="utf-8"))
+            earlier = Measurement.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValidationError):
             notice(f"{path} cannot be read; measured again")
+        else:
+            if not earlier.bad:
+                return earlier
+            notice(f"{part}: {quantity(len(earlier.bad), 'frame')} skipped before; measured again")
     notice(f"{Path(name).name}: {part}")
     frames = bench.frames(part)
     result = measure_segmenter(
@@ -313,6 +347,5 @@ def _words(bench: Bench, part: Part, frames: LidarDataset) -> str:
         return f"{part.dose}, seed {bench.settings.seed}"
     if not part.corruption:
         return "clean frames"
-    clean_labels = isinstance(frames, ReleasedFrames) and frames.clean_labels
-    labels = ", labels of the clean frames" if clean_labels else ""
-    return f"{part} of {bench.settings.corrupted_root}{labels}"
+    clean = isinstance(frames, ReleasedFrames) and frames.clean_labels
+    return f"{part} of {bench.settings.corrupted_root}{f', {CLEAN_LABELS}' if clean else ''}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...words import quantity
 from ..corruptions.registry import CORRUPTIONS, SEVERITIES
@@ -82,6 +82,7 @@ class RobustnessResult(BaseModel):
         baseline: what corruption errors are relative to; None for none.
         source: where corrupted frames come from, with seed or folder.
         notes: what the publication leaves open, and what pictures were drawn.
+        unmeasured: why, by corruption and severity, where no frame could be measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +91,7 @@ class RobustnessResult(BaseModel):
     baseline: Baseline | None
     source: str
     notes: list[str]
+    unmeasured: dict[str, str] = Field(default_factory=dict)
 
     @property
     def bad(self) -> list[BadFrame]:
@@ -114,6 +116,7 @@ class RobustnessResult(BaseModel):
                     f"{quantity(left_out, 'point')} farther than a network can count were left out"
                 )
         lines += ["", *self.notes] if self.notes else []
+        lines += [f"{part} is not measured: {reason}" for part, reason in self.unmeasured.items()]
         return "\n".join(
             lines + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]
         )

@@ -45,9 +45,18 @@ def _passes(settings: PretrainSettings) -> bool:
     return term_weights(settings).keys() != {"distance"}
 
 
+def _blocks(settings: PretrainSettings) -> bool:
+    return settings.student.startswith("ptv3")
+
+
+def _pairs_of_frames(settings: PretrainSettings) -> bool:
+    return settings.batch_size > 1 or not settings.mix3d
+
+
 _distance = _terms("distance")
 
-OCCUPANCY, LATENT = "an occupancy_weight above 0", "occupancy=also"
+OCCUPANCY = "an occupancy_weight above 0"
+LATENT = f"occupancy=also and {OCCUPANCY}"
 
 USES: Mapping[str, tuple[Callable[[PretrainSettings], bool], str]] = {
     "head": (_distance, "the term distance"),
@@ -64,6 +73,8 @@ USES: Mapping[str, tuple[Callable[[PretrainSettings], bool], str]] = {
     "prototype_steps": (_terms("prototypes"), "the term prototypes"),
     "overlap_radius": (_terms("temporal"), "the term temporal"),
     "dense_sweeps": (_terms("d2s", "d2s-cosine"), "a term d2s"),
+    "block_lr": (_blocks, "a PTv3"),
+    "mix3d": (_pairs_of_frames, "two frames a step"),
     "occupancy": (_occupancy, OCCUPANCY),
     "occupancy_points": (_occupancy, OCCUPANCY),
     "occupancy_delta": (_occupancy, OCCUPANCY),

@@ -39,6 +39,13 @@ def start_from(folder: Path, step: DistillationStep) -> str:
             f"{description.get('voxel_size')} m, not a {own[0]} with {own[1]} m; change `student` "
             "and `voxel_size`, or `init`"
         )
+    # What was written before forms were told apart has no form and is the refreshed one.
+    form = description.get("ptv3_form") or ("refreshed" if student.ptv3_form else None)
+    if form != student.ptv3_form:
+        raise CleverError(
+            f"{folder} holds the {form} form of PTv3, another network than {student.ptv3_form} "
+            f"with the same weights; give `ptv3_form={form}`, or leave `init` out"
+        )
     load_module(folder / WEIGHTS, student)
     parts: dict[str, nn.Module] = {"occupancy": step.occupancy} if step.occupancy else {}
     parts |= {"class token": step.class_head} if step.class_head else {}
@@ -46,7 +53,14 @@ def start_from(folder: Path, step: DistillationStep) -> str:
     fresh = [name for name, module in parts.items() if not _filled(folder, name, module)]
     part_names = ["student", *(name for name in parts if name not in fresh)]
     anew = f"; new: {', '.join(fresh)}" if fresh else ""
-    return f"starts from {folder}: {', '.join(part_names)}{anew}; optimiser and schedule begin anew"
+    patch = description.get("patch", student.patch)
+    attention = (
+        f", patches of {student.patch} voxels, not {patch}" if patch != student.patch else ""
+    )
+    return (
+        f"starts from {folder}: {', '.join(part_names)}{attention}{anew}; optimiser and schedule "
+        "begin anew"
+    )
 
 
 def check_intensity(settings: PretrainSettings) -> None:

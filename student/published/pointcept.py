@@ -15,6 +15,7 @@ from ..backbones.base import IN_CHANNELS
 from ..registry import build_student
 from ..student import Student
 from .imported import ImportedStudent
+from .tensors import plain_tensors
 
 Names = dict[str, str]
 """Names of modules: here, there."""
@@ -34,8 +35,8 @@ def from_pointcept(state: Mapping[str, Tensor], source: str, voxel_size: float) 
         voxel_size: metres; no file says it. Pointcept's outdoor configurations have 0.05.
 
     Raises:
-        CleverError: of another network, for other input features, a tensor that is missing, left
-            over or of another shape, or values that are not finite.
+        CleverError: as `plain_tensors`; of another network, for other input features, a tensor that
+            is missing, left over or of another shape, or values that are not finite.
     """
     backbone, classifier_names = _backbone(state, source)
     if "conv_input.0.weight" in backbone:
@@ -62,7 +63,7 @@ def _backbone(
     state: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The backbone's tensors by their names in it, and the names of the classifier's."""
-    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    plain = plain_tensors(state, source)
     inner = {
         name.removeprefix("backbone."): tensor
         for name, tensor in plain.items()

@@ -14,6 +14,7 @@ from ..backbones.waffleiron import ARCHITECTURES
 from ..choices import ScalrIntensity
 from ..registry import build_student
 from .imported import ImportedStudent
+from .tensors import plain_tensors
 
 EPSILON = 1e-5
 """Of torch's batch norms."""
@@ -76,10 +77,10 @@ def from_scalr(
         intensity: the dataset whose intensities the student will read.
 
     Raises:
-        CleverError: of another WaffleIron (with batch norms, of other sizes), a tensor that is
-            missing, left over or of another shape, or values that are not finite.
+        CleverError: as `plain_tensors`; of another WaffleIron (with batch norms, of other sizes), a
+            tensor that is missing, left over or of another shape, or values that are not finite.
     """
-    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    plain = plain_tensors(state, source)
     heads = tuple(sorted(name for name in plain if name.startswith(HEADS)))
     tensors = {name: tensor for name, tensor in plain.items() if name not in heads}
     name = _student_name(tensors, source)

@@ -1,6 +1,7 @@
 """Published checkpoints become runs that other commands start from; files that cannot, one line."""
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,37 @@ def test_intensity_belongs_to_scalr_alone(tmp_path: Path) -> None:
     settings = {"file": tmp_path / "ckpt.pth", "out": tmp_path / "run", "intensity": "nuscenes"}
     with pytest.raises(CleverError, match="is no checkpoint of ScaLR; leave `intensity` out"):
         import_weights(ImportWeightsSettings.model_validate(settings))
+
+
+def test_tables_in_tables_and_wrappers_in_wrappers(tmp_path: Path) -> None:
+    weights = dict(spunet(*SPUNET_TINY))
+    twice = {f"module.module.backbone.{name}": tensor for name, tensor in weights.items()}
+    for number, content in enumerate(
+        ({"model_state_dict": weights}, {"model": {"state_dict": twice}, "epoch": 3})
+    ):
+        torch.save(content, tmp_path / f"{number}.pth")
+        result = imported(tmp_path / f"{number}.pth", tmp_path / f"run-{number}")
+        assert (result.student, result.tensors) == ("minkunet-tiny", 174)
+    torch.save({"weights": weights, "epoch": 3}, tmp_path / "other.pth")
+    with pytest.raises(CleverError, match="its names begin with weights, epoch"):
+        imported(tmp_path / "other.pth", tmp_path / "other")
+
+
+def test_a_damaged_part_is_noticed_where_checksums_are_true(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(dict(spunet(*SPUNET_TINY)), path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    middle = largest.header_offset + largest.file_size // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(CleverError, match=r"a\.pth cannot be read as a checkpoint; get it again"):
+        imported(path, tmp_path / "run")
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(spunet(*SPUNET_TINY)), path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert imported(path, tmp_path / "run").tensors == 174

@@ -11,6 +11,7 @@ import torch
 
 from clever.cache.store.files.lock import writer_lock
 from clever.cli.output import json_text, table_text
+from clever.cli.printers import print_robustness
 from clever.cli.tables import robustness as robustness_table
 from clever.errors import CleverError
 from clever.pipeline import robustness as module
@@ -226,11 +227,46 @@ def test_a_written_set_scores_as_the_frames_it_was_made_of(
     bare = measured(setup, **blur, corrupted_root=root)
     words = f"motion_blur light of {root}, labels of the clean frames"
     assert bare.rows[0].measurements[-1].protocol.endswith(words)
-    assert bare.notes == []
+    note = "motion_blur/light: labels of the clean frames, as the set has none; its points must be "
+    assert bare.notes == [f"{note}in their order"]
     with pytest.raises(CleverError, match="set holds none of the `corruptions` and `severities`"):
         measured(setup, corruptions="snow", severities="1", corrupted_root=root)
     with pytest.raises(CleverError, match="leave `strength` out"):
         measured(setup, **part, corrupted_root=root, strength="fog.beta=1,2,3")
+
+
+def test_a_restored_file_is_measured_and_a_lost_corruption_costs_no_other(
+    setup: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = {"corruptions": "fog,motion_blur", "severities": "1"}
+    root = tmp_path / "set"
+    flags = {"dataset": "semantickitti", "data_root": setup["root"], "out": root, **part}
+    corrupt_dataset(CorruptSettings.resolve(None, flags))
+    place = root / "fog/light/labels"
+    whole = measured(setup, **part, corrupted_root=root, out=tmp_path / "whole")
+    lost, content = place / "000000.label", (place / "000000.label").read_bytes()
+    lost.unlink()
+    first = measured(setup, **part, corrupted_root=root)
+    assert [frame.id for frame in first.bad] == ["08/000000"]
+    assert first.rows[0].measurements[1].frames == 1
+    lost.write_bytes(content)
+    capsys.readouterr()
+    again = measured(setup, **part, corrupted_root=root)
+    assert "fog light: 1 frame skipped before; measured again" in capsys.readouterr().err
+    assert (again.bad, again.rows[0].measurements) == ([], whole.rows[0].measurements)
+    # Nothing of fog can be measured: motion blur is.
+    shutil.rmtree(place)
+    without = measured(setup, **part, corrupted_root=root, out=tmp_path / "third")
+    assert list(without.unmeasured) == ["fog light"]
+    assert "none of 2 frames could be measured" in without.unmeasured["fog light"]
+    assert without.rows[0].measurements[1:] == whole.rows[0].measurements[2:]
+    assert "\nfog light is not measured: none of 2 frames" in str(without)
+    assert print_robustness(RobustnessSettings(checkpoint="x"), without) == 3
+    assert print_robustness(RobustnessSettings(checkpoint="x"), whole) == 0
+    # Clean frames are what all others are compared with.
+    shutil.rmtree(setup["root"] / "sequences/08/velodyne")
+    with pytest.raises(CleverError):
+        measured(setup, **part, out=tmp_path / "fourth")
 
 
 def test_results_for_other_programs(setup: dict[str, Any]) -> None:

@@ -83,6 +83,20 @@ def test_occupancy_that_is_left_out_and_its_two_forms() -> None:
     assert names(occupancy_weight=1e-3, **off) == []
 
 
+def test_a_reason_names_all_that_is_lacking() -> None:
+    settings = {"cache": "store.zarr", "occupancy_weight": 0, "occupancy": "also"}
+    lines = idle_settings(PretrainSettings.resolve(None, {**settings, "occupancy_radius": 2}))
+    lack = "it takes occupancy=also and an occupancy_weight above 0"
+    assert lines[1] == f"occupancy_radius changes nothing in this run: {lack}"
+
+
+def test_blocks_and_pairs_of_frames() -> None:
+    assert names(block_lr=0.1) == ["block_lr"]
+    assert names(block_lr=0.1, student="ptv3-256") == []
+    assert names(mix3d=0.5, batch_size=1) == ["mix3d"]
+    assert names(mix3d=0, batch_size=1) == names(mix3d=0.5, batch_size=2) == []
+
+
 def test_what_equals_the_recipe_is_not_named() -> None:
     assert names(temperature=0.07, occupancy_weight=0, occupancy_delta=0.1) == []
 

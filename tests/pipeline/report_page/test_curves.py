@@ -25,7 +25,8 @@ def places(text: str) -> np.ndarray:
 
 
 def test_panels_by_command_and_scalar_rates_last() -> None:
-    steps = [{"step": n, "epoch": 1, "lr": 0.1, "loss": 2.0, "data_wait": 0.5} for n in (1, 2)]
+    record = {"steps": 2, "epoch": 1, "lr": 0.1, "loss": 2.0, "data_wait": 0.5}
+    steps = [{"step": n, **record} for n in (1, 2)]
     measured = [*steps, {"step": 2, "epoch": 1, "val_miou": 0.25}]
     own = charts([LoggedRun(0, "a", "pretrain", steps), LoggedRun(1, "b", "finetune", measured)])
     assert [chart.title for chart in own] == [
