@@ -14,12 +14,14 @@ from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.evaluate import (
     SegmentationResult,
+    class_difference,
     evaluate,
     intersection_over_union,
     mean_iou,
     measure,
 )
 from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.shared.choices import ClassMean
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
@@ -191,6 +193,9 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     assert "`dataset=" not in capsys.readouterr().err
     assert trial.frames == 1
     assert (checkpoint / "evaluate-semantickitti-val-first-1/result.json").is_file()
+    # And so has another mean.
+    assert evaluate(settings.model_copy(update={"mean": "present"})).mean == "present"
+    assert (checkpoint / "evaluate-semantickitti-val-mean-present/result.json").is_file()
     assert evaluate(settings) == result
 
 
@@ -252,3 +257,37 @@ def test_other_classes_and_missing_weights_are_refused(
     values = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
     with pytest.raises(CleverError, match=r"holds no classifier\.safetensors"):
         evaluate(EvaluateSettings.resolve(None, values))
+
+
+def found(iou: dict[str, float | None], mean: ClassMean = "present") -> SegmentationResult:
+    return SegmentationResult(
+        protocol="p",
+        mean=mean,
+        miou=0.5,
+        iou=iou,
+        confusion=[[2, 0, 0], [0, 0, 0], [0, 1, 0]],
+        points=3,
+        frames=1,
+        unlabelled=0,
+        bad=[],
+    )
+
+
+def test_means_over_other_classes_are_said_and_compared_over_the_same() -> None:
+    own = found({"car": 0.5, "bus": None, "tree": 0.25})
+    other = found({"car": 0.25, "bus": 0.0, "tree": 0.0})
+    assert class_difference({"own": own, "other": other}) == (
+        "not all of them have bus in labels or predictions; over the 2 classes that all have: "
+        "own 37.5 %, other 12.5 %"
+    )
+    assert class_difference({"own": own, "same": own}) == ""
+    assert class_difference({"own": found(own.iou, "all"), "other": other}) == ""
+    assert class_difference({"own": own, "other": found(dict.fromkeys(own.iou))}) == ""
+    assert own.present == ("car", "tree")
+    assert str(own).splitlines()[1:5] == [
+        "  car    50.0  2 labelled points",
+        "  bus       -  no labelled point",
+        "  tree   25.0  1 labelled point",
+        "mIoU 50.00 % (mean over the classes that occur in labels or predictions, 2 of 3; one "
+        "confusion matrix over all labelled points)",
+    ]

@@ -432,6 +432,26 @@ def test_published_figures_stand_beside_their_own_protocol_only() -> None:
     assert published("semantickitti", "probe", 1.0) == {}
 
 
+def test_the_paper_stands_beside_what_is_measured_as_there_and_says_what_differs(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    """SemanticKITTI with 1 % is in the paper; three frames and a small student are not."""
+    number = iter(range(9))
+
+    def paper_line(**changes: Any) -> str:
+        values = {"mode": "full", "fraction": 0.01, "epochs": 1, **changes}
+        result = finetune(settings(tmp_path / f"{next(number)}", **values))
+        lines = [line for line in str(result).splitlines() if line.startswith("the paper,")]
+        return lines[0].partition("; ")[2] if lines else ""
+
+    small = "here minkunet-tiny, voxel_size 0.5, epochs 1"
+    assert paper_line() == f"{small}, batch_size 4"
+    assert paper_line(batch_size=16, lr=7, mix3d=0.5) == f"{small}, mix3d 0.5, lr 7.0"
+    for other in ({"keep": "best"}, {"mean": "all"}, {"sampler": "every-nth"}):
+        assert paper_line(**other) == ""
+    assert paper_line(mean="present") == f"{small}, batch_size 4"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["probe", "full"])
 def test_a_finished_run_is_prolonged_by_one_more_cycle(

@@ -529,6 +529,22 @@ def test_a_finished_run_is_a_start(
 
 
 @pytest.mark.slow
+def test_the_form_of_a_ptv3_is_that_of_its_start(
+    make_cache: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, ptv3 = make_cache(), {"student": "ptv3-tiny", "epochs": 1}
+    refreshed = {**ptv3, "ptv3_form": "refreshed"}
+    pretrain(toy_settings(cache, tmp_path / "a", **refreshed, patch=32))
+    with pytest.raises(CleverError, match="a holds the refreshed form of PTv3, another network"):
+        pretrain(toy_settings(cache, tmp_path / "b", **ptv3, init=tmp_path / "a"))
+    capsys.readouterr()
+    pretrain(toy_settings(cache, tmp_path / "b", **refreshed, init=tmp_path / "a", patch=16))
+    assert (
+        ", patches of 16 voxels, not 32; optimiser and schedule begin anew\n"
+        in capsys.readouterr().err
+    )
+
+
 def test_pretrain_needs_neither_dataset_nor_teacher_nor_images(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
