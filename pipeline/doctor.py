@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..cache.frame import Frame
 from ..cache.images import load_image
@@ -91,6 +91,7 @@ class DoctorReport(BaseModel):
         summary: the Markdown page beside the pictures.
         frames: facts of the frames that could be read.
         bad: frames that could not be.
+        without_cameras: labelled frames of scenes that no camera sees, and why; among `frames`.
         calibration: scores of all cameras together, where there are several, and of each.
         warnings: what seems wrong, a line each.
     """
@@ -101,6 +102,7 @@ class DoctorReport(BaseModel):
     summary: Path
     frames: list[FrameFacts]
     bad: list[BadFrame]
+    without_cameras: list[BadFrame] = Field(default_factory=list)
     calibration: list[CalibrationScore]
     warnings: list[str]
 
@@ -108,6 +110,7 @@ class DoctorReport(BaseModel):
         return "\n".join(
             [self.protocol, *_facts(self.frames), *map(_score_line, self.calibration)]
             + [f"warning: {line}" for line in self.warnings]
+            + _without_cameras(self.without_cameras)
             + [f"bad frame {frame.id}: {frame.reason}" for frame in self.bad]
             + [f"pictures and summary: {self.summary}"]
         )
@@ -135,6 +138,7 @@ def _report(settings: DoctorSettings, dataset: LidarDataset) -> DoctorReport:
         notice(f"removed {quantity(removed, 'picture')} of an earlier report in {settings.out}")
     facts: list[FrameFacts] = []
     bad: list[BadFrame] = []
+    without_cameras: list[BadFrame] = []
     pairs: list[ViewPair] = []
     with Track("doctor", len(indices)) as track:
         for number, index in enumerate(indices):
@@ -149,11 +153,13 @@ def _report(settings: DoctorSettings, dataset: LidarDataset) -> DoctorReport:
                 raise
             except CleverError as error:
                 reason = error.reason if isinstance(error, FrameError) else str(error)
-                bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
+                one = BadFrame(id=dataset.frame_ids[index], reason=reason)
+                labelled = _scene_is_for_labels(dataset, index) and _labelled_facts(
+                    dataset, index, number, settings.out
+                )
+                facts += labelled or []
+                (without_cameras if labelled else bad).append(one)
             track.advance()
-    if not facts:  # scenes that are for labels alone, whose images are not there
-        for number, index in enumerate(indices):
-            facts += _labelled_facts(dataset, index, number, settings.out)
     if not facts:
         raise CleverError(
             f"none of {quantity(len(indices), 'frame')} can be read; the first, {bad[0].id}: "
@@ -168,12 +174,26 @@ def _report(settings: DoctorSettings, dataset: LidarDataset) -> DoctorReport:
         summary=settings.out / SUMMARY,
         frames=facts,
         bad=bad,
+        without_cameras=without_cameras,
         calibration=calibration,
         warnings=_warnings(dataset, facts, calibration),
     )
     atomic_write(settings.out / SUMMARY, markdown(report))
     atomic_write(settings.out / RECORD, report.model_dump_json(indent=2) + "\n")
     return report
+
+
+def _scene_is_for_labels(dataset: LidarDataset, index: int) -> bool:
+    """Whether other frames of a frame's scene have no camera that sees them either."""
+    scene = [n for n, name in enumerate(dataset.scenes) if name == dataset.scenes[index]]
+    others = {scene[0], scene[len(scene) // 2], scene[-1]} - {index}
+    for other in others:
+        try:
+            dataset.frame(other)
+        except CleverError:
+            continue
+        return False
+    return bool(others)
 
 
 def drawn_frames(total: int, count: int, seed: int) -> list[int]:
@@ -365,6 +385,14 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
     return lines
 
 
+def _without_cameras(frames: Sequence[BadFrame]) -> list[str]:
+    if not frames:
+        return []
+    first, *others = frames
+    more = f" and {quantity(len(others), 'other')}" if others else ""
+    return [f"labels alone, no camera: frame {first.id}{more} ({first.reason})"]
+
+
 def markdown(report: DoctorReport) -> str:
     """The report as a page, with its pictures."""
     lines = ["# clever doctor", "", report.protocol, ""]
@@ -373,6 +401,8 @@ def markdown(report: DoctorReport) -> str:
     lines += [f"- {line}" for line in report.warnings] or ["none"]
     lines += ["", "## Calibration", "", _HOW, ""]
     lines += [f"- {_score_line(score)}" for score in report.calibration]
+    if report.without_cameras:
+        lines += ["", "## Without cameras", "", *_without_cameras(report.without_cameras)]
     if report.bad:
         lines += ["", "## Bad frames", ""]
         lines += [f"- {frame.id}: {frame.reason}" for frame in report.bad]

@@ -155,5 +155,5 @@ def source_of(row: PublishedRow, settings: PretrainSettings) -> str:
     here = f"; here {', '.join(differing)}" if differing else ""
     return (
         f"paper: {row.table}, {row.student} at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on "
-        f"nuScenes, one run{here}"
+        f"nuScenes, one run{here}; teacher and dataset are those above"
     )

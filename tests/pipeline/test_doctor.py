@@ -144,7 +144,11 @@ def test_labels_of_frames_without_images_are_counted(
         image.unlink()
     values = {"dataset": "semantickitti", "data_root": root, "split": "all", "frames": 2}
     report = doctor(DoctorSettings.resolve(None, {**values, "out": tmp_path / "look"}))
-    assert [frame.id for frame in report.bad] == ["00/000000", "00/000001"]
+    assert report.bad == []
+    assert [frame.id for frame in report.without_cameras] == ["00/000000", "00/000001"]
+    line = "labels alone, no camera: frame 00/000000 and 1 other (cannot read image "
+    assert f"\n{line}" in str(report)
+    assert f"## Without cameras\n\n{line}" in report.summary.read_text()
     dataset = build_dataset("semantickitti", root, split="all")
     for index, facts in enumerate(report.frames):
         labels = dataset.labels(index)
@@ -153,3 +157,17 @@ def test_labels_of_frames_without_images_are_counted(
         }
         assert (facts.points, facts.pairs, facts.gap) == (len(labels), {}, None)
     assert len(report.frames) == 2
+
+
+def test_a_frame_that_lost_its_image_is_bad_where_others_of_its_scene_have_theirs(
+    write_kitti: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_kitti({"00": 3, "01": 1})
+    (root / "sequences/00/image_2/000001.png").unlink()
+    (root / "sequences/01/image_2/000000.png").unlink()
+    values = {"dataset": "semantickitti", "data_root": root, "split": "all", "frames": 4}
+    report = doctor(DoctorSettings.resolve(None, {**values, "out": tmp_path / "look"}))
+    # Of a scene of one frame no other says whether it has cameras.
+    assert [frame.id for frame in report.bad] == ["00/000001", "01/000000"]
+    assert report.without_cameras == []
+    assert [frame.id for frame in report.frames] == ["00/000000", "00/000002"]

@@ -261,8 +261,9 @@ def test_a_restored_file_is_measured_and_a_lost_corruption_costs_no_other(
     assert "none of 2 frames could be measured" in without.unmeasured["fog light"]
     assert without.rows[0].measurements[1:] == whole.rows[0].measurements[2:]
     assert "\nfog light is not measured: none of 2 frames" in str(without)
-    assert print_robustness(RobustnessSettings(checkpoint="x"), without) == 3
-    assert print_robustness(RobustnessSettings(checkpoint="x"), whole) == 0
+    own = RobustnessSettings.resolve(None, {"checkpoint": "x", "data_root": setup["root"]})
+    assert print_robustness(own, without) == 3
+    assert print_robustness(own, whole) == 0
     # Clean frames are what all others are compared with.
     shutil.rmtree(setup["root"] / "sequences/08/velodyne")
     with pytest.raises(CleverError):

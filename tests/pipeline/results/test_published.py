@@ -36,10 +36,11 @@ def test_the_source_says_in_what_ours_differs() -> None:
         "paper: Table 3, minkunet34 at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on nuScenes, "
         "one run"
     )
-    assert source_of(row, settings) == theirs
+    data = "; teacher and dataset are those above"
+    assert source_of(row, settings) == f"{theirs}{data}"
     small = settings.decided(student="minkunet-tiny", voxel_size=0.2, epochs=8)
     assert source_of(row, small) == (
-        f"{theirs}; here student minkunet-tiny, voxel_size 0.2, epochs 8"
+        f"{theirs}; here student minkunet-tiny, voxel_size 0.2, epochs 8{data}"
     )
 
 
