@@ -343,6 +343,8 @@ def _score_line(score: CalibrationScore) -> str:
     if score.alignment is None:
         return f"{summary}, too few to tell"
     turned = "no rotation fits clearly better"
+    if not score.alignment.above(0, 0.025):
+        turned = "not told from chance (0)"
     if score.gain is not None and score.gain.above(0, 0.025):
         turned = f"{score.gain} more after turning by {rotation_name(score)}"
     return f"{summary}, alignment {score.alignment}; {turned}"

@@ -31,7 +31,10 @@ class Estimate:
         return self.bound(1 - level) > value
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.bound(0.975):.2f}, {self.bound(0.025):.2f}]"
+        mean, low, high = (
+            f"{value:z.2f}" for value in (self.mean, self.bound(0.975), self.bound(0.025))
+        )
+        return f"{mean} [{low}, {high}]"
 
 
 def block_mean(

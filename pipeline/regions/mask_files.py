@@ -58,7 +58,7 @@ def read_mask(path: Path, empty: int | None = None) -> tuple[NDArray[np.uint16],
             f"mask {path}: numbers from {numbers[has_region].min()} to "
             f"{numbers[has_region].max()}; they must lie in 0..{NO_REGION - 1}"
         )
-    regions = np.where(has_region, numbers, NO_REGION).astype(np.uint16)
+    regions = np.where(has_region, numbers, np.uint16(NO_REGION)).astype(np.uint16)
     return regions, google_crc32c.value(data)
 
 

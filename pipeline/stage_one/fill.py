@@ -361,10 +361,14 @@ class StageOne:
 
 
 class _OpenShard:
-    """A shard under way in all its layers; written and committed by the writer thread."""
+    """A shard under way in all its layers; written and committed by the writer thread.
+
+    Its commit may wait behind a write that fails: it then does nothing, since frames are missing.
+    """
 
     def __init__(self, stage: StageOne, number: int, points: bool, layers: Collection[str]) -> None:
         self.stage, self.number, self.committed = stage, number, False
+        self._is_whole = True
         self.points = PointShard(stage.store, number) if points else None
         self.grids = {
             task.info.id: GridShard(stage.store, task.info, number)
@@ -378,13 +382,19 @@ class _OpenShard:
         loaded: Sequence[LoadedFrame],
         encoded: Mapping[str, Mapping[int, EncodedFrame]],
     ) -> None:
-        for item in loaded:
-            if self.points:
-                self._write_points(self.points, item)
-            for layer, grid in self.grids.items():
-                self._write_grid(grid, item, encoded[layer].get(item.row))
+        try:
+            for item in loaded:
+                if self.points:
+                    self._write_points(self.points, item)
+                for layer, grid in self.grids.items():
+                    self._write_grid(grid, item, encoded[layer].get(item.row))
+        except BaseException:
+            self._is_whole = False
+            raise
 
     def commit(self) -> None:
+        if not self._is_whole:
+            return
         if self.points:
             self.points.commit()
         for layer, grid in self.grids.items():

@@ -136,6 +136,20 @@ def test_a_score_without_edges_of_its_own_names_the_inverse_s() -> None:
     )
 
 
+def test_a_score_says_what_it_can_tell() -> None:
+    def line(alignment: Estimate | None, gain: Estimate | None = None) -> str:
+        score = CalibrationScore("left", 3, 10, alignment, gain=gain)
+        return doctor_module._score_line(score).partition("images, ")[2]
+
+    assert (
+        line(Estimate(0.5, 0.1, 9))
+        == "alignment 0.50 [0.27, 0.73]; no rotation fits clearly better"
+    )
+    chance = "alignment 0.07 [0.00, 0.14]; not told from chance (0)"
+    assert line(Estimate(0.068, 0.0302, 9)) == chance
+    assert line(None) == "too few to tell"
+
+
 def test_labels_of_frames_without_images_are_counted(
     write_kitti: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -146,7 +160,7 @@ def test_labels_of_frames_without_images_are_counted(
     report = doctor(DoctorSettings.resolve(None, {**values, "out": tmp_path / "look"}))
     assert report.bad == []
     assert [frame.id for frame in report.without_cameras] == ["00/000000", "00/000001"]
-    line = "labels alone, no camera: frame 00/000000 and 1 other (cannot read image "
+    line = "labels alone, no camera: frame 00/000000 and 1 other ("
     assert f"\n{line}" in str(report)
     assert f"## Without cameras\n\n{line}" in report.summary.read_text()
     dataset = build_dataset("semantickitti", root, split="all")

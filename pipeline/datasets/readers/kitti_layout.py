@@ -138,8 +138,8 @@ def read_calibration(frame: str, path: Path) -> KittiCalibration:
         raise FrameError(
             frame,
             f"cannot read calibration {path}: {error.strerror}; put it there (SemanticKITTI's is "
-            "in KITTI odometry's calibration files), or leave its drive out: what is trained "
-            "from and measured by labels of points needs none",
+            "in KITTI odometry's calibration files), or choose drives that have one with "
+            "`sequences`; labels of points can be used without",
         ) from error
     try:
         projection = named_matrix(

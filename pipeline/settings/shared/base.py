@@ -20,6 +20,7 @@ WORDS = {
     "Input should be a valid string": "should be text (in quotes)",
     "Input should be a valid boolean": "should be true or false",
     "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
+    "Input is not a valid path for <class 'pathlib._local.Path'>": "should be a path",  # 3.13
     "Input should": "should",
     ", unable to parse string as an integer": "",
     ", unable to parse string as a number": "",

@@ -85,7 +85,7 @@ def test_every_point_is_the_stronger_of_surface_and_fog(alpha: float, beta: floa
     where, strength = fog_table(alpha)
     scattered = 0
     for row, (distance, share) in enumerate(zip(distances, shares, strict=True)):
-        clean = 255 * np.float32(share)
+        clean = 255 * float(np.float32(share))
         surface = round(float(np.exp(-2 * alpha * distance) * clean))
         entry = min(round(10 * round(distance, 1)), 2000)
         echo = strength[entry] * clean * distance**2 * beta / BETA_0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,10 @@ from clever.cache.codec import decode
 from clever.cache.images import load_image
 from clever.cache.projection import visible_pairs
 from clever.cache.store.files.lock import writer_lock
+from clever.cache.store.layout import SHARD_ROWS
 from clever.cache.store.records.commits import committed_shards
 from clever.cache.store.store import Store
+from clever.cache.store.writer import GridShard
 from clever.cache.teacher import Features, Teacher, load_teacher, outputs
 from clever.errors import CleverError, FrameError
 from clever.pipeline import cache_teacher as module
@@ -585,6 +588,38 @@ def test_a_full_disk_costs_nothing_committed(
             stopped += 1
     assert stopped >= 3
     assert tree(disk / "store.zarr") == tree(tmp_path / "whole.zarr")
+
+
+def test_a_failed_write_keeps_the_commit_behind_it_from_counting(
+    write_kitti: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer thread may be done with all that is queued before anyone asks how a write went."""
+
+    class Prompt(ThreadPoolExecutor):
+        def submit(self, *args: Any, **options: Any) -> Any:
+            future = super().submit(*args, **options)
+            wait([future])
+            return future
+
+    def add(self: GridShard, row: int, *rest: Any) -> None:
+        if row == broken:
+            raise OSError(28, "No space left on device")
+        original(self, row, *rest)
+
+    root, original = write_kitti({"00": 40}), GridShard.add
+    fill(root, tmp_path / "whole.zarr")
+    monkeypatch.setattr("clever.pipeline.stage_one.fill.ThreadPoolExecutor", Prompt)
+    for number, broken in enumerate((0, 15, 31, 39)):  # the last ones are followed by a commit
+        store = tmp_path / f"{number}.zarr"
+        monkeypatch.setattr(GridShard, "add", add)
+        with pytest.raises(OSError, match="No space left"):
+            fill(root, store)
+        monkeypatch.setattr(GridShard, "add", original)
+        (info,) = Store(store).teachers()
+        layer = info.id
+        assert committed_shards(store, layer) == list(range(broken // SHARD_ROWS))
+        fill(root, store)
+        assert tree(store) == tree(tmp_path / "whole.zarr")
 
 
 @pytest.mark.parametrize(("signal", "default"), [("KILL", 12), ("INT", 6)])
