@@ -285,7 +285,10 @@ def _with_frames(settings: LookSettings, cache: FeatureCache) -> LookSettings:
     chooses = {"split", "sequences", "frame_ids"} & settings.model_fields_set
     if chooses or settings.split in cache.splits:
         return settings
-    notice(f"{cache.path} has no frame of split {settings.split!r}: all are drawn from")
+    notice(
+        f"{cache.path} has no frame of split {settings.split!r}; frames are taken from all of it, "
+        "which the student may have been pre-trained on"
+    )
     return settings.decided(split="all")
 
 

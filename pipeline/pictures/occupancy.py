@@ -97,7 +97,8 @@ def occupancy_panels(
     caption = (
         f"Each dot is a query: is this place filled? Upper row: those {-HEIGHTS[0]:g} m below to "
         f"{HEIGHTS[1]:g} m over the sensor. Lower row: a slice {THICK:g} m thick along the ray to "
-        f"a point {distance:.1f} m away. Right at 0.5: {answers.right()}"
+        f"a point {distance:.1f} m away. Told right, filled from a probability of 0.5 on: "
+        f"{answers.right()}"
     )
     write_title(figure, f"{title}\n{caption}")
     save_figure(figure, path)

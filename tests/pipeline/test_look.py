@@ -234,7 +234,8 @@ def test_without_held_out_frames_all_are_drawn_from(
     values = {"checkpoint": pretrained, "device": "cpu", "frames": 1}
     result = look(LookSettings.resolve(None, values))
     assert result.protocol.endswith("; toy, split all, seed 0")
-    assert "toy.zarr has no frame of split 'val': all are drawn from\n" in capsys.readouterr().err
+    notice = "toy.zarr has no frame of split 'val'; frames are taken from all of it, which the "
+    assert f"{notice}student may have been pre-trained on\n" in capsys.readouterr().err
     with pytest.raises(CleverError, match="has no frame of split 'val'"):
         look(LookSettings.resolve(None, {**values, "split": "val"}))
 
