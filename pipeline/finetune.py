@@ -139,7 +139,8 @@ class FinetunePlan:
                     f"`mix3d={settings.mix3d:g}` mixes augmented frames alone; leave it out or "
                     "give `augment=yes`"
                 )
-            recipe = recipe.model_copy(update={"mix3d": 0.0})
+        if not recipe.augment or settings.batch_size == 1:  # nothing is there to mix with
+            recipe = FinetuneRecipe.model_validate({**dict(recipe), "mix3d": 0.0})
         backbone = start.student.backbone
         return cls(
             start=start,

@@ -240,6 +240,9 @@ def test_a_recipe_decides_what_is_left_open(
     assert decided(**overrides) == (
         (3, not expected[1], not expected[2], overrides["mix3d"], "ce", 0.1), "present"
     )  # fmt: skip
+    # A frame alone has no other to be mixed with.
+    assert decided(batch_size=1)[0][3] == 0.0
+    assert decided(batch_size=2)[0][3] == expected[3]
 
 
 def test_a_recipe_of_probes_alone(tmp_path: Path) -> None:
