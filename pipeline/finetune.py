@@ -133,12 +133,11 @@ class FinetunePlan:
         recipe = FinetuneRecipe(
             **dict(named) | {name: value for name, value in own_values.items() if value is not None}
         )
-        if not recipe.augment:
-            if settings.mix3d:
-                raise CleverError(
-                    f"`mix3d={settings.mix3d:g}` mixes augmented frames alone; leave it out or "
-                    "give `augment=yes`"
-                )
+        if not recipe.augment and settings.mix3d:
+            raise CleverError(
+                f"`mix3d={settings.mix3d:g}` mixes augmented frames alone; leave it out or "
+                "give `augment=yes`"
+            )
         if not recipe.augment or settings.batch_size == 1:  # nothing is there to mix with
             recipe = FinetuneRecipe.model_validate({**dict(recipe), "mix3d": 0.0})
         backbone = start.student.backbone
