@@ -160,6 +160,9 @@ def _report(settings: DoctorSettings, dataset: LidarDataset) -> DoctorReport:
                 facts += labelled or []
                 (without_cameras if labelled else bad).append(one)
             track.advance()
+    if not facts:  # scenes of one frame, of which none tells whether another has cameras
+        for number, index in enumerate(indices):
+            facts += _labelled_facts(dataset, index, number, settings.out)
     if not facts:
         raise CleverError(
             f"none of {quantity(len(indices), 'frame')} can be read; the first, {bad[0].id}: "

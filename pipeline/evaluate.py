@@ -39,6 +39,10 @@ RULES: dict[ClassMean, str] = {
 }
 
 
+class UnmeasuredError(CleverError):
+    """No frame could be measured, or none of their points has a label."""
+
+
 class SegmentationResult(BaseModel):
     """What an evaluation found; shares lie in [0, 1].
 
@@ -114,16 +118,17 @@ def class_difference(results: Mapping[str, SegmentationResult]) -> str:
         results: by what the line calls them.
     """
     sets = [set(result.present) for result in results.values()]
-    common = [name for name in next(iter(results.values())).iou if all(name in s for s in sets)]
-    some = {name for names in sets for name in names} - set(common)
-    if not some or not common or any(result.mean == "all" for result in results.values()):
+    order = next(iter(results.values())).iou
+    common = [name for name in order if all(name in names for names in sets)]
+    others = sorted(set[str]().union(*sets) - set(common))
+    if not others or not common or any(result.mean == "all" for result in results.values()):
         return ""
     means = ", ".join(
         f"{name} {100 * sum(result.iou[one] or 0 for one in common) / len(common):.1f} %"
         for name, result in results.items()
     )
     return (
-        f"not all of them have {', '.join(sorted(some))} in labels or predictions; over the "
+        f"not all of them have {', '.join(others)} in labels or predictions; over the "
         f"{quantity(len(common), 'class', 'classes')} that all have: {means}"
     )
 
@@ -152,7 +157,7 @@ def measure(
         mean: over which classes.
 
     Raises:
-        CleverError: no frame could be measured, or none of their points has a label.
+        UnmeasuredError: no frame could be measured, or none of their points has a label.
     """
     classes = len(dataset.class_names)
     metric = MulticlassConfusionMatrix(classes, ignore_index=IGNORE).to(device)
@@ -170,7 +175,7 @@ def measure(
             track.advance()
     confusion = metric.compute().cpu() if measured else torch.zeros(classes, classes)
     if not confusion.any():
-        raise CleverError(
+        raise UnmeasuredError(
             f"none of {quantity(len(indices), 'frame')} could be measured; the first: {_why(bad)}"
         )
     iou = intersection_over_union(confusion)

@@ -27,7 +27,10 @@ from .settings.import_weights import ImportWeightsSettings
 TABLES = ("state_dict", "model_point", "net", "model_state_dict", "model")
 """Where a checkpoint keeps its tensors: Pointcept's; ScaLR's of pre-training and of fine-tuning;
 other trainers'."""
+DEPTH = 3
+"""Tables within tables that are looked into; a file may hold one that holds itself."""
 NAMES_SHOWN = 5
+"""Names of a table in an error."""
 _SCALAR = np.float64(0).__reduce__()[0]
 _NUMBERS = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -145,8 +148,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, LookupError) as error:
         raise CleverError(f"{path} cannot be read as a checkpoint; get it again") from error
     table = content
-    while inner := _inner_tables(table):
-        table = inner[0]
+    for _ in range(DEPTH):
+        table = next(iter(_inner_tables(table)), table)
     if not _is_table(table) or not table or not all(isinstance(v, Tensor) for v in table.values()):
         shown = ", ".join(list(content)[:NAMES_SHOWN]) if _is_table(content) else ""
         raise CleverError(

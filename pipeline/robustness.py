@@ -22,7 +22,7 @@ from .corrupted.table import CheckpointRow, Measurement, RobustnessResult, class
 from .corruptions.registry import Dose, dose_of
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import class_mean
-from .evaluate import measure_segmenter
+from .evaluate import UnmeasuredError, measure_segmenter
 from .process.device import choose_device
 from .results.earlier_tables import keep_earlier
 from .results.run_dataset import run_dataset
@@ -194,7 +194,8 @@ def _rows(
     bench: Bench, runs: Mapping[str, TrainedSegmenter], parts: Sequence[Part]
 ) -> tuple[list[CheckpointRow], dict[str, str]]:
     """What was measured before, or is now, of every checkpoint; and why a corruption of a severity
-    could not be measured, by its name. Raises CleverError where clean frames cannot be."""
+    could not be measured, by its name. Raises CleverError where clean frames cannot be, or none
+    can."""
     rows: list[CheckpointRow] = []
     unmeasured: dict[str, str] = {}
     for name, run in runs.items():
@@ -208,15 +209,15 @@ def _rows(
         for part in parts:
             try:
                 entries.append(_measurement(bench, name, run, digest, part))
-            except CleverError as error:
+            except UnmeasuredError as error:
                 if part.corruption is None:
                     raise
                 unmeasured[str(part)] = str(error)
                 notice(f"{part} is not measured: {error}")
-        rows = [
-            *(row for row in rows if row.checkpoint != name),
-            CheckpointRow(checkpoint=name, digest=digest, measurements=entries),
-        ]
+        rows.append(CheckpointRow(checkpoint=name, digest=digest, measurements=entries))
+    if unmeasured and all(len(row.measurements) == 1 for row in rows):
+        part, reason = next(iter(unmeasured.items()))
+        raise CleverError(f"no corruption could be measured; the first, {part}: {reason}")
     return rows, unmeasured
 
 

@@ -29,8 +29,8 @@ def _terms(*names: LossTerm) -> Callable[[PretrainSettings], bool]:
 
 
 def _mlp(settings: PretrainSettings) -> bool:
-    linear = settings.head == "linear" or "distance" not in term_weights(settings)
-    return not linear or settings.class_token_weight > 0
+    of_distance = settings.head == "mlp" and "distance" in term_weights(settings)
+    return of_distance or settings.class_token_weight > 0
 
 
 def _occupancy(settings: PretrainSettings) -> bool:

@@ -185,3 +185,10 @@ def test_a_frame_that_lost_its_image_is_bad_where_others_of_its_scene_have_their
     assert [frame.id for frame in report.bad] == ["00/000001", "01/000000"]
     assert report.without_cameras == []
     assert [frame.id for frame in report.frames] == ["00/000000", "00/000002"]
+    # Where nothing else is left, its labels are told.
+    alone = doctor(DoctorSettings.resolve(
+        None, {**values, "split": "train", "sequences": "01", "out": tmp_path / "alone"}
+    ))  # fmt: skip
+    assert (
+        [frame.id for frame in alone.bad] == [frame.id for frame in alone.frames] == ["01/000000"]
+    )

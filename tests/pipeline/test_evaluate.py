@@ -259,7 +259,7 @@ def test_other_classes_and_missing_weights_are_refused(
         evaluate(EvaluateSettings.resolve(None, values))
 
 
-def found(iou: dict[str, float | None], mean: ClassMean = "present") -> SegmentationResult:
+def evaluation(iou: dict[str, float | None], mean: ClassMean = "present") -> SegmentationResult:
     return SegmentationResult(
         protocol="p",
         mean=mean,
@@ -274,15 +274,15 @@ def found(iou: dict[str, float | None], mean: ClassMean = "present") -> Segmenta
 
 
 def test_means_over_other_classes_are_said_and_compared_over_the_same() -> None:
-    own = found({"car": 0.5, "bus": None, "tree": 0.25})
-    other = found({"car": 0.25, "bus": 0.0, "tree": 0.0})
+    own = evaluation({"car": 0.5, "bus": None, "tree": 0.25})
+    other = evaluation({"car": 0.25, "bus": 0.0, "tree": 0.0})
     assert class_difference({"own": own, "other": other}) == (
         "not all of them have bus in labels or predictions; over the 2 classes that all have: "
         "own 37.5 %, other 12.5 %"
     )
     assert class_difference({"own": own, "same": own}) == ""
-    assert class_difference({"own": found(own.iou, "all"), "other": other}) == ""
-    assert class_difference({"own": own, "other": found(dict.fromkeys(own.iou))}) == ""
+    assert class_difference({"own": evaluation(own.iou, "all"), "other": other}) == ""
+    assert class_difference({"own": own, "other": evaluation(dict.fromkeys(own.iou))}) == ""
     assert own.present == ("car", "tree")
     assert str(own).splitlines()[1:5] == [
         "  car    50.0  2 labelled points",

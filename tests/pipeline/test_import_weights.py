@@ -196,6 +196,11 @@ def test_tables_in_tables_and_wrappers_in_wrappers(tmp_path: Path) -> None:
         torch.save(content, tmp_path / f"{number}.pth")
         result = imported(tmp_path / f"{number}.pth", tmp_path / f"run-{number}")
         assert (result.student, result.tensors) == ("minkunet-tiny", 174)
+    endless: dict[str, Any] = {"epoch": 3}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "endless.pth")
+    with pytest.raises(CleverError, match="holds no table of tensors"):
+        imported(tmp_path / "endless.pth", tmp_path / "endless")
     torch.save({"weights": weights, "epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(CleverError, match="its names begin with weights, epoch"):
         imported(tmp_path / "other.pth", tmp_path / "other")

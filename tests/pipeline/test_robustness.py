@@ -236,7 +236,10 @@ def test_a_written_set_scores_as_the_frames_it_was_made_of(
 
 
 def test_a_restored_file_is_measured_and_a_lost_corruption_costs_no_other(
-    setup: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    setup: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     part = {"corruptions": "fog,motion_blur", "severities": "1"}
     root = tmp_path / "set"
@@ -264,6 +267,13 @@ def test_a_restored_file_is_measured_and_a_lost_corruption_costs_no_other(
     own = RobustnessSettings.resolve(None, {"checkpoint": "x", "data_root": setup["root"]})
     assert print_robustness(own, without) == 3
     assert print_robustness(own, whole) == 0
+    with pytest.raises(CleverError, match="no corruption could be measured; the first, fog light:"):
+        measured(setup, corruptions="fog", severities="1", corrupted_root=root, out=tmp_path / "f")
+    # What is wrong with all of them ends it at the first.
+    with monkeypatch.context() as patch:
+        patch.setattr(SemanticKittiDataset, "released_format", None)
+        with pytest.raises(CleverError, match="no published corrupted set of semantickitti"):
+            measured(setup, **part, corrupted_root=root, out=tmp_path / "other")
     # Clean frames are what all others are compared with.
     shutil.rmtree(setup["root"] / "sequences/08/velodyne")
     with pytest.raises(CleverError):
