@@ -21,6 +21,7 @@ from .pretraining.several_caches import (
     part_words,
 )
 from .pretraining.stores import matched_layers, open_stores
+from .pretraining.unanswered_queries import unanswered_queries
 from .pretraining.weights import check_intensity, export, load_last, start_from
 from .process.device import choose_device
 from .process.team import Team
@@ -106,6 +107,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 notice(words)
         progress, ranks = _train(settings, lr, step, frames, mixed, inputs, run, team)
         team.others_leave()
+        if doubt := unanswered_queries(settings, step.student.voxel_size, read_log(run.folder)):
+            notice(doubt)
         result = _result(settings, parts, frames, unpaired, progress, ranks, run, team)
         run.finish(result)
         return result
