@@ -23,6 +23,7 @@ from .report_page.ablations import ablation_part, table_file
 from .report_page.curves import LoggedRun, charts
 from .report_page.images import Picture, file_picture
 from .report_page.page import Gallery, Headline, Page
+from .report_page.repeats import without_repeats
 from .report_page.robustness import robustness_part
 from .report_page.run_tables import result_table, run_labels, settings_tables
 from .report_page.scores import Scores, confusion_table, iou_tables
@@ -118,7 +119,7 @@ def report_page(settings: ReportSettings) -> Page:
     measured = [place for place in others if (Path(place) / ROBUSTNESS_FILE).is_file()]
     folders = [place for place in others if place not in measured]
     listed = list_runs(ListRunsSettings(folders=tuple(folders))) if folders else None
-    runs = listed.runs if listed else []
+    runs = without_repeats(listed.runs) if listed else []
     labels = run_labels([run.folder for run in runs])
     leave_out = set(settings.leave_out or ())
     page = Page(

@@ -9,6 +9,7 @@ from clever.errors import CleverError
 from clever.pipeline.corrupted.scores import Baseline
 from clever.pipeline.corrupted.table import CheckpointRow, Measurement, RobustnessResult
 from clever.pipeline.list_runs import RunSummary
+from clever.pipeline.report_page.repeats import without_repeats
 from clever.pipeline.report_page.robustness import robustness_part
 from clever.pipeline.report_page.run_tables import result_table, run_labels, settings_tables
 from clever.pipeline.report_page.scores import Scores, confusion_table, iou_tables
@@ -46,6 +47,31 @@ def test_results_have_scores_first_and_numbered_protocols() -> None:
     ]  # fmt: skip
     assert [row.protocol for row in table.rows] == [1, 2, 1, None]
     assert table.rows[0].state == "finished 2026-01-02 03:04"
+
+
+def test_a_measurement_is_one_row_whoever_tells_of_it() -> None:
+    def own(folder: str, kind: str, miou: float, protocol: str = "p", of: str = "") -> RunSummary:
+        values = {"checkpoint": of} if of else {}
+        made = run(kind, values, {"mIoU %": miou}, protocol)
+        return made.model_copy(update={"folder": Path(folder)})
+
+    probe, other = own("r/probe", "finetune", 31.2345), own("r/other", "finetune", 31.2345)
+    repeats = [
+        own("r/probe/evaluate-a", "evaluate", 31.2349, of="moved/since"),
+        own("elsewhere", "evaluate", 31.2345, of="r/probe"),
+    ]
+    tta = own("r/probe/evaluate-tta", "evaluate", 33.0, "TTA", of="r/probe")
+    different = [
+        own("r/probe/evaluate-now", "evaluate", 31.5, of="r/probe"),
+        own("b/evaluate", "evaluate", 31.2345, of="b"),
+        own("r/probe/evaluate-half", "evaluate", 31.2345, of="r/probe").model_copy(
+            update={"complete": False}
+        ),
+    ]
+    again = own("tta-again", "evaluate", 33.0, "TTA", of="r/probe")
+    listed = [repeats[0], probe, other, repeats[1], tta, *different, again]
+    assert without_repeats(listed) == [probe, other, tta, *different]
+    assert without_repeats(repeats[1:]) == repeats[1:]
 
 
 def test_settings_stand_beside_what_their_recipe_says() -> None:
