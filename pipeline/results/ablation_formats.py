@@ -79,10 +79,11 @@ def _csv_line(row: RowRecord, cell: CellRecord, columns: Sequence[Column]) -> li
 def notes(table: AblationTable) -> list[str]:
     """What stands under a table: how its figures are made and what its marks mean."""
     rows = [row for row in table.rows if row.in_grid]
-    lines = [
-        f"mean ± sample standard deviation over seeds {', '.join(map(str, table.seeds()))}; best "
-        "bold, second italic or underlined"
-    ]
+    seeds = ", ".join(map(str, table.seeds()))
+    several = len(table.seeds()) > 1
+    spread = f"mean ± sample standard deviation over seeds {seeds}" if several else f"seed {seeds}"
+    marked = any(table.places_of(column) for column in table.shown_columns())
+    lines = [spread + ("; best bold, second italic or underlined" if marked else "")]
     bases = dict.fromkeys(table.row(row.base).name for row in rows if row.base)
     if any(column.lower for column in table.measured()):
         titles = ", ".join(column.title for column in table.measured() if column.lower)

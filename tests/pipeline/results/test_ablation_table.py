@@ -160,6 +160,21 @@ def test_ties_share_their_mark_and_one_row_has_none() -> None:
     assert alike.places_of(RANK.model_copy(update={"places": 3, "marked": False})) == {}
 
 
+def test_marks_are_explained_where_there_are_any() -> None:
+    spread, marks = "mean ± sample standard deviation over seeds 0, 1", "best bold, second italic"
+    assert ablation_formats.notes(make_table())[0] == f"{spread}; {marks} or underlined"
+    # One trained row has nothing to be better than; random weights take no part in RankMe.
+    pair = [row for row in make_table().rows if row.key in "ra"]
+    cells = [cell for cell in make_table().cells if cell.row in "ra"]
+    alone = make_table(rows=pair, cells=cells, columns=[RANK])
+    assert ablation_formats.notes(alone)[0] == spread
+    assert "**" not in str(alone)
+    first = [cell for cell in cells if cell.seed == 0]
+    assert ablation_formats.notes(make_table(rows=pair, cells=first, columns=[RANK]))[0] == "seed 0"
+    single = make_table(rows=pair, cells=first)
+    assert ablation_formats.notes(single)[0] == f"seed 0; {marks} or underlined"
+
+
 def test_correlation_leaves_random_weights_and_earlier_rows_out() -> None:
     table = make_table()
     assert {cell.row for cell, _, _ in table.rank_pairs("probe-1")} == {"a", "b", "c"}
