@@ -77,6 +77,41 @@ def test_another_calibration_is_told(write_kitti: Callable[..., Path]) -> None:
     assert remark.startswith("sequences/08/calib.txt differ from sequences/00/calib.txt; ")
 
 
+def test_a_calibration_of_no_scene_is_named(write_kitti: Callable[..., Path]) -> None:
+    root = write_kitti({"00": 1, "08": 1})
+    whole = write_kitti({"00": 1, "08": 1}, folder="whole")
+    init_drive(InitDriveSettings(folder=whole))
+    text = (root / "sequences/08/calib.txt").read_text()
+    (root / "backup").mkdir()
+    # It comes first by its name and says something else; the scenes' own hold.
+    (root / "backup/calib.txt").write_text(text.replace("P2: 72 0 60", "P2: 73 0 60"))
+    (root / "sequences/cam_extrinsics.json").write_text("{}")
+    summary = init_drive(InitDriveSettings(folder=root))
+    assert summary.remarks == [
+        "calibration files of which nothing is taken: backup/calib.txt, "
+        "sequences/cam_extrinsics.json; write what holds of them into cameras"
+    ]
+    assert (root / "drive.yaml").read_text() == (whole / "drive.yaml").read_text()
+    for scene in ("00", "08"):
+        (root / "sequences" / scene / "calib.txt").unlink()
+    (root / "drive.yaml").unlink()
+    taken, idle = init_drive(InitDriveSettings(folder=root)).remarks
+    assert taken.startswith("backup/calib.txt belongs to no scene and is taken, as there is no oth")
+    assert idle.startswith("calibration files of which nothing is taken: sequences/cam_extrinsics")
+    assert written(root)["cameras"]["image_2"]["intrinsics"][0][0] == 73
+
+
+def test_idle_calibrations_of_many_frames_are_counted(recording: Path) -> None:
+    (recording / "calib").mkdir()
+    for number in range(5):
+        (recording / f"calib/{number:06}.txt").write_text("P0: 1 2 3\n")
+    remarks = init_drive(InitDriveSettings(folder=recording)).remarks
+    assert remarks[-1] == (
+        "calibration files of which nothing is taken: calib/000000.txt, calib/000001.txt, "
+        "calib/000002.txt and 2 more; write what holds of them into cameras"
+    )
+
+
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Two cameras of other times than the LiDAR's, nanoseconds in the names, a trajectory."""

@@ -1,8 +1,9 @@
 """Calibration files that other tools write: KITTI's calib.txt and ROS's camera_info."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ ROS_MODELS = {
     "equidistant": "fisheye",
     "fisheye": "fisheye",
 }
+_FILE = re.compile(r"calib|camera_?info|intrinsic|extrinsic", re.IGNORECASE)
+_FOLDER = re.compile(r"calib(ration)?s?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class RosCalibration:
     size: tuple[int, int]
     intrinsics: NDArray[np.float64]
     distortion: Distortion | None
+
+
+def by_name(text: str) -> bool:
+    """Whether a file is a calibration by its own name or its folder's."""
+    path = PurePosixPath(text)
+    return bool(_FILE.search(path.name) or _FOLDER.fullmatch(path.parent.name))
 
 
 def kitti_calibrations(root: Path, texts: Sequence[str]) -> dict[str, KittiCalibration]:

@@ -21,13 +21,21 @@ from ..readers.kitti_layout import KittiCalibration, image_size
 from ..readers.sweep_checks import reach_fault
 from ..readers.text_rows import text_lines
 from ..semantickitti_classes import RAW_IDS, UNLABELLED
-from .calibrations import KITTI_CAMERA, RosCalibration, kitti_calibrations, ros_calibrations
+from .calibrations import (
+    KITTI_CAMERA,
+    RosCalibration,
+    by_name,
+    kitti_calibrations,
+    ros_calibrations,
+)
 from .points import read_array
 from .schema import TODO
 from .survey import FileGroup, Survey
 
 SAMPLE = 8
 """Files of a kind that are opened."""
+NAMED = 3
+"""Files that one remark names."""
 COLUMNS = (4, 5, 3, 6, 7, 8)
 """Numbers a point of a flat file that are tried, the usual first."""
 COLUMN_NAMES = ("x", "y", "z", "intensity", "column5", "column6", "column7", "column8")
@@ -63,11 +71,13 @@ class Draft:
         root: the drive's folder.
         seen: what lies there.
         remarks: what a user should know.
+        taken: calibration files that the file takes its numbers from, or that a remark names.
     """
 
     root: Path
     seen: Survey
     remarks: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.seen.points is None:
@@ -76,7 +86,10 @@ class Draft:
                 "folder of your recordings"
             )
         self.points = self.seen.points
-        self.kitti = kitti_calibrations(self.root, self.seen.texts)
+        every = kitti_calibrations(self.root, self.seen.texts)
+        self.kitti = {
+            path: one for path, one in every.items() if self._within_scenes(path)
+        } or every
         self.ros = ros_calibrations(self.root, self.seen.texts)
         for group in self.seen.others:
             self.remarks.append(
@@ -99,6 +112,7 @@ class Draft:
             self._labels(),
             self._splits(),
         ]
+        self._remark_idle_calibrations()
         return "\n".join(section for section in sections if section)
 
     def _points(self) -> str:
@@ -227,7 +241,13 @@ class Draft:
         size = f"    size: [{width}, {height}]\n"
         if self.kitti and group.label == KITTI_CAMERA:
             path, calibration = next(iter(self.kitti.items()))
+            self.taken |= self.kitti.keys()
             self._remark_other_calibrations(path, calibration)
+            if not self._within_scenes(path):
+                self.remarks.append(
+                    f"{path} belongs to no scene and is taken, as there is no other; check that it "
+                    "is of these drives"
+                )
             try:
                 intrinsics, place = calibration.camera2("", image, width, height)
             except FrameError as error:
@@ -248,6 +268,7 @@ class Draft:
                 "    distortion: {model: pinhole}  # or radial-tangential or fisheye, with "
                 f"coefficients: [k1, ...]\n{todo}"
             )
+        self.taken.add(ros[0].path)
         distortion = f"{TODO}  # a model of ROS that is not read"
         if lens := ros[0].distortion:
             numbers = ", ".join(map(repr, lens.coefficients))
@@ -279,6 +300,28 @@ class Draft:
             self.remarks.append(
                 f"{', '.join(others)} differ from {path}; a drive.yaml has one calibration: put "
                 "the drives of each into a folder of their own"
+            )
+
+    def _within_scenes(self, path: str) -> bool:
+        """Whether a file lies in the folder of a scene or above it."""
+        own, scenes = PurePosixPath(path), self.points.folders
+        folders = map(PurePosixPath, scenes.values())
+        above = {place for folder in folders for place in (folder, *folder.parents)}
+        return "" in scenes or own.parent in above or not scenes.keys().isdisjoint(own.parts)
+
+    def _remark_idle_calibrations(self) -> None:
+        """Name the calibration files of which no camera takes anything."""
+        others = {calibration.path for calibration in self.ros}
+        idle = [
+            text
+            for text in self.seen.texts
+            if text not in self.taken and (text in others or by_name(text))
+        ]
+        if idle and self.seen.images:
+            more = f" and {len(idle) - NAMED} more" if len(idle) > NAMED else ""
+            self.remarks.append(
+                f"calibration files of which nothing is taken: {', '.join(idle[:NAMED])}{more}; "
+                "write what holds of them into cameras"
             )
 
     def _match(self) -> str:
@@ -323,6 +366,7 @@ class Draft:
         text += f"  format: {formats.get(columns, f'{TODO}  # kitti, tum or tum-wxyz')}\n"
         text += "  rows: number  # the first line is that of frame 0\n" if numbered else ""
         if self.kitti and columns == 12:
+            self.taken |= self.kitti.keys()
             place = next(iter(self.kitti.values())).camera0_from_lidar
             return f"{text}  of: body  # camera 0\n  body_from_lidar: {_matrix(place[:3])}\n"
         return (

@@ -13,7 +13,7 @@ from ..readers.file_patterns import TOKEN, natural
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 POINT_SUFFIXES = (*SUFFIXES, ".npy")
-TEXT_SUFFIXES = (".txt", ".yaml", ".yml", ".tum", ".csv")
+TEXT_SUFFIXES = (".txt", ".yaml", ".yml", ".json", ".tum", ".csv")
 LABEL_SUFFIX = ".label"
 LABEL_FOLDER = re.compile(r"label|seg|annotation", re.IGNORECASE)
 """Names of folders whose files are labels and no points."""
