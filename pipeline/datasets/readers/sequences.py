@@ -48,8 +48,7 @@ def choose_sequences(
         raise CleverError(
             f"{root} holds no sequence in the layout of {dataset}; pass another `data_root`"
         )
-    more = f" and {len(folders) - LISTED} more" if len(folders) > LISTED else ""
-    contents = f"{root} holds sequences {', '.join(folders[:LISTED])}{more}"
+    contents = f"{root} holds sequences {_listed(folders)}"
     if sequences:
         return _by_name(folders, sequences, contents)
     if split == "all":
@@ -57,8 +56,10 @@ def choose_sequences(
     check_split(dataset, split, splits)
     names = [folder for name in splits[split] for folder in _of_name(name, folders)]
     if not names:
+        own = f" ({_listed(splits[split])})" if splits[split] else ""
         raise CleverError(
-            f"no sequence of split {split!r}: {contents}; choose with `sequences` or `split=all`"
+            f"no sequence of split {split!r}{own}: {contents}; choose with `sequences` or "
+            "`split=all`"
         )
     return names
 
@@ -68,6 +69,12 @@ def check_split(dataset: str, split: str, splits: Sequence[str] | Splits) -> Non
     if split != "all" and split not in splits:
         choices = f"{', '.join(splits)} or all" if splits else "all"
         raise CleverError(f"{dataset} has no split {split!r}; choose {choices}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names with commas; of many the first and how many more."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED])}{more}"
 
 
 def _by_name(folders: Sequence[str], sequences: Sequence[str], contents: str) -> list[str]:

@@ -128,7 +128,8 @@ def test_what_is_not_there_is_one_line(root: Path, tmp_path: Path) -> None:
             Daps3dDataset(place, version, split=split)
         one_line(error)
     (root / "DAPS-2/data/38-18_7_72_90/clouds").rename(tmp_path / "clouds")
-    with pytest.raises(CleverError, match=r"no sequence of split 'train': .* holds sequences 42-"):
+    line = r"no sequence of split 'train' \(38-18_7_72_90\): .* holds sequences 42-"
+    with pytest.raises(CleverError, match=line):
         Daps3dDataset(root)
 
 

@@ -154,7 +154,10 @@ def test_splits_and_sequences(root: Path) -> None:
             {"split": "raw_large"},
             "once has no split 'raw_large'; choose train, val, test, raw_small",
         ),
-        ({"split": "val"}, "no sequence of split 'val': .* holds sequences 000076, 000080, 000104"),
+        (
+            {"split": "val"},
+            r"no sequence of split 'val' \(000999\): .* holds sequences 000076, 000080, 000104",
+        ),
         ({"cameras": ["cam02"]}, "once has no camera cam02; choose `cameras` among cam01"),
         ({"sequences": ["5"]}, "no sequence 5"),
     )

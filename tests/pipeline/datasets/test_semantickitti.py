@@ -453,7 +453,7 @@ def test_what_is_not_there_is_named_beside_what_is(kitti_root: Path) -> None:
 def test_split_without_sequences_says_which_there_are(write_kitti: Callable[..., Path]) -> None:
     with pytest.raises(
         CleverError,
-        match=r"no sequence of split 'val': .* holds sequences 40; choose .* `split=all`",
+        match=r"no sequence of split 'val' \(08\): .* holds sequences 40; choose .* `split=all`",
     ):
         SemanticKittiDataset(write_kitti({"40": 1}), split="val")
 
