@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ...words import quantity
 from ..rankme import Ranks
+from ..results.account import duration
 from ..results.cycles import cycle_words
 from ..results.run_folder import RunResult
 from ..settings.shared.choices import PointChoice
@@ -77,7 +78,7 @@ class PretrainResult(RunResult):
             f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
             f"{'' if self.targets == 'raw' else f'targets {self.targets}, '}"
             f"seed {self.seed}, {self.precision}, {self.device}{shared}, "
-            f"{self.seconds / 60:.1f} min",
+            f"{duration(self.seconds)}",
             str(self.losses),
         ]
         if self.ranks:
