@@ -116,7 +116,6 @@ def resolve_grid(settings: AblateSettings) -> Plan:
 
     Raises:
         CleverError: an unknown or wrong setting, two rows that are the same run, a base that is no
-        CleverError: an unknown or wrong setting, two rows that are the same run, a base that is no
             row, a cache, dataset or initial weights that are not there, an `out` that holds
             something else.
     """

@@ -19,9 +19,11 @@ from ..robustness import robustness
 from ..settings.robustness import RobustnessSettings
 from ..settings.shared.choices import CorruptionName, Severity
 from ..settings.shared.dataset import HeldOutPart
+from ..settings.shared.grid import Values
 from .identities import Memo, labelled_digest
 from .measure import Figure, Measure, Outcome, Subject
 from .recorded_outcome import RecordedOutcome, record_outcome
+from .shared_strengths import with_own_strengths
 
 EVERY: tuple[CorruptionName, ...] = get_args(CorruptionName)
 MCE, MRR, CLEAN = "mCE", "mRR", "clean"
@@ -40,6 +42,10 @@ class CorruptedSweeps(Measure[RobustnessSettings]):
     settings = RobustnessSettings
     decided = frozenset({"checkpoint"})
     segmenter = True
+
+    def shared(self, values: Values, own: Values) -> Values:
+        """Strengths of other corruptions than its own concern other measurements."""
+        return with_own_strengths(values, own)
 
     def figures(self, settings: RobustnessSettings) -> tuple[Figure, ...]:
         """No mCE where nothing is published that errors could be relative to."""

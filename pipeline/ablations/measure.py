@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from ..results.protocols import Facts
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.base import JobSettings
+from ..settings.shared.grid import Values
 from .identities import Memo
 
 Settings = TypeVar("Settings", bound=JobSettings)
@@ -85,6 +86,11 @@ class Measure(ABC, Generic[Settings]):
     def placeholder(self) -> dict[str, Any]:
         """Values of settings that the cell decides and that may not be left out."""
         return {"checkpoint": "none"}
+
+    def shared(self, values: Values, own: Values) -> Values:
+        """The settings `values` that all measurements by the command share, as one that adds `own`
+        takes them."""
+        return values
 
     @abstractmethod
     def figures(self, settings: Settings) -> tuple[Figure, ...]:

@@ -1,6 +1,6 @@
 """The downstream measurements of a grid, resolved before the first of them is made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,13 @@ from ..results.ablation_table import Column
 from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings
 from ..settings.finetune import FinetuneSettings
+from ..settings.robustness import RobustnessSettings
 from ..settings.shared.base import JobSettings
 from ..settings.shared.grid import Grid, Values
 from .identities import Memo
 from .measure import Figure, Measure
 from .measures import MEASURES
+from .shared_strengths import refuse_idle_strengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,20 @@ def resolve_measurements(
                 measurements[name] = _measurement(grid, name, settings, dataset, memo, measurements)
             except CleverError as error:
                 raise CleverError(f"{where}: {error}") from error
+    if not settings.measure:  # else what is left out may have it
+        _refuse_idle_strengths(grid, settings, measurements.values())
     return tuple(measurements.values())
+
+
+def _refuse_idle_strengths(
+    grid: Grid, settings: AblateSettings, measurements: Iterable[Measurement]
+) -> None:
+    """Raise CleverError for a shared strength that no measurement by `clever robustness` has."""
+    own = [one.settings for one in measurements if isinstance(one.settings, RobustnessSettings)]
+    try:
+        refuse_idle_strengths(grid.robustness if own else {}, own)
+    except CleverError as error:
+        raise CleverError(f"grid {settings.grid}, robustness: {error}") from error
 
 
 def _measurement(
@@ -100,11 +115,11 @@ def _measurement(
     if of is not None and basis is None:
         raise CleverError(f"of is {of!r}, but {verb} is of the pre-trained student; leave it out")
     place = _place(basis) if basis else {"dataset": dataset, "data_root": settings.data_root}
-    values = {**place, **getattr(grid, verb), **own}
+    values = {**place, **measure.shared(getattr(grid, verb), own), **own}
     for setting in sorted(values.keys() & measure.decided):
         raise CleverError(f"{setting} is that of the row; leave it out")
-    shared = {**measure.placeholder(), "device": settings.device}
-    resolved = measure.settings.resolve(None, {**values, **shared})
+    decided = {**measure.placeholder(), "device": settings.device}
+    resolved = measure.settings.resolve(None, {**values, **decided})
     mark = measure.digest(resolved, memo)
     if basis:
         mark = digest(mark, basis.key.rpartition("-")[2])

@@ -136,6 +136,50 @@ def test_their_settings_are_shared_and_set(table: Table, boxes_root: Path) -> No
     assert [one.key == two.key for one, two in zip(plain, again, strict=True)] == [False] * 3
 
 
+def test_a_shared_strength_goes_to_those_that_have_its_corruption(
+    table: Table, boxes_root: Path
+) -> None:
+    snow, echo = "snow.rate=0.1,0.2,0.3", "incomplete_echo.share=0.7,0.8,0.9"
+    measure: dict[str, dict[str, Any]] = {
+        "probe": {},
+        "snow": {"verb": "robustness", "corruptions": "snow,fog"},
+        "every": {"verb": "robustness"},
+        "none": {"verb": "robustness", "corruptions": ["fog"]},
+        "own": {"verb": "robustness", "strength": "snow.rate=1,2,3"},
+    }
+
+    def strengths(shared: object, *names: str, **changes: Any) -> dict[str, tuple[str, ...]]:
+        parts = {name: measure[name] for name in ("probe", *names)}
+        own = grid(table, boxes_root, robustness={"strength": shared}, measure=parts)
+        return {
+            one.name: one.settings.strength
+            for one in resolve_grid(table.settings(own, **changes)).measurements
+            if isinstance(one.settings, RobustnessSettings)
+        }
+
+    everyone = strengths([snow, echo], "snow", "every", "none", "own")
+    assert everyone["snow"] == (snow,)
+    assert everyone["every"] == (snow, echo)
+    assert everyone["none"] == ()
+    assert everyone["own"] == ("snow.rate=1,2,3",)
+    assert strengths("fog.beta=1,2,3", "snow", "none", set=[f"robustness.strength={snow}"]) == {
+        "snow": (snow,),
+        "none": (),
+    }
+    # Refused where nobody has it, unless measurements are left out.
+    line = (
+        r"robustness: `strength=snow\.rate` changes nothing: snow is among the `corruptions` of no "
+        "measurement that shares it$"
+    )
+    for names in (["none"], ["none", "own"]):
+        with pytest.raises(CleverError, match=line):
+            strengths(snow, *names)
+    assert strengths(snow, "snow", "none", measure=["probe", "none"]) == {"none": ()}
+    assert strengths(snow) == {}
+    with pytest.raises(CleverError, match=r"should be CORRUPTION\.PARAMETER=A,B,C"):
+        strengths("snow.rate", "none")
+
+
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
