@@ -24,7 +24,7 @@ from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device
 from .process.progress import Track
-from .results.run_dataset import input_sweeps_of, run_dataset
+from .results.run_dataset import input_sweeps_of, mean_of, run_dataset
 from .results.run_folder import Run, notice
 from .results.tables import csv_text
 from .settings.evaluate import EvaluateSettings
@@ -218,7 +218,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
             raise CleverError(f"{classes} with other options; give the `dataset_option` of its run")
         raise CleverError(f"{classes}, not of {name}")
     indices = labelled_indices(dataset, settings.split)[: settings.limit]
-    mean = settings.mean or class_mean(dataset)
+    mean = settings.mean or mean_of(settings.checkpoint) or class_mean(dataset)
     run = Run.open(out, settings.decided(dataset=name, version=version, mean=mean, out=out))
     if doubtful := dark_sweeps(dataset, indices):
         notice(doubtful)

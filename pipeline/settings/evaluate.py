@@ -35,7 +35,7 @@ class EvaluateSettings(HeldOutPart):
     """First N labelled frames only."""
     mean: ClassMean | None = None
     """Mean over the classes that occur (present), or over all, where an absent one counts 0;
-    default: as the dataset's benchmark does it: present for nuScenes, all for SemanticKITTI."""
+    default: as the fine-tuning run was measured, else as the dataset's benchmark does it."""
     tta: bool = False
     """Test-time augmentation as in Pointcept: the mean of ten passes, five scales from 0.9 to 1.1,
     as is and mirrored; worth about two points of mIoU, ten times as slow."""

@@ -120,6 +120,24 @@ def test_evaluate_reads_the_checkpoint_and_finds_the_same(
     assert again == result.evaluation
 
 
+def test_evaluate_takes_the_mean_of_the_run(
+    datasets: dict[str, LidarDataset], tmp_path: Path
+) -> None:
+    values = {"checkpoint": tmp_path / "run", "device": "cpu"}
+    result = finetune(settings(tmp_path / "run", epochs=1, mean="all"))
+    again = evaluate(EvaluateSettings.resolve(None, values))
+    assert again == result.evaluation
+    assert again.mean == "all"
+    present = evaluate(EvaluateSettings.resolve(None, {**values, "mean": "present"}))
+    total = sum(iou or 0 for iou in again.iou.values())
+    assert again.miou == pytest.approx(total / 4)
+    assert present.miou == pytest.approx(total / len(again.present))
+    # Weights without the settings of their run are measured as their dataset's benchmark does it.
+    (tmp_path / "run/settings.yaml").unlink()
+    plain = evaluate(EvaluateSettings.resolve(None, {**values, "out": tmp_path / "plain"}))
+    assert plain.mean == "present"
+
+
 @pytest.mark.parametrize("changes", [{}, {"augment": True}, {"mode": "full", "loss": "ce"}])
 def test_stopped_and_taken_up_again_equals_uninterrupted(
     datasets: dict[str, LidarDataset],
