@@ -3,6 +3,7 @@ on others."""
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ..cache.store.files.lock import writer_lock
 from ..errors import CleverError
 from ..files import atomic_write
 from ..student.checkpoint import DATASETS_JOINED, WEIGHTS, load_module, weights_digest
@@ -26,7 +28,7 @@ from .datasets.base import class_mean, label_ids
 from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
-from .evaluate import SegmentationResult, common_scenes, write_confusion
+from .evaluate import SegmentationResult, common_scenes, measure_segmenter, write_confusion
 from .process.device import choose_device
 from .process.team import Team
 from .results.cycles import Cycle, cycle_words
@@ -193,8 +195,16 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         finished = run.result(FinetuneResult)
         if finished:
             team.others_leave()
-            notice(f"{run.folder} is finished already; nothing to do")
-            return finished
+            restored = _readable(val, held_out, finished.evaluation.bad)
+            if not restored:
+                notice(f"{run.folder} is finished already; nothing to do")
+                return finished
+            notice(
+                f"{run.folder} is finished; {quantity(restored, 'frame')} skipped before can be "
+                "read now: measured again"
+            )
+            with writer_lock(run.folder, "out"):
+                return _measured_again(finished, run, val, held_out, settings, plan, team)
         _warn_of_frames(settings, (train, sample.indices), (val, held_out))
         indices, bad = _usable_frames(train, sample.indices, _extent_check(settings, student, team))
         training = _describe(settings, plan, train, indices, sample, run.cycle)
@@ -226,6 +236,40 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         log_evaluation(run.folder, result.steps, result.evaluation.miou)
         run.finish(result)
         return result
+
+
+def _readable(dataset: LidarDataset, indices: Sequence[int], skipped: Sequence[BadFrame]) -> int:
+    """How many of the frames that a measurement skipped can be read now."""
+    names = {frame.id for frame in skipped}
+    count = 0
+    for index in indices:
+        if dataset.frame_ids[index] in names:
+            with suppress(CleverError):
+                dataset.points(index)
+                dataset.labels(index)
+                count += 1
+    return count
+
+
+def _measured_again(
+    finished: FinetuneResult,
+    run: Run,
+    val: LidarDataset,
+    held_out: Sequence[int],
+    settings: FinetuneSettings,
+    plan: FinetunePlan,
+    team: Team,
+) -> FinetuneResult:
+    """A finished run with a new measurement of its weights, which is written in its folder."""
+    segmenter, training = load_segmenter(run.folder)
+    evaluation = measure_segmenter(
+        segmenter, training, val, held_out, settings.val_split, team.device, plan.mean
+    )
+    result = finished.model_copy(update={"evaluation": evaluation})
+    write_confusion(run.folder, evaluation)
+    log_evaluation(run.folder, result.steps, evaluation.miou)
+    run.write_result(result)
+    return result
 
 
 def _warn_of_frames(settings: FinetuneSettings, *parts: tuple[LidarDataset, Sequence[int]]) -> None:

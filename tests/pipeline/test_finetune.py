@@ -317,6 +317,40 @@ def test_frames_that_cannot_be_measured_show_in_the_protocol(
     assert "(5 of 6 scans) -> val 08 (1 of 2 scans)" in result.evaluation.protocol
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_restored_frames_are_measured_by_the_same_command(
+    make_labelled: MakeLabelled,
+    datasets: dict[str, LidarDataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    keep: str,
+) -> None:
+    names = (*VAL, "08/000002")
+    datasets["val"] = make_labelled(names, seed=1, broken=names[:2])
+    job = settings(tmp_path / "run", epochs=2, val_every=1, keep=keep)
+    first = finetune(job)
+    weights = bits(tmp_path / "run")
+    assert finetune(job) == first
+    assert "is finished already; nothing to do" in capsys.readouterr().err
+    datasets["val"] = make_labelled(names, seed=1, broken=names[:1])
+    second = finetune(job)
+    line = f"{tmp_path / 'run'} is finished; 1 frame skipped before can be read now: measured again"
+    assert line in capsys.readouterr().err.splitlines()
+    assert [frame.id for frame in second.evaluation.bad] == [names[0]]
+    datasets["val"] = make_labelled(names, seed=1)
+    third = finetune(job)
+    assert finetune(job) == third
+    assert bits(tmp_path / "run") == weights
+    assert (third.evaluation.frames, third.evaluation.bad) == (3, [])
+    again = evaluate(
+        EvaluateSettings.resolve(None, {"checkpoint": tmp_path / "run", "device": "cpu"})
+    )
+    assert again == third.evaluation
+    rows = (tmp_path / "run/confusion.csv").read_text().splitlines()[1:]
+    assert [list(map(int, row.split(",")[1:])) for row in rows] == again.confusion
+    assert third == first.model_copy(update={"evaluation": again})
+
+
 def test_the_same_seed_starts_both_rows_alike(
     datasets: dict[str, LidarDataset], tmp_path: Path
 ) -> None:
