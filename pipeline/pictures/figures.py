@@ -1,7 +1,7 @@
 """What all pictures share: how they are written, clouds from above, points on images."""
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
@@ -23,6 +23,8 @@ CHARACTERS = 14
 """Of a title in an inch of width."""
 
 Values = NDArray[np.floating] | NDArray[np.integer]
+Colour = tuple[float, float, float]
+"""Red, green and blue in [0, 1]."""
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
@@ -39,20 +41,20 @@ def write_title(figure: Figure, text: str) -> None:
     figure.suptitle("\n".join(lines), fontsize=9, color=INK)
 
 
-def class_legend(figure: Figure, class_names: Sequence[str], classes: Collection[int]) -> None:
-    """The colours of some classes, by number, below all panels."""
-    palette = class_colours(class_names) / 255
+def class_legend(
+    figure: Figure,
+    class_names: Sequence[str],
+    classes: Collection[int],
+    others: Mapping[str, Colour] | None = None,
+) -> None:
+    """The colours of some classes, by number, below all panels, then those of other things."""
+    palette, colours = class_colours(class_names) / 255, dict[str, Colour]()
+    for c in sorted(classes):
+        red, green, blue = palette[c].tolist()
+        colours[class_names[c]] = red, green, blue
     handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            color=tuple(palette[c]),
-            markeredgecolor="0.4",
-            label=class_names[c],
-        )
-        for c in sorted(classes)
+        Line2D([], [], marker="o", linestyle="", color=colour, markeredgecolor="0.4", label=name)
+        for name, colour in (*colours.items(), *(others or {}).items())
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
 from .class_colours import ERROR_RED, class_colours
-from .figures import class_legend, draw_above, draw_camera, save_figure, write_title
+from .figures import Colour, class_legend, draw_above, draw_camera, save_figure, write_title
 
 WRONG, RIGHT, UNKNOWN = ERROR_RED, (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
 """Colours of points by whether the prediction is right; unknown where they have no label."""
@@ -48,6 +48,14 @@ class LabelledCloud:
             errors[counts], errors[wrong] = RIGHT, WRONG
             panels |= {"ground truth": truth, "errors": errors}
         return panels
+
+    def verdicts(self) -> dict[str, Colour]:
+        """Colours of the errors by what they mean; empty without labels."""
+        if self.truth is None:
+            return {}
+        counts = self.truth != self.ignore
+        colours: dict[str, Colour] = {"errors: wrong": WRONG, "errors: right": RIGHT}
+        return colours if counts.all() else {**colours, "no label": UNKNOWN}
 
     def score(self) -> str:
         """How many labelled points are wrong, in words."""
@@ -104,8 +112,8 @@ def camera_label_panels(
 
 
 def _legend(figure: Figure, cloud: LabelledCloud) -> None:
-    """Classes that occur."""
+    """Classes that occur, and what the colours of the errors mean."""
     classes = set(np.unique(cloud.prediction).tolist())
     if cloud.truth is not None:
         classes |= set(np.unique(cloud.truth[cloud.truth != cloud.ignore]).tolist())
-    class_legend(figure, cloud.class_names, classes)
+    class_legend(figure, cloud.class_names, classes, cloud.verdicts())
