@@ -1,4 +1,4 @@
-"""Counts in words that are printed."""
+"""Counts and sizes in words that are printed."""
 
 
 def quantity(count: int, noun: str, plural: str = "") -> str:
@@ -9,3 +9,11 @@ def quantity(count: int, noun: str, plural: str = "") -> str:
         plural: of several, where it is not the noun with an s.
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def storage(count: int) -> str:
+    """Bytes: ``12.3 GB``, ``1.0 MB``, ``17 B``."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

@@ -20,11 +20,11 @@ from ..pipeline.settings.care import (
     RepairSettings,
     VerifySettings,
 )
-from ..words import quantity
+from ..words import quantity, storage
+from .printers import plain
 from .wording import with_flags
 
 if TYPE_CHECKING:
-    from ..cache.care.problems import Problem
     from ..cache.care.summary import RegionSummary, StoreSummary, TeacherSummary
     from ..cache.fidelity import Fidelity
     from ..pipeline.repair import RepairSummary
@@ -48,15 +48,15 @@ def print_info(_: InfoSettings, content: "StoreSummary") -> int:
     return 0
 
 
-def print_verification(_: VerifySettings, result: "VerifySummary") -> int:
+def print_verification(settings: VerifySettings, result: "VerifySummary") -> int:
     """Print every problem and what was read."""
-    _print_verification(result)
+    plain(settings, result)
     return DAMAGED if result.problems else 0
 
 
-def print_repair(_: RepairSettings, result: "RepairSummary") -> int:
+def print_repair(settings: RepairSettings, result: "RepairSummary") -> int:
     """Print every problem and what was done about it."""
-    _print_repair(result)
+    plain(settings, result)
     return DAMAGED if result.remainder else 0
 
 
@@ -107,7 +107,7 @@ def print_drop(
 ) -> int:
     """Print what is gone."""
     layer = result.teacher if isinstance(result, DropSummary) else result.regions
-    print(f"{result.path}: {layer} dropped, {_bytes(result.bytes)} freed")
+    print(f"{result.path}: {layer} dropped, {storage(result.bytes)} freed")
     return 0
 
 
@@ -186,51 +186,6 @@ def print_manifest(settings: ManifestSettings, result: Manifest) -> int:
     return 0
 
 
-def _print_verification(summary: "VerifySummary") -> None:
-    for problem in summary.problems:
-        print(problem)
-    rate = summary.bytes / max(summary.seconds, 1e-9)
-    work = f"{_bytes(summary.bytes)} in {summary.seconds:.1f} s ({_bytes(int(rate))}/s)"
-    print(f"{summary.path}: {_count(summary.problems)}; {work}")
-    if summary.compared:
-        print(f"{quantity(len(summary.compared), 'frame')} compared with the dataset")
-    for reason in summary.skipped:
-        print(f"not compared: {with_flags(reason, VerifySettings)}")
-    if any(problem.remedy != "none" for problem in summary.problems):
-        place = summary.path if isinstance(summary.path, Path) else "FOLDER"
-        where = "" if isinstance(summary.path, Path) else " where the store is a folder"
-        print(f"put them right with `clever cache repair {place}`{where}")
-
-
-def _print_repair(summary: "RepairSummary") -> None:
-    for problem in summary.problems:
-        print(f"found {problem}")
-    for layer, shard in summary.recomputed:
-        print(f"recomputed shard {shard} of {layer}")
-    for layer, frames in summary.changed.items():
-        if frames:
-            print(
-                f"{quantity(len(frames), 'frame')} of {layer} with other bytes than before "
-                f"({', '.join(frames)}): "
-                "another machine, library version or --batch-images than when they were first made"
-            )
-    for layer, frame, reason in summary.skipped:
-        print(f"skipped {frame} [{layer}]: {with_flags(reason, RepairSettings)}")
-    for problem in summary.remainder:
-        print(f"left {problem}")
-    print(f"{summary.path}: {_count(summary.problems)} found, {len(summary.remainder)} left")
-
-
-def _count(problems: "list[Problem]") -> str:
-    return (
-        "no problems"
-        if not problems
-        else "1 problem"
-        if len(problems) == 1
-        else f"{quantity(len(problems), 'problem')}"
-    )
-
-
 def _text(summary: "StoreSummary") -> str:
     base, layer, frames = summary.base, summary.base_layer, max(summary.base_layer.stored, 1)
     rule = ", ".join(
@@ -247,8 +202,8 @@ def _text(summary: "StoreSummary") -> str:
         f"  points    {summary.points:,} ({summary.points // frames:,} a frame)",
         f"  pairs     {summary.pairs:,} ({summary.pairs // frames:,} a frame); {rule}",
         *_intensity(summary),
-        f"  bytes     {_bytes(layer.bytes)} for points and pairs ({_bytes(layer.bytes // frames)} "
-        "a frame)",
+        f"  bytes     {storage(layer.bytes)} for points and pairs "
+        f"({storage(layer.bytes // frames)} a frame)",
     ]
     for teacher in summary.teachers:
         lines += _teacher(teacher)
@@ -262,7 +217,7 @@ def _text(summary: "StoreSummary") -> str:
             f"  points    {sweeps.points:,} ({sweeps.points // frames:,} a frame)",
             f"  frames    {sweeps.layer.stored} stored, {sweeps.layer.failed} skipped, "
             f"{sweeps.layer.pending} pending, in {quantity(sweeps.layer.shards, 'shard')}",
-            f"  bytes     {_bytes(sweeps.layer.bytes)} ({_bytes(sweeps.layer.bytes // frames)} a "
+            f"  bytes     {storage(sweeps.layer.bytes)} ({storage(sweeps.layer.bytes // frames)} a "
             "frame)",
         ]
     for name, records in summary.failures.items():
@@ -316,7 +271,7 @@ def _teacher(teacher: "TeacherSummary") -> list[str]:
         *([f"  channels  {teacher.moments}"] if teacher.moments else []),
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
         f"{quantity(layer.shards, 'shard')}",
-        f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "
+        f"  bytes     {storage(layer.bytes)} ({storage(layer.bytes // max(layer.stored, 1))} a "
         "frame)",
         _fidelity(
             fidelity,
@@ -336,7 +291,7 @@ def _regions(regions: "RegionSummary") -> list[str]:
         f"  maps      {height} x {width} a camera, uint16",
         f"  frames    {layer.stored} stored, {layer.failed} skipped, {layer.pending} pending, in "
         f"{quantity(layer.shards, 'shard')}",
-        f"  bytes     {_bytes(layer.bytes)} ({_bytes(layer.bytes // max(layer.stored, 1))} a "
+        f"  bytes     {storage(layer.bytes)} ({storage(layer.bytes // max(layer.stored, 1))} a "
         "frame)",
     ]
 
@@ -357,10 +312,3 @@ def _short(value: object) -> str:
         else str(value)
     )
     return text[:12] if len(text) == 64 else text
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 FAITHFUL = 0.999
 """Mean cosine to the float32 features that a codec should keep."""
-LISTED = 20
-"""Skipped frames that are listed after a run."""
 
 
 def cache_or_plan(settings: CacheTeacherSettings) -> "CacheSummary | Plan | None":
@@ -46,52 +44,8 @@ def print_result(settings: CacheTeacherSettings, result: "CacheSummary | Plan | 
 
 
 def print_summary(summary: "CacheSummary") -> None:
-    """Print what a run did, one fact a line, skipped frames with their reasons."""
-    if not summary.attempted:
-        print(
-            f"nothing to do: {summary.path} is complete for these "
-            f"{quantity(summary.requested, 'frame')}"
-        )
-    else:
-        rate = summary.images / max(summary.seconds, 1e-9)
-        work = (
-            f"{quantity(summary.written, 'frame')}, {quantity(summary.images, 'image')} in "
-            f"{summary.seconds:.1f} s"
-        )
-        print(f"{summary.path}: {work} ({rate:.2f} images/s)")
-    for layer in summary.layers:
-        name = f" ({layer.info.fingerprint.layer})" if len(summary.layers) > 1 else ""
-        print(f"teacher {layer.info.id}{name}: {layer.info.description}")
-    if licence := summary.teacher.licence:
-        print(f"licence of the weights: {licence}")
-    if sweeps := summary.sweeps:
-        pairs = " with pairs" if sweeps.info.pairs else ""
-        print(
-            f"{quantity(sweeps.sweeps, 'earlier sweep')}{pairs} of "
-            f"{quantity(sweeps.frames, 'frame')}, {sweeps.points:,} "
-            f"points, {sweeps.bytes / 1e6:.2f} MB"
-        )
-        for frame, reason in sweeps.failed[:LISTED]:
-            print(f"skipped {frame} [{sweeps.info.id}]: {reason}")
-        if sweeps.failed:
-            print(
-                f"{sweeps.info.id}: {len(sweeps.failed)} of "
-                f"{quantity(sweeps.frames + len(sweeps.failed), 'frame')} skipped; repair them and "
-                "add --retry-failed"
-            )
-    for frame, reason in summary.failed[:LISTED]:
-        print(f"skipped {frame}: {with_flags(reason, CacheTeacherSettings)}")
-    if len(summary.failed) > LISTED:
-        print(
-            f"skipped {len(summary.failed) - LISTED} more: `clever cache info {summary.path}` "
-            "lists them"
-        )
-    if summary.failed:
-        print(
-            f"{len(summary.failed)} of {quantity(summary.requested, 'frame')} skipped; repair "
-            "them and add "
-            "--retry-failed"
-        )
+    """Print what a run did, and on standard error what is doubtful of it."""
+    print(with_flags(str(summary), CacheTeacherSettings))
     for warning in warnings(summary):
         print(f"warning: {warning}", file=sys.stderr)
 

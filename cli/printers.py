@@ -8,7 +8,6 @@ from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.corrupted.table import RobustnessResult
-    from ..pipeline.demo import DemoResult
     from ..pipeline.finetune import FinetuneResult
 
 
@@ -46,20 +45,3 @@ def print_finetuning(settings: JobSettings, result: "FinetuneResult") -> int:
     """Print figures; frames that could not be trained or measured on make another exit code."""
     plain(settings, result)
     return BAD_FRAMES if result.bad or result.evaluation.bad else 0
-
-
-def print_demo(_: JobSettings, result: "DemoResult") -> int:
-    """Print both probes, the cosine and where the pictures are."""
-    from ..pipeline.evaluate import class_difference
-
-    probes = {
-        "distilled": result.distilled.evaluation,
-        "random weights": result.random.evaluation,
-    }
-    for name, probe in probes.items():
-        print(f"mIoU {100 * probe.miou:5.1f} %  {name}: {probe.protocol}")
-    if difference := class_difference(probes):
-        print(difference)
-    print(f"cosine to the teacher on a held-out keyframe: {result.cosine:.3f}")
-    print(f"pictures: {result.page}  ({result.seconds:.0f} s)")
-    return 0

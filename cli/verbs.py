@@ -422,7 +422,6 @@ VERBS: dict[str, Verb | Group] = {
         EfficientNet-Lite0: the numbers show that everything works, not how good the method is.""",
         "pipeline.settings.demo:DemoSettings",
         "pipeline.demo:demo",
-        "cli.printers:print_demo",
         resumes=True,
     ),
 }

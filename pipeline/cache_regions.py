@@ -14,6 +14,7 @@ from ..cache.store.layout import SHARD_ROWS
 from ..cache.store.records.models import FrameRecord, RegionInfo, RegionSettings
 from ..cache.store.store import Store
 from ..errors import CleverError, FrameError
+from ..words import quantity
 from .datasets import LidarDataset, open_dataset
 from .datasets.base import image_tokens
 from .datasets.opening import takes
@@ -22,6 +23,7 @@ from .process.progress import Track
 from .regions.fill import RegionStage
 from .regions.maps import RegionReader, needs_dataset, pattern_places
 from .regions.superpixels import slic_version
+from .results.skipped_frames import skipped_lines
 from .settings.cache_regions import CacheRegionsSettings
 from .stage_one.shard_stage import refuse_unfinished_points
 
@@ -47,6 +49,18 @@ class RegionResult:
     failed: list[tuple[str, str]]
     bytes: int
     share: float
+
+    def __str__(self) -> str:
+        done = f"{self.path}: {self.info.id} of {quantity(self.attempted, 'frame')}"
+        whole = (
+            f"nothing to do: {self.path} has {self.info.id} of all {quantity(self.frames, 'frame')}"
+        )
+        size = (
+            f"{self.bytes / 1e6:.2f} MB, {100 * self.share:.1f} % of a ViT-S layer (16x32, fp16) "
+            "of the same frames"
+        )
+        lines = [done if self.attempted else whole, self.info.description, size]
+        return "\n".join([*lines, *skipped_lines(self.failed, self.frames, self.path)])
 
 
 def cache_regions(settings: CacheRegionsSettings) -> RegionResult:

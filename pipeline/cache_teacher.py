@@ -28,6 +28,7 @@ from .datasets.readers.time_sample import time_doubt
 from .process.device import choose_device, cores, slow_bfloat16
 from .process.progress import Track
 from .results.run_folder import notice
+from .results.skipped_frames import skipped_lines
 from .stage_one.cache_sweeps import SweepResult, cache_sweeps
 from .stage_one.comparison import refuse_changed
 from .stage_one.fill import StageOne, calibration_samples, layers_by_batch
@@ -107,6 +108,28 @@ class CacheSummary:
     def fidelity(self) -> Fidelity:
         """Of the first of the layers."""
         return self.layers[0].fidelity
+
+    def __str__(self) -> str:
+        lines = [self._work()]
+        for layer in self.layers:
+            name = f" ({layer.info.fingerprint.layer})" if len(self.layers) > 1 else ""
+            lines.append(f"teacher {layer.info.id}{name}: {layer.info.description}")
+        if licence := self.teacher.licence:
+            lines.append(f"licence of the weights: {licence}")
+        if sweeps := self.sweeps:
+            lines.append(str(sweeps))
+            frames = sweeps.frames + len(sweeps.failed)
+            lines += skipped_lines(sweeps.failed, frames, self.path, sweeps.info.id)
+        return "\n".join([*lines, *skipped_lines(self.failed, self.requested, self.path)])
+
+    def _work(self) -> str:
+        """What this run did, in a line."""
+        if not self.attempted:
+            asked = quantity(self.requested, "frame")
+            return f"nothing to do: {self.path} is complete for these {asked}"
+        rate = self.images / max(self.seconds, 1e-9)
+        work = f"{quantity(self.written, 'frame')}, {quantity(self.images, 'image')}"
+        return f"{self.path}: {work} in {self.seconds:.1f} s ({rate:.2f} images/s)"
 
 
 def cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:

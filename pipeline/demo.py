@@ -12,6 +12,7 @@ from ..words import quantity
 from .cache_teacher import cache_teacher
 from .datasets import build_dataset
 from .drives import make_drives
+from .evaluate import class_difference
 from .finetune import FinetuneResult, finetune
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pretrain import pretrain
@@ -69,6 +70,16 @@ class DemoResult:
     random: FinetuneResult
     cosine: float
     seconds: float
+
+    def __str__(self) -> str:
+        probes = {"distilled": self.distilled.evaluation, "random weights": self.random.evaluation}
+        lines = [
+            f"mIoU {100 * probe.miou:5.1f} %  {name}: {probe.protocol}"
+            for name, probe in probes.items()
+        ]
+        lines += filter(None, [class_difference(probes)])
+        lines.append(f"cosine to the teacher on a held-out keyframe: {self.cosine:.3f}")
+        return "\n".join([*lines, f"pictures: {self.page}  ({self.seconds:.0f} s)"])
 
 
 def demo(settings: DemoSettings) -> DemoResult:

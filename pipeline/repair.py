@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..cache.care.layer_state import LayerState
 from ..cache.care.mend import mend
-from ..cache.care.problems import Problem
+from ..cache.care.problems import Problem, problem_count
 from ..cache.care.verify import Verification
 from ..cache.store.files.lock import writer_lock
 from ..cache.store.files.shards import ShardFile
@@ -19,6 +19,7 @@ from ..cache.store.records.models import Commit, FrameRecord, RegionInfo, Teache
 from ..cache.store.store import Store
 from ..cache.store.writer import PointShard
 from ..errors import CleverError, FrameError
+from ..words import quantity
 from .datasets import LidarDataset
 from .process.device import cores
 from .process.progress import Track
@@ -53,6 +54,21 @@ class RepairSummary:
     recomputed: list[tuple[str, int]] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"found {problem}" for problem in self.problems]
+        lines += [f"recomputed shard {shard} of {layer}" for layer, shard in self.recomputed]
+        lines += [
+            f"{quantity(len(frames), 'frame')} of {layer} with other bytes than before "
+            f"({', '.join(frames)}): another machine, library version or `batch_images` than when "
+            "they were first made"
+            for layer, frames in self.changed.items()
+            if frames
+        ]
+        lines += [f"skipped {frame} [{layer}]: {reason}" for layer, frame, reason in self.skipped]
+        lines += [f"left {problem}" for problem in self.remainder]
+        count = f"{problem_count(self.problems)} found, {len(self.remainder)} left"
+        return "\n".join([*lines, f"{self.path}: {count}"])
 
 
 def repair(settings: RepairSettings) -> RepairSummary:

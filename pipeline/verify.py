@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cache.care.layer_state import LayerState
-from ..cache.care.problems import Problem
+from ..cache.care.problems import Problem, problem_count
 from ..cache.care.verify import Verification
 from ..cache.store.contents import Contents
 from ..cache.store.files.lock import refuse_writer
@@ -18,6 +18,7 @@ from ..cache.store.layout import PAIR_POINT, PAIR_UV, POINTS, SHARD_ROWS
 from ..cache.store.records.commits import records_by_row
 from ..cache.store.records.models import FrameRecord, PointContent
 from ..errors import CleverError, FrameError
+from ..words import quantity, storage
 from .datasets import LidarDataset, open_dataset
 from .datasets.opening import takes
 from .process.device import cores
@@ -46,6 +47,19 @@ class VerifySummary:
     seconds: float
     compared: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        rate = self.bytes / max(self.seconds, 1e-9)
+        work = f"{storage(self.bytes)} in {self.seconds:.1f} s ({storage(int(rate))}/s)"
+        lines = [*map(str, self.problems), f"{self.path}: {problem_count(self.problems)}; {work}"]
+        if self.compared:
+            lines.append(f"{quantity(len(self.compared), 'frame')} compared with the dataset")
+        lines += [f"not compared: {reason}" for reason in self.skipped]
+        if any(problem.remedy != "none" for problem in self.problems):
+            place = self.path if isinstance(self.path, Path) else "FOLDER"
+            where = "" if isinstance(self.path, Path) else " where the store is a folder"
+            lines.append(f"put them right with `clever cache repair {place}`{where}")
+        return "\n".join(lines)
 
 
 def verify(settings: VerifySettings) -> VerifySummary:

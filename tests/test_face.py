@@ -1,10 +1,12 @@
 """`import clever`: what it offers, and what it costs."""
 
 import ast
+import inspect
 import pydoc
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import pytest
 
@@ -35,6 +37,20 @@ def test_type_checkers_see_the_same_homes() -> None:
     exported = next(node for node in block.body if isinstance(node, ast.Assign))
     assert ast.unparse(exported.targets[0]) == "__all__"
     assert sorted(ast.literal_eval(exported.value)) == sorted(sum(clever._HOMES.values(), ()))
+
+
+def test_the_result_of_every_job_prints_as_its_command_does() -> None:
+    jobs = {name: getattr(clever, name) for names in clever._HOMES.values() for name in names}
+    results = {
+        name: get_type_hints(job)["return"]
+        for name, job in jobs.items()
+        if inspect.isfunction(job) and "settings" in inspect.signature(job).parameters
+    }
+    assert {"cache_teacher", "cache_regions", "verify", "repair", "demo"} <= results.keys()
+    for name, kind in results.items():
+        lineage = (get_origin(kind) or kind).__mro__
+        home = next(own.__module__ for own in lineage if "__str__" in vars(own))
+        assert home.startswith("clever."), name
 
 
 def test_help_fits_on_a_page() -> None:

@@ -1,9 +1,14 @@
-"""Counts in words."""
+"""Counts and sizes in words."""
 
-from clever.words import quantity
+from clever.words import quantity, storage
 
 
 def test_one_is_no_plural() -> None:
     words = [quantity(count, "frame") for count in (0, 1, 2, 11)]
     assert words == ["0 frames", "1 frame", "2 frames", "11 frames"]
     assert [quantity(count, "pass", "passes") for count in (1, 3)] == ["1 pass", "3 passes"]
+
+
+def test_bytes_have_the_unit_that_fits() -> None:
+    sizes = (0, 999, 1_000, 1_250_000, 33_000_000_000)
+    assert [storage(size) for size in sizes] == ["0 B", "999 B", "1.0 kB", "1.2 MB", "33.0 GB"]

@@ -1,7 +1,10 @@
 """What a check of a store can find."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from ...words import quantity
 
 Remedy = Literal["recompute", "rewrite", "remove", "none"]
 
@@ -35,3 +38,8 @@ class Problem:
         )
         frames = f"; frames {', '.join(self.frames)}" if self.frames else ""
         return f"{self.file}{where if self.layer else ''}: {self.what}{frames}"
+
+
+def problem_count(problems: Sequence[Problem]) -> str:
+    """``no problems``, ``1 problem``, ``2 problems``."""
+    return quantity(len(problems), "problem") if problems else "no problems"

@@ -12,6 +12,7 @@ from ...cache.store.records.models import FrameRecord, SweepInfo
 from ...cache.store.store import Store
 from ...cache.time_steps import step_fault
 from ...errors import CleverError, FrameError
+from ...words import quantity
 from ..datasets import open_dataset
 from ..datasets.earlier_sweeps import earlier_sweeps
 from ..process.device import cores
@@ -41,6 +42,13 @@ class SweepResult:
     attempted: int
     failed: list[tuple[str, str]]
     bytes: int
+
+    def __str__(self) -> str:
+        pairs = " with pairs" if self.info.pairs else ""
+        return (
+            f"{quantity(self.sweeps, 'earlier sweep')}{pairs} of "
+            f"{quantity(self.frames, 'frame')}, {self.points:,} points, {self.bytes / 1e6:.2f} MB"
+        )
 
 
 def cache_sweeps(settings: CacheTeacherSettings) -> SweepResult:

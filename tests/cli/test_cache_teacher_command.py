@@ -122,6 +122,10 @@ def test_many_skipped_frames_are_listed_in_part(capsys: pytest.CaptureFixture[st
     assert lines[2] == "skipped frame-0: no image"
     assert lines[-2] == "skipped 5 more: `clever cache info x.zarr` lists them"
     assert lines[-1] == "25 of 100 frames skipped; repair them and add --retry-failed"
+    # In Python the result says the same, settings by their own names.
+    own = str(replace(SUMMARY, failed=failed)).splitlines()
+    assert own[:-1] == lines[:-1]
+    assert own[-1] == "25 of 100 frames skipped; repair them and add `retry_failed=yes`"
 
 
 @pytest.mark.parametrize(
