@@ -1,5 +1,6 @@
 """`clever report`: what the page says of runs and tables, and what it says of what is wrong."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,11 @@ from clever.pipeline.report_page import page as page_module
 from clever.pipeline.report_page.images import Picture
 from clever.pipeline.report_page.page import Gallery, Page
 from clever.pipeline.results.ablation_table import AblationTable, CellRecord, Column, RowRecord
+from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.report import ReportSettings
+from clever.pipeline.settings.shared.base import save_settings
 
 
 def settings(*places: Path, **changes: Any) -> ReportSettings:
@@ -146,6 +150,27 @@ def test_a_page_that_is_too_large_says_what_to_leave_out(
     assert not (tmp_path / "page.html").exists()
     monkeypatch.setattr(page_module, "LARGEST", 500_000)
     assert page.write(tmp_path / "page.html") == (tmp_path / "page.html").stat().st_size
+
+
+def test_an_evaluation_that_repeats_its_fine_tuning_is_no_row(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    runs = {
+        probe: FinetuneSettings.resolve(None, {"mode": "probe"}),
+        probe / "evaluate-same": EvaluateSettings.resolve(None, {"checkpoint": probe}),
+        probe / "evaluate-tta": EvaluateSettings.resolve(None, {"checkpoint": probe, "tta": True}),
+    }
+    for folder, own in runs.items():
+        folder.mkdir()
+        save_settings(own, folder)
+        (folder / "log.jsonl").write_text("")
+        measured = {"miou": 0.25, "protocol": "TTA" if folder.name.endswith("tta") else "no TTA"}
+        result = {"job": "finetune", "evaluation": measured} if folder == probe else measured
+        (folder / "result.json").write_text(json.dumps(result))
+    parts = {"leave_out": "pictures,view,curves,scores"}
+    text = report(settings(probe, **parts)).page.read_text()
+    results = text.partition('<section id="results">')[2].partition("</section>")[0]
+    names = re.findall(r'<th scope="row">(?:<span[^>]*></span>)?(.*?)</th>', results)
+    assert names == ["probe", "evaluate-tta"]
 
 
 def test_the_folder_of_a_robustness_table_is_a_place(tmp_path: Path) -> None:
