@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ..errors import CleverError, FrameError
 from ..extras import lacking_extra
@@ -160,20 +159,19 @@ def measure(
         UnmeasuredError: no frame could be measured, or none of their points has a label.
     """
     classes = len(dataset.class_names)
-    metric = MulticlassConfusionMatrix(classes, ignore_index=IGNORE).to(device)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64)
     bad: list[BadFrame] = []
     measured: list[int] = []
     with Track("evaluate", len(indices)) as track, torch.inference_mode():
         for index in indices:
             try:
-                metric.update(*_predictions(predict, dataset, index, device))
+                confusion += _confusion(*_predictions(predict, dataset, index, device), classes)
                 measured.append(index)
             except CleverError as error:
                 reason = error.reason if isinstance(error, FrameError) else str(error)
                 bad.append(BadFrame(id=dataset.frame_ids[index], reason=reason))
                 notice(f"skipped frame {bad[-1].id}: {bad[-1].reason}")
             track.advance()
-    confusion = metric.compute().cpu() if measured else torch.zeros(classes, classes)
     if not confusion.any():
         raise UnmeasuredError(
             f"none of {quantity(len(indices), 'frame')} could be measured; the first: {_why(bad)}"
@@ -300,6 +298,14 @@ def _predictions(
     labels = torch.from_numpy(dataset.labels(index)).long()
     points = PointBatch.from_clouds([torch.from_numpy(dataset.points(index))])
     return predict(points.to(device)).argmax(1), labels.to(device)
+
+
+def _confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Points by label (row) and prediction (column), (K, K) int64 on the CPU; points without a label
+    do not count."""
+    labelled = labels != IGNORE
+    cells = labels[labelled] * classes + predictions[labelled]
+    return torch.bincount(cells, minlength=classes**2).view(classes, classes).cpu()
 
 
 def _where(settings: EvaluateSettings, training: Training) -> str:

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 import dataclasses
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,13 @@ SIZED_BY_VALUES = {
 }  # fmt: skip
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 EMPTY_TABLES = ("attribute", "visibility", "instance", "sample_annotation")
+
+
+def pytest_collection_finish() -> None:
+    """What the imports left is for good: without it a collection takes a hundredth of the time, and
+    the tests an eighth less."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

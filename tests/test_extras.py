@@ -12,7 +12,6 @@ from clever.extras import EXTRAS, lacking_extra
 
 HIDE = f"""
 import importlib.abc, sys
-import torchmetrics.classification  # draws with matplotlib where it is installed
 HIDDEN = {(*EXTRAS, "nuscenes")}
 for name in list(sys.modules):
     if name.partition(".")[0] in HIDDEN:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Estimate:
     def bound(self, probability: float) -> float:
         """The value above which the truth lies with a probability of at most `probability`, by
         Student's t; one-sided: ``bound(0.025)`` and ``bound(0.975)`` enclose 95 %."""
-        return self.mean + float(student_t.isf(probability, self.blocks - 1)) * self.error
+        return self.mean - float(stdtrit(self.blocks - 1, probability)) * self.error
 
     def above(self, value: float, level: float) -> bool:
         """Whether the truth is above `value`, with a probability of a false yes of `level`."""
