@@ -92,10 +92,9 @@ def _kitti_pose(number: int) -> np.ndarray:
     return pose[:3]
 
 
-@pytest.fixture
-def write_kitti(tmp_path: Path) -> Callable[..., Path]:
-    """Writes sequences (name to number of frames) in the KITTI odometry layout; returns the
-    root."""
+def _kitti_writer(parent: Path) -> Callable[..., Path]:
+    """Writes sequences (name to number of frames) in the KITTI odometry layout below `parent`;
+    returns the root."""
 
     def write(
         sequences: Mapping[str, int],
@@ -109,7 +108,7 @@ def write_kitti(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         rng = np.random.default_rng(seed)
         for name, frames in sequences.items():
-            place = tmp_path / folder / "sequences" / name
+            place = parent / folder / "sequences" / name
             for part in ("velodyne", "labels"):
                 (place / part).mkdir(parents=True)
             (place / "calib.txt").write_text(KITTI_CALIBRATION)
@@ -127,9 +126,22 @@ def write_kitti(tmp_path: Path) -> Callable[..., Path]:
                     raw.astype("<u4").tofile(place / "labels" / f"{number:06}.label")
                 if images:
                     _image(rng, place / "image_2" / f"{number:06}.png", (124, 38))
-        return tmp_path / folder
+        return parent / folder
 
     return write
+
+
+@pytest.fixture
+def write_kitti(tmp_path: Path) -> Callable[..., Path]:
+    """Writes sequences (name to number of frames) in the KITTI odometry layout; returns the
+    root."""
+    return _kitti_writer(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def write_kitti_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """As `write_kitti`, for a drive that the tests of a file share."""
+    return _kitti_writer(tmp_path_factory.mktemp("kitti"))
 
 
 @pytest.fixture

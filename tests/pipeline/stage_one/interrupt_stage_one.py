@@ -28,6 +28,7 @@ import torch
 from clever.cache.store.records.commits import committed_shards
 from clever.cache.teacher import load_teachers
 from clever.cli import main as command_line
+from clever.pipeline import cache_teacher  # noqa: F401 - imported once, not in every fork
 from clever.pipeline.settings.cache_teacher import CacheTeacherSettings
 from clever.pipeline.stage_one.request import teacher_settings
 

@@ -35,7 +35,7 @@ def settings(root: Path, cache: Path, **values: Any) -> CacheTeacherSettings:
     tiny = {
         "model": "resnet10t",
         "weights": "random:0",
-        "image_size": (128, 256),
+        "image_size": (64, 128),
         "device": "cpu",
         "split": "all",
     }
@@ -75,12 +75,15 @@ def test_workers_keep_their_memory(client: Client) -> None:
         assert values == [os.environ.get("MALLOC_TRIM_THRESHOLD_"), "1"]
 
 
-@pytest.fixture
-def drive(write_kitti: Writes, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+@pytest.fixture(scope="module")
+def drive(
+    write_kitti_once: Writes, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, bytes]]:
     """A drive, and the store that one process makes of it."""
-    root = write_kitti({"00": FRAMES}, points=50)
-    cache_teacher(settings(root, tmp_path / "alone.zarr"))
-    return root, tree(tmp_path / "alone.zarr")
+    root = write_kitti_once({"00": FRAMES}, points=50)
+    store = tmp_path_factory.mktemp("alone") / "store.zarr"
+    cache_teacher(settings(root, store))
+    return root, tree(store)
 
 
 class Background(threading.Thread):
@@ -247,7 +250,7 @@ def test_few_file_handles_are_one_line(
     command = [
         "clever", "cache-teacher", "--dataset", "semantickitti", "--data-root", str(root),
         "--split", "all", "--model", "resnet10t", "--weights", "random:0", "--image-size",
-        "128x256", "--device", "cpu", "--workers", "2", "--cache", str(tmp_path / "store.zarr"),
+        "64x128", "--device", "cpu", "--workers", "2", "--cache", str(tmp_path / "store.zarr"),
     ]  # fmt: skip
     process = subprocess.run(
         ["bash", "-c", 'ulimit -n 64; exec "$@"', "-", *command],
