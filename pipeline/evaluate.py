@@ -301,8 +301,8 @@ def _predictions(
 
 
 def _confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Points by label (row) and prediction (column), (K, K) int64 on the CPU; points without a label
-    do not count."""
+    """Points by label (row) and prediction (column), (K, K) int64 on the CPU, without those that
+    have no label."""
     labelled = labels != IGNORE
     cells = labels[labelled] * classes + predictions[labelled]
     return torch.bincount(cells, minlength=classes**2).view(classes, classes).cpu()
