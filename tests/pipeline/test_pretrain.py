@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from clever.cache import FeatureCache
 from clever.cache.sampling import sample_tokens
 from clever.cache.store.layout import row_texts
+from clever.cli.main import main
 from clever.errors import CleverError
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.pretraining.networks import build_step
@@ -331,10 +332,16 @@ def test_few_file_handles_are_one_line(make_cache: Callable[..., Path], tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(
+    make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Started as a user would; draws, losses, batch statistics and gradients are those of the whole
     batch. The learning rate is small, so that rounding does not grow from step to step."""
-    cache = make_cache()
+    cache, rate = make_cache(), ("--lr", "3e-4")
+    monkeypatch.setattr("sys.argv", command(cache, tmp_path / "one", *rate))
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 0
     launch = [
         sys.executable,
         "-m",
@@ -344,15 +351,14 @@ def test_two_processes_do_what_one_does(make_cache: Callable[..., Path], tmp_pat
         "2",
         "--no-python",
     ]
-    for name, starter in (("one", []), ("two", launch)):
-        process = subprocess.run(
-            [*starter, *command(cache, tmp_path / name, "--lr", "3e-4")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode == 0, process.stderr
-        assert process.stdout.count("minkunet-tiny distilled") == 1
+    process = subprocess.run(
+        [*launch, *command(cache, tmp_path / "two", *rate)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("minkunet-tiny distilled") == 1
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert len(one) == len(two) == 10
     assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,8 @@ from clever.student.clouds.mix3d import mix3d
 from clever.student.draws import Draws
 from clever.student.losses.pairs import pair_distances
 from clever.student.points import PointBatch
+
+from ..processes import start, team
 
 Make = Callable[..., Path]
 
@@ -182,14 +182,15 @@ def test_parts_and_processes_share_mixed_batches(two: list[Path], tmp_path: Path
     pretrain(job(two, tmp_path / "one", **changes))
     settings = [f"--{name.replace('_', '-')}={value}" for name, value in changes.items()]
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--no-python", "clever", "pretrain", *(f"--cache={path}" for path in two),
-        f"--out={tmp_path / 'two'}", "--student=minkunet-tiny", "--head-hidden=16",
-        "--voxel-size=0.5", "--device=cpu", "--seed=5", "--rankme-every=0", "--accumulate=2",
-        *settings,
+        "pretrain", *(f"--cache={path}" for path in two), f"--out={tmp_path / 'two'}",
+        "--student=minkunet-tiny", "--head-hidden=16", "--voxel-size=0.5", "--device=cpu",
+        "--seed=5", "--rankme-every=0", "--accumulate=2", *settings,
     ]  # fmt: skip
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
+    output = tmp_path / "output"
+    processes = [start(command, output, environment) for environment in team(2)]
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0], output.read_text()
     for ours, theirs in zip(log(tmp_path / "two"), log(tmp_path / "one"), strict=True):
         for name in ("distillation", "toy/distillation", "far/distillation"):
             assert ours[name] == pytest.approx(theirs[name], rel=0.02)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from clever.pipeline.results.run_folder import (
     warn_unfinished,
 )
 from clever.pipeline.settings.pretrain import PretrainSettings
+
+from ...processes import start
 
 ALONE = Team(0, 1, torch.device("cpu"))
 INPUTS = {"frames": "abc"}
@@ -237,28 +239,29 @@ def test_two_processes_in_one_folder(
 ) -> None:
     """The first is held in its first step while the second tries; both are what a user types."""
     arguments = [
-        "clever", "pretrain", "--cache", str(make_cache()), "--student", "minkunet-tiny",
-        "--head-hidden", "16", "--voxel-size", "0.5", "--batch-size", "4", "--epochs", "2",
-        "--rankme-every", "0", "--device", "cpu", "--out", str(tmp_path / "run"),
+        "pretrain", "--cache", str(make_cache()), "--student", "minkunet-tiny", "--head-hidden",
+        "16", "--voxel-size", "0.5", "--batch-size", "4", "--epochs", "2", "--rankme-every", "0",
+        "--device", "cpu", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
-    first = subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    assert first.stderr
-    assert "5 frames, 3 steps of 4" in first.stderr.readline()  # said before the first step
-    first.send_signal(signal.SIGSTOP)
-    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*") if path.is_file()}
-    monkeypatch.setattr("sys.argv", arguments)
+    output, run = tmp_path / "output", tmp_path / "run"
+    output.touch()
+    first = start(arguments, output)
+    assert first.pid
+    while "5 frames, 3 steps of 4" not in output.read_text():  # said before the first step
+        assert first.is_alive()
+        time.sleep(0.005)
+    os.kill(first.pid, signal.SIGSTOP)
+    before = {path: path.read_bytes() for path in run.glob("*") if path.is_file()}
+    monkeypatch.setattr("sys.argv", ["clever", *arguments])
     with pytest.raises(SystemExit) as ending:
         main()
-    error = capsys.readouterr().err
     assert ending.value.code == 2
-    assert error.startswith(
-        f"error: {tmp_path / 'run'} is being written by process {first.pid} on "
-    )
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run} is being written by process {first.pid} on ")
     assert error.count("\n") == 1
     assert {path: path.read_bytes() for path in before} == before
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(300) == 0, first.stderr.read()
-    assert (tmp_path / "run" / RESULT_FILE).exists()
+    os.kill(first.pid, signal.SIGCONT)
+    first.join(300)
+    assert first.exitcode == 0, output.read_text()
+    assert (run / RESULT_FILE).exists()
     assert not (tmp_path / ".run.lock").exists()
