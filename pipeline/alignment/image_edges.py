@@ -1,6 +1,6 @@
 """Edges of a camera image as two fields: how sharply brightness changes across and down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,15 @@ class ImageEdges:
 
     fields: NDArray[np.float32]
     scale: float
+    _framed: NDArray[np.complex64] = field(init=False, repr=False)
+    """(h + 2, w + 2) both fields as one number, in a frame of chance: one look-up a place."""
+
+    def __post_init__(self) -> None:
+        height, width, _ = self.fields.shape
+        framed = np.ones((height + 2, width + 2, 2), np.float32)
+        framed[1:-1, 1:-1] = self.fields
+        object.__setattr__(self, "fields", framed[1:-1, 1:-1])
+        object.__setattr__(self, "_framed", framed.view(np.complex64)[..., 0])
 
     def at(self, uv: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., E) float64 edge strength at pixels, 1 outside the image: as good as chance.
@@ -36,15 +45,18 @@ class ImageEdges:
             uv: (..., E, 2) continuous pixels of the image.
             direction: (E, 2) unit vectors in the image, across the edge that is expected.
         """
-        height, width, _ = self.fields.shape
-        # Pixel centres lie at integers in both.
+        height, width = self._framed.shape
+        # Pixel centres lie at integers in both. The frame stands for all that lies outside, or
+        # nowhere.
         x, y = (uv[..., 0] + 0.5) * self.scale, (uv[..., 1] + 0.5) * self.scale
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # what is no number is outside
-        with np.errstate(invalid="ignore"):
-            index = np.where(inside, y.astype(np.int32) * width + x.astype(np.int32), 0)
-        fields, (across, down) = self.fields.reshape(-1), (direction**2).T
-        strength = fields.take(2 * index) * across + fields.take(2 * index + 1) * down
-        return np.where(inside, strength, 1.0)
+        for place, end in ((x, width - 1), (y, height - 1)):
+            place += 1
+            np.fmax(np.fmin(place, end, out=place), 0, out=place)
+        index = y.astype(np.int32)
+        index *= width
+        index += x.astype(np.int32)
+        strength, across = self._framed.reshape(-1).take(index), direction[:, 0] ** 2
+        return strength.real * across + strength.imag * (1 - across)
 
 
 def image_edges(image: NDArray[np.uint8]) -> ImageEdges:

@@ -39,7 +39,7 @@ class View:
         """(R, E) edge strength of the image where the depth edges fall under other transforms
         `camera_from_lidar` (R, 4, 4)."""
         uv, depth = _pixels(self.edges.place, self.camera, transforms)
-        uv[depth <= 0] = np.nan
+        np.copyto(uv[..., 0], np.nan, where=depth <= 0)
         return self.image.at(uv, self.direction)
 
 
@@ -116,7 +116,9 @@ def _pixels(
     pixels_from_lidar = camera.intrinsics @ transforms[:, :3]
     # One product of (3R, 3) and (3, E): all u z, all v z and all z of a transform lie in a row.
     image = pixels_from_lidar.reshape(-1, 4)[:, :3] @ points_xyz.T
-    image = image.reshape(len(transforms), 3, -1) + pixels_from_lidar[:, :, 3:]
-    depth = image[:, 2]
+    image = image.reshape(len(transforms), 3, -1)
+    image += pixels_from_lidar[:, :, 3:]
+    uv, depth = image[:, :2], image[:, 2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.moveaxis(image[:, :2] / depth[:, None], 1, -1), depth
+        uv /= depth[:, None]
+    return np.moveaxis(uv, 1, -1), depth

@@ -90,7 +90,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Scene]], Calibra
 def drive_scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
     """A keyframe of each of six generated streets, whose geometry is exact."""
     root = tmp_path_factory.mktemp("drives") / "drives"
-    make_drives(MakeDrivesSettings(out=root, scenes=6, keyframes=1, image_width=480, workers=1))
+    make_drives(MakeDrivesSettings(out=root, scenes=6, keyframes=1, image_width=320, workers=1))
     dataset = build_dataset("nuscenes", root, split="all")
     return [scene_of(dataset.frame(index)) for index in range(6)]
 
@@ -103,7 +103,7 @@ def nuscenes_scenes(shared_data: Path) -> list[Scene]:
 @pytest.fixture(scope="module")
 def kitti_scenes(shared_data: Path) -> list[Scene]:
     dataset = build_dataset("semantickitti", shared_data / "semantickitti", sequences=("40",))
-    return [scene_of(dataset.frame(index)) for index in range(2, 39, 5)]
+    return [scene_of(dataset.frame(index)) for index in range(2, 39, 9)]
 
 
 def test_a_block_mean_has_the_error_of_its_blocks() -> None:
@@ -130,17 +130,17 @@ def test_a_block_mean_has_the_error_of_its_blocks() -> None:
 def test_generated_drives_fit_and_turned_ones_do_not(
     drive_scenes: list[Scene], together: Callable[[list[Scene]], CalibrationScore]
 ) -> None:
-    two = drive_scenes[:2]
-    true = together(two)
+    one = drive_scenes[:1]
+    true = together(one)
     assert true.warning == ""
     assert true.alignment is not None
     assert true.alignment.above(0, 1e-4)
     for degrees in (AXES[2] * 2, -AXES[0] * 2, AXES[1] * 5):
-        score = together([scene.turned(degrees) for scene in two])
+        score = together([scene.turned(degrees) for scene in one])
         assert score.warning == TURNED
         assert score.rotation is not None
         assert np.linalg.norm(np.array(score.rotation) + degrees) < 0.8
-    score = together([scene.inverted() for scene in two])
+    score = together([scene.inverted() for scene in one])
     assert score.warning == INVERTED
 
 
