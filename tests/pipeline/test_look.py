@@ -18,9 +18,11 @@ from clever.cache.store.store import Store
 from clever.cache.store.writer import RegionShard
 from clever.cli.main import build_app
 from clever.errors import CleverError
+from clever.pipeline import look as look_module
 from clever.pipeline.datasets.nuscenes import CLASSES
 from clever.pipeline.look import _chosen_point, _file_name, look
 from clever.pipeline.pictures.features import FrameFeatures
+from clever.pipeline.pictures.figures import save_figure
 from clever.pipeline.pictures.recording import RecordedFrame
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.pretraining.networks import build_step
@@ -35,6 +37,20 @@ def settings(checkpoint: Path, **changes: Any) -> LookSettings:
     return LookSettings.resolve(
         None, {"checkpoint": checkpoint, "split": "all", "device": "cpu", **changes}
     )
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of 25 dots an inch are drawn sooner."""
+    monkeypatch.setattr(save_figure, "__defaults__", (25,))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only similarities and regions are drawn; other pictures are named."""
+    for name in ("feature_panels", "cloud_panels", "label_panels", "camera_label_panels"):
+        monkeypatch.setattr(look_module, name, lambda *_: None)
+    monkeypatch.setattr(look_module, "_draw_occupancy", lambda *_: None)
 
 
 @pytest.fixture
@@ -82,6 +98,7 @@ def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> Non
     assert [path.read_bytes() for path in again.pictures] == first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_each_layer_of_regions_has_a_picture(
     make_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -183,7 +200,7 @@ def test_what_cannot_be_looked_at_is_one_line(
         settings(pretrained, pixel="left,2")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_takes_a_pixel_and_a_point(pretrained: Path, tmp_path: Path) -> None:
     """The picture is that of the same settings; another point gives another."""
     base = ["look", "--checkpoint", str(pretrained), "--split", "all", "--frames", "1"]
@@ -209,6 +226,7 @@ def test_every_frame_has_its_own_file_name() -> None:
     assert all(_file_name(name).isascii() for name in names)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_protocol_names_what_the_frames_were_chosen_from(
     finetuned: Path,
     nuscenes_root: Path,
@@ -227,6 +245,7 @@ def test_the_protocol_names_what_the_frames_were_chosen_from(
     assert len(result.pictures) == len(set(result.pictures)) == 4
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_held_out_frames_all_are_drawn_from(
     pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
