@@ -1,14 +1,15 @@
 """Packages of extras that are not installed: what needs them says so, what does not runs on."""
 
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import clever
 from clever.extras import EXTRAS, lacking_extra
+
+from .interpreter import Interpreter
 
 HIDE = f"""
 import importlib.abc, sys
@@ -24,8 +25,11 @@ sys.meta_path.insert(0, Hidden())
 """
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", HIDE + code], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def lacking() -> Iterator[Interpreter]:
+    """An interpreter in which no package of an extra can be found."""
+    with Interpreter(HIDE) as interpreter:
+        yield interpreter
 
 
 def test_every_extra_is_declared_and_brings_its_package() -> None:
@@ -50,7 +54,7 @@ def test_an_extra_is_named_for_its_packages_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_student_machine_needs_no_extra() -> None:
+def test_a_student_machine_needs_no_extra(lacking: Interpreter) -> None:
     code = (
         "from clever.cli.verbs import VERBS, load\n"
         "for name in ('pretrain', 'finetune', 'evaluate', 'predict', 'features', 'rankme',\n"
@@ -59,11 +63,10 @@ def test_a_student_machine_needs_no_extra() -> None:
         "import clever; clever.FeatureCache, clever.load_segmenter, clever.from_pretrained\n"
         "print('loaded', sorted(HIDDEN & sys.modules.keys()))\n"
     ).replace("HIDDEN &", "set(HIDDEN) &")
-    process = run(code)
+    process = lacking.run(code)
     assert process.stdout == "loaded []\n", process.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "package", "extra"),
     [
@@ -73,12 +76,19 @@ def test_a_student_machine_needs_no_extra() -> None:
     ],
 )
 def test_a_command_says_which_extra_it_lacks(
-    words: str, package: str, extra: str, nuscenes_root: Path, tmp_path: Path
+    words: str,
+    package: str,
+    extra: str,
+    lacking: Interpreter,
+    nuscenes_root: Path,
+    tmp_path: Path,
 ) -> None:
     line = [*words.split()]
     if line[0] == "cache-teacher":
         line += ["--data-root", str(nuscenes_root), "--cache", str(tmp_path / "store")]
-    process = run(f"sys.argv = {['clever', *line]}\nfrom clever.cli.main import main\nmain()")
+    process = lacking.run(
+        f"sys.argv = {['clever', *line]}\nfrom clever.cli.main import main\nmain()"
+    )
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1] == (
         f"error: this needs the package {package}, which is not installed: "
@@ -87,10 +97,9 @@ def test_a_command_says_which_extra_it_lacks(
     assert "Traceback" not in process.stderr
 
 
-@pytest.mark.slow
-def test_a_name_of_the_package_says_which_extra_it_lacks() -> None:
+def test_a_name_of_the_package_says_which_extra_it_lacks(lacking: Interpreter) -> None:
     code = "import clever\ntry: clever.ablate\nexcept clever.CleverError as error: print(error)\n"
-    assert run(code).stdout == (
+    assert lacking.run(code).stdout == (
         "clever.ablate: this needs the package matplotlib, which is not installed: "
         "pip install 'clever-distiller[pictures]'\n"
     )

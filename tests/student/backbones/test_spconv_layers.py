@@ -1,9 +1,10 @@
 """spconv is imported for a GPU alone, and quietly."""
 
-import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
+
+from ...interpreter import Interpreter
 
 HIDDEN = """
 import sys
@@ -49,26 +50,28 @@ for name, value in student.state_dict().items():
 """
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Interpreter]:
+    """One that has imported of torch what its optimizers take, and nothing else."""
+    with Interpreter("import torch._dynamo\n") as interpreter:
+        yield interpreter
 
 
-def test_students_train_on_a_cpu_without_spconv():
-    process = run(HIDDEN + TRAIN)
+def test_students_train_on_a_cpu_without_spconv(interpreter: Interpreter) -> None:
+    process = interpreter.run(HIDDEN + TRAIN)
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.slow
-def test_training_steps_on_a_cpu_are_the_same_without_spconv():
+def test_training_steps_on_a_cpu_are_the_same_without_spconv(interpreter: Interpreter) -> None:
     pytest.importorskip("spconv", exc_type=ImportError)
-    installed, hidden = run(STEP), run(HIDDEN + STEP)
+    installed, hidden = interpreter.run(STEP), interpreter.run(HIDDEN + STEP)
     assert installed.returncode == hidden.returncode == 0, installed.stderr + hidden.stderr
     assert hidden.stdout == installed.stdout
     assert len(hidden.stdout.splitlines()) > 50
 
 
-def test_training_on_a_cpu_does_not_import_spconv():
-    process = run(
+def test_training_on_a_cpu_does_not_import_spconv(interpreter: Interpreter) -> None:
+    process = interpreter.run(
         TRAIN + "import sys; print([name for name in sys.modules if 'spconv' in name "
         "and sys.modules[name] is not None])"
     )
@@ -76,25 +79,25 @@ def test_training_on_a_cpu_does_not_import_spconv():
     assert process.stdout == "['clever.student.backbones.spconv_layers']\n"
 
 
-def test_without_spconv_a_gpu_is_told_what_to_install():
+def test_without_spconv_a_gpu_is_told_what_to_install(interpreter: Interpreter) -> None:
     script = "from clever.errors import CleverError\n"
     script += "from clever.student.backbones.spconv_layers import spconv\n"
     script += "try: spconv()\nexcept CleverError as error: print(error)"
-    assert run(HIDDEN + script).stdout == (
+    assert interpreter.run(HIDDEN + script).stdout == (
         "no sparse convolution on a GPU: install spconv-cu120 (Python 3.11), spconv-cu126 (newer) "
         "or spconv-triton, or choose `device=cpu`\n"
     )
 
 
 @pytest.mark.slow
-def test_import_prints_nothing():
+def test_import_prints_nothing(interpreter: Interpreter) -> None:
     pytest.importorskip("spconv", exc_type=ImportError)
     script = "import warnings; warnings.simplefilter('default'); "
     script += "from clever.student.backbones.spconv_layers import spconv; import torch; "
     script += "coords = torch.zeros(1, 4, dtype=torch.int32); "
     script += "spconv().SparseConvTensor(torch.zeros(1, 1), coords, (1, 1, 1), 1); "
     script += "warnings.warn('of our own', FutureWarning)"
-    process = run(script)
+    process = interpreter.run(script)
     assert process.returncode == 0
     assert "amp.custom" not in process.stderr
     assert "is_fx_tracing" not in process.stderr
