@@ -2,8 +2,13 @@
 
 The dimensions of every array have names; in a group the same name always has the same length, so
 that xarray opens each group as it is.
+
+A job asks for the same files again and again, whenever it compares a store with what it should be,
+and zarr takes milliseconds for each: small ones are remembered.
 """
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +21,13 @@ from ...choices import compressor
 from ..layout import SHARD_ROWS, BlockArray
 from .remote import AnyPath
 
+REMEMBERED = 256
+"""Files of each kind that are remembered."""
+SMALL = 1 << 15
+"""Bytes of an array whose files are remembered."""
 
+
+@lru_cache(maxsize=REMEMBERED)
 def block_metadata(array: BlockArray, rows: int, columns: int = 1) -> bytes:
     """The ``zarr.json`` of a sharded array, as zarr itself writes it, with `rows` rows and
     `columns` shards along the second axis."""
@@ -36,8 +47,13 @@ def block_metadata(array: BlockArray, rows: int, columns: int = 1) -> bytes:
 
 def group_metadata(attributes: dict[str, Any]) -> bytes:
     """The ``zarr.json`` of a group with attributes, as zarr itself writes it."""
+    return _group_metadata(json.dumps(attributes))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _group_metadata(attributes: str) -> bytes:
     files: dict[str, Buffer] = {}
-    zarr.create_group(MemoryStore(files), attributes=attributes)
+    zarr.create_group(MemoryStore(files), attributes=json.loads(attributes))
     return files["zarr.json"].to_bytes()
 
 
@@ -55,6 +71,25 @@ def array_files(
         chunk_rows: rows in a chunk.
         dims: names of the dimensions.
     """
+    if values.nbytes > SMALL:
+        files = _array_files(values, chunk_rows, dims, compress)
+    else:
+        kind = (values.tobytes(), values.dtype.str, values.shape)
+        files = _small_array_files(*kind, chunk_rows, dims, compress)
+    return {f"{path}/{key}": data for key, data in files.items()}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _small_array_files(
+    data: bytes, dtype: str, shape: tuple[int, ...], *rest: Any
+) -> dict[str, bytes]:
+    return _array_files(np.frombuffer(data, dtype).reshape(shape), *rest)
+
+
+def _array_files(
+    values: np.ndarray, chunk_rows: int, dims: tuple[str, ...], compress: bool
+) -> dict[str, bytes]:
+    """`array_files` by their path inside the array."""
     files: dict[str, Buffer] = {}
     array = zarr.create_array(
         MemoryStore(files),
@@ -70,7 +105,7 @@ def array_files(
     )
     array[...] = values
     keys = sorted(files, key=lambda name: name == "zarr.json")
-    return {f"{path}/{key}": files[key].to_bytes() for key in keys}
+    return {key: files[key].to_bytes() for key in keys}
 
 
 def read_array(folder: AnyPath) -> np.ndarray:
