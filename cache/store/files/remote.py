@@ -1,6 +1,7 @@
 """A store behind a URL, read file by file through fsspec as a folder is."""
 
 import errno
+import os
 import posixpath
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,14 @@ def files_below(folder: AnyPath) -> dict[str, int]:
     """Bytes of every file below a folder, by its path from there; nothing where there is none."""
     if isinstance(folder, RemotePath):
         return folder.files()
-    files = (entry for entry in folder.rglob("*") if not entry.is_dir())
-    return {
-        entry.relative_to(folder).as_posix(): entry.stat().st_size if entry.exists() else 0
-        for entry in files
-    }
+    sizes: dict[str, int] = {}
+    for place, _, names in os.walk(folder):
+        below = "" if place == str(folder) else f"{Path(place).relative_to(folder).as_posix()}/"
+        for name in names:
+            file = Path(place, name)
+            # A link may lead nowhere.
+            sizes[below + name] = file.stat().st_size if file.exists() else 0
+    return sizes
 
 
 def _file_system(url: str) -> Any:
