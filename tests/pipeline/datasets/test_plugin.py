@@ -143,7 +143,9 @@ TEACHER = [
 
 @pytest.mark.slow
 def test_an_installed_dataset_from_cache_to_verification(
-    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    here: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
 ) -> None:
     store = tmp_path / "x.zarr"
     more = ["--dataset", "tiny", "--dataset-option", "distance=7", "--cache", str(store)]
@@ -152,9 +154,9 @@ def test_an_installed_dataset_from_cache_to_verification(
     cache = FeatureCache(store)
     assert list(cache.ids) == ["0", "1", "2"]
     assert cache[1].points[:, 0].tolist() == [7.0] * 40
-    by_store = run("cache", "verify", str(store), "--dataset-option", "distance=7")
-    assert by_store.returncode == 0, by_store.stdout + by_store.stderr
-    assert "3 frames compared with the dataset" in by_store.stdout
+    code, output, errors = here("cache", "verify", str(store), "--dataset-option", "distance=7")
+    assert code == 0, output + errors
+    assert "3 frames compared with the dataset" in output
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_set:Tiny"])

@@ -1,8 +1,6 @@
 """Several processes: the others wait for the first one, however long it measures."""
 
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,51 +8,61 @@ import torch
 from clever.errors import CleverError
 from clever.pipeline.process.team import MEETING, Team
 
-SCRIPT = """
-import sys
-import time
+from ...interpreter import Interpreter
+
+BEGINNING = """
+import os, signal, socket, sys, time
 from datetime import timedelta
 
 import torch
 import torch.distributed as distributed
 
-distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
 from clever.pipeline.process.team import Team
+"""
+PAIR = """
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = str(free.getsockname()[1])
+os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+processes = []
+for rank in range(2):
+    processes.append(os.fork())
+    if not processes[-1]:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+        break
+else:
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) != 0 for one in processes))
 
+signal.alarm(120)
+distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
 team = Team.join(torch.device("cpu"))
 if team.first:
     time.sleep(4)  # as one that measures; torch's own limit is 2 s here
-if sys.argv[1] == "dies" and team.first:
-    sys.exit(3)
+    if dies:
+        os._exit(3)
 team.wait()
 print(f"process {team.rank} of {team.size} goes on")
 """
+"""Two processes, with the variables that torchrun sets."""
 
 
-def launch(tmp_path: Path, way: str) -> "subprocess.CompletedProcess[str]":
-    """Two processes, as a user would start them."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, "--nproc-per-node", "2", str(tmp_path / "script.py"), way],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Interpreter]:
+    """One that has imported what both processes need."""
+    with Interpreter(BEGINNING) as interpreter:
+        yield interpreter
 
 
 @pytest.mark.slow
-def test_a_long_wait_for_the_first_process(tmp_path: Path) -> None:
-    waited = launch(tmp_path, "measures")
+def test_a_long_wait_for_the_first_process(interpreter: Interpreter) -> None:
+    waited = interpreter.run("dies = False" + PAIR)
     assert waited.returncode == 0, waited.stderr
     for rank in (0, 1):
         assert f"process {rank} of 2 goes on" in waited.stdout
 
 
-@pytest.mark.slow
-def test_the_end_of_the_first_process_is_noticed(tmp_path: Path) -> None:
-    ended = launch(tmp_path, "dies")
+def test_the_end_of_the_first_process_is_noticed(interpreter: Interpreter) -> None:
+    ended = interpreter.run("dies = True" + PAIR)
     assert ended.returncode != 0
     assert "goes on" not in ended.stdout
 
