@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from clever.cache import CachedFrame, FeatureCache
 from clever.cache.store.sweep_reader import CachedSweeps
@@ -18,7 +20,8 @@ from clever.pipeline.cache_regions import cache_regions
 from clever.pipeline.cache_teacher import cache_teacher
 from clever.pipeline.datasets import IGNORE, LidarDataset, build_dataset
 from clever.pipeline.datasets.denser_frames import DenserFrames, with_input_sweeps
-from clever.pipeline.drives import make_drives
+from clever.pipeline.drives import make_drives, record
+from clever.pipeline.drives.raycast import Rays
 from clever.pipeline.evaluate import evaluate
 from clever.pipeline.finetune import FinetuneResult, finetune
 from clever.pipeline.predict import predict
@@ -38,12 +41,20 @@ from clever.student.segmenter import load_segmenter
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two scenes of two keyframes with two sweeps before each."""
+    """Two scenes of two keyframes with two sweeps before each; images of noise, which take no
+    light."""
+
+    def noise(rays: Rays, rng: np.random.Generator) -> NDArray[np.uint8]:
+        return rng.integers(0, 256, (*rays.shape, 3), np.uint8)
+
     settings = MakeDrivesSettings(
         out=tmp_path_factory.mktemp("drives") / "out", scenes=2, keyframes=2, image_width=64,
         azimuths=90, sweeps=2, workers=1,
     )  # fmt: skip
-    return make_drives(settings).root
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "photograph", lambda *seen: noise(seen[2], seen[-1]))
+        patch.setattr(record, "_shadows", MagicMock())
+        return make_drives(settings).root
 
 
 def held_out(drives: Path) -> LidarDataset:

@@ -415,14 +415,14 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
 def test_an_interrupted_run_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    maker: Any = make_module
-    real, calls = maker.record_keyframe, []
+    calls = []
 
-    def fail_later(*task: Any) -> Any:
-        calls.append(task)
+    def fail_later(_: Recipe, scene: int, keyframe: int, root: Path, __: str) -> None:
+        calls.append((scene, keyframe))
         if len(calls) > 1:
             raise error
-        return real(*task)
+        (root / "samples").mkdir(parents=True, exist_ok=True)
+        (root / "samples/first.bin").write_bytes(b"recorded")
 
     monkeypatch.setattr(make_module, "record_keyframe", fail_later)
     with pytest.raises((KeyboardInterrupt, CleverError)):
@@ -431,6 +431,7 @@ def test_an_interrupted_run_leaves_nothing(
                 out=tmp_path / "out", scenes=1, keyframes=2, image_width=64, azimuths=90, workers=1
             )
         )
+    assert calls == [(1, 0), (1, 1)]
     assert list(tmp_path.iterdir()) == []
 
 
