@@ -287,12 +287,12 @@ def test_loss_closed_form(weight: float):
 @pytest.mark.parametrize("task", [PAPER, ALSO])
 def test_a_head_learns_front_from_behind(make_batch: Make, task: OccupancyTask):
     """Where the sensor sees a wall from inside, free space ends at it."""
-    points = make_batch(400, extent=10.0)
+    points = make_batch(200, extent=10.0)
     direction = F.normalize(points.xyz, dim=1)
     points = replace(points, xyz=5 * direction)
     task = replace(task, delta=1.0, share=1.0, distance="fixed", radius=1.5)
     torch.manual_seed(0)
-    module, index = OccupancyHead(3, task), torch.arange(400)
+    module, index = OccupancyHead(3, task), torch.arange(200)
     optimizer = torch.optim.AdamW(module.parameters(), 3e-3)
     queries = make_queries(points, task, Draws(points, [0]))
     first = None
