@@ -36,6 +36,7 @@ from .pictures.occupancy import OccupancyAnswers, occupancy_panels
 from .pictures.recording import RecordedFrame, check_rerun, write_recording
 from .pictures.regions import region_panels
 from .pictures.similarity import similarity_panels
+from .pretraining.contrast_run import term_weights
 from .pretraining.networks import build_step
 from .pretraining.weights import start_from
 from .process.device import choose_device
@@ -243,13 +244,18 @@ def _look_at_features(
     cache = FeatureCache(settings.cache or run.caches[0], teacher)
     if run.targets == "standardised":
         standardise([cache])
-    step = build_step(run, [cache])
+    step = build_step(run, [cache], terms=False)
     words = start_from(settings.checkpoint, step)
     step.student.intensities = read_intensities(settings.checkpoint)
     step.student.choose_intensity(cache.name)
     if f"head of {cache.teacher.id}" in words.partition("; new: ")[2]:
         raise CleverError(
             f"{settings.checkpoint} has no head for {cache.teacher.id}; choose its `teacher`"
+        )
+    if not step.teachers:
+        notice(
+            f"no head predicts the teacher's features (terms {', '.join(term_weights(run))}): "
+            "the student's own features are drawn, in colours of their own, without a cosine"
         )
     settings = _with_frames(settings, cache)
     ids = _chosen_ids(settings, cache)
@@ -342,7 +348,7 @@ def _draw_features(
     cached = cache[cache.position(frame_id)]
     if not len(cached.pair_point):
         raise FrameError(frame_id, "no camera sees a point of it")
-    head = step.last_head()
+    head = step.last_head() if step.teachers else None
     frame = FrameFeatures.of(
         cached, cache.cameras, images, {"student": (step.student, head)}, step.align_corners
     )

@@ -36,18 +36,20 @@ from .settings.report import PARTS, ReportSettings
 from .training.log import read_log
 
 REPORT_FILE = "report.html"
+REGIONS = "regions"
 CAPTIONS = {
     "labels-cameras": "Prediction, labels and errors on the cameras' images.",
     "labels": "Prediction, labels and errors from above; errors are red.",
     "features": "Camera image, the teacher's features, the same at the LiDAR points, and what the "
     "student predicts there from the points alone. Colours: three principal directions of the "
     "teacher's features, the same in all panels, each around the mean and over the spread of its "
-    "own panel.",
+    "own panel. A student that was not taught to predict them has colours of its own.",
     "above": "The sweep from above in the same colours; grey: no camera sees it.",
     "similarity": "Cosine of all points to the marked one: of the teacher's features in the image, "
     "and of the student's.",
     "occupancy": "Queries from above (upper row) and in a slice from the side (lower row), LiDAR "
     "points in grey: what is filled (red) and empty (blue), and what the student says.",
+    REGIONS: "Borders of regions on the cameras' images, and the points in their regions' colours.",
 }
 """What the pictures of `clever look` show, by the end of their names."""
 LEAD = (
@@ -303,6 +305,9 @@ def _sweep(settings: ReportSettings, frame: RecordedFrame, label: str) -> Sweep:
 
 def _captioned(path: Path, label: str) -> Picture:
     """A picture of `clever look`, whose title tells its protocol, with what it shows."""
+    frame, mark, layer = path.stem.rpartition(f"-{REGIONS}-")
+    if mark:
+        return file_picture(path, REGIONS, f"{label}, frame {frame}, {layer}. {CAPTIONS[REGIONS]}")
     kind = next(kind for kind in CAPTIONS if path.stem.endswith(f"-{kind}"))
     frame = path.stem.removesuffix(f"-{kind}")
     return file_picture(path, kind, f"{label}, frame {frame}. {CAPTIONS[kind]}")

@@ -22,6 +22,8 @@ from .figures import draw_above, draw_camera, save_figure, write_title
 
 SMOOTH = 8
 """Pixels that a token is drawn with on either side."""
+OWN_COLOURS = "in colours of its own"
+"""Of a student without a head: its colours are not the teacher's."""
 UNSEEN = 0.25
 """Grey of points that no camera sees."""
 
@@ -35,7 +37,8 @@ class FrameFeatures:
         names: of its cameras.
         images: (H, W, 3) by camera; None where the images are not at hand.
         teacher: (K, C) float32, the teacher's feature of every pair.
-        students: (N, C) float32 by name: what a student predicts for every point.
+        students: (N, C) float32 by name: what a student predicts for every point, where it has a
+            head.
         backbones: (N, D) float32 by name: the student's own features, before its head.
     """
 
@@ -52,7 +55,7 @@ class FrameFeatures:
         cached: CachedFrame,
         names: Sequence[str],
         images: Sequence[NDArray[np.uint8]] | None,
-        students: Mapping[str, tuple[Student, nn.Module]],
+        students: Mapping[str, tuple[Student, nn.Module | None]],
         align_corners: bool,
     ) -> "FrameFeatures":
         """Run the students, which are on the CPU; see `sample_tokens` for `align_corners`."""
@@ -75,7 +78,9 @@ class FrameFeatures:
                 name: student.eval()(points).float() for name, (student, _) in students.items()
             }
             predictions = {
-                name: head.eval()(backbones[name]) for name, (_, head) in students.items()
+                name: head.eval()(backbones[name])
+                for name, (_, head) in students.items()
+                if head is not None
             }
         return cls(cached, names, images, teacher, predictions, backbones)
 
@@ -124,16 +129,13 @@ class FrameFeatures:
 
 def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, path: Path) -> None:
     """For some cameras of a frame: the image, the teacher's tokens, the teacher's features at the
-    points, and what each student predicts there.
+    points, and those of each student there, see `student_colours`.
 
     A student's cosine to the teacher is the mean over the points of that camera.
-
-    The colours are the teacher's three principal directions in all panels, around the mean and
-    over the spread of each panel's own features at the points, see `FeatureColours`.
     """
     colours = FeatureColours(frame.teacher)
     teacher = colours.stretched(frame.teacher)
-    students = {name: colours.stretched(frame.at_pairs(name)) for name in frame.students}
+    students = student_colours(frame, colours)
     width, height = frame.size(cameras[0])
     columns = (frame.images is not None) + 2 + len(students)
     figure = Figure(
@@ -156,17 +158,35 @@ def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, pat
             next(panels), image, size, "teacher at the points", pixels, teacher(frame.teacher[mine])
         )
         cosines = frame.cosines(mine)
-        for name, stretched in students.items():
-            values = stretched(frame.at_pairs(name)[mine])
-            label = f"{name}: cosine {cosines[name]:.2f}"
-            draw_camera(next(panels), image, size, label, pixels, values)
+        for name, values in students.items():
+            label = f"{name}: cosine {cosines[name]:.2f}" if name in cosines else name
+            points = frame.cached.pair_point[mine].numpy()
+            draw_camera(next(panels), image, size, label, pixels, values[points])
     write_title(figure, title)
     save_figure(figure, path)
 
 
+def student_colours(
+    frame: FrameFeatures, teacher: FeatureColours
+) -> dict[str, NDArray[np.float64]]:
+    """Colours (N, 3) for every point, by panel: what a student predicts along the teacher's three
+    principal directions; without a head its own features along their own.
+
+    Both are around the mean and over the spread of the student's features where cameras see.
+    """
+    panels = {}
+    for name, own in frame.backbones.items():
+        features, colours, label = frame.students.get(name), teacher, name
+        if features is None:
+            features, label = own, f"{name}, {OWN_COLOURS}"
+            colours = FeatureColours(own[frame.cached.pair_point])
+        panels[label] = colours.stretched(features[frame.cached.pair_point])(features)
+    return panels
+
+
 def point_colours(frame: FrameFeatures) -> dict[str, NDArray[np.float64]]:
     """Colours (N, 3) of `feature_panels` for every point: the teacher's feature where a camera sees
-    the point (the mean where several do), and what each student predicts, by its name."""
+    the point (the mean where several do), and `student_colours`."""
     colours = FeatureColours(frame.teacher)
     points = len(frame.cached.points)
     teacher_colours = np.full((points, 3), UNSEEN)
@@ -175,10 +195,7 @@ def point_colours(frame: FrameFeatures) -> dict[str, NDArray[np.float64]]:
     np.add.at(sums, index, pair_colours)
     count = np.bincount(index, minlength=points)
     teacher_colours[count > 0] = sums[count > 0] / count[count > 0, None]
-    panels = {"teacher, where a camera sees": teacher_colours}
-    for name, predicted in frame.students.items():
-        panels[name] = colours.stretched(frame.at_pairs(name))(predicted)
-    return panels
+    return {"teacher, where a camera sees": teacher_colours, **student_colours(frame, colours)}
 
 
 def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:

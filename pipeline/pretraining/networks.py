@@ -20,19 +20,26 @@ from .lessons import layer_matches, lessons_of
 from .stores import class_token_teacher
 
 
-def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> DistillationStep:
-    """All that is trained, with fresh weights from the settings' seed."""
+def build_step(
+    settings: PretrainSettings, caches: list[FeatureCache], *, terms: bool = True
+) -> DistillationStep:
+    """All that is trained, with fresh weights from the settings' seed.
+
+    Args:
+        terms: whether the layers of the other terms than the distance are part of it, which may
+            need regions.
+    """
     with seeded(settings.seed, "student"):
         student = build_student(
             settings.student, settings.voxel_size, settings.patch, settings.ptv3_form
         )
     student.recompute = settings.recompute
     matches = layer_matches(settings.match, settings.caches[0]) if settings.match else []
-    lessons = lessons_of(matches, caches)
+    weights = term_weights(settings)
+    lessons = lessons_of(matches, caches) if "distance" in weights else {}
     layers = 1 if settings.head == "linear" else settings.head_layers
     heads = {}
-    weights = term_weights(settings)
-    for name, lesson in lessons.items() if "distance" in weights else ():
+    for name, lesson in lessons.items():
         width, channels = (
             student.stage_channels(lesson.stage),
             caches[lesson.teacher].teacher.channels,
@@ -65,7 +72,7 @@ def build_step(settings: PretrainSettings, caches: list[FeatureCache]) -> Distil
         "centre": settings.centre,
         "intensity_dropout": settings.intensity_dropout,
     }
-    if weights.keys() == {"distance"}:
+    if not terms or weights.keys() == {"distance"}:
         return DistillationStep(student, heads, occupancy, **options)
     return contrast_step(settings, caches, student, heads, occupancy, options)
 

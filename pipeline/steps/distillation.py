@@ -144,7 +144,9 @@ class DistillationStep(TrainingStep):
         self.student, self.occupancy = student, occupancy
         self.teachers: Sequence[str] = list(heads)
         self.heads = nn.ModuleList(heads.values())
-        self.lessons = tuple(lessons or (Lesson(number) for number in range(len(heads))))
+        if lessons is None:
+            lessons = [Lesson(number) for number in range(len(heads))]
+        self.lessons = tuple(lessons)
         self.class_head, self.class_token_weight = class_head, class_token_weight
         self.centre: Centring = centre
         self.loss: DistillationLoss = loss
