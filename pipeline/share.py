@@ -43,7 +43,8 @@ def share(settings: ShareSettings) -> Shared:
     named.
 
     Raises:
-        CleverError: neither `out` nor `repo`, nothing to share, `out` exists, or the hub says no.
+        CleverError: neither `out` nor `repo`, nothing to share, `out` exists, or the hub cannot be
+            reached or says no.
     """
     if not settings.out and not settings.repo:
         raise CleverError("give `repo=USER/NAME` to upload, or `out` to write what would be")
@@ -54,9 +55,14 @@ def share(settings: ShareSettings) -> Shared:
         _write(settings.path, settings.out, card)
     url = None
     if settings.repo:
-        url = push_to_hub(
-            settings.path, settings.repo, private=settings.private, license=settings.license
-        )
+        try:
+            url = push_to_hub(
+                settings.path, settings.repo, private=settings.private, license=settings.license
+            )
+        except CleverError as error:
+            if settings.out is None:
+                raise
+            raise CleverError(f"{error}; {settings.out} is written and complete") from error
     return Shared(settings.out, url, card)
 
 

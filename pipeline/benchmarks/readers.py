@@ -184,7 +184,7 @@ class TensorstoreReader(ZarrReader):
         for part, path in store_paths(layer).items():
             spec = {
                 "driver": "zarr3",
-                "kvstore": {"driver": "file", "path": str((store / path).absolute())},
+                "kvstore": {"driver": "file", "path": str((store / path).resolve())},
             }
             self._arrays[part] = tensorstore.open(spec, open=True).result()
 

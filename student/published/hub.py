@@ -62,7 +62,7 @@ def hub_call(name: str, trouble: str, **arguments: Any) -> Any:
         trouble: what could not be done, for the error.
 
     Raises:
-        CleverError: the package is missing, or the hub says no.
+        CleverError: the package is missing, the hub cannot be reached, or it says no.
     """
     try:
         import huggingface_hub
@@ -71,11 +71,14 @@ def hub_call(name: str, trouble: str, **arguments: Any) -> Any:
         raise CleverError(
             f"{trouble}: the package huggingface_hub is missing; pip install huggingface_hub"
         ) from error
+    # Its own error is one of its HTTP package's, whose name is not the same in all versions; so are
+    # those of a hub that cannot be reached.
+    transport: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
     try:
         endpoint = arguments.pop("endpoint", None)
         token = arguments.pop("token", None)
         api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
         return getattr(api, name)(**arguments)
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except (*transport, HFValidationError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CleverError(f"{trouble}: {reason}") from error

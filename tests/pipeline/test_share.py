@@ -211,3 +211,25 @@ def test_what_cannot_be_shared_or_had_is_one_line(
     card = share(ShareSettings(path=probe, out=tmp_path / "out")).card
     assert "**mIoU 50.00 %**: another, TTA" in card
     assert "43.21" not in card
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_hub() as server:
+        address = server.address
+    # Nothing listens there any more.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    with pytest.raises(CleverError, match="cannot upload .* to user/name: ") as refused:
+        push_to_hub(probe, "user/name", endpoint=address, token="hf_test")
+    assert "\n" not in str(refused.value)
+    out = tmp_path / "out"
+    settings = ShareSettings(path=probe, out=out, repo="user/name")
+    with pytest.raises(CleverError, match=r"to user/name: .*; .*out is written and complete$"):
+        share(settings)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "classifier.safetensors",
+        "config.json",
+        "student.safetensors",
+    ]
