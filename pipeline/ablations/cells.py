@@ -14,9 +14,9 @@ from ..results.run_names import digest, folder_name
 from ..settings.ablate import AblateSettings
 from ..settings.pretrain import PretrainSettings
 from ..settings.shared.grid import Grid, Values, read_grid
+from .assignments import with_assignments
 from .identities import Memo, frames_digest, pretraining_digest
 from .measurements import Measurement, resolve_measurements
-from .measures import MEASURES
 
 UNTRAINED = "random weights"
 CELLS = "cells"
@@ -146,37 +146,6 @@ def _refuse_other(out: Path) -> None:
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CleverError(f"{out} exists and holds no table of ablations; choose another `out`")
-
-
-def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
-    """The grid with what the command line says of its shared settings.
-
-    Raises:
-        CleverError: a measurement that the grid does not have.
-    """
-    shared = {verb: dict(getattr(grid, verb)) for verb in ("pretrain", *MEASURES)}
-    pretrain = shared["pretrain"]
-    measure = {name: dict(values) for name, values in grid.measure.items()}
-    if settings.cache is not None:
-        pretrain["cache"] = settings.cache
-    for text in settings.set:
-        place, _, value = (part.strip() for part in text.partition("="))
-        group, _, setting = place.rpartition(".")
-        groups = {"": pretrain, **shared, **measure}
-        if group not in groups:
-            raise CleverError(
-                f"`set={text}`: the grid has no measurement {group}; there are "
-                f"{', '.join(name for name in groups if name)}"
-            )
-        groups[group][setting.replace("-", "_")] = value
-    for name in settings.measure or ():
-        if name not in measure:
-            raise CleverError(
-                f"`measure={name}`: the grid has no such measurement; there are "
-                f"{', '.join(measure) or 'none'}"
-            )
-    own = {name: measure[name] for name in settings.measure or measure}
-    return grid.model_copy(update={**shared, "measure": own})
 
 
 def combinations(vary: Mapping[str, list[Any]]) -> list[Values]:

@@ -48,8 +48,8 @@ class AblateSettings(JobSettings):
         tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_assignments)
     ] = ()
     """NAME=VALUE: a setting of pre-training in all rows (student=minkunet-tiny), of all
-    measurements by a command (finetune.epochs=20) or of one (probe.lr=0.01); wins over the grid;
-    may repeat."""
+    measurements by a command (finetune.epochs=20) or of one (probe.lr=0.01); wins over the grid,
+    its rows and measurements too, except where these differ in nothing else; may repeat."""
     measure: Names | None = None
     """Measurements of the grid to make, with commas; default: all."""
     seeds: Seeds | None = None

@@ -220,7 +220,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
         address = server.address
     # Nothing listens there any more.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    with pytest.raises(CleverError, match="cannot upload .* to user/name: ") as refused:
+    with pytest.raises(CleverError, match=r"cannot upload .* to user/name: ") as refused:
         push_to_hub(probe, "user/name", endpoint=address, token="hf_test")
     assert "\n" not in str(refused.value)
     out = tmp_path / "out"
