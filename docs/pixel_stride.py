@@ -18,6 +18,7 @@ from torch.nn.functional import cosine_similarity
 from clever.cache import FeatureCache
 from clever.cache.codec import decode
 from clever.cache.store.region_reader import CachedRegions
+from clever.errors import CleverError
 from clever.student.losses.regions import NO_REGION, global_ids, pool_pixels
 
 
@@ -30,8 +31,11 @@ def main() -> None:
     parser.add_argument("--strides", nargs="+", type=int, default=[2, 4, 8])
     parser.add_argument("--frames", type=int, default=8)
     arguments = parser.parse_args()
-    cache = FeatureCache(arguments.cache, arguments.teacher)
-    regions = CachedRegions(arguments.cache, arguments.regions)
+    try:
+        cache = FeatureCache(arguments.cache, arguments.teacher)
+        regions = CachedRegions(arguments.cache, arguments.regions)
+    except CleverError as error:
+        parser.exit(2, f"error: {error}\n")
     torch.manual_seed(0)
     spaces = {
         "teacher's features": nn.Identity(),

@@ -59,7 +59,8 @@ class RegionResult:
             f"{self.bytes / 1e6:.2f} MB, {100 * self.share:.1f} % of a ViT-S layer (16x32, fp16) "
             "of the same frames"
         )
-        lines = [done if self.attempted else whole, self.info.description, size]
+        lines = [done if self.attempted else whole, self.info.description]
+        lines += [size] if len(self.failed) < self.frames else []
         return "\n".join([*lines, *skipped_lines(self.failed, self.frames, self.path)])
 
 

@@ -267,7 +267,7 @@ def _look_at_features(
     part = _sequences(settings) or f"split {settings.split}"
     part = "frames by id" if settings.frame_ids else part
     protocol = (
-        f"{step.student.name} from {settings.checkpoint.resolve().name}, "
+        f"{step.student.name} from {settings.checkpoint}, "
         f"teacher {cache.teacher.id}; {cache.name}, {part}, seed {settings.seed}"
     )
     with Track("look", len(ids)) as track:

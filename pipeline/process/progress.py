@@ -64,6 +64,8 @@ class Track:
         """`count` more units are done; `note` is a short state such as the current loss."""
         self.count += count
         self._note = note or self._note
+        if self.count >= self.total:  # the line of the end follows
+            return
         if self._live is None and time.monotonic() - self._printed >= self.every:
             self._print()
 

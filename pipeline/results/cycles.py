@@ -73,12 +73,18 @@ def passes_to_prolong(
     return passes if any((folder / name).exists() for name in files) else 0
 
 
-def longer_hint(settings: JobSettings, own: JobSettings, ignore: frozenset[str]) -> str:
-    """What to do about an unfinished run of fewer passes whose other settings are the same."""
+def longer_hint(
+    folder: Path, settings: JobSettings, own: JobSettings, ignore: frozenset[str]
+) -> str:
+    """What to do about a run of fewer passes: an unfinished one whose other settings are the same,
+    or a finished one whose other settings are not."""
     epochs, passes = (part.model_dump().get("epochs") for part in (settings, own))
     fewer = epochs and passes and passes < epochs
-    if not fewer or settings.differences(own, ignore | {"epochs"}):
+    if not fewer:
         return ""
+    if settings.differences(own, ignore | {"epochs"}):
+        finished = (folder / RESULT_FILE).exists()
+        return "; more `epochs` alone would prolong it" if finished else ""
     return f", or finish it with `epochs={passes}`; a finished run can be prolonged"
 
 

@@ -243,7 +243,7 @@ class Run:
             if differing:
                 raise CleverError(
                     f"{folder} holds a run with other settings ({', '.join(differing)}); choose "
-                    "another `out`" + longer_hint(settings, own, ignore)
+                    "another `out`" + longer_hint(folder, settings, own, ignore)
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CleverError(f"{folder} exists and holds no run; choose another `out`")

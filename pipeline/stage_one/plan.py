@@ -144,8 +144,8 @@ class Plan:
         compressed = " at most" if self.untimed and self.compressed else ""
         lines = [
             f"plan for {self.path}, teacher {', '.join(self.layer_frames)}",
-            f"  images    {self.grid_frames * self.cameras:,} of {self.grid_frames:,} frames "
-            f"({self.frames:,} frames asked for)",
+            f"  images    {self.grid_frames * self.cameras:,} in {self.grid_frames:,} "
+            f"{'frame' if self.grid_frames == 1 else 'frames'} ({self.frames:,} asked for)",
             f"  bytes     {_bytes(self.point_bytes)} points and pairs, "
             f"{_bytes(self.grid_bytes)} features{compressed}; "
             f"{_bytes(self.free_bytes)} free, {room}",

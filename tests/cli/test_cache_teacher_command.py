@@ -96,7 +96,7 @@ def test_bad_frames_leave_with_their_own_code(call: Callable[..., Any], tmp_path
 def test_a_plan_stores_nothing(call: Callable[..., Any], tmp_path: Path) -> None:
     result = call("--plan")
     assert result.exit_code == 0
-    assert "  images    4 of 4 frames (4 frames asked for)" in result.stdout
+    assert "  images    4 in 4 frames (4 asked for)" in result.stdout
     assert not list(tmp_path.glob("*x.zarr*"))
 
 

@@ -53,6 +53,7 @@ def test_a_student_without_a_head_is_drawn_in_its_own_colours(
     regions = [re.search(r"regions-(\w)-6x9-\w+\.png$", path.name) for path in result.pictures[3:]]
     assert [match and match[1] for match in regions] == ["a", "b"]
     assert result.bad == []
+    assert result.protocol.startswith(f"minkunet-tiny from {run}, teacher toy-3x5-")
     term = {"slidr": "regions", "ppkt": "pairs"}[recipe]
     line = f"no head predicts the teacher's features (terms {term})"
     assert line in capsys.readouterr().err

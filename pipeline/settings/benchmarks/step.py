@@ -48,6 +48,9 @@ class BenchmarkStepSettings(JobSettings):
     """Recipes of `clever pretrain` (docs/rivals.md), each by itself, whose whole steps are timed in
     the same rounds, at this voxel and batch size, and their peak memory measured; a recipe that
     needs regions or sweeps needs a `cache` that holds them."""
+    regions: str | None = None
+    """With --cache: layer of regions, or the beginning of its name, for recipes that need one;
+    default: as pretrain."""
     teachers: Names = ("vits14", "vitb14", "vitl14")
     """Image networks, untrained, that are timed as if they ran in the loop; none: leave them
     out."""
@@ -84,7 +87,7 @@ class BenchmarkStepSettings(JobSettings):
         changes: Mapping[str, str] | None = None,
     ) -> PretrainSettings:
         """The training run whose steps are measured, with `changes` of its settings."""
-        own = ("voxel_size", "precision", "workers", "seed")
+        own = ("voxel_size", "precision", "workers", "seed", "regions")
         flags = {name: getattr(self, name) for name in own} | {
             "cache": store,
             "teacher": self.teacher,

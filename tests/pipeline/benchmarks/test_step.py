@@ -477,6 +477,13 @@ def test_a_given_store_and_no_teachers(make_cache: Callable[..., Path], tmp_path
     assert "whole step" not in text
 
 
+def test_regions_are_those_of_the_run() -> None:
+    plain, own = BenchmarkStepSettings(), BenchmarkStepSettings(regions="sam")
+    for settings, regions in ((plain, None), (own, "sam")):
+        job = settings.job("x.zarr", "minkunet-tiny", "cpu", False, {"recipe": "slidr"})
+        assert job.regions == regions
+
+
 def test_an_unknown_student_is_told_first(tmp_path: Path) -> None:
     settings = BenchmarkStepSettings(
         students=("minkunet-tiny", "nobody"), out=tmp_path / "step.json"

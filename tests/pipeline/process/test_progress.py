@@ -71,3 +71,10 @@ def test_lines_where_there_is_no_terminal(
         )
         clock[0] += 8
     assert re.match(r"pretrain: 6/10 steps, 0\.25/s, 0:16 gone", capsys.readouterr().err)
+
+
+def test_the_last_unit_has_one_line(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Track("look", 1, every=5) as track:
+        clock[0] += 8
+        track.advance()
+    assert capsys.readouterr().err == "look: 1/1 frames, 0.12/s, 0:08 gone, 0:00 left\n"

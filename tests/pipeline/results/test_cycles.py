@@ -189,8 +189,11 @@ def test_what_cannot_be_prolonged_is_one_line(
     written = bits(out)
     with pytest.raises(CleverError, match=r"run with other settings \(epochs: 2 -> 1\); choose"):
         pretrain(settings(cache, out, 1, batch_size=10))
-    with pytest.raises(CleverError, match=r"\(seed: 0 -> 1, epochs: 2 -> 3\); choose another"):
+    alone = r"choose another `out`; more `epochs` alone would prolong it$"
+    with pytest.raises(CleverError, match=rf"\(seed: 0 -> 1, epochs: 2 -> 3\); {alone}"):
         pretrain(settings(cache, out, 3, batch_size=10, seed=1))
+    with pytest.raises(CleverError, match=r"settings \(seed: 0 -> 1\); choose another `out`$"):
+        pretrain(settings(cache, out, 2, batch_size=10, seed=1))
     odd = settings(cache, tmp_path / "odd", 1, batch_size=10)
     pretrain(odd)
     line = "2 epochs of 5 frames are no step of 10 more than 1; choose more `epochs`"
