@@ -12,7 +12,9 @@ the centre is in the image, else 0.4.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import torch
@@ -63,7 +65,7 @@ def matrix_line(name: str, matrix: NDArray[np.float64]) -> str:
 
 
 def convert(drives: Path, out: Path) -> None:
-    """Write every keyframe of both splits."""
+    """Write every keyframe of both splits; those of ``val`` are ``test`` too."""
     training, number = out / "training", 0
     for part in ("velodyne", "image_2", "calib", "label_2"):
         (training / part).mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,17 @@ def convert(drives: Path, out: Path) -> None:
             ids.append(name)
             number += 1
         (out / "ImageSets" / f"{split}.txt").write_text("".join(f"{name}\n" for name in ids))
+    write_testing(out, ids)
+
+
+def write_testing(out: Path, ids: Sequence[str]) -> None:
+    """Frames of ``training`` once more as ``testing``, which has no labels."""
+    for part, ending in (("velodyne", "bin"), ("image_2", "png"), ("calib", "txt")):
+        folder = out / "testing" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ids:
+            copyfile(out / "training" / part / f"{name}.{ending}", folder / f"{name}.{ending}")
+    (out / "ImageSets" / "test.txt").write_text("".join(f"{name}\n" for name in ids))
 
 
 if __name__ == "__main__":
