@@ -32,6 +32,8 @@ from clever.student.clouds.augment import Augmentation
 from clever.student.draws import Draws
 from clever.student.registry import build_student
 
+from ..processes import start, team
+
 WEIGHTS = ("student.safetensors", "head.safetensors", "occupancy.safetensors")
 
 
@@ -335,30 +337,20 @@ def test_few_file_handles_are_one_line(make_cache: Callable[..., Path], tmp_path
 def test_two_processes_do_what_one_does(
     make_cache: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Started as a user would; draws, losses, batch statistics and gradients are those of the whole
+    """Started as torchrun starts them; draws, losses, statistics and gradients are of the whole
     batch. The learning rate is small, so that rounding does not grow from step to step."""
     cache, rate = make_cache(), ("--lr", "3e-4")
     monkeypatch.setattr("sys.argv", command(cache, tmp_path / "one", *rate))
     with pytest.raises(SystemExit) as ending:
         main()
     assert ending.value.code == 0
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--no-python",
-    ]
-    process = subprocess.run(
-        [*launch, *command(cache, tmp_path / "two", *rate)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.count("minkunet-tiny distilled") == 1
+    output = tmp_path / "output"
+    arguments = command(cache, tmp_path / "two", *rate)[1:]
+    processes = [start(arguments, output, environment) for environment in team(2)]
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0], output.read_text()
+    assert output.read_text().count("minkunet-tiny distilled") == 1
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert len(one) == len(two) == 10
     assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
