@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dataclasses
 import gc
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,18 @@ SIZED_BY_VALUES = {
 }  # fmt: skip
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 EMPTY_TABLES = ("attribute", "visibility", "instance", "sample_annotation")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Several workers take files in their order, not by their number of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with many slow tests first, so that in the end no worker waits for another's."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish() -> None:
