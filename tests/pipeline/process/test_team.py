@@ -1,6 +1,9 @@
 """Several processes: the others wait for the first one, however long it measures."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +68,30 @@ def test_the_end_of_the_first_process_is_noticed(interpreter: Interpreter) -> No
     ended = interpreter.run("dies = True" + PAIR)
     assert ended.returncode != 0
     assert "goes on" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_team(tmp_path: Path) -> None:
+    """As a user starts several processes, on this machine."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from clever.pipeline.process.team import Team\n"
+        'team = Team.join(torch.device("cpu"))\n'
+        "team.wait()\n"
+        'print(f"process {team.rank} of {team.size}")\n'
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ended = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("process ")]
+    assert sorted(lines) == ["process 0 of 2", "process 1 of 2"]
 
 
 @pytest.mark.parametrize("text", ["", "1", " 1 "])
