@@ -329,6 +329,8 @@ def _from_fields(path: Path, layout: str, rows: Any, names: Any, field: str | No
 def _numbers(path: Path, rows: Any, name: str) -> NDArray[Any]:
     """A named column (N,); raises CleverError where a point has a list under the name."""
     column = np.asarray(rows[name])
+    if not column.size:  # of no type and shape that a reader must keep to
+        return np.zeros(0, np.float32)
     if column.ndim != 1 or column.dtype.kind not in "iuf":
         raise CleverError(
             f"{path} has lists in its field {name}, not one number a point; convert the file"
