@@ -53,7 +53,7 @@ def run_on_workers(
         try:
             while tasks:
                 for future in finished(client, tasks.keys()):
-                    yield _record(tasks.pop(future), future)
+                    yield _record(client, tasks.pop(future), future)
         finally:
             client.cancel(list(tasks))
 
@@ -69,10 +69,10 @@ def _submit(client: Client, cells: Sequence[Cell], threads: int) -> dict[Future,
     }
 
 
-def _record(cell: Cell, future: Future) -> CellRecord:
+def _record(client: Client, cell: Cell, future: Future) -> CellRecord:
     """What a task gave; where it could not begin, or its workers died, the cell has failed."""
     try:
-        return result_of(future)
+        return result_of(client, future)
     except Exception as error:
         return CellRecord(
             row=cell.row.key, seed=cell.seed, folder=cell.folder, failure=one_line(error)

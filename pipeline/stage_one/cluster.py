@@ -135,7 +135,7 @@ def device_of_workers(client: Client, device: str) -> str:
     """``cuda`` or ``cpu``: where the workers will run the teacher."""
     future = client.submit(_device, device, pure=False)
     finished(client, [future])
-    return result_of(future)
+    return result_of(client, future)
 
 
 def _device(name: str) -> str:
@@ -190,10 +190,21 @@ def worker_threads(client: Client) -> dict[str, int]:
         ) from error
 
 
-def result_of(future: Future) -> Any:
-    """Result of a task; everything that Dask itself may report, as one line."""
+def result_of(client: Client, future: Future) -> Any:
+    """Result of a task that has ended; everything that Dask itself may report, as one line. Where
+    its worker died before it gave the result away, that of the worker that does the task again.
+
+    Raises:
+        CleverError: no worker is left for that, or Dask gave the task up.
+    """
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(LOOK)
+            except TimeoutError:
+                if future.status == "error":  # the task's own
+                    raise
+                finished(client, [future])
     except KilledWorker as error:
         raise CleverError(
             f"{quantity(error.allowed_failures + 1, 'worker')} died in turn on task {error.task}, "

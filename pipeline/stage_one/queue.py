@@ -73,7 +73,7 @@ class TaskQueue:
         try:
             while running:
                 for future in finished(self.client, running):
-                    yield result_of(future)
+                    yield result_of(self.client, future)
                     self.threads()
                     running.discard(future)
                     running.update(islice(tasks, 1))
