@@ -30,7 +30,8 @@ class Ended:
     def __init__(self, outcome: object) -> None:
         self.outcome = outcome
 
-    def result(self) -> object:
+    def result(self, timeout: float | None = None) -> object:
+        assert timeout, "would wait for ever"
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -48,7 +49,7 @@ def test_a_task_that_fails_is_a_cell_that_failed(
     error: Exception, words: str, tmp_path: Path
 ) -> None:
     cell = make_cell(tmp_path)
-    record = several._record(cell, cast(Any, Ended(error)))
+    record = several._record(cast(Any, None), cell, cast(Any, Ended(error)))
     assert record.failure.startswith(words)
     assert "\n" not in record.failure
     assert (record.row, record.seed) == ("12345678", 3)
@@ -57,7 +58,8 @@ def test_a_task_that_fails_is_a_cell_that_failed(
 
 def test_a_task_gives_its_record(tmp_path: Path) -> None:
     own = CellRecord(row="r", seed=0, folder="f")
-    assert several._record(make_cell(tmp_path), cast(Any, Ended(own))) is own
+    record = several._record(cast(Any, None), make_cell(tmp_path), cast(Any, Ended(own)))
+    assert record is own
 
 
 def test_paths_do_not_depend_on_the_workers_folder() -> None:
