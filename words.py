@@ -11,9 +11,9 @@ def quantity(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
-def storage(count: int) -> str:
-    """Bytes: ``12.3 GB``, ``1.0 MB``, ``17 B``."""
+def storage(count: float) -> str:
+    """Bytes: ``1,234.5 GB``, ``1.0 MB``, ``17 B``."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} B"

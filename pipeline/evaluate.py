@@ -23,7 +23,7 @@ from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device
 from .process.progress import Track
-from .results.run_dataset import input_sweeps_of, mean_of, run_dataset
+from .results.run_defaults import input_sweeps_of, mean_of, run_dataset
 from .results.run_folder import Run, notice
 from .results.tables import csv_text
 from .settings.evaluate import EvaluateSettings

@@ -41,7 +41,7 @@ from .pretraining.networks import build_step
 from .pretraining.weights import start_from
 from .process.device import choose_device
 from .process.progress import Track
-from .results.run_dataset import run_dataset
+from .results.run_defaults import run_dataset
 from .results.run_folder import notice
 from .settings.look import LookSettings
 from .settings.pretrain import PretrainSettings

@@ -34,7 +34,7 @@ from .outputs.label_files import NO_ID, WRITERS, LabelledPoints, confidence_file
 from .outputs.predictions import CLASSES_FILE, FREE, AnyOutputs, PredictedFile, Predictions
 from .predict_boxes import predict_boxes
 from .process.device import choose_device
-from .results.run_dataset import input_sweeps_of, run_dataset
+from .results.run_defaults import input_sweeps_of, run_dataset
 from .results.run_folder import notice, warn_unfinished
 from .results.sources import Source, Sources
 from .settings.predict import PredictSettings

@@ -25,7 +25,7 @@ from .datasets.base import class_mean
 from .evaluate import UnmeasuredError, measure_segmenter
 from .process.device import choose_device
 from .results.earlier_tables import keep_earlier
-from .results.run_dataset import run_dataset
+from .results.run_defaults import run_dataset
 from .results.run_folder import notice
 from .settings.robustness import RobustnessSettings
 from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity

@@ -10,5 +10,7 @@ def test_one_is_no_plural() -> None:
 
 
 def test_bytes_have_the_unit_that_fits() -> None:
-    sizes = (0, 999, 1_000, 1_250_000, 33_000_000_000)
-    assert [storage(size) for size in sizes] == ["0 B", "999 B", "1.0 kB", "1.2 MB", "33.0 GB"]
+    sizes = (0.4, 999, 1_000, 1_250_000, 33_000_000_000, 1.5e12)
+    assert [storage(size) for size in sizes] == [
+        "0 B", "999 B", "1.0 kB", "1.2 MB", "33.0 GB", "1,500.0 GB",
+    ]  # fmt: skip

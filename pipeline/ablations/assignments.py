@@ -96,17 +96,17 @@ def _without(parts: Mapping[str, Values], one: Assignment, kind: str) -> dict[st
     Raises:
         CleverError: two that differ in it alone.
     """
-    rest = {
+    remainders = {
         name: {key: value for key, value in own.items() if key != one.setting}
         for name, own in parts.items()
     }
-    names = list(rest)
+    names = list(remainders)
     for number, name in enumerate(names):
         for other in names[:number]:
-            if rest[other] == rest[name] and parts[other] != parts[name]:
+            if remainders[other] == remainders[name] and parts[other] != parts[name]:
                 raise CleverError(
                     f"`set={one.text}`: the {kind} {other!r} and {name!r} of the grid differ in "
                     f"{one.setting} alone and would be the same run; leave it out, or give a grid "
                     "of your own"
                 )
-    return rest
+    return remainders

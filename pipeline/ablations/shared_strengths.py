@@ -33,9 +33,9 @@ def refuse_idle_strengths(shared: Values, measurements: Sequence[CorruptionSetti
     """
     if "strength" not in shared:
         return
-    used = {text for own in measurements for text in own.strength}
+    own_texts = {text for own in measurements for text in own.strength}
     for text in _texts(shared):
-        if text not in used:
+        if text not in own_texts:
             raise CleverError(
                 f"`strength={text.partition('=')[0].strip()}` changes nothing: {_corruption(text)} "
                 "is among the `corruptions` of no measurement that shares it"

@@ -18,7 +18,7 @@ from ...cache.store.layout import SHARD_ROWS
 from ...cache.store.store import Store
 from ...cache.teacher import GridShape, Teacher, grid_shapes, load_teachers, outputs
 from ...errors import CleverError
-from ...words import quantity
+from ...words import quantity, storage
 from ..datasets import LidarDataset, open_dataset
 from ..process.device import choose_device, cores
 from ..process.termination import sigterm_interrupts
@@ -146,9 +146,9 @@ class Plan:
             f"plan for {self.path}, teacher {', '.join(self.layer_frames)}",
             f"  images    {self.grid_frames * self.cameras:,} in {self.grid_frames:,} "
             f"{'frame' if self.grid_frames == 1 else 'frames'} ({self.frames:,} asked for)",
-            f"  bytes     {_bytes(self.point_bytes)} points and pairs, "
-            f"{_bytes(self.grid_bytes)} features{compressed}; "
-            f"{_bytes(self.free_bytes)} free, {room}",
+            f"  bytes     {storage(self.point_bytes)} points and pairs, "
+            f"{storage(self.grid_bytes)} features{compressed}; "
+            f"{storage(self.free_bytes)} free, {room}",
             *(
                 f"  tokens    a frame of {layer}: {_kinds(sizes)}"
                 for layer, sizes in self.sample.kind_bytes.items()
@@ -198,9 +198,9 @@ class Plan:
         """The most memory of the sample, where it was measured."""
         if not self.sample.memory_bytes:
             return []
-        gpu = f", {_bytes(self.sample.gpu_bytes)} of the GPU's" if self.sample.gpu_bytes else ""
+        gpu = f", {storage(self.sample.gpu_bytes)} of the GPU's" if self.sample.gpu_bytes else ""
         return [
-            f"  memory    {_bytes(self.sample.memory_bytes)} of this process at most, the "
+            f"  memory    {storage(self.sample.memory_bytes)} of this process at most, the "
             f"weights included{gpu}; a worker takes as much"
         ]
 
@@ -366,11 +366,3 @@ def _missing(settings: CacheTeacherSettings, ids: list[str]) -> tuple[int, list[
 
     grids = [missing(layer.id) if layer else len(rows) for layer in layers]
     return fresh + missing(store.points.id), [fresh + frames for frames in grids]
-
-
-def _bytes(count: float) -> str:
-    """``1.2 GB``, ``35 MB`` or ``4 kB``."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if count >= unit:
-            return f"{count / unit:,.1f} {name}"
-    return f"{count / 1e3:.0f} kB"

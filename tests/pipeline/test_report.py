@@ -32,10 +32,10 @@ def settings(*places: Path, **changes: Any) -> ReportSettings:
 
 @pytest.fixture
 def pretrained(make_cache: Callable[..., Path], tmp_path: Path) -> Path:
-    given = {"cache": make_cache(), "out": tmp_path / "runs" / "first"}
-    given |= {"student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5, "epochs": 2}
-    given |= {"batch_size": 3, "device": "cpu", "split": "all", "rankme_every": 0}
-    return pretrain(PretrainSettings.resolve(None, given)).out
+    values = {"cache": make_cache(), "out": tmp_path / "runs" / "first"}
+    values |= {"student": "minkunet-tiny", "head_hidden": 16, "voxel_size": 0.5, "epochs": 2}
+    values |= {"batch_size": 3, "device": "cpu", "split": "all", "rankme_every": 0}
+    return pretrain(PretrainSettings.resolve(None, values)).out
 
 
 def write_table(folder: Path) -> Path:

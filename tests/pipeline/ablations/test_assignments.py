@@ -43,8 +43,8 @@ def test_it_wins_over_measurements_of_its_command(tmp_path: Path) -> None:
         grid = assigned("kitti", tmp_path, *order)
         assert grid.measure["probe"]["epochs"] == "8"
         assert "epochs" not in grid.measure["full-10"]
-    kept = assigned("kitti", tmp_path, "probe.epochs=8", measure="probe")
-    assert list(kept.measure) == ["probe"]
+    probe_only = assigned("kitti", tmp_path, "probe.epochs=8", measure="probe")
+    assert list(probe_only.measure) == ["probe"]
     detect = Grid(measure={"probe": {"epochs": 3}, "boxes": {"verb": "detect", "epochs": 4}})
     grid = assigned(detect, tmp_path, "detect.epochs=1")
     assert grid.measure == {"probe": {"epochs": 3}, "boxes": {"verb": "detect"}}

@@ -70,9 +70,9 @@ def carried(
     world = recipe.world(scene)
     before, after = seconds(keyframe), seconds(keyframe, camera.trigger)
     positions = transform(world.ego.at(before) @ recipe.lidar.ego_from_lidar, points)
-    things = world.things_by_instance()
+    objects = world.things_by_instance()
     for instance in np.unique(instances[instances > 0]).tolist():
-        motion, members = things[instance].motion, instances == instance
+        motion, members = objects[instance].motion, instances == instance
         positions[members] = transform(
             motion.at(after) @ invert(motion.at(before)), positions[members]
         )

@@ -52,8 +52,8 @@ def test_results_have_scores_first_and_numbered_protocols() -> None:
 def test_a_measurement_is_one_row_whoever_tells_of_it() -> None:
     def own(folder: str, kind: str, miou: float, protocol: str = "p", of: str = "") -> RunSummary:
         values = {"checkpoint": of} if of else {}
-        made = run(kind, values, {"mIoU %": miou}, protocol)
-        return made.model_copy(update={"folder": Path(folder)})
+        summary = run(kind, values, {"mIoU %": miou}, protocol)
+        return summary.model_copy(update={"folder": Path(folder)})
 
     probe, other = own("r/probe", "finetune", 31.2345), own("r/other", "finetune", 31.2345)
     repeats = [

@@ -416,7 +416,7 @@ def test_a_plan_in_words() -> None:
     assert cpu.seconds == 7020
     text = str(cpu)
     assert "168,480 in 28,080 frames (28,130 asked for)" in text
-    assert "0 kB points and pairs, 140.4 GB features; 100.0 GB free, NOT ENOUGH" in text
+    assert "0 B points and pairs, 140.4 GB features; 100.0 GB free, NOT ENOUGH" in text
     assert (
         "48 frames in 12.0 s, 24.00 images/s; a frame: decode 50 ms on a core, teacher 100 ms on a "
         "core" in text
