@@ -115,7 +115,8 @@ class Fit:
         )
 
     def run_all(self) -> TrainingProgress:
-        """Train to the end, or until the user stops the run."""
+        """Train to the end, or until the user stops the run; after its last step too, since what
+        follows may take long, and other runs may follow."""
         total = self.order.steps * self.settings.batch_size
         frame_count = self.progress.step * self.settings.batch_size
         track = (
@@ -125,7 +126,7 @@ class Fit:
         with track or nullcontext(), log or nullcontext(), self.stop.listening():
             self._steps(track, log)
         self.stepper.release()
-        if self.stop.agreed and self.progress.step < self.order.steps:
+        if self.stop.agreed:
             if not self.team.first:
                 raise SystemExit(INTERRUPTED)
             raise KeyboardInterrupt(

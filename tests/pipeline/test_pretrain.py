@@ -190,20 +190,23 @@ def test_killed_at_any_step_and_taken_up_again_equals_uninterrupted(
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "last"), [(signal.SIGINT, 3), (signal.SIGTERM, 3), (signal.SIGINT, 5)]
+)
 def test_a_signal_lets_the_step_end_and_keeps_it(
     make_cache: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     number: int,
+    last: int,
 ) -> None:
     cache, forward, steps = make_cache(), DistillationStep.forward, 0
 
     def interrupt(step: DistillationStep, *arguments: Any) -> Any:
         nonlocal steps
         steps += 1
-        if steps == 3:
+        if steps == last:
             signal.raise_signal(number)
         return forward(step, *arguments)
 
@@ -211,12 +214,12 @@ def test_a_signal_lets_the_step_end_and_keeps_it(
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(
         KeyboardInterrupt,
-        match=r"stopped after step 3 of 5; the same command with `out=.*` goes on",
+        match=rf"stopped after step {last} of 5; the same command with `out=.*` goes on",
     ):
         pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
     assert signal.getsignal(signal.SIGINT) is before
     assert "stopping after this step" in capsys.readouterr().err
-    assert len(records(tmp_path / "stopped")) == 3
+    assert len(records(tmp_path / "stopped")) == last
     assert (tmp_path / "stopped/student.safetensors").exists()
     pretrain(toy_settings(cache, tmp_path / "stopped", save_every=100))
     assert steps == 5
