@@ -349,7 +349,8 @@ def _architecture(model: str, entry: KnownTeacher | None) -> str:
             f"unknown model {model!r}; C-RADIO was not compared with its own code and has no short "
             "name; timm's vit_base_patch16_radio_v3 and its like run"
         )
-    close = difflib.get_close_matches(model.lower(), [*KNOWN, *timm.list_models()], n=4, cutoff=0.5)
+    names = sorted({*KNOWN, *timm.list_models()})
+    close = difflib.get_close_matches(model.lower(), names, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else f"take one of {', '.join(KNOWN)}."
     raise CleverError(f"unknown model {model!r}; {hint} Any name of timm works too")
 

@@ -239,10 +239,11 @@ VERBS: dict[str, Verb | Group] = {
         """A table of ablations: rows of settings x seeds, pre-trained, measured and compared.
 
         GRID is a YAML file of rows and measurements (docs/ablations.md), or one of the paper's
-        tables: table1, table2, table3, table7, tableA2, tableA3; drives is a study for two cores.
-        Writes table.json, .md, .csv and .tex. Cells are known by their settings: a changed grid
-        runs only what changed, and stopped at any time the same command goes on. Exit code 3:
-        finished, but some cells failed.""",
+        tables: table1, table2, table3, table7, tableA2, tableA3; or a study for two cores
+        (docs/studies.md): drives, parts, layers, cost, rivals, kitti. Writes table.json, .md, .csv
+        and .tex. Cells are known by their settings: a changed grid runs only what changed, and
+        stopped at any time the same command goes on. Exit code 3: finished, but some cells
+        failed.""",
         "pipeline.settings.ablate:AblateSettings",
         "pipeline.ablate:ablate",
         "cli.printers:plain_or_bad",

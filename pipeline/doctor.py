@@ -356,13 +356,23 @@ def _score_line(score: CalibrationScore) -> str:
 def _facts(frames: Sequence[FrameFacts]) -> list[str]:
     """Lines about all frames together."""
     pairs: Counter[str] = Counter()
+    with_camera: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     for frame in frames:
         pairs.update(frame.pairs)
+        with_camera.update(frame.pairs.keys())
         labels.update(frame.labels or {})
     points = [frame.points for frame in frames]
     visible_share = float(np.mean([frame.seen for frame in frames if frame.pairs] or [0.0]))
-    cameras = ", ".join(f"{name} {count / len(frames):.0f}" for name, count in pairs.items())
+    cameras = ", ".join(
+        f"{name} {count / with_camera[name]:.0f}"
+        + (
+            f" ({with_camera[name]} of {quantity(len(frames), 'frame')} have it)"
+            if with_camera[name] < len(frames)
+            else ""
+        )
+        for name, count in pairs.items()
+    )
     lines = [
         f"points {min(points)} to {max(points)}, {visible_share:.1%} seen by a camera; farthest "
         f"{max(frame.farthest for frame in frames):.0f} m",

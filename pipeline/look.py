@@ -235,9 +235,9 @@ def _look_at_features(
 ) -> LookResult:
     """Features, similarities and occupancy of a pre-trained student."""
     if not (settings.checkpoint / SETTINGS_FILE).is_file():
+        lack = f"holds no {SETTINGS_FILE}" if settings.checkpoint.is_dir() else "is no folder"
         raise CleverError(
-            f"{settings.checkpoint} holds no {SETTINGS_FILE}; give the folder of a pre-training or "
-            "fine-tuning run"
+            f"{settings.checkpoint} {lack}; give the folder of a pre-training or fine-tuning run"
         )
     run = PretrainSettings.recorded(settings.checkpoint / SETTINGS_FILE)
     teacher = settings.teacher or (run.teacher or (None,))[0]

@@ -186,10 +186,8 @@ def load_segmenter(folder: Path | str) -> TrainedSegmenter:
     folder = Path(folder)
     path = folder / CLASSIFIER_FILE
     if not path.is_file():
-        raise CleverError(
-            f"{folder} holds no {CLASSIFIER_FILE}; give the output folder of a `clever finetune` "
-            "run"
-        )
+        lack = f"holds no {CLASSIFIER_FILE}" if folder.is_dir() else "is no folder"
+        raise CleverError(f"{folder} {lack}; give the output folder of a `clever finetune` run")
     try:
         training = Training.model_validate(read_meta(path).get("training"))
     except ValidationError as error:

@@ -356,7 +356,7 @@ def warn_unfinished(folder: Path) -> None:
 
 
 def newest_run(job: str, root: Path = RUNS) -> Path:
-    """Folder of the `job` ("pretrain") under `root` that finished last.
+    """Folder of the `job` ("pretrain") under `root` that finished last; a line says which it is.
 
     Raises:
         CleverError: there is none.
@@ -375,4 +375,6 @@ def newest_run(job: str, root: Path = RUNS) -> Path:
             f"no finished {job} run under {root}; run `clever {job}` first or name one with "
             "`checkpoint`"
         )
-    return max(finished)[1]
+    newest = max(finished)[1]
+    notice(f"`checkpoint={newest}`, the newest finished {job} run")
+    return newest

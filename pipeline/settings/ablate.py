@@ -37,8 +37,8 @@ class AblateSettings(JobSettings):
 
     grid: str
     """YAML file of rows and measurements (docs/ablations.md), or one of the paper's tables: table1,
-    table2, table3, table7, tableA2, tableA3; drives: a study that two cores finish
-    (docs/studies.md)."""
+    table2, table3, table7, tableA2, tableA3; or a study that two cores finish (docs/studies.md):
+    drives, parts, layers, cost, rivals, kitti."""
     cache: StorePlace | None = None
     """Feature cache of all rows that name none."""
     data_root: DataRoot

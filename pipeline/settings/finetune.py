@@ -40,9 +40,9 @@ class FinetuneSettings(TrainingSettings, DatasetPlace):
     ptv3_form: PTv3Form | None = None
     """For --checkpoint none and PTv3: v3m1 (Pointcept's) or refreshed; default: v3m1."""
     dataset: DatasetName | None = None
-    """Kind of dataset: nuscenes, semantickitti or another of docs/datasets.md, one of an installed
-    package, or package.module:Class; default: the one that the student was pre-trained on, else
-    nuscenes."""
+    """Kind of dataset: nuscenes, semantickitti or another of docs/datasets.md, folder (your own, by
+    its drive.yaml), one of an installed package, or package.module:Class; default: the one that
+    the student was pre-trained on, else nuscenes."""
     train_split: str = "train"
     """Split to train on."""
     train_sequences: Names | None = None

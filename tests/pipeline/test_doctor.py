@@ -64,6 +64,22 @@ def test_facts_are_those_of_the_frames(nuscenes_root: Path, tmp_path: Path) -> N
     assert f"bad frame scene-0061-1: {report.bad[0].reason}" in str(report)
 
 
+def test_pairs_of_a_camera_are_a_mean_over_the_frames_that_have_it(
+    nuscenes_root: Path, tmp_path: Path
+) -> None:
+    """The first frame of five has one camera, of those that the others have."""
+    report = doctor(DoctorSettings(data_root=nuscenes_root, out=tmp_path / "out", frames=9))
+    first, *others = report.frames
+    name, other = list(first.pairs)[:2]
+    counts = [frame.pairs[name] for frame in report.frames]
+    alone = first.model_copy(update={"pairs": {name: counts[0]}})
+    text = str(report.model_copy(update={"frames": [alone, *others]}))
+    line = next(line for line in text.splitlines() if line.startswith("pairs a frame"))
+    mean = np.mean([frame.pairs[other] for frame in others])
+    assert f"{name} {np.mean(counts):.0f}, " in line
+    assert f"{other} {mean:.0f} ({len(others)} of {len(report.frames)} frames have it)" in line
+
+
 def test_two_reports_in_one_folder_do_not_mix(nuscenes_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with writer_lock(out), pytest.raises(CleverError, match="out is being written by process"):

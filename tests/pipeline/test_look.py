@@ -185,6 +185,8 @@ def test_what_cannot_be_looked_at_is_one_line(
 ) -> None:
     with pytest.raises(CleverError, match=r"holds no settings\.yaml; give the folder of a"):
         look(settings(tmp_path))
+    with pytest.raises(CleverError, match="none is no folder; give the folder of a pre-training"):
+        look(settings(tmp_path / "none"))
     with pytest.raises(CleverError, match="no frame 'other'; give its own ids in `frame_ids`"):
         look(settings(pretrained, frame_ids="other"))
     with pytest.raises(CleverError, match="`point` and `pixel` both choose the point"):

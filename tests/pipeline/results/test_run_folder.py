@@ -133,7 +133,8 @@ def test_the_newest_run_passes_over_results_of_others(
     assert newest_run("pretrain", tmp_path) == tmp_path / "a"
     passed = capsys.readouterr().err.splitlines()
     assert passed == [
-        f"{tmp_path / name / RESULT_FILE} cannot be read; passed over" for name in "deg"
+        *(f"{tmp_path / name / RESULT_FILE} cannot be read; passed over" for name in "deg"),
+        f"`checkpoint={tmp_path / 'a'}`, the newest finished pretrain run",
     ]
 
 
