@@ -255,7 +255,7 @@ def test_other_classes_and_missing_weights_are_refused(
     ):
         evaluate(EvaluateSettings.resolve(None, values))
     values = {"checkpoint": tmp_path / "none", "data_root": kitti_root}
-    with pytest.raises(CleverError, match=r"holds no classifier\.safetensors"):
+    with pytest.raises(CleverError, match="none is no folder; give the output folder of a"):
         evaluate(EvaluateSettings.resolve(None, values))
 
 
