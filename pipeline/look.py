@@ -51,23 +51,24 @@ from .steps.distillation import DistillationStep
 from .steps.labelled import BadFrame
 
 CAMERAS = 3
-"""Cameras of a frame whose features are drawn: those that see most points."""
+"""Cameras of a frame whose features are drawn where none are chosen: those that see most points."""
 NEAR = 25.0
 """Metres within which a point to compare with is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What was drawn: pictures, what they show and of which frames, and frames that could not be
-    drawn."""
+    """What was drawn: pictures, what they show and of which frames, frames that could not be
+    drawn, and what pictures leave out."""
 
     protocol: str
     pictures: list[Path]
     bad: list[BadFrame] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join(
-            [self.protocol, *map(str, self.pictures)]
+            [self.protocol, *self.notes, *map(str, self.pictures)]
             + [f"skipped frame {frame.id}: {frame.reason}" for frame in self.bad]
         )
 
@@ -257,6 +258,7 @@ def _look_at_features(
             f"no head predicts the teacher's features (terms {', '.join(term_weights(run))}): "
             "the student's own features are drawn, in colours of their own, without a cosine"
         )
+    _check_cameras(settings, cache.cameras)
     settings = _with_frames(settings, cache)
     ids = _chosen_ids(settings, cache)
     dataset = _images_of(settings, cache)
@@ -273,7 +275,7 @@ def _look_at_features(
     with Track("look", len(ids)) as track:
         for frame_id in ids:
             try:
-                images = _images(settings, dataset, frame_id)
+                images = _images(settings, dataset, frame_id, cache.cameras)
                 pictures += _draw_features(
                     settings, cache, regions, step, frame_id, images, protocol, out, recorded
                 )
@@ -282,7 +284,25 @@ def _look_at_features(
             except CleverError as error:
                 bad.append(_bad(frame_id, error))
             track.advance()
-    return LookResult(protocol, pictures, bad)
+    return LookResult(protocol, pictures, bad, _camera_note(settings, cache.cameras))
+
+
+def _camera_note(settings: LookSettings, cameras: Sequence[str]) -> list[str]:
+    """A line on cameras that pictures of features leave out; none where all are drawn."""
+    if settings.cameras:
+        drawn, which = len(settings.cameras), "those chosen"
+    else:
+        drawn, which = CAMERAS, "those that see most points of the frame"
+    if drawn >= len(cameras):
+        return []
+    return [f"features: {drawn} of {len(cameras)} cameras, {which}; `cameras` chooses others"]
+
+
+def _check_cameras(settings: LookSettings, cameras: Sequence[str]) -> None:
+    """Raise CleverError where a camera is chosen that the cache does not have."""
+    for name in settings.cameras or ():
+        if name not in cameras:
+            raise CleverError(f"no camera {name!r}; choose `cameras` of {', '.join(cameras)}")
 
 
 def _with_frames(settings: LookSettings, cache: FeatureCache) -> LookSettings:
@@ -310,23 +330,32 @@ def _chosen_ids(settings: LookSettings, cache: FeatureCache) -> list[str]:
 
 
 def _images_of(settings: LookSettings, cache: FeatureCache) -> LidarDataset | None:
-    """The dataset with the images; None where no folder is given, and they are left out."""
+    """The dataset with the images of the cache's cameras; None where no folder is given, and they
+    are left out."""
     if settings.data_root is None:
         notice("no `data_root`: drawn without camera images")
         return None
-    return open_dataset(settings, settings.dataset or cache.name)
+    kind = settings.dataset or cache.name
+    dataset = open_dataset(settings.decided(cameras=None), kind)
+    if set(cache.cameras) <= set(dataset.cameras):
+        return dataset
+    return open_dataset(settings.decided(cameras=tuple(cache.cameras)), kind)
 
 
 def _images(
-    settings: LookSettings, dataset: LidarDataset | None, frame_id: str
+    settings: LookSettings, dataset: LidarDataset | None, frame_id: str, cameras: Sequence[str]
 ) -> list[NDArray[np.uint8]] | None:
-    """Images of a frame, in the order of its cameras."""
+    """Images of a frame, in the order of `cameras`."""
     if dataset is None:
         return None
     places = positions(dataset)
     kind = settings.dataset or dataset.name
     frame = dataset.frame(places[_known(frame_id, places, settings, kind)])
-    return [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
+    views = {camera.name: camera for camera in frame.cameras}
+    if lacking := [name for name in cameras if name not in views]:
+        raise FrameError(frame_id, f"{kind} has no image of {', '.join(lacking)}")
+    chosen = [views[name] for name in cameras]
+    return [load_image(view.image, view.width, view.height) for view in chosen]
 
 
 def _draw_features(
@@ -355,8 +384,10 @@ def _draw_features(
     title, name = f"{frame_id}\n{protocol}", _file_name(frame_id)
     point = _chosen_point(settings, frame)
     pictures = [out / f"{name}-{kind}.png" for kind in ("features", "above", "similarity")]
-    cameras = frame.best_cameras(CAMERAS)
-    feature_panels(frame, cameras, title, pictures[0])
+    cameras = _drawn_cameras(settings, frame)
+    note = "".join(_camera_note(settings, frame.names)).partition(";")[0]
+    camera_title = f"{title}\n{note}"
+    feature_panels(frame, cameras, camera_title, pictures[0])
     cloud_panels(frame, title, pictures[1])
     similarity_panels(frame, frame.backbones["student"], point, title, pictures[2])
     if step.occupancy is not None:
@@ -367,9 +398,18 @@ def _draw_features(
     for layer in regions:
         if frame_id in layer:
             pictures.append(out / f"{name}-{layer.info.id.replace('/', '-')}.png")
-            region_panels(frame, layer.maps(frame_id), layer.info, cameras, title, pictures[-1])
+            region_panels(
+                frame, layer.maps(frame_id), layer.info, cameras, camera_title, pictures[-1]
+            )
     recorded.append(RecordedFrame.of_features(frame, point))
     return pictures
+
+
+def _drawn_cameras(settings: LookSettings, frame: FrameFeatures) -> list[int]:
+    """Numbers of the cameras whose features are drawn."""
+    if settings.cameras:
+        return [list(frame.names).index(name) for name in settings.cameras]
+    return frame.best_cameras(CAMERAS)
 
 
 def _chosen_point(settings: LookSettings, frame: FrameFeatures) -> int:

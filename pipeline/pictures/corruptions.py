@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from .class_colours import ERROR_RED
-from .figures import INK, NIGHT, draw_above, save_figure, write_title
+from .figures import NIGHT, draw_above, legend_below, save_figure, write_title
 
 SECTOR = 60.0
 """Degrees to either side of the x axis in the sensor's view."""
@@ -60,7 +59,7 @@ class DrawnSweep:
 def severity_panels(sweeps: Mapping[str, DrawnSweep], title: str, path: Path) -> None:
     """Sweeps side by side: from above, and below that what the sensor sees around
     its x axis."""
-    figure = Figure(figsize=(4.6 * len(sweeps), 8.2), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(sweeps), 8.2), layout="compressed")
     grid = figure.subplots(2, len(sweeps), squeeze=False, height_ratios=(4.2, 3))
     for column, (name, sweep) in enumerate(sweeps.items()):
         _draw_above(grid[0, column], sweep, f"{name}\n{sweep.words}")
@@ -73,7 +72,7 @@ def severity_panels(sweeps: Mapping[str, DrawnSweep], title: str, path: Path) ->
 def corruption_overview(sweeps: Mapping[str, DrawnSweep], title: str, path: Path) -> None:
     """Sweeps from above, three a row."""
     rows = -(-len(sweeps) // 3)
-    figure = Figure(figsize=(13.8, 4.9 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(13.8, 4.9 * rows + 0.6), layout="compressed")
     grid = figure.subplots(rows, 3, squeeze=False).ravel()
     for axes, (name, sweep) in zip(grid, sweeps.items(), strict=False):
         _draw_above(axes, sweep, f"{name}\n{sweep.words}")
@@ -123,10 +122,4 @@ def _legend(figure: Figure, bright: float) -> None:
         "inserted: ignored by the metric": ERROR_RED,
         f"removed, where less than {FEW:.0%} of the sweep": LOST,
     }
-    handles = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
-        for name, colour in marks.items()
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, frameon=False, labelcolor=INK
-    )
+    legend_below(figure, marks)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
@@ -18,7 +17,7 @@ from ...errors import CleverError
 from ...student.points import PointBatch
 from ...student.student import Student
 from .feature_colours import FeatureColours
-from .figures import draw_above, draw_camera, save_figure, write_title
+from .figures import above_row, camera_grid, draw_above, draw_camera, save_figure, write_title
 
 SMOOTH = 8
 """Pixels that a token is drawn with on either side."""
@@ -136,13 +135,8 @@ def feature_panels(frame: FrameFeatures, cameras: Sequence[int], title: str, pat
     colours = FeatureColours(frame.teacher)
     teacher = colours.stretched(frame.teacher)
     students = student_colours(frame, colours)
-    width, height = frame.size(cameras[0])
-    columns = (frame.images is not None) + 2 + len(students)
-    figure = Figure(
-        figsize=(4.2 * columns, (4.2 * height / width + 0.25) * len(cameras) + 0.4),
-        layout="constrained",
-    )
-    grid = figure.subplots(len(cameras), columns, squeeze=False)
+    panels = (frame.images is not None) + 2 + len(students)
+    figure, grid = camera_grid([frame.size(camera) for camera in cameras], panels, width=4.2)
     for row, camera in zip(grid, cameras, strict=True):
         image, size = frame.image(camera), frame.size(camera)
         panels = iter(row)
@@ -201,9 +195,8 @@ def point_colours(frame: FrameFeatures) -> dict[str, NDArray[np.float64]]:
 def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:
     """The sweep from above in the colours of `point_colours`."""
     panels, points = point_colours(frame), frame.cached.points[:, :3].numpy()
-    figure = Figure(figsize=(5 * len(panels), 5.4), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, values) in zip(grid, panels.items(), strict=True):
+    figure, row = above_row(len(panels))
+    for axes, (name, values) in zip(row, panels.items(), strict=True):
         draw_above(axes, points, values, name)
     write_title(figure, title)
     save_figure(figure, path)

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from ...cache.frame import Frame
 from ...cache.projection import Correspondences
 from .class_colours import ERROR_RED, class_colours
-from .figures import Colour, class_legend, draw_above, draw_camera, save_figure, write_title
+from .figures import (
+    Colour,
+    above_row,
+    camera_grid,
+    class_legend,
+    draw_above,
+    draw_camera,
+    save_figure,
+    write_title,
+)
 
 WRONG, RIGHT, UNKNOWN = ERROR_RED, (0.55, 0.55, 0.55), (0.2, 0.2, 0.2)
 """Colours of points by whether the prediction is right; unknown where they have no label."""
@@ -69,10 +78,8 @@ class LabelledCloud:
 def label_panels(cloud: LabelledCloud, title: str, path: Path) -> None:
     """The cloud from above: prediction, ground truth and errors in red."""
     panels = cloud.panels()
-    figure = Figure(figsize=(5 * len(panels), 6.0), layout="constrained")
-    for axes, (name, colours) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    figure, row = above_row(len(panels))
+    for axes, (name, colours) in zip(row, panels.items(), strict=True):
         draw_above(axes, cloud.xyz, colours, name)
     _legend(figure, cloud)
     write_title(figure, f"{title}\n{cloud.score()}")
@@ -87,14 +94,10 @@ def camera_label_panels(
     title: str,
     path: Path,
 ) -> None:
-    """The same on the images of all cameras, one a row."""
+    """The same on the images of all cameras."""
     panels = cloud.panels()
-    ratio = max(camera.height / camera.width for camera in frame.cameras)
-    figure = Figure(
-        figsize=(5 * len(panels), (5 * ratio + 0.3) * len(frame.cameras) + 0.9),
-        layout="constrained",
-    )
-    grid = figure.subplots(len(frame.cameras), len(panels), squeeze=False)
+    sizes = [(camera.width, camera.height) for camera in frame.cameras]
+    figure, grid = camera_grid(sizes, len(panels), width=5.0)
     for m, (camera, image) in enumerate(zip(frame.cameras, images, strict=True)):
         part = slice(*pairs.offsets[m : m + 2])
         for axes, (name, colours) in zip(grid[m], panels.items(), strict=True):

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from .figures import INK, save_figure, write_title
+from .figures import INK, legend_below, save_figure, write_title
 
 KINDS = ("in front", "behind", "on the line of sight")
 """Of queries, in the order of their numbers."""
@@ -24,6 +23,8 @@ THICK = 0.6
 """Metres of the slice that is seen from the side, half on either side of the ray."""
 FREE, UNSURE, FILLED, POINT = "#2b83ba", "#c8a2c8", "#d7191c", "#9a9a9a"
 """Colours of what is empty, of probability 0.5, of what is filled, and of the sweep's points."""
+LEGEND = {"LiDAR points": POINT, "empty": FREE, "probability 0.5": UNSURE, "filled": FILLED}
+"""What they mean."""
 SIZES = (2.5, 8.0)
 """Of a query from above and from the side, in square points of print."""
 
@@ -76,8 +77,8 @@ def occupancy_panels(
         xyz: (N, 3) the sweep, metres around the sensor.
         centre: (3,) the point in the middle of the side view.
     """
-    figure = Figure(figsize=(11.0, 10.2), layout="constrained")
-    grid = figure.subplots(2, 2, height_ratios=(1.7, 1))
+    figure = Figure(figsize=(11.0, 8.8), layout="compressed")
+    grid = figure.subplots(2, 2, height_ratios=(1.7, 0.85))
     distance, height = np.hypot(*centre[:2]), centre[2]
     above, beside = from_above(answers, xyz), from_side(answers, xyz, centre)
     for column, name in enumerate(("truth", "prediction")):
@@ -93,7 +94,7 @@ def occupancy_panels(
             ylabel="m over the sensor",
         )
         grid[1, column].set_title(f"{name}, a slice from the side", fontsize=10, color=INK)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, LEGEND)
     caption = (
         f"Each dot is a query: is this place filled? Upper row: those {-HEIGHTS[0]:g} m below to "
         f"{HEIGHTS[1]:g} m over the sensor. Lower row: a slice {THICK:g} m thick along the ray to "
@@ -146,11 +147,3 @@ def _draw(
     axes.scatter(*place[order, :2].T, c=colours, s=size, linewidths=0, alpha=0.8)
     axes.set_aspect("equal")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend() -> list[Line2D]:
-    names = {"LiDAR points": POINT, "empty": FREE, "probability 0.5": UNSURE, "filled": FILLED}
-    return [
-        Line2D([], [], color=colour, marker="o", linestyle="", label=name)
-        for name, colour in names.items()
-    ]

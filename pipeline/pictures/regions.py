@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...cache.store.layers import NO_REGION
 from ...cache.store.records.models import RegionInfo
 from .class_colours import class_colours
 from .features import UNSEEN, FrameFeatures
-from .figures import class_legend, draw_camera, save_figure, write_title
+from .figures import camera_grid, class_legend, draw_camera, save_figure, write_title
 
 BORDER = (255, 230, 40, 255)
 """RGBA of a border."""
@@ -65,11 +64,8 @@ def region_panels(
         info: their layer.
     """
     classes, at_pairs = info.settings.classes, regions_of_pairs(frame, maps)
-    width, height = frame.size(cameras[0])
-    figure = Figure(
-        figsize=(13, (6.5 * height / width + 0.25) * len(cameras) + 0.7), layout="constrained"
-    )
-    for row, camera in zip(figure.subplots(len(cameras), 2, squeeze=False), cameras, strict=True):
+    figure, grid = camera_grid([frame.size(camera) for camera in cameras], 2, width=6.5)
+    for row, camera in zip(grid, cameras, strict=True):
         size, own = frame.size(camera), maps[camera]
         count = len(np.unique(own[own != NO_REGION]))
         draw_camera(row[0], frame.image(camera), size, f"{frame.names[camera]}: {count} regions")

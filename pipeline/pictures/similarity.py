@@ -12,10 +12,24 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .features import FrameFeatures
-from .figures import draw_above, draw_camera, save_figure, write_title
+from .figures import (
+    ABOVE,
+    PANEL_TITLE,
+    STACKED_WIDTH,
+    above_row,
+    draw_above,
+    draw_camera,
+    is_wide,
+    save_figure,
+    write_title,
+)
 
 TAILS = 0.02
 """Share of the similarities at either end that has the end colour."""
+BESIDE = 4.8
+"""Inches of an image beside others."""
+LOW = 0.65
+"""Height over width of an image that leaves the sweep from above too little height."""
 
 
 def similarity_panels(
@@ -31,16 +45,29 @@ def similarity_panels(
     xyz = frame.cached.points[:, :3].numpy()
     student = _similarity(features, point)
     seen_by = torch.nonzero(frame.cached.pair_point == point).flatten().tolist()
-    panels = 4 if seen_by else 1
-    figure = Figure(figsize=(4.8 * panels, 4.6), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
     if seen_by:
-        _in_camera(list(axes), frame, seen_by[0], student)
+        figure, axes = _four_panels(frame.size(int(frame.cached.pair_camera[seen_by[0]])))
+        _in_camera(axes[:3], frame, seen_by[0], student)
+    else:
+        figure, axes = above_row(1)
     place = xyz[point]
     draw_above(axes[-1], xyz, _yellow(student), _range("student, from above", student))
     _cross(axes[-1], place[:2])
     write_title(figure, title)
     save_figure(figure, path)
+
+
+def _four_panels(size: tuple[int, int]) -> tuple[Figure, list[Axes]]:
+    """A figure for three images of `size` pixels and the sweep from above: all in a row, or one
+    above another where the image is wide."""
+    width, height = size
+    image = height / width
+    if not is_wide([size]):
+        figure = Figure(figsize=(4 * BESIDE, BESIDE * max(image, LOW) + 1), layout="compressed")
+        return figure, list(figure.subplots(1, 4))
+    heights = [STACKED_WIDTH * image + 2 * PANEL_TITLE] * 3 + [ABOVE[1] + PANEL_TITLE]
+    figure = Figure(figsize=(STACKED_WIDTH, sum(heights)), layout="constrained")
+    return figure, list(figure.subplots(4, 1, height_ratios=heights))
 
 
 def similarity_colours(features: Tensor, point: int) -> NDArray[np.float64]:
@@ -82,7 +109,7 @@ def _yellow(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _range(name: str, similarity: NDArray[np.float64]) -> str:
     low, high = np.quantile(similarity, [TAILS, 1 - TAILS])
-    return f"{name}: cosine {low:.2f} (blue) to {high:.2f} (yellow)"
+    return f"{name}\ncosine {low:.2f} (blue) to {high:.2f} (yellow)"
 
 
 def _cross(axes: Axes, place: NDArray[np.floating]) -> None:

@@ -62,15 +62,23 @@ class LookSettings(HeldOutPart):
         tuple[float, float, float] | None,
         BeforeValidator(_point),
         Field(
-            description="Pre-training runs: X,Y,Z in metres around the sensor; the point next to "
-            "it is compared with all others; default: one drawn by the seed among those that a "
-            "camera sees."
+            description="X,Y,Z: pre-training runs: a place in metres around the sensor; the point "
+            "next to it is compared with all others; default: one drawn by the seed among those "
+            "that a camera sees."
         ),
     ] = None
     pixel: Annotated[
         tuple[str, float, float] | None,
         BeforeValidator(_pixel),
-        Field(description="Pre-training runs: CAMERA,U,V, the same for the point next to a pixel."),
+        Field(description="CAMERA,U,V: pre-training runs: the same for the point next to a pixel."),
+    ] = None
+    cameras: Annotated[
+        Names | None,
+        Field(
+            description="Names of cameras, with commas: pre-training runs: whose features are "
+            "drawn; default: the three that see most points; fine-tuning runs: those to read; "
+            "default: the dataset's own."
+        ),
     ] = None
     cache: Annotated[
         StorePlace | None,

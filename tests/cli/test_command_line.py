@@ -47,6 +47,11 @@ def test_every_row_names_what_is_there(name: str) -> None:
     assert len(groups) == 1 or "Options" not in groups
 
 
+@pytest.mark.parametrize("form", ["--point X,Y,Z", "--pixel CAMERA,U,V"])
+def test_help_shows_what_a_place_is_made_of(form: str) -> None:
+    assert form in CliRunner().invoke(build_app(), ["look", "--help"]).output
+
+
 def test_no_help_and_no_mistake_imports_anything_heavy() -> None:
     """Every command's help, a wrong flag and a wrong choice, in one process each."""
     code = (

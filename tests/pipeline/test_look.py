@@ -13,14 +13,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clever.cache import FeatureCache
+from clever.cache.images import load_image
 from clever.cache.store.records.models import RegionSettings
 from clever.cache.store.store import Store
 from clever.cache.store.writer import RegionShard
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline import look as look_module
+from clever.pipeline.datasets import open_dataset
 from clever.pipeline.datasets.nuscenes import CLASSES
-from clever.pipeline.look import _chosen_point, _file_name, look
+from clever.pipeline.look import _chosen_point, _file_name, _images, look
 from clever.pipeline.pictures.features import FrameFeatures
 from clever.pipeline.pictures.figures import save_figure
 from clever.pipeline.pictures.recording import RecordedFrame
@@ -96,6 +98,45 @@ def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> Non
     first = [path.read_bytes() for path in result.pictures]
     again = look(settings(pretrained, frames=2))
     assert [path.read_bytes() for path in again.pictures] == first
+
+
+def test_cameras_that_are_left_out_are_told_and_others_can_be_chosen(
+    pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the picture and in the result; the toy store has two cameras."""
+    titles: list[str] = []
+    drawn: list[list[int]] = []
+
+    def feature_panels(_: FrameFeatures, cameras: list[int], title: str, __: Path) -> None:
+        drawn.append(cameras)
+        titles.append(title)
+
+    monkeypatch.setattr(look_module, "feature_panels", feature_panels)
+    for name in ("cloud_panels", "similarity_panels", "_draw_occupancy"):
+        monkeypatch.setattr(look_module, name, lambda *_: None)
+    assert look(settings(pretrained, frames=1)).notes == []
+    monkeypatch.setattr(look_module, "CAMERAS", 1)
+    note = "features: 1 of 2 cameras, those that see most points of the frame"
+    result = look(settings(pretrained, frames=1))
+    assert f"\n{note}; `cameras` chooses others\n" in str(result)
+    assert titles[-1].endswith(f"\n{note}")
+    result = look(settings(pretrained, frames=1, cameras="right"))
+    assert result.notes == ["features: 1 of 2 cameras, those chosen; `cameras` chooses others"]
+    assert look(settings(pretrained, frames=1, cameras="right,left")).notes == []
+    assert drawn[-2:] == [[1], [1, 0]]
+    with pytest.raises(CleverError, match=r"no camera 'up'; choose `cameras` of left, right$"):
+        look(settings(pretrained, cameras="left,up"))
+
+
+def test_images_are_those_of_the_cameras_that_are_asked_for(nuscenes_root: Path) -> None:
+    dataset = open_dataset(settings(nuscenes_root, data_root=nuscenes_root), "nuscenes")
+    frame, names = dataset.frame(0), ("CAM_BACK", "CAM_FRONT_LEFT")
+    images = _images(settings(nuscenes_root), dataset, frame.id, names)
+    views = {view.name: view for view in frame.cameras}
+    assert images is not None
+    for image, name in zip(images, names, strict=True):
+        view = views[name]
+        np.testing.assert_array_equal(image, load_image(view.image, view.width, view.height))
 
 
 @pytest.mark.usefixtures("undrawn")
