@@ -53,7 +53,8 @@ class CorruptResult:
         if self.out:
             words = f"{quantity(self.written, 'sweep')} written, {self.current} were there already"
             lines = [f"{self.out}: {words}", *lines]
-        lines += self.gallery.lines() if self.gallery else []
+        if self.gallery:
+            lines += [str(self.gallery.figures), *self.gallery.notes()]
         return "\n".join(lines + [f"skipped frame {bad.id}: {bad.reason}" for bad in self.bad])
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ValidationError
@@ -30,6 +31,9 @@ from .results.run_folder import notice
 from .settings.robustness import RobustnessSettings
 from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity
 from .steps.labelled import labelled_indices
+
+if TYPE_CHECKING:
+    from .corrupted.gallery import Gallery
 
 MEASURED = "measured"
 """Folder in `out`: a file for every measurement, named by what it depends on."""
@@ -174,14 +178,16 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
         notes = bench.notes(parts) + _label_notes(rows)
         if bench.mean == "present":
             notes += class_doubts(rows)
-        if settings.pictures:
-            notes += _draw(bench, settings.pictures)
+        gallery = _draw(bench, settings.pictures) if settings.pictures else None
+        if gallery:
+            notes += gallery.notes()
         result = RobustnessResult(
             rows=rows,
             baseline=baseline,
             source=bench.source(),
             notes=notes,
             unmeasured=unmeasured,
+            distributions=gallery.figures if gallery else None,
         )
         if not _measured(bench.out / RESULT_FILE) <= _entries(rows):
             keep_earlier(bench.out, (RESULT_FILE, TABLE_FILE))
@@ -326,8 +332,8 @@ def _measurement(
     return measurement
 
 
-def _draw(bench: Bench, folder: Path) -> list[str]:
-    """Draw the first frame; returns lines that say where, and what was done to it."""
+def _draw(bench: Bench, folder: Path) -> "Gallery":
+    """Draw the first frame, and count what was done to it."""
     from .corrupted.gallery import corruption_gallery
 
     settings = bench.settings
@@ -340,7 +346,7 @@ def _draw(bench: Bench, folder: Path) -> list[str]:
         corruptions=settings.corruptions,
         severities=settings.severities,
         levels=settings.levels,
-    ).lines()
+    )
 
 
 def _words(bench: Bench, part: Part, frames: LidarDataset) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from ..corruptions.cross_sensor import EVERY, lost_rings
 from ..corruptions.incomplete_echo import FEWEST
@@ -179,8 +180,28 @@ DESCRIPTIONS: dict[CorruptionName, tuple[str, Callable[[Sweep, Corrupted, Dose],
 """What the publication says, in words and as a test of a sweep."""
 
 
-def distribution_table(distributions: Sequence[Distribution]) -> str:
-    """A row a corruption and severity: shares in percent, then intensities."""
+class DistributionTable(BaseModel):
+    """What corruptions did to a frame, in figures.
+
+    Attributes:
+        title: the frame, and how its lasers and ground were told.
+        header: of the columns.
+        rows: the clean sweep, then one for each corruption and severity: shares in percent, then
+            points by intensity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{markdown_table(self.header, self.rows)}"
+
+
+def distribution_table(title: str, distributions: Sequence[Distribution]) -> DistributionTable:
+    """A row a corruption and severity."""
     bins = ["I<0", *(f"{low:g}-" for low in EDGES[:-1]), ">255"]
     rows = [
         [
@@ -205,4 +226,6 @@ def distribution_table(distributions: Sequence[Distribution]) -> str:
     first = distributions[0]
     rows.insert(0, ["clean", str(first.clean), *["0.0"] * 5, *map(str, first.before), "", ""])
     header = ["", "points", "removed %", "inserted %", "moved %", "dimmer %", "brighter %"]
-    return markdown_table([*header, *bins, "published", "so it is"], rows)
+    return DistributionTable(
+        title=title, header=[*header, *bins, "published", "so it is"], rows=rows
+    )

@@ -12,9 +12,15 @@ from ..corruptions.registry import CORRUPTIONS, SEVERITIES, Levels, corrupt, dos
 from ..corruptions.sweep import Corrupted, Sweep, unchanged
 from ..datasets.base import LidarDataset
 from ..pictures.corruptions import DrawnSweep, corruption_overview, severity_panels
+from ..results.tables import markdown_table
 from ..settings.shared.choices import CorruptionName, SensorName, Severity
 from .clean_sweeps import clean_sweep
-from .distributions import Distribution, distribution, distribution_table
+from .distributions import (
+    Distribution,
+    DistributionTable,
+    distribution,
+    distribution_table,
+)
 
 BRIGHT = 95
 """Percentile of the clean sweep's intensities that has the brightest colour."""
@@ -41,10 +47,14 @@ class Gallery:
     table: Path
     left_out: Sequence[CorruptionName]
 
-    def lines(self) -> list[str]:
-        """The table, where the pictures are, and what is lacking."""
-        lines = [self.title, distribution_table(self.distributions)]
-        lines.append(f"pictures: {self.overview} and {len(self.pictures)} beside it")
+    @property
+    def figures(self) -> DistributionTable:
+        """`distributions` as a table."""
+        return distribution_table(self.title, self.distributions)
+
+    def notes(self) -> list[str]:
+        """Where the pictures are, and what is lacking."""
+        lines = [f"pictures: {self.overview} and {len(self.pictures)} beside it"]
         return lines + [f"{name} is left out: the frame has no labels" for name in self.left_out]
 
 
@@ -100,8 +110,10 @@ def corruption_gallery(
         severity_panels(panels, f"{name}: {title}", pictures[name])
     overview, table = folder / OVERVIEW, folder / TABLE_FILE
     corruption_overview(heaviest, title, overview)
-    atomic_write(table, f"{title}\n\n{distribution_table(distributions)}\n")
-    return Gallery(title, overview, pictures, distributions, table, left_out)
+    gallery = Gallery(title, overview, pictures, distributions, table, left_out)
+    figures = gallery.figures
+    atomic_write(table, f"{title}\n\n{markdown_table(figures.header, figures.rows)}\n")
+    return gallery
 
 
 def _drawn(sweep: Sweep, result: Corrupted, words: str) -> DrawnSweep:

@@ -1,6 +1,6 @@
 """What `clever robustness` measures, and its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,7 +9,8 @@ from ..corruptions.registry import CORRUPTIONS, SEVERITIES
 from ..results.tables import markdown_table
 from ..settings.shared.choices import CorruptionName, Severity
 from ..steps.labelled import BadFrame
-from .scores import Baseline, Score, Scores, scores
+from .distributions import DistributionTable
+from .scores import Baseline, Scores, scores
 
 NONE = "-"
 
@@ -83,6 +84,7 @@ class RobustnessResult(BaseModel):
         source: where corrupted frames come from, with seed or folder.
         notes: what the publication leaves open, and what pictures were drawn.
         unmeasured: why, by corruption and severity, where no frame could be measured.
+        distributions: what the corruptions did to the frame that was drawn; None for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +94,7 @@ class RobustnessResult(BaseModel):
     source: str
     notes: list[str]
     unmeasured: dict[str, str] = Field(default_factory=dict)
+    distributions: DistributionTable | None = None
 
     @property
     def bad(self) -> list[BadFrame]:
@@ -103,7 +106,8 @@ class RobustnessResult(BaseModel):
         against = f"mCE relative to {self.baseline.name}" if self.baseline else "no baseline: no CE"
         lines = [overview(self.rows, self.baseline), ""]
         lines.append(
-            f"mIoU, mCE and mRR in percent; columns are means over the severities; {against}; "
+            "mIoU, mCE and mRR in percent; a column without a severity is the mean over all three; "
+            f"{against}; "
             "Robo3D's formulae, no test-time augmentation; inserted points are ignored"
         )
         lines.append(self.source)
@@ -115,6 +119,7 @@ class RobustnessResult(BaseModel):
                 lines.append(
                     f"{quantity(left_out, 'point')} farther than a network can count were left out"
                 )
+        lines += ["", str(self.distributions)] if self.distributions else []
         lines += ["", *self.notes] if self.notes else []
         lines += [f"{part} is not measured: {reason}" for part, reason in self.unmeasured.items()]
         return "\n".join(
@@ -139,30 +144,69 @@ def class_doubts(rows: Sequence[CheckpointRow]) -> list[str]:
 
 
 def overview(rows: Sequence[CheckpointRow], baseline: Baseline | None) -> str:
-    """The form of the paper's Table 7: a row a checkpoint."""
-    columns = [corruption.column for corruption in CORRUPTIONS.values()]
-    lines = []
-    for row in rows:
-        own = row.scores(baseline)
-        parts = [own.by_corruption.get(name) for name in CORRUPTIONS]
-        figures = [own.mce, own.mrr, *(part and part.miou for part in parts), own.miou, own.clean]
-        lines.append([row.checkpoint, *map(_text, figures)])
-    return markdown_table(["checkpoint", "mCE", "mRR", *columns, "Avg", "Clean"], lines)
+    """The form of the paper's Table 7, of what was measured: a row a checkpoint, a column a
+    corruption with all severities, else one a severity."""
+    scores_of = [row.scores(baseline) for row in rows]
+    columns: dict[str, list[float | None]] = {
+        "mCE": [own.mce for own in scores_of],
+        "mRR": [own.mrr for own in scores_of],
+    }
+    for name in CORRUPTIONS:
+        parts = [own.by_corruption.get(name) for own in scores_of]
+        means = [part.miou if part else None for part in parts]
+        columns[name] = means
+        if all(mean is None for mean in means):
+            for severity in SEVERITIES:
+                columns[f"{name} {severity}"] = [row.miou(name, severity) for row in rows]
+    columns["mean"] = [own.miou for own in scores_of]
+    columns["clean"] = [own.clean for own in scores_of]
+    columns = measured_columns(columns)
+    lines = [
+        [row.checkpoint, *(_text(column[number]) for column in columns.values())]
+        for number, row in enumerate(rows)
+    ]
+    return markdown_table(["checkpoint", *columns], lines)
+
+
+def severity_columns(
+    row: CheckpointRow, baseline: Baseline | None
+) -> tuple[list[str], dict[str, list[float | None]]]:
+    """What was measured of one checkpoint, in percent: names of the rows, clean frames first, then
+    corruptions and their mean where all eight are there; and columns by name: mIoU by severity and
+    their mean, in which clean frames stand, corruption error and resilience rate."""
+    own = row.scores(baseline)
+    names, parts = list(own.by_corruption), list(own.by_corruption.values())
+    columns: dict[str, list[float | None]] = {
+        severity: [None, *(row.miou(name, severity) for name in names)] for severity in SEVERITIES
+    }
+    columns["mean"] = [own.clean, *(part.miou for part in parts)]
+    columns["CE"] = [None, *(part.error for part in parts)]
+    columns["RR"] = [None, *(part.resilience for part in parts)]
+    rows: list[str] = ["clean", *names]
+    if own.miou is not None:  # all eight were measured
+        rows.append("mean")
+        last = {"mean": own.miou, "CE": own.mce, "RR": own.mrr}
+        columns = {name: [*column, last.get(name)] for name, column in columns.items()}
+    return rows, measured_columns(columns)
+
+
+def measured_columns(columns: Mapping[str, list[float | None]]) -> dict[str, list[float | None]]:
+    """Those with any value."""
+    return {
+        name: column
+        for name, column in columns.items()
+        if any(value is not None for value in column)
+    }
 
 
 def by_severity(row: CheckpointRow, baseline: Baseline | None) -> str:
-    """mIoU of one checkpoint: a row a corruption, a column a severity, then mean, corruption error
-    and resilience rate."""
-    own = row.scores(baseline)
-    lines = [["clean", _text(own.clean), *([""] * (len(SEVERITIES) + 2))]]
-    for name, score in own.by_corruption.items():
-        levels = [_text(row.miou(name, severity)) for severity in SEVERITIES]
-        lines.append([name, *levels, *_figures(score)])
-    return markdown_table(["mIoU", *SEVERITIES, "mean", "CE", "RR"], lines)
-
-
-def _figures(score: Score) -> list[str]:
-    return [_text(score.miou), _text(score.error), _text(score.resilience)]
+    """`severity_columns` as a table."""
+    names, columns = severity_columns(row, baseline)
+    lines = [
+        [name, *(_text(column[number]) for column in columns.values())]
+        for number, name in enumerate(names)
+    ]
+    return markdown_table(["mIoU", *columns], lines)
 
 
 def _text(value: float | None) -> str:

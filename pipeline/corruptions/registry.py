@@ -58,14 +58,12 @@ class Corruption:
     """One corruption.
 
     Attributes:
-        column: its name in the paper's Tables 7 and A5.
         function: (sweep, generator, one float a strength) -> `Corrupted`.
         strengths: by sensor.
         open: by sensor, what the publication leaves open.
         labels: whether it cannot be without labels.
     """
 
-    column: str
     function: Callable[..., Corrupted]
     strengths: Mapping[SensorName, Strengths]
     open: Mapping[SensorName, tuple[OpenChoice, ...]] = field(default_factory=dict)
@@ -91,9 +89,8 @@ _CROSSTALK = OpenChoice(
     "moderate and heavy share are not published: 0.05 and 0.07 are a guess", ("share",)
 )
 CORRUPTIONS: dict[CorruptionName, Corruption] = {
-    "fog": Corruption("Fog", fog, _both({"beta": (0.008, 0.05, 0.2)})),
+    "fog": Corruption(fog, _both({"beta": (0.008, 0.05, 0.2)})),
     "wet_ground": Corruption(
-        "Rain",
         wet_ground,
         {
             "nuscenes": {"water": (0.2, 1.0, 1.2), "noise_floor": (0.2, 0.3, 0.7)},
@@ -101,7 +98,6 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
         },
     ),
     "snow": Corruption(
-        "Snow",
         snow,
         _both(
             {
@@ -114,13 +110,11 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
         {"nuscenes": _SNOW, "semantickitti": _SNOW},
     ),
     "motion_blur": Corruption(
-        "Blur",
         motion_blur,
         _both({"sigma": (0.2, 0.25, 0.3)}),
         {"nuscenes": (_BLUR,)},
     ),
     "beam_missing": Corruption(
-        "Beam",
         beam_missing,
         {
             "nuscenes": {"beams": (8, 16, 24), "first": _always(2), "last": _always(28)},
@@ -128,7 +122,6 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
         },
     ),
     "crosstalk": Corruption(
-        "Cross",
         crosstalk,
         {
             "nuscenes": {"share": (0.03, 0.05, 0.07), "full": _always(255)},
@@ -137,10 +130,9 @@ CORRUPTIONS: dict[CorruptionName, Corruption] = {
         {"nuscenes": (_CROSSTALK,)},
     ),
     "incomplete_echo": Corruption(
-        "Echo", incomplete_echo, _both({"share": (0.75, 0.85, 0.95)}), labels=True
+        incomplete_echo, _both({"share": (0.75, 0.85, 0.95)}), labels=True
     ),
     "cross_sensor": Corruption(
-        "Sensor",
         cross_sensor,
         {
             "nuscenes": {"beams": _always(32), "step": (4, 2, 1.33)},

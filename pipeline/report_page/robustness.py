@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ...errors import CleverError
-from ..corrupted.table import CheckpointRow, RobustnessResult
-from ..corruptions.registry import SEVERITIES
+from ..corrupted.distributions import DistributionTable
+from ..corrupted.table import CheckpointRow, RobustnessResult, severity_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,15 @@ class CheckpointTable:
 
     Attributes:
         name: of its folder.
-        rows: by corruption, clean frames first: its name, then mIoU in percent by severity, their
-            mean, corruption error and resilience rate; None for what was not measured.
+        header: of the figures: severities that were measured, their mean, corruption error and
+            resilience rate.
+        rows: by corruption, clean frames first: its name, then figures in percent; None for what
+            was not measured.
         protocol: of its measurement on clean frames.
     """
 
     name: str
+    header: list[str]
     rows: list[tuple[str, list[float | None]]]
     protocol: str
 
@@ -31,13 +34,13 @@ class RobustnessPart:
     """A table of `clever robustness`.
 
     Attributes:
-        header: of the figures.
         checkpoints: a table each.
+        distributions: what the corruptions did to the frame that was drawn; None for none.
         notes: what the figures mean and where the sweeps come from, a line each.
     """
 
-    header: list[str]
     checkpoints: list[CheckpointTable]
+    distributions: DistributionTable | None
     notes: list[str]
 
 
@@ -56,8 +59,8 @@ def robustness_part(path: Path) -> RobustnessPart:
         ) from error
     against = f"relative to {result.baseline.name}" if result.baseline else "without a baseline"
     return RobustnessPart(
-        [*SEVERITIES, "mean", "CE", "RR"],
         [_checkpoint(row, result) for row in result.rows],
+        result.distributions,
         [
             f"mIoU, corruption error (CE, {against}) and resilience rate (RR) in percent; Robo3D's "
             "formulae, no TTA",
@@ -68,13 +71,10 @@ def robustness_part(path: Path) -> RobustnessPart:
 
 
 def _checkpoint(row: CheckpointRow, result: RobustnessResult) -> CheckpointTable:
-    own = row.scores(result.baseline)
-    rows: list[tuple[str, list[float | None]]] = [
-        ("clean", [*([None] * len(SEVERITIES)), own.clean, None, None])
+    names, columns = severity_columns(row, result.baseline)
+    rows = [
+        (name, [column[number] for column in columns.values()]) for number, name in enumerate(names)
     ]
-    for name, score in own.by_corruption.items():
-        levels = [row.miou(name, severity) for severity in SEVERITIES]
-        rows.append((name, [*levels, score.miou, score.error, score.resilience]))
-    if own.miou is not None:  # all eight were measured
-        rows.append(("mean", [*([None] * len(SEVERITIES)), own.miou, own.mce, own.mrr]))
-    return CheckpointTable(Path(row.checkpoint).name, rows, row.measurements[0].protocol)
+    return CheckpointTable(
+        Path(row.checkpoint).name, list(columns), rows, row.measurements[0].protocol
+    )

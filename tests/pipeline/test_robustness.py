@@ -20,9 +20,11 @@ from clever.pipeline.corrupted.scores import BASELINES
 from clever.pipeline.corruptions.registry import CORRUPTIONS, SEVERITIES
 from clever.pipeline.datasets.semantickitti import SemanticKittiDataset
 from clever.pipeline.evaluate import evaluate
+from clever.pipeline.report import report
 from clever.pipeline.robustness import RobustnessResult, robustness
 from clever.pipeline.settings.corrupt import CorruptSettings
 from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.report import ReportSettings
 from clever.pipeline.settings.robustness import RobustnessSettings
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
@@ -97,8 +99,8 @@ def test_the_whole_table(setup: dict[str, Any]) -> None:
     lines = text.splitlines()
     columns = [word.strip() for word in lines[0].split("|")[1:-1]]
     assert columns == [
-        "checkpoint", "mCE", "mRR", "Fog", "Rain", "Snow", "Blur", "Beam", "Cross", "Echo",
-        "Sensor", "Avg", "Clean",
+        "checkpoint", "mCE", "mRR", "fog", "wet_ground", "snow", "motion_blur", "beam_missing",
+        "crosstalk", "incomplete_echo", "cross_sensor", "mean", "clean",
     ]  # fmt: skip
     cells = [word.strip() for word in lines[2].split("|")[1:-1]]
     assert cells[1:3] == [f"{scores.mce:.2f}", f"{scores.mrr:.2f}"]
@@ -359,10 +361,23 @@ def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
     )
     assert [frame.id for frame in result.bad] == ["08/000001"]
     assert str(result).count("skipped frame 08/000001") == 1
+    table = [line.split() for line in str(result).splitlines() if line.startswith("| ")]
+    assert table[0] == ["|", "checkpoint", "|", "crosstalk", "moderate", "|", "clean", "|"]
+    assert ["|", "mIoU", "|", "moderate", "|", "mean", "|"] in table
     assert "1 of 2 scans" in result.rows[0].measurements[1].protocol
     for name in ("overview.png", "crosstalk.png", "distributions.md"):
         assert (tmp_path / "pictures" / name).stat().st_size > 300
     assert any("pictures: " in note for note in result.notes)
+    assert result.distributions is not None
+    assert [row[0] for row in result.distributions.rows] == ["clean", "crosstalk moderate"]
+    assert not any("|" in note for note in result.notes)
+    assert str(result.distributions) in str(result)
+    assert "<caption>What the corruptions did to a frame: semantickitti" in _page(setup["out"])
+
+
+def _page(folder: Path) -> str:
+    """The report of a table."""
+    return report(ReportSettings.resolve(None, {"places": [str(folder)]})).page.read_text()
 
 
 def test_default_folder_is_in_the_first_checkpoint(setup: dict[str, Any]) -> None:

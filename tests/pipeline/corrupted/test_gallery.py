@@ -49,9 +49,11 @@ def test_shares_and_histograms_by_hand() -> None:
     assert own.before == (0, 1, 0, 0, 0, 1, 1, 1, 1, 0)
     assert own.described is False
     assert own.words == "4 points, 20.0 % removed, 20.0 % inserted"
-    table = distribution_table([own]).splitlines()
-    assert [cell.strip() for cell in table[2].split("|")[1:4]] == ["clean", "5", "0.0"]
-    assert table[3].rstrip(" |").endswith("NO")
+    table = distribution_table("a frame", [own])
+    assert table.rows[0][:3] == ["clean", "5", "0.0"]
+    assert table.rows[1][-1] == "NO"
+    assert len({len(row) for row in (table.header, *table.rows)}) == 1
+    assert str(table).splitlines()[0] == "a frame"
 
 
 def test_descriptions_hold_for_what_is_done_and_fail_for_something_else(
@@ -113,7 +115,7 @@ def test_a_gallery_of_a_frame(labelled: LidarDataset, tmp_path: Path) -> None:
     assert red["crosstalk"] > 10 * red["incomplete_echo"]
     assert red["overview"] > 3 * red["incomplete_echo"]
     assert gallery.table.read_text().count("\n| ") >= 8
-    assert gallery.lines()[-1] == f"pictures: {gallery.overview} and 2 beside it"
+    assert gallery.notes() == [f"pictures: {gallery.overview} and 2 beside it"]
 
 
 def test_labels_can_be_given_and_are_missed(
@@ -125,7 +127,7 @@ def test_labels_can_be_given_and_are_missed(
         dataset, 0, "semantickitti", tmp_path, corruptions=("incomplete_echo", "crosstalk")
     )
     assert bare.left_out == ["incomplete_echo"]
-    assert bare.lines()[-1] == "incomplete_echo is left out: the frame has no labels"
+    assert bare.notes()[-1] == "incomplete_echo is left out: the frame has no labels"
     cars = np.where(np.arange(2000) < 500, 0, IGNORE).astype(np.uint8)
     told = corruption_gallery(
         dataset,

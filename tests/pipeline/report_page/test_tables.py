@@ -152,8 +152,8 @@ def test_corrupted_sweeps_by_severity_with_error_and_resilience(tmp_path: Path) 
     path = tmp_path / "robustness.json"
     path.write_text(result.model_dump_json())
     part = robustness_part(path)
-    assert part.header == ["light", "moderate", "heavy", "mean", "CE", "RR"]
     (table,) = part.checkpoints
+    assert table.header == ["light", "moderate", "heavy", "mean", "CE", "RR"]
     assert (table.name, table.protocol) == ("probe", "of None")
     clean, fog = table.rows
     assert clean == ("clean", [None, None, None, 40.0, None, None])
@@ -161,6 +161,11 @@ def test_corrupted_sweeps_by_severity_with_error_and_resilience(tmp_path: Path) 
     assert fog[0] == "fog"
     assert fog[1] == pytest.approx([30, 20, 10, 20, 100 * 240 / 120, 50])
     assert part.notes[1:] == ["as read", "a guess"]
+    few = row.model_copy(update={"measurements": entries[::3]})
+    path.write_text(result.model_copy(update={"rows": [few]}).model_dump_json())
+    (table,) = robustness_part(path).checkpoints
+    assert table.header == ["heavy", "mean"]
+    assert table.rows == [("clean", [None, 40.0]), ("fog", [10.0, None])]
     path.write_text("{}")
     with pytest.raises(CleverError, match=r"robustness\.json is damaged or of another version"):
         robustness_part(path)
