@@ -118,7 +118,7 @@ class Labeller:
         """What is told of the outputs."""
         device = next(self.trained.segmenter.parameters()).device.type
         line = self.trained.training.line(self.settings.tta)
-        return Predictions(line, unit, device, outputs, list(notes))
+        return Predictions(line, unit, device, self.settings.out, outputs, list(notes))
 
 
 def predict(settings: PredictSettings) -> Predictions:

@@ -109,7 +109,7 @@ class Finder:
     def summary(self, outputs: AnyOutputs, unit: str, *notes: str) -> Predictions:
         """What is told of the outputs."""
         device = next(self.detector.step.parameters()).device.type
-        return Predictions(self.protocol, unit, device, outputs, list(notes))
+        return Predictions(self.protocol, unit, device, self.settings.out, outputs, list(notes))
 
 
 def predict_boxes(settings: PredictSettings) -> Predictions:

@@ -25,10 +25,10 @@ from .report_page.images import Picture, file_picture
 from .report_page.page import Gallery, Headline, Page
 from .report_page.repeats import without_repeats
 from .report_page.robustness import robustness_part
-from .report_page.run_tables import result_table, run_labels, settings_tables
+from .report_page.run_tables import finished_first, result_table, run_labels, settings_tables
 from .report_page.scores import Scores, confusion_table, iou_tables
 from .report_page.sweeps import Sweep
-from .results.run_folder import RESULT_FILE, notice, read_result
+from .results.run_folder import RESULT_FILE, read_result
 from .robustness import RESULT_FILE as ROBUSTNESS_FILE
 from .settings.list_runs import ListRunsSettings
 from .settings.look import LookSettings
@@ -121,7 +121,7 @@ def report_page(settings: ReportSettings) -> Page:
     measured = [place for place in others if (Path(place) / ROBUSTNESS_FILE).is_file()]
     folders = [place for place in others if place not in measured]
     listed = list_runs(ListRunsSettings(folders=tuple(folders))) if folders else None
-    runs = without_repeats(listed.runs) if listed else []
+    runs = finished_first(without_repeats(listed.runs)) if listed else []
     labels = run_labels([run.folder for run in runs])
     leave_out = set(settings.leave_out or ())
     page = Page(
@@ -188,6 +188,7 @@ def _headlines(
                 f"{run.figures[name]:.1f}{unit}",
                 label,
                 protocols.index(run.protocol) + 1,
+                run.complete,
             )
             for run, label in zip(runs, labels, strict=True)
             if name in run.figures
@@ -234,7 +235,7 @@ def _evaluation(run: RunSummary) -> SegmentationResult:
 
 def draw_runs(settings: ReportSettings, runs: Sequence[RunSummary], labels: Sequence[str]) -> Drawn:
     """What `clever look` draws of every run that has weights, and the sweeps that it drew."""
-    drawn = Drawn()
+    drawn, undrawn = Drawn(), dict[str, list[str]]()
     for run, label in zip(runs, labels, strict=True):
         if run.kind not in ("pretrain", "finetune"):
             continue
@@ -243,8 +244,8 @@ def draw_runs(settings: ReportSettings, runs: Sequence[RunSummary], labels: Sequ
             if settings.corruptions and run.kind == "finetune" and not drawn.corruptions:
                 drawn.corruptions = _corruptions(settings, run)
         except CleverError as error:
-            drawn.remarks.append(f"{label}: no pictures: {error}")
-            notice(drawn.remarks[-1])
+            undrawn.setdefault(str(error), []).append(label)
+    drawn.remarks += [f"{', '.join(own)}: no pictures: {why}" for why, own in undrawn.items()]
     drawn.sweeps.sort(key=lambda sweep: not sweep.has_classes)
     return drawn
 

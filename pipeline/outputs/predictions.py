@@ -47,6 +47,7 @@ class Predictions:
         protocol: what was trained, and how it predicts.
         unit: what the inputs are, in the plural.
         device: where the network ran.
+        out: file or folder of the outputs.
         outputs: what was written; `Outputs.seconds` reads, predicts and writes it.
         notes: what a user has to know beside it.
     """
@@ -54,6 +55,7 @@ class Predictions:
     protocol: str
     unit: str
     device: str
+    out: Path
     outputs: AnyOutputs
     notes: list[str] = field(default_factory=list)
 
@@ -78,4 +80,4 @@ class Predictions:
                 f"{quantity(points, 'point')}, {self.rate:.2f} {self.unit}/s on "
                 f"{self.device}, reading and writing included"
             )
-        return "\n".join([*lines, *self.outputs.notes(), *self.notes])
+        return "\n".join([*lines, f"written to {self.out}", *self.outputs.notes(), *self.notes])

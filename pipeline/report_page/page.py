@@ -43,12 +43,14 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A figure that comes first: its name, the figure, whose it is, number of its protocol."""
+    """A figure that comes first: its name, the figure, whose it is, number of its protocol, whether
+    the run is finished."""
 
     name: str
     figure: str
     run: str
     note: int
+    complete: bool
 
 
 @dataclass(slots=True)

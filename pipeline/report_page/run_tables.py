@@ -19,12 +19,13 @@ OPEN = "left open"
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A run: position on the page, name, command, state, figures by column, number of its
-    protocol."""
+    """A run: position on the page, name, command, whether it is finished, state in words, figures
+    by column, number of its protocol."""
 
     run: int
     label: str
     kind: str
+    complete: bool
     state: str
     figures: list[str]
     protocol: int | None
@@ -82,6 +83,11 @@ def run_labels(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
+def finished_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Finished runs, then unfinished ones, both in their order."""
+    return sorted(runs, key=lambda run: not run.complete)
+
+
 def result_table(runs: Sequence[RunSummary], labels: Sequence[str]) -> ResultTable:
     """Figures of runs side by side."""
     present = list(dict.fromkeys(name for run in runs for name in run.figures))
@@ -92,6 +98,7 @@ def result_table(runs: Sequence[RunSummary], labels: Sequence[str]) -> ResultTab
             number,
             label,
             run.kind,
+            run.complete,
             state_words(run),
             [_figure(name, run.figures[name]) if name in run.figures else "" for name in columns],
             protocols.index(run.protocol) + 1 if run.protocol else None,

@@ -368,7 +368,9 @@ def test_an_incomplete_submission_says_so(
 ) -> None:
     values = {"checkpoint": checkpoint, "data_root": kitti_root, "out": tmp_path / "out"}
     values |= {"submission": True}
-    assert "1 of 2 frames lacking" in str(predict(settings(**values, limit=1)))
+    first = str(predict(settings(**values, limit=1)))
+    assert "1 of 2 frames lacking" in first
+    assert f"\nwritten to {tmp_path / 'out'}\n" in first
     (kitti_root / "sequences/08/velodyne/000001.bin").write_bytes(b"1")
     summary = predict(settings(**values))
     assert "skipped frame 08/000001: sweep" in str(summary)

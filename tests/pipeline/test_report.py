@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from clever.cli.main import build_app
 from clever.errors import CleverError
+from clever.pipeline import report as report_module
 from clever.pipeline.corrupted.table import CheckpointRow, Measurement, RobustnessResult
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.report import report
@@ -133,6 +135,25 @@ def names_what_cannot_be_shown(run: Path, folder: Path) -> None:
     assert "has no frame &#39;none-such&#39;" in text
     assert re.findall(r'<section id="(\w+)">', text) == ["results", "curves", "settings"]
     assert "report.html  (0." in result.output
+    assert result.output.count("no pictures") == 1
+
+
+def test_runs_without_pictures_for_the_same_reason_share_a_line(
+    pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise CleverError("no such folder")
+
+    monkeypatch.setattr(report_module, "look_and_record", refuse)
+    shutil.copytree(pretrained, pretrained.with_name("second"))
+    (pretrained / "result.json").unlink()
+    result = report(settings(pretrained.parent))
+    # The finished run comes first, whatever its name.
+    assert result.remarks == ["second, first: no pictures: no such folder"]
+    text = result.page.read_text()
+    results = text.partition('<section id="results">')[2].partition("</section>")[0]
+    assert results.count('<span class="tag">unfinished</span>') == 1
+    assert results.index("second") < results.index("first") < results.index('class="tag"')
 
 
 def test_a_page_that_is_too_large_says_what_to_leave_out(

@@ -372,7 +372,9 @@ def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
     assert [row[0] for row in result.distributions.rows] == ["clean", "crosstalk moderate"]
     assert not any("|" in note for note in result.notes)
     assert str(result.distributions) in str(result)
-    assert "<caption>What the corruptions did to a frame: semantickitti" in _page(setup["out"])
+    page = _page(setup["out"])
+    assert "<caption>What the corruptions did to a frame</caption>" in page
+    assert '<th scope="row">crosstalk moderate</th>' in page
 
 
 def _page(folder: Path) -> str:

@@ -23,6 +23,7 @@ from clever.pipeline.pictures.labels import LabelledCloud
 from clever.pipeline.pictures.recording import RecordedFrame
 from clever.pipeline.report_page.curves import LoggedRun, charts
 from clever.pipeline.report_page.page import Page
+from clever.pipeline.report_page.run_tables import ResultRow, ResultTable
 from clever.pipeline.report_page.scores import Scores, confusion_table, iou_tables
 from clever.pipeline.report_page.sweeps import Sweep
 
@@ -96,11 +97,14 @@ def make_page(frame: RecordedFrame) -> Page:
     iou = {"car": 0.5, "driveable_surface": 1.0, "vegetation": None, "pole": 0.0}
     confusion = [[5, 5, 0, 0], [0, 30, 0, 0], [0, 0, 0, 0], [1, 3, 0, 0]]
     scores = Scores(0, "probe", 1, 0.5, iou, confusion)
+    columns = [f"a figure {number}" for number in range(9)]
+    row = ResultRow(0, "probe", "finetune", True, "finished", ["12.34"] * len(columns), None)
     bare = RecordedFrame("frame-2", frame.xyz[:9], {"features of student": np.eye(9)[:, :3]}, {})
     return Page(
         "A <page>",
         ["What it is."],
         "Made by a test.",
+        results=ResultTable(columns, [row], []),
         sweeps=[Sweep.of(frame, "probe", 1000, 32), Sweep.of(bare, "pretrain", 1000, 32)],
         iou=iou_tables([scores]),
         confusions=[confusion_table(scores)],
@@ -279,3 +283,21 @@ def test_nothing_was_complained_of_and_nothing_loaded(opened: Opened) -> None:
     assert opened.complaints == []
     assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data"}
     assert sum(url.startswith("file:") for url in opened.requests) == 1
+
+
+def test_what_is_wide_scrolls_in_its_own_place_and_says_so(opened: Opened) -> None:
+    page = opened.page
+    hint = "getComputedStyle(document.querySelector('#results .wide'), '::before').content"
+    before = page.viewport_size
+    try:
+        for width, scrolls in ((390, True), (420, True), (1280, False)):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_function(
+                "scrolls => document.querySelector('#results .wide').classList"
+                ".contains('overflows') === scrolls",
+                arg=scrolls,
+            )
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert ("sideways" in page.evaluate(hint)) == scrolls
+    finally:
+        page.set_viewport_size(before)

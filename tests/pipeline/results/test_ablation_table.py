@@ -63,6 +63,17 @@ def test_markdown_marks_the_best_and_the_second_and_compares_with_the_base() -> 
     ]
 
 
+def test_a_column_is_there_where_any_cell_of_it_has_a_value() -> None:
+    table = make_table()
+    rows = [row.model_copy(update={"published": {}}) for row in table.rows]
+    bare = [cell.model_copy(update={"figures": {"probe-1": 1.0}}) for cell in table.cells]
+    header, *_ = cells_of(str(make_table(rows=rows, cells=bare)))
+    assert header == ["", "seeds", "probe mIoU %", "probe − base"]
+    bare[-1] = table.cells[-1]
+    header, *_ = cells_of(str(make_table(rows=rows, cells=bare)))
+    assert header == ["", "seeds", "RankMe", "probe mIoU %", "probe − base"]
+
+
 def test_what_is_not_equal_in_all_cells_is_said_to_differ() -> None:
     notes = ablation_formats.notes(make_table())
     assert (
