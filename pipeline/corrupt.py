@@ -15,6 +15,7 @@ from .corrupted.writing import writable_format, write_frame
 from .corruptions.registry import CORRUPTIONS, Dose, dose_of
 from .datasets import LidarDataset, open_dataset
 from .process.progress import Track
+from .results.run_folder import notice
 from .settings.corrupt import CorruptSettings
 from .settings.shared.choices import SensorName
 from .steps.labelled import BadFrame
@@ -124,6 +125,8 @@ def _write_set(
                     fresh = write_frame(frames, index, out)
                     written, current = written + fresh, current + (not fresh)
                 except FrameError as error:
+                    if error.frame not in bad:
+                        notice(f"skipped {error}")
                     bad.setdefault(error.frame, BadFrame(id=error.frame, reason=error.reason))
                 track.advance()
     if not written + current:

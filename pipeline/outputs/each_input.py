@@ -89,6 +89,7 @@ def make_each(
                 if len(items) == 1:
                     raise
                 bad.append(BadFrame(id=str(item), reason=str(error)))
+                notice(f"skipped {error}")
             track.advance()
     if len(bad) == len(items):
         raise CleverError(f"none of {len(items)} {unit} could be used; the first: {bad[0].reason}")

@@ -275,7 +275,6 @@ def test_the_command(run: Path, write_kitti_scan: Callable[[str], Path], tmp_pat
     assert result.exit_code == 3
     assert f"{good}: 250 points, KITTI .bin (4 x float32), intensity / 1 = 0.00" in result.stdout
     assert f"skipped {bad} has 5 bytes, no multiple of 16" in result.stdout
-    assert result.output.count("skipped ") == 1
     assert contents(tmp_path / "out/good.safetensors").shape == (250, 64)
     alone = CliRunner().invoke(
         app, ["features", str(bad), "--out", str(tmp_path / "bad.npy"), *base]
