@@ -22,6 +22,7 @@ from ..words import quantity
 from .alignment.score import FALSE_ALARM, INVERTED, TURNED, CalibrationScore, judge, rotation_name
 from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
+from .datasets.base import class_labels
 from .datasets.readers.intensity import dark_words
 from .datasets.readers.sweep_checks import sweep_fault
 from .datasets.readers.time_sample import frame_step
@@ -272,7 +273,7 @@ def _histogram(dataset: LidarDataset, index: int) -> tuple[dict[str, int] | None
     """Points by class, and those of none."""
     if not dataset.has_labels(index):
         return None, None
-    counts = np.bincount(dataset.labels(index), minlength=IGNORE + 1).tolist()
+    counts = np.bincount(class_labels(dataset, index), minlength=IGNORE + 1).tolist()
     return dict(zip(dataset.class_names, counts, strict=False)), counts[IGNORE]
 
 

@@ -14,11 +14,11 @@ from ..extras import lacking_extra
 from ..files import atomic_write
 from ..student.checkpoint import DATASETS_JOINED
 from ..student.points import PointBatch
-from ..student.segmenter import Segmenter, Training, load_segmenter
+from ..student.segmenter import Segmenter, Training, load_segmenter, segmenter_digest
 from ..student.tta import mean_probabilities
 from ..words import quantity
 from .datasets import IGNORE, LidarDataset, open_dataset
-from .datasets.base import class_mean
+from .datasets.base import class_labels, class_mean
 from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .process.device import choose_device
@@ -55,6 +55,7 @@ class SegmentationResult(BaseModel):
         frames: frames measured.
         unlabelled: frames of the split without a label file.
         bad: frames that could not be measured.
+        weights: their digest, of `clever evaluate`; empty in the run that trained them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,7 @@ class SegmentationResult(BaseModel):
     frames: int
     unlabelled: int
     bad: list[BadFrame]
+    weights: str = ""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ class SegmentationResult(BaseModel):
         return tuple(name for name, value in self.iou.items() if value is not None)
 
     def __str__(self) -> str:
-        width = max(map(len, self.iou))
+        width = max(map(len, ["class", *self.iou]))
         classes = [
             f"  {name:{width}}  {'-' if value is None else f'{100 * value:.1f}':>5}"
             f"  {_point_words(sum(row))}"
@@ -84,6 +86,7 @@ class SegmentationResult(BaseModel):
         rule = f"{RULES[self.mean]}, {len(self.present)} of {len(self.iou)}"
         lines = [
             self.protocol,
+            f"  {'class':{width}}  IoU %",
             *classes,
             f"mIoU {100 * self.miou:.2f} % ({rule}; one confusion matrix over all labelled points)",
         ]
@@ -225,6 +228,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     result = measure_segmenter(
         segmenter, training, dataset, indices, part, device, mean, settings.tta
     )
+    result = result.model_copy(update={"weights": segmenter_digest(settings.checkpoint)})
     write_confusion(out, result)
     run.write_result(result)
     return result
@@ -295,7 +299,7 @@ def _predictions(
     predict: Callable[[PointBatch], Tensor], dataset: LidarDataset, index: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true class of every point, (N,) int64 each."""
-    labels = torch.from_numpy(dataset.labels(index)).long()
+    labels = torch.from_numpy(class_labels(dataset, index)).long()
     points = PointBatch.from_clouds([torch.from_numpy(dataset.points(index))])
     return predict(points.to(device)).argmax(1), labels.to(device)
 

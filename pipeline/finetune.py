@@ -24,7 +24,7 @@ from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segme
 from ..student.student import Student
 from ..words import quantity
 from .datasets import LidarDataset, open_dataset
-from .datasets.base import class_mean, label_ids
+from .datasets.base import class_labels, class_mean, label_ids
 from .datasets.denser_frames import with_input_sweeps
 from .datasets.readers.intensity import dark_sweeps
 from .datasets.registry import dataset_class
@@ -246,7 +246,7 @@ def _readable(dataset: LidarDataset, indices: Sequence[int], skipped: Sequence[B
         if dataset.frame_ids[index] in names:
             with suppress(CleverError):
                 dataset.points(index)
-                dataset.labels(index)
+                class_labels(dataset, index)
                 count += 1
     return count
 

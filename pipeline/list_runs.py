@@ -4,7 +4,7 @@ reached."""
 import json
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class RunSummary(BaseModel):
         protocol: how the figures were measured; empty without any.
         step: the last one that its log tells of; None where there are none.
         steps: steps in the end; None where the log does not tell.
+        outdated: whether the weights that it measured have been trained on since, or are gone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +72,7 @@ class RunSummary(BaseModel):
     protocol: str
     step: int | None = None
     steps: int | None = None
+    outdated: bool = False
 
 
 class BadRun(BaseModel):
@@ -112,8 +114,8 @@ class RunList(BaseModel):
     def _table(self, kind: str, protocols: list[str]) -> str:
         """Runs of a kind as Markdown, with the number of the protocol that their figures have.
 
-        As many columns as `WIDTH` holds, figures before settings; a line names those left out.
-        Paths that are too long for that stand below.
+        As many columns as `WIDTH` holds, figures before settings; those left out stand below, a
+        line a run, as do paths that are too long.
         """
         runs = [run for run in self.runs if run.kind == kind]
         figures = {
@@ -133,23 +135,28 @@ class RunList(BaseModel):
         notes = [f"[{protocols.index(run.protocol) + 1}]" if run.protocol else "" for run in runs]
         if any(notes):
             columns["note"] = notes
-        below: list[str] = []
         first = dict(list(figures.items())[:1])
+        labels, below = columns["run"], [list[str]() for _ in runs]
         if table_width([name, *cells] for name, cells in (columns | first).items()) > WIDTH:
-            below = [f"run {number}: {run.folder}" for number, run in enumerate(runs, 1)]
+            below = [[str(run.folder)] for run in runs]
             columns["run"] = [str(number) for number in range(1, len(runs) + 1)]
+            labels = [f"run {number}" for number in columns["run"]]
         for name, cells in (figures | settings).items():
             wider = columns | {name: cells}
             if table_width([name, *cells] for name, cells in wider.items()) <= WIDTH:
                 columns = wider
+            else:
+                for line, cell in zip(below, cells, strict=True):
+                    line.append(f"{name} {cell or '-'}")
         order = ["run", "state", *settings, *figures, "note"]
         names = [name for name in order if name in columns]
         rows = zip(*(columns[name] for name in names), strict=True)
-        if left_out := [name for name in (*settings, *figures) if name not in columns]:
-            below.append(
-                _wrapped(f"left out to fit (CSV and JSON have all): {', '.join(left_out)}")
-            )
-        return "\n".join([markdown_table(names, rows), *below])
+        lines = [
+            _wrapped(f"{label}: {', '.join(parts)}")
+            for label, parts in zip(labels, below, strict=True)
+            if parts
+        ]
+        return "\n".join([markdown_table(names, rows), *lines])
 
 
 def list_runs(settings: ListRunsSettings) -> RunList:
@@ -211,6 +218,7 @@ def summarise_run(folder: Path) -> RunSummary:
             settings=values,
             figures=figures,
             protocol=protocol,
+            outdated=bool(result and result.get("weights")) and _is_outdated(values, result),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CleverError(
@@ -230,6 +238,16 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise CleverError(f"{path} holds no result")
     return content
+
+
+def _is_outdated(values: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint of an evaluation no longer has the weights that were measured."""
+    from ..student.segmenter import segmenter_digest  # torch, which most listings do not need
+
+    try:
+        return segmenter_digest(values["checkpoint"]) != result["weights"]
+    except CleverError:
+        return True
 
 
 def _kind(values: dict[str, Any], result: dict[str, Any] | None) -> str:
@@ -313,7 +331,8 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
 def state_words(run: RunSummary) -> str:
     """How far a run is."""
     if run.complete:
-        return f"finished {run.finished[:16].replace('T', ' ')}" if run.finished else "finished"
+        time = f" {run.finished[:16].replace('T', ' ')}" if run.finished else ""
+        return f"finished{time}{', of earlier weights' if run.outdated else ''}"
     if run.step is None:
         return "unfinished"
     end = f" of {run.steps}" if run.steps else ""

@@ -26,7 +26,7 @@ from .datasets.base import class_mean
 from .evaluate import UnmeasuredError, measure_segmenter
 from .process.device import choose_device
 from .results.earlier_tables import keep_earlier
-from .results.run_defaults import run_dataset
+from .results.run_defaults import mean_of, run_dataset
 from .results.run_folder import notice
 from .settings.robustness import RobustnessSettings
 from .settings.shared.choices import ClassMean, CorruptionName, SensorName, Severity
@@ -270,7 +270,7 @@ def _bench(settings: RobustnessSettings, first: TrainedSegmenter) -> Bench:
         dataset,
         labelled_indices(dataset, settings.split)[: settings.limit],
         "sequences" if settings.sequences else settings.split,
-        settings.mean or class_mean(dataset),
+        settings.mean or mean_of(Path(settings.checkpoint[0])) or class_mean(dataset),
         None if settings.corrupted_root else sensor_of(dataset, settings.sensor),
         choose_device(settings.device),
         settings.out or Path(settings.checkpoint[0]) / f"robustness-{dataset.name}-{split}",

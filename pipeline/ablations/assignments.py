@@ -6,7 +6,7 @@ from typing import Any
 
 from ...errors import CleverError
 from ..settings.ablate import AblateSettings
-from ..settings.shared.grid import Grid, Values
+from ..settings.shared.grid import CELL_SETTINGS, Grid, Values
 from .measures import MEASURES
 
 PRETRAIN = "pretrain"
@@ -39,8 +39,8 @@ def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
     of all measurements by the command.
 
     Raises:
-        CleverError: a measurement that the grid does not have, or a setting in which alone rows or
-            measurements differ.
+        CleverError: a measurement that the grid does not have, a setting that each cell has of its
+            own, or one in which alone rows or measurements differ.
     """
     for name in settings.measure or ():
         if name not in grid.measure:
@@ -57,7 +57,17 @@ def with_assignments(grid: Grid, settings: AblateSettings) -> Grid:
     return grid.model_copy(update={"measure": own})
 
 
+def _check_free(grid: Grid, one: Assignment) -> None:
+    """Raise CleverError where each cell has the setting of its own; corruptions have one seed for
+    all cells, which is free."""
+    verb = grid.measure.get(one.group, {}).get("verb", one.group)
+    if one.setting in CELL_SETTINGS and (verb, one.setting) != ("robustness", "seed"):
+        advice = "`seeds` chooses them" if one.setting == "seed" else "leave it out"
+        raise CleverError(f"`set={one.text}`: {one.setting} is decided for every cell; {advice}")
+
+
 def _with_assignment(grid: Grid, one: Assignment) -> Grid:
+    _check_free(grid, one)
     changes: dict[str, Any] = {}
     if one.group in grid.measure:
         own = {**grid.measure[one.group], one.setting: one.value}

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.frame import Frame
-from ...errors import CleverError
+from ...errors import CleverError, FrameError
+from ...words import quantity
 from ..settings.shared.choices import ClassMean
 
 IGNORE = 255
@@ -48,6 +49,23 @@ class LidarDataset(Protocol):
         """(N,) uint8 training labels, `IGNORE` for none; raises FrameError when missing or of
         another length."""
         ...
+
+
+def class_labels(dataset: LidarDataset, index: int) -> NDArray[np.uint8]:
+    """`LidarDataset.labels`, each of them the number of a class or `IGNORE`.
+
+    Raises:
+        FrameError: a label is neither, or see `LidarDataset.labels`.
+    """
+    labels, classes = dataset.labels(index), len(dataset.class_names)
+    foreign = labels[(labels != IGNORE) & ((labels < 0) | (labels >= classes))]
+    if len(foreign):
+        raise FrameError(
+            dataset.frame_ids[index],
+            f"{quantity(len(foreign), 'label')} of no class, e.g. {foreign[0]}: the "
+            f"{quantity(classes, 'class', 'classes')} are 0 to {classes - 1}, no class is {IGNORE}",
+        )
+    return labels
 
 
 def class_mean(dataset: LidarDataset) -> ClassMean:

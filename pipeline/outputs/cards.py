@@ -91,6 +91,7 @@ def store_card(path: Path, license: str | None) -> str:
         *([_teacher(teacher) for teacher in store.teachers] or ["None."]),
         "## Skipped frames",
         _skipped(store),
+        *_pending(store),
         "## Use",
         _STORE_USE,
     ]
@@ -165,6 +166,19 @@ def _teacher(teacher: TeacherSummary) -> str:
         f"an image, {info.codec}{close}; {quantity(teacher.layer.stored, 'frame')}, "
         f"{teacher.layer.bytes / 1e6:.3g} MB; fingerprint {info.fingerprint.sha256}{licence}"
     )
+
+
+def _pending(store: StoreSummary) -> list[str]:
+    """What is not stored yet, as a chapter and a notice; nothing where all is."""
+    lines = [
+        f"{teacher.info.id}: {quantity(teacher.layer.pending, 'frame')} of {store.frames} not "
+        "stored yet; `clever cache-teacher` goes on with them"
+        for teacher in store.teachers
+        if teacher.layer.pending
+    ]
+    for line in lines:
+        notice(line)
+    return ["## Unfinished", *lines] if lines else []
 
 
 def _skipped(store: StoreSummary) -> str:

@@ -98,7 +98,7 @@ def notes(table: AblationTable) -> list[str]:
     lines += dict.fromkeys(line for row in rows for line in row.source.splitlines())
     if any(not row.in_grid for row in table.rows):
         lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
-    hidden = [column.title for column in table.columns if not column.in_grid]
+    hidden = dict.fromkeys(column.title for column in table.columns if not column.in_grid)
     if hidden:
         lines.append(f"not shown, of other settings than the grid's: {', '.join(hidden)}")
     lines += table.account.lines() if table.account else []

@@ -43,5 +43,5 @@ class EvaluateSettings(HeldOutPart):
     """Where the network runs."""
     out: Path | None = None
     """Folder for the result; default: evaluate-DATASET-SPLIT in the checkpoint, with --limit N
-    evaluate-DATASET-SPLIT-first-N, with other sweeps than the run -sweeps-N, with TTA -tta behind
-    it."""
+    evaluate-DATASET-SPLIT-first-N; with other sweeps than the run -sweeps-N, with --mean M -mean-M,
+    with TTA -tta behind it."""

@@ -38,7 +38,7 @@ class RobustnessSettings(CorruptionSettings, HeldOutPart):
     """First N labelled frames only."""
     mean: ClassMean | None = None
     """Mean over the classes that occur (present), or over all, where an absent one counts 0;
-    default: as the dataset's benchmark does it."""
+    default: as the first fine-tuning run does it."""
     corrupted_root: Path | None = None
     """Folder of nuScenes-C or SemanticKITTI-C, CORRUPTION/SEVERITY/..., to read in place; default:
     frames are corrupted as they are read."""

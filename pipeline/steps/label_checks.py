@@ -23,7 +23,7 @@ from ...cache.store.point_statistics import bounds_of
 from ...errors import CleverError, FrameError
 from ...files import atomic_write
 from ..datasets import IGNORE, LidarDataset
-from ..datasets.base import label_sources
+from ..datasets.base import class_labels, label_sources
 from ..datasets.readers.sweep_checks import sweep_fault
 from ..process.device import cores
 from ..process.progress import Track
@@ -89,7 +89,7 @@ def _read(dataset: LidarDataset, index: int) -> LabelledExtent:
         points = dataset.points(index)
         if reason := sweep_fault(points[:, :3]):
             return LabelledExtent(reason=reason)
-        if (dataset.labels(index) == IGNORE).all():
+        if (class_labels(dataset, index) == IGNORE).all():
             return LabelledExtent(reason="no point has a training label")
     except FrameError as error:
         return LabelledExtent(reason=error.reason)

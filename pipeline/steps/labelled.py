@@ -16,6 +16,7 @@ from ...errors import CleverError, FrameError
 from ...student.points import PointBatch
 from ...words import quantity
 from ..datasets import LidarDataset
+from ..datasets.base import class_labels
 from ..process.device import cores
 from ..process.progress import Track
 from ..training.batches import Batch, FrameDraw
@@ -56,7 +57,7 @@ class LabelledFrames(Dataset[tuple[str, int, Tensor, Tensor]]):
     def __getitem__(self, draw: FrameDraw | tuple[int, int]) -> tuple[str, int, Tensor, Tensor]:
         number, key = draw
         index = self.indices[number]
-        points, labels = self.dataset.points(index), self.dataset.labels(index)
+        points, labels = self.dataset.points(index), class_labels(self.dataset, index)
         return (
             self.dataset.frame_ids[index],
             key,
@@ -95,7 +96,7 @@ def labels_fault(dataset: LidarDataset, indices: Sequence[int]) -> str:
 
     def fault_of(index: int) -> FrameError | None:
         try:
-            dataset.labels(index)
+            class_labels(dataset, index)
         except FrameError as error:
             return error
 

@@ -132,7 +132,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 def test_standard_output_holds_the_object_and_nothing_else(command: Callable[..., Any]) -> None:
     text, parsed = command(), command("--json")
-    assert text.stdout.startswith("a library speaks\na, b\n  car    25.0  3 labelled points\n")
+    assert text.stdout.startswith(
+        "a library speaks\na, b\n  class  IoU %\n  car     25.0  3 labelled points\n"
+    )
     assert strict(parsed.stdout)["iou"] == {"car": 0.25, "tree": 0.75, "sea": None}
     assert strict(parsed.stdout)["bad"] == [{"id": "7", "reason": "gone"}]
     assert parsed.stderr == "a library speaks\n"

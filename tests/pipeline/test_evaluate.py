@@ -20,12 +20,14 @@ from clever.pipeline.evaluate import (
     mean_iou,
     measure,
 )
+from clever.pipeline.list_runs import list_runs
 from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.list_runs import ListRunsSettings
 from clever.pipeline.settings.shared.choices import ClassMean
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
-from clever.student.segmenter import Segmenter, Training, load_segmenter
+from clever.student.segmenter import Segmenter, Training, load_segmenter, segmenter_digest
 from clever.student.tta import tta_words
 
 CPU = torch.device("cpu")
@@ -124,6 +126,23 @@ def test_bad_frames_are_named_and_cost_no_other(
     assert (result.frames, result.iou, result.miou) == (2, whole.iou, whole.miou)
 
 
+@pytest.mark.parametrize("label", [19, 254])
+def test_a_label_of_no_class_costs_its_frame_alone(
+    make_labelled: Callable[..., LidarDataset], label: int
+) -> None:
+    dataset = make_labelled(NAMES)
+    dataset.labels(1)[2:4] = label
+    rest = measure(by_intensity, dataset, [0, 2], CPU, str, "present")
+    result = measure(by_intensity, dataset, [0, 1, 2], CPU, str, "present")
+    assert result.confusion == rest.confusion
+    assert [frame.id for frame in result.bad] == [NAMES[1]]
+    classes = len(dataset.class_names)
+    assert result.bad[0].reason == (
+        f"2 labels of no class, e.g. {label}: the {classes} classes are 0 to {classes - 1}, no "
+        "class is 255"
+    )
+
+
 def test_nothing_to_measure_is_an_error(make_labelled: Callable[..., LidarDataset]) -> None:
     with pytest.raises(
         CleverError, match=r"none of 1 frame could be measured; .*00/000000: cannot read"
@@ -170,6 +189,8 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     )
     result = evaluate(settings)
     folder = checkpoint / "evaluate-semantickitti-val"
+    listing = ListRunsSettings(folders=(str(checkpoint),))
+    assert result.weights == segmenter_digest(checkpoint)
     assert (
         SegmentationResult.model_validate(json.loads((folder / "result.json").read_text()))
         == result
@@ -197,6 +218,21 @@ def test_a_checkpoint_is_measured_and_the_result_written(
     assert evaluate(settings.model_copy(update={"mean": "present"})).mean == "present"
     assert (checkpoint / "evaluate-semantickitti-val-mean-present/result.json").is_file()
     assert evaluate(settings) == result
+    # A listing knows of which weights each is.
+    assert [run.outdated for run in list_runs(listing).runs] == [False] * 3
+    segmenter, training = load_segmenter(checkpoint)
+    with torch.no_grad():
+        next(segmenter.parameters()).add_(1)
+    segmenter.save(checkpoint, training)
+    evaluate(settings.model_copy(update={"limit": 1}))
+    runs = {run.folder.name: run for run in list_runs(listing).runs}
+    name = "evaluate-semantickitti-val"
+    assert {run.folder.name for run in runs.values() if run.outdated} == {
+        name, f"{name}-mean-present"
+    }  # fmt: skip
+    assert ", of earlier weights" in str(list_runs(listing))
+    (checkpoint / "classifier.safetensors").unlink()
+    assert all(run.outdated for run in list_runs(listing).runs)
 
 
 def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(
@@ -284,10 +320,11 @@ def test_means_over_other_classes_are_said_and_compared_over_the_same() -> None:
     assert class_difference({"own": evaluation(own.iou, "all"), "other": other}) == ""
     assert class_difference({"own": own, "other": evaluation(dict.fromkeys(own.iou))}) == ""
     assert own.present == ("car", "tree")
-    assert str(own).splitlines()[1:5] == [
-        "  car    50.0  2 labelled points",
-        "  bus       -  no labelled point",
-        "  tree   25.0  1 labelled point",
+    assert str(own).splitlines()[1:6] == [
+        "  class  IoU %",
+        "  car     50.0  2 labelled points",
+        "  bus        -  no labelled point",
+        "  tree    25.0  1 labelled point",
         "mIoU 50.00 % (mean over the classes that occur in labels or predictions, 2 of 3; one "
         "confusion matrix over all labelled points)",
     ]

@@ -24,8 +24,10 @@ from clever.pipeline.report import report
 from clever.pipeline.robustness import RobustnessResult, robustness
 from clever.pipeline.settings.corrupt import CorruptSettings
 from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.report import ReportSettings
 from clever.pipeline.settings.robustness import RobustnessSettings
+from clever.pipeline.settings.shared.base import save_settings
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
 from clever.student.segmenter import Segmenter, Training
@@ -380,6 +382,20 @@ def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
 def _page(folder: Path) -> str:
     """The report of a table."""
     return report(ReportSettings.resolve(None, {"places": [str(folder)]})).page.read_text()
+
+
+def test_the_mean_is_that_of_the_first_run(setup: dict[str, Any]) -> None:
+    """SemanticKITTI's benchmark counts absent classes 0; a run that did not is measured as it was,
+    unless a mean is asked for."""
+    few = {"corruptions": "motion_blur", "severities": "1"}
+    assert measured(setup, **few).rows[0].measurements[0].protocol.endswith("count 0, clean frames")
+    run = Path(setup["runs"][0])
+    save_settings(
+        FinetuneSettings.resolve(None, {"data_root": "d", "mode": "probe", "mean": "present"}), run
+    )
+    own, asked = (measured(setup, **few, **mean).rows[0] for mean in ({}, {"mean": "all"}))
+    assert "labels or predictions" in own.measurements[0].protocol
+    assert asked.measurements[0].protocol.endswith("count 0, clean frames")
 
 
 def test_default_folder_is_in_the_first_checkpoint(setup: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import yaml
 from typer.testing import CliRunner
 
 import clever
+from clever.cache.care.summary import summarise
 from clever.cache.store.records import models
 from clever.cli.main import build_app
 from clever.errors import CleverError
+from clever.pipeline.outputs import cards
+from clever.pipeline.outputs.cards import store_card
 from clever.pipeline.settings.share import ShareSettings
 from clever.pipeline.share import push_to_hub, share
 from clever.student.checkpoint import save_student
@@ -170,6 +174,26 @@ def test_a_cache_goes_as_a_dataset_with_its_card(
         assert words in card, words
     assert card.count("; licence of the weights: Terms of Other\n") == 1
     assert card.count("licence of the weights") == 1
+
+
+def test_the_card_of_an_unfinished_cache_says_so(
+    make_cache: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = make_cache()
+    assert "Unfinished" not in store_card(store, None)
+    assert capsys.readouterr().err == ""
+    whole = summarise(store)
+    (teacher,) = whole.teachers
+    layer = replace(teacher.layer, stored=3, pending=2)
+    part = replace(whole, teachers=[replace(teacher, layer=layer)])
+    monkeypatch.setattr(cards, "summarise", lambda _: part)
+    line = (
+        f"{teacher.info.id}: 2 frames of 5 not stored yet; `clever cache-teacher` goes on with them"
+    )
+    assert f"\n\n## Unfinished\n\n{line}\n\n## Use\n" in store_card(store, None)
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_a_folder_instead_of_a_hub(probe: Path, points: torch.Tensor, tmp_path: Path) -> None:

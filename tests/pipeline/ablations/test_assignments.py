@@ -70,6 +70,12 @@ def test_it_wins_over_a_varied_setting_of_one_value_and_over_a_caches_teacher(
     assert grid.caches["a"].values() == {"cache": "a.zarr"}
 
 
+def test_corruptions_have_a_seed_of_their_own(tmp_path: Path) -> None:
+    grid = Grid(measure={"fog": {"verb": "robustness"}})
+    assert assigned(grid, tmp_path, "fog.seed=1").measure["fog"]["seed"] == "1"
+    assert assigned(grid, tmp_path, "robustness.seed=2").robustness == {"seed": "2"}
+
+
 @pytest.mark.parametrize(
     ("grid", "text", "line"),
     [
@@ -85,6 +91,9 @@ def test_it_wins_over_a_varied_setting_of_one_value_and_over_a_caches_teacher(
             r"the measurements 'boxes-5' and 'boxes-10' of the grid differ in fraction alone",
         ),
         ("parts", "mix3d=0", r"`set=mix3d=0`: the grid varies mix3d, and its rows would be"),
+        ("table7", "seed=3", r"`set=seed=3`: seed is decided for every cell; `seeds` chooses them"),
+        ("table7", "finetune.out=x", r"`set=finetune.out=x`: out is decided for every cell; leave"),
+        ("table1", "probe.new=yes", r"`set=probe.new=yes`: new is decided for every cell; leave"),
         ("kitti", "nothing.epochs=1", r"no measurement nothing; there are pretrain, finetune"),
     ],
 )
