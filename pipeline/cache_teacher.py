@@ -180,6 +180,8 @@ def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
         device = teacher_device(settings)
         if line := slow_bfloat16(settings.precision, device.type):
             notice(line)
+        if store and (line := _other_frames(store, ids)):
+            notice(line)
         for doubtful in (dark_sweeps, time_doubt, calibration_doubt):
             if line := doubtful(dataset, range(len(ids))):
                 notice(line)
@@ -190,6 +192,19 @@ def _cache_teacher(settings: CacheTeacherSettings) -> CacheSummary:
             rows = store.rows_of(ids)
             remember_rows(store, key, rows)
             return _fill(settings, store, dataset, teachers, rows)
+
+
+def _other_frames(store: Store, ids: Sequence[str]) -> str:
+    """A line where frames come to others that are not asked for: a split to another, or by mistake
+    another drive; empty where there are none."""
+    others = len(set(store.ids) - set(ids))
+    if not others:
+        return ""
+    return (
+        f"{store.path} holds {quantity(others, 'other frame')}; the new ones "
+        f"({len(set(ids) - set(store.ids))}) join them, and `clever pretrain` takes both; for a "
+        "drive that is to stay apart give another `cache`"
+    )
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def summarise_run(folder: Path) -> RunSummary:
             settings=values,
             figures=figures,
             protocol=protocol,
-            outdated=bool(result and result.get("weights")) and _is_outdated(values, result),
+            outdated=_is_outdated(values, result),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CleverError(
@@ -240,8 +240,10 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _is_outdated(values: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+def _is_outdated(values: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
     """Whether the checkpoint of an evaluation no longer has the weights that were measured."""
+    if result is None or not result.get("weights"):
+        return False
     from ..student.segmenter import segmenter_digest  # torch, which most listings do not need
 
     try:

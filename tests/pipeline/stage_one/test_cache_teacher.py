@@ -333,6 +333,20 @@ def test_more_frames_extend_a_store(write_kitti: Writes, tmp_path: Path) -> None
         assert torch.equal(old.points, new.points)
 
 
+def test_frames_that_come_to_others_are_said(
+    write_kitti: Writes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, store = write_kitti({"00": 2, "08": 1}), tmp_path / "store.zarr"
+    words = f"{store} holds 2 other frames; the new ones (1) join them"
+    fill(root, store, sequences=("00",))
+    assert "other frame" not in capsys.readouterr().err
+    fill(root, store, sequences=("08",))
+    assert words in capsys.readouterr().err
+    fill(root, store, sequences=("08",))
+    fill(root, store)
+    assert "other frame" not in capsys.readouterr().err
+
+
 def test_other_base_settings_name_the_fields(
     write_kitti: Writes, write_nuscenes: Writes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
