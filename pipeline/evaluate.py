@@ -55,7 +55,7 @@ class SegmentationResult(BaseModel):
         frames: frames measured.
         unlabelled: frames of the split without a label file.
         bad: frames that could not be measured.
-        weights: their digest, of `clever evaluate`; empty in the run that trained them.
+        weights: digest of the segmenter that was measured; empty where it lies in no folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +75,10 @@ class SegmentationResult(BaseModel):
     def present(self) -> tuple[str, ...]:
         """Names of the classes that occur in labels or predictions."""
         return tuple(name for name, value in self.iou.items() if value is not None)
+
+    def with_weights_of(self, folder: Path) -> "SegmentationResult":
+        """The same with the digest of the segmenter in `folder`, which was measured."""
+        return self.model_copy(update={"weights": segmenter_digest(folder)})
 
     def __str__(self) -> str:
         width = max(map(len, ["class", *self.iou]))
@@ -228,7 +232,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     result = measure_segmenter(
         segmenter, training, dataset, indices, part, device, mean, settings.tta
     )
-    result = result.model_copy(update={"weights": segmenter_digest(settings.checkpoint)})
+    result = result.with_weights_of(settings.checkpoint)
     write_confusion(out, result)
     run.write_result(result)
     return result

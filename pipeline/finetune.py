@@ -264,7 +264,7 @@ def _measured_again(
     segmenter, training = load_segmenter(run.folder)
     evaluation = measure_segmenter(
         segmenter, training, val, held_out, settings.val_split, team.device, plan.mean
-    )
+    ).with_weights_of(run.folder)
     result = finished.model_copy(update={"evaluation": evaluation})
     write_confusion(run.folder, evaluation)
     log_evaluation(run.folder, result.steps, evaluation.miou)
@@ -383,7 +383,7 @@ def _result(
         losses=first_and_last(read_log(validation.folder)),
         steps=progress.step,
         bad=bad,
-        evaluation=evaluation,
+        evaluation=evaluation.with_weights_of(validation.folder),
         published=figures,
         differences=_differences(settings, plan) if figures else [],
         device=validation.device.type,

@@ -218,7 +218,7 @@ def summarise_run(folder: Path) -> RunSummary:
             settings=values,
             figures=figures,
             protocol=protocol,
-            outdated=_is_outdated(values, result),
+            outdated=_is_outdated(folder, values, result),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CleverError(
@@ -240,15 +240,22 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _is_outdated(values: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
-    """Whether the checkpoint of an evaluation no longer has the weights that were measured."""
-    if result is None or not result.get("weights"):
+def _is_outdated(folder: Path, values: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
+    """Whether the run that an evaluation measured has other weights now. An evaluation in the
+    folder of a run is of that run, wherever it was when it was measured."""
+    inside = (folder.parent / SETTINGS_FILE).is_file()
+    checkpoint = folder.parent if inside else Path(values.get("checkpoint") or "")
+    weights = result.get("weights") if result else None
+    if not weights:
         return False
-    from ..student.segmenter import segmenter_digest  # torch, which most listings do not need
+    # Torch, which most listings do not need.
+    from ..student.segmenter import CLASSIFIER_FILE, segmenter_digest
 
+    if not (checkpoint / CLASSIFIER_FILE).is_file():
+        return False
     try:
-        return segmenter_digest(values["checkpoint"]) != result["weights"]
-    except CleverError:
+        return segmenter_digest(checkpoint) != weights
+    except CleverError:  # damaged
         return True
 
 

@@ -22,7 +22,9 @@ from clever.pipeline.evaluate import (
 )
 from clever.pipeline.list_runs import list_runs
 from clever.pipeline.settings.evaluate import EvaluateSettings
+from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.list_runs import ListRunsSettings
+from clever.pipeline.settings.shared.base import save_settings
 from clever.pipeline.settings.shared.choices import ClassMean
 from clever.student.points import PointBatch
 from clever.student.registry import build_student
@@ -231,8 +233,17 @@ def test_a_checkpoint_is_measured_and_the_result_written(
         name, f"{name}-mean-present"
     }  # fmt: skip
     assert ", of earlier weights" in str(list_runs(listing))
+    # An evaluation in a run's folder is of that run, wherever both went.
+    save_settings(FinetuneSettings.resolve(None, {"data_root": "d", "mode": "probe"}), checkpoint)
+    moved = checkpoint.rename(checkpoint.parent / "moved")
+    runs = list_runs(ListRunsSettings(folders=(str(moved),))).runs
+    assert sum(run.outdated for run in runs) == 2
+    moved.rename(checkpoint)
+    # Weights that are damaged are others; of those that are gone nothing can be said.
+    (checkpoint / "classifier.safetensors").write_bytes(b"?")
+    assert all(run.outdated for run in list_runs(listing).runs if run.kind == "evaluate")
     (checkpoint / "classifier.safetensors").unlink()
-    assert all(run.outdated for run in list_runs(listing).runs)
+    assert not any(run.outdated for run in list_runs(listing).runs)
 
 
 def test_with_tta_the_mean_of_ten_passes_is_measured_and_said(
