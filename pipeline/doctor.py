@@ -18,7 +18,7 @@ from ..cache.store.point_statistics import is_dark
 from ..cache.time_steps import step_fault
 from ..errors import CleverError, FrameError, OutputError
 from ..files import atomic_write
-from ..words import quantity
+from ..words import percent, quantity
 from .alignment.score import FALSE_ALARM, INVERTED, TURNED, CalibrationScore, judge, rotation_name
 from .alignment.view import ViewPair, views_of
 from .datasets import IGNORE, LidarDataset, open_dataset
@@ -375,12 +375,12 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
         for name, count in pairs.items()
     )
     lines = [
-        f"points {min(points)} to {max(points)}, {visible_share:.1%} seen by a camera; farthest "
+        f"points {min(points)} to {max(points)}, {percent(visible_share)} seen by a camera; farthest "
         f"{max(frame.farthest for frame in frames):.0f} m",
         f"pairs a frame: {cameras or 'none, there are no cameras'}",
         f"intensity: brightest {min(frame.brightest for frame in frames):.3g} to "
         f"{max(frame.brightest for frame in frames):.3g} of full intensity, "
-        f"{float(np.mean([frame.saturated for frame in frames])):.1%} of points at full",
+        f"{percent(float(np.mean([frame.saturated for frame in frames])))} of points at full",
     ]
     gaps = [frame.gap for frame in frames if frame.gap is not None]
     if gaps:
@@ -391,10 +391,12 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
     labelled = [frame for frame in frames if frame.labels is not None]
     total = sum(labels.values()) + sum(frame.unlabelled or 0 for frame in labelled)
     if labelled:
-        shares = ", ".join(f"{name} {count / total:.1%}" for name, count in labels.most_common())
+        shares = ", ".join(
+            f"{name} {percent(count / total)}" for name, count in labels.most_common()
+        )
         ignored = 1 - sum(labels.values()) / total
         lines.append(
-            f"labels of {quantity(len(labelled), 'frame')}: {shares}; no class {ignored:.1%}"
+            f"labels of {quantity(len(labelled), 'frame')}: {shares}; no class {percent(ignored)}"
         )
     else:
         lines.append("no labels for these frames")
