@@ -375,8 +375,8 @@ def _facts(frames: Sequence[FrameFacts]) -> list[str]:
         for name, count in pairs.items()
     )
     lines = [
-        f"points {min(points)} to {max(points)}, {percent(visible_share)} seen by a camera; farthest "
-        f"{max(frame.farthest for frame in frames):.0f} m",
+        f"points {min(points)} to {max(points)}, {percent(visible_share)} seen by a camera; "
+        f"farthest {max(frame.farthest for frame in frames):.0f} m",
         f"pairs a frame: {cameras or 'none, there are no cameras'}",
         f"intensity: brightest {min(frame.brightest for frame in frames):.3g} to "
         f"{max(frame.brightest for frame in frames):.3g} of full intensity, "
