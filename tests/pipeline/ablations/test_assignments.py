@@ -64,6 +64,7 @@ def test_it_wins_over_a_varied_setting_of_one_value_and_over_a_caches_teacher(
     own = Grid.model_validate(
         {"vary": {"head": ["mlp"]}, "caches": {"a": {"cache": "a.zarr", "teacher": "vits14"}}}
     )
+    assert assigned(own, tmp_path, "head=linear").caches == own.caches
     grid = assigned(own, tmp_path, "head=linear", "teacher=vitb14")
     assert grid.vary == {"head": ["linear"]}
     assert grid.pretrain["teacher"] == "vitb14"

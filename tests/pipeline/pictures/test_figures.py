@@ -12,7 +12,14 @@ from matplotlib.transforms import Bbox
 
 from clever.pipeline.pictures import corruptions, labels, occupancy
 from clever.pipeline.pictures.corruptions import DrawnSweep, severity_panels
-from clever.pipeline.pictures.figures import camera_grid, write_title
+from clever.pipeline.pictures.figures import (
+    above_row,
+    camera_grid,
+    draw_above,
+    draw_camera,
+    legend_below,
+    write_title,
+)
 from clever.pipeline.pictures.labels import LabelledCloud, label_panels
 from clever.pipeline.pictures.occupancy import OccupancyAnswers, occupancy_panels
 
@@ -97,14 +104,58 @@ def test_title_legend_and_panels_lie_beside_each_other(
 def test_panels_of_wide_images_stand_one_above_another() -> None:
     beside, grid = camera_grid([NUSCENES] * 3, 4, width=4.0)
     assert grid.shape == (3, 4)
-    assert beside.get_figwidth() == 16
+    assert tuple(beside.get_size_inches()) == (16, 3 * (4 * 900 / 1600 + 0.3))
     assert grid[1, 2].get_subplotspec().get_geometry()[:2] == (3, 4)
     stacked, grid = camera_grid([KITTI] * 2, 4, width=4.0)
     assert grid.shape == (2, 4)
-    assert stacked.get_figwidth() == pytest.approx(11)
+    assert tuple(stacked.get_size_inches()) == pytest.approx((11, 8 * (11 * 375 / 1242 + 0.3)))
     assert grid[1, 2].get_subplotspec().get_geometry() == (8, 1, 6, 6)
     mixed, _ = camera_grid([KITTI, NUSCENES], 4, width=4.0)
-    assert mixed.get_figwidth() == 16
+    assert tuple(mixed.get_size_inches()) == (16, 2 * (4 * 900 / 1600 + 0.3))
+
+
+def test_a_legend_makes_its_figure_higher_by_its_rows() -> None:
+    """Eight columns at most, and as many as fit: rows of 8 points, 1.5 of them a line."""
+    heights = {}
+    for width, names in ((20, "abcdefgh"), (20, "abcdefghi"), (1, "abc")):
+        figure = Figure(figsize=(width, 2))
+        legend_below(figure, dict.fromkeys(names, "red"))
+        heights[width, names] = figure.get_figheight() - 2
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names)
+    rows = [(height * 72 / 8 - 1) / 1.5 for height in heights.values()]
+    assert rows == pytest.approx([1, 2, 3])
+
+
+def test_a_sweep_from_above_is_cut_around_its_centre_the_highest_points_on_top() -> None:
+    figure, (axes, other) = above_row(2)
+    assert tuple(figure.get_size_inches()) == (10, 5.4)
+    xyz = np.array([[3, -2, 5], [4, -1, 1], [3, -6, 0], [0, -2, 0], [3.5, -2, 2]], float)
+    colours = np.eye(5)[:, :3]
+    draw_above(axes, xyz, colours, "name", radius=2, centre=(3, -2))
+    assert (axes.get_xlim(), axes.get_ylim()) == ((1, 5), (-4, 0))
+    (points,) = axes.collections
+    np.testing.assert_array_equal(points.get_offsets(), xyz[[1, 4, 0], :2])
+    np.testing.assert_array_equal(points.get_facecolors()[:, :3], colours[[1, 4, 0]])
+    assert axes.get_title() == "name"
+    draw_above(other, xyz, colours, "around the sensor")
+    assert (other.get_xlim(), other.get_ylim()) == ((-35, 35), (-35, 35))
+    assert len(other.collections[0].get_offsets()) == 5
+
+
+def test_pixels_lie_on_their_image_to_its_edges() -> None:
+    _, axes = above_row(3)
+    image = np.full((4, 6, 3), (10, 20, 60), np.uint8)
+    pixels, colours = np.array([[0, 0], [5, 3.0]]), np.array([[1, 0, 0], [0, 1.0, 0]])
+    draw_camera(axes[0], image, (6, 4), "image")
+    draw_camera(axes[1], image, (6, 4), "points", pixels, colours)
+    draw_camera(axes[2], None, (6, 4), "no image", pixels, colours)
+    for each in axes:
+        assert (each.get_xlim(), each.get_ylim()) == ((-0.5, 5.5), (3.5, -0.5))
+    assert [len(each.images) for each in axes] == [1, 1, 0]
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), image)
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), np.full((4, 6), 10))
+    for each in axes[1:]:
+        np.testing.assert_array_equal(each.collections[0].get_offsets(), pixels)
 
 
 def test_a_title_makes_its_figure_higher_and_never_wider() -> None:
