@@ -135,11 +135,12 @@ def test_a_sweep_from_above_is_cut_around_its_centre_the_highest_points_on_top()
     assert (axes.get_xlim(), axes.get_ylim()) == ((1, 5), (-4, 0))
     (points,) = axes.collections
     np.testing.assert_array_equal(points.get_offsets(), xyz[[1, 4, 0], :2])
-    np.testing.assert_array_equal(points.get_facecolors()[:, :3], colours[[1, 4, 0]])
+    faces = np.asarray(points.get_facecolor())[:, :3]
+    np.testing.assert_array_equal(faces, colours[[1, 4, 0]])
     assert axes.get_title() == "name"
     draw_above(other, xyz, colours, "around the sensor")
     assert (other.get_xlim(), other.get_ylim()) == ((-35, 35), (-35, 35))
-    assert len(other.collections[0].get_offsets()) == 5
+    assert np.shape(other.collections[0].get_offsets()) == (5, 2)
 
 
 def test_pixels_lie_on_their_image_to_its_edges() -> None:
@@ -152,8 +153,8 @@ def test_pixels_lie_on_their_image_to_its_edges() -> None:
     for each in axes:
         assert (each.get_xlim(), each.get_ylim()) == ((-0.5, 5.5), (3.5, -0.5))
     assert [len(each.images) for each in axes] == [1, 1, 0]
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), image)
-    np.testing.assert_array_equal(axes[1].images[0].get_array(), np.full((4, 6), 10))
+    np.testing.assert_array_equal(np.asarray(axes[0].images[0].get_array()), image)
+    np.testing.assert_array_equal(np.asarray(axes[1].images[0].get_array()), np.full((4, 6), 10))
     for each in axes[1:]:
         np.testing.assert_array_equal(each.collections[0].get_offsets(), pixels)
 
