@@ -202,8 +202,8 @@ def _other_frames(store: Store, ids: Sequence[str]) -> str:
         return ""
     return (
         f"{store.path} holds {quantity(others, 'other frame')}; the new ones "
-        f"({len(set(ids) - set(store.ids))}) join them, and `clever pretrain` takes both; for a "
-        "drive that is to stay apart give another `cache`"
+        f"({len(set(ids) - set(store.ids))}) join them in this store; for a drive that is to stay "
+        "apart give another `cache`"
     )
 
 

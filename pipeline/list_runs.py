@@ -5,6 +5,7 @@ import json
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import CleverError
 from ..words import quantity
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
+from .results.sources import SOURCES_FILE
 from .results.tables import markdown_table, table_width
 from .settings.detect import DetectorRunSettings
 from .settings.evaluate import EvaluateSettings
@@ -20,6 +22,7 @@ from .settings.features import FeaturesSettings
 from .settings.finetune import FinetuneSettings
 from .settings.import_weights import ImportWeightsSettings
 from .settings.list_runs import ListRunsSettings
+from .settings.predict import PredictSettings
 from .settings.pretrain import PretrainSettings
 from .settings.shared.base import SETTINGS_FILE, JobSettings, recorded_values
 from .training.log import VALIDATION_MIOU, Scalars, first_and_last, read_log
@@ -30,6 +33,7 @@ KINDS: dict[str, type[JobSettings]] = {
     "evaluate": EvaluateSettings,
     "detect": DetectorRunSettings,
     "features": FeaturesSettings,
+    "predict": PredictSettings,
     "import-weights": ImportWeightsSettings,
 }
 """What leaves a run folder, by the command's name."""
@@ -48,7 +52,7 @@ class RunSummary(BaseModel):
     Attributes:
         kind: the command that made it, see `KINDS`, or `OTHER`.
         finished: UTC time, ISO 8601, where it is finished and says so.
-        complete: whether it is finished.
+        complete: whether it is finished; always of a job of outputs, which is so at any time.
         epoch: the pass that it is in or ended with; None where there are none.
         epochs: passes in the end.
         settings: as recorded.
@@ -56,6 +60,7 @@ class RunSummary(BaseModel):
         protocol: how the figures were measured; empty without any.
         step: the last one that its log tells of; None where there are none.
         steps: steps in the end; None where the log does not tell.
+        outputs: files that it wrote, for a job that writes one an input; None for others.
         outdated: whether the weights that it measured have been trained on since, or are gone.
     """
 
@@ -72,6 +77,7 @@ class RunSummary(BaseModel):
     protocol: str
     step: int | None = None
     steps: int | None = None
+    outputs: int | None = None
     outdated: bool = False
 
 
@@ -205,11 +211,11 @@ def summarise_run(folder: Path) -> RunSummary:
         log = read_log(folder)
         measure = FIGURES.get(kind, _no_figures)
         figures, protocol = measure(result, log)
-        epochs = values.get("epochs")
+        epochs, outputs = values.get("epochs"), _output_count(folder)
         return RunSummary(
             folder=folder,
             kind=kind,
-            complete=result is not None,
+            complete=result is not None or outputs is not None,
             finished=result.get("finished") if result else None,
             epoch=int(log[-1]["epoch"]) if log else (0 if epochs else None),
             epochs=epochs,
@@ -218,6 +224,7 @@ def summarise_run(folder: Path) -> RunSummary:
             settings=values,
             figures=figures,
             protocol=protocol,
+            outputs=outputs,
             outdated=_is_outdated(folder, values, result),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -238,6 +245,20 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise CleverError(f"{path} holds no result")
     return content
+
+
+def _output_count(folder: Path) -> int | None:
+    """Outputs that the folder tells of; None for a job that writes none. A torn line, of a run that
+    goes on or was killed, is passed over."""
+    try:
+        lines = (folder / SOURCES_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    names: set[str] = set()
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            names.add(json.loads(line)["output"])
+    return len(names)
 
 
 def _is_outdated(folder: Path, values: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
@@ -339,6 +360,8 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
 
 def state_words(run: RunSummary) -> str:
     """How far a run is."""
+    if run.outputs is not None:
+        return quantity(run.outputs, "output")
     if run.complete:
         time = f" {run.finished[:16].replace('T', ' ')}" if run.finished else ""
         return f"finished{time}{', of earlier weights' if run.outdated else ''}"

@@ -12,10 +12,11 @@ from clever.cli import tables
 from clever.cli.main import build_app
 from clever.errors import CleverError
 from clever.pipeline.evaluate import SegmentationResult
-from clever.pipeline.list_runs import RunList, list_runs, summarise_run
+from clever.pipeline.list_runs import RunList, list_runs, state_words, summarise_run
 from clever.pipeline.settings.evaluate import EvaluateSettings
 from clever.pipeline.settings.finetune import FinetuneSettings
 from clever.pipeline.settings.list_runs import ListRunsSettings
+from clever.pipeline.settings.predict import PredictSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.pipeline.settings.shared.base import JobSettings, save_settings
 
@@ -261,6 +262,20 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         for number, name in enumerate(names)
     )
     assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
+
+
+def test_jobs_of_outputs_are_never_unfinished(tmp_path: Path) -> None:
+    """The last line of an output counts, and a torn one is passed over."""
+    settings = PredictSettings.resolve(
+        None, {"checkpoint": "p", "data_root": "d", "out": str(tmp_path / "a")}
+    )
+    folder = write_run(tmp_path / "a", settings)
+    lines = [f'{{"output": "{name}.label", "path": "{name}"}}\n' for name in "aba"]
+    (folder / "sources.jsonl").write_text("".join(lines) + '{"output": "c')
+    (run,) = read(tmp_path).runs
+    assert (run.kind, run.outputs, run.complete, state_words(run)) == (
+        "predict", 2, True, "2 outputs"
+    )  # fmt: skip
 
 
 def test_states_of_unfinished_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
