@@ -25,7 +25,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -35,7 +35,6 @@ from ...cache.store.files.lock import writer_lock
 from ...errors import CleverError
 from ...files import atomic_write
 from ...names import visible
-from ..process.team import Team
 from ..settings.shared.base import SETTINGS_FILE, JobSettings, save_settings, write_settings
 from .cycles import (
     EARLIER_RESULT,
@@ -45,6 +44,9 @@ from .cycles import (
     passes_to_prolong,
     present_cycle,
 )
+
+if TYPE_CHECKING:
+    from ..process.team import Team
 
 RUNS = Path("runs")
 INPUTS_FILE = "inputs.json"
@@ -131,7 +133,7 @@ def run_folder(
     inputs: Mapping[str, str],
     places: frozenset[str],
     new: bool,
-    team: Team,
+    team: "Team",
     result: type[BaseModel],
     undigested: frozenset[str] = frozenset(),
 ) -> Path:
@@ -210,7 +212,7 @@ class Run:
         cls,
         folder: Path,
         settings: JobSettings,
-        team: Team | None = None,
+        team: "Team | None" = None,
         also_ignore: frozenset[str] = frozenset(),
         claim: frozenset[str] = CLAIM,
     ) -> "Run":
@@ -259,7 +261,7 @@ class Run:
         cls,
         folder: Path,
         settings: JobSettings,
-        team: Team,
+        team: "Team",
         inputs: Mapping[str, str],
         places: frozenset[str] = frozenset(),
     ) -> Iterator["Run"]:

@@ -1,6 +1,8 @@
 """Run folders side by side: kind, state, differing settings, figures and their protocol."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,3 +327,9 @@ def make_evaluation() -> Callable[[], SegmentationResult]:
         unlabelled=0,
         bad=[],
     )
+
+
+def test_a_listing_needs_no_torch() -> None:
+    code = "import sys, clever.pipeline.list_runs; print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout == "False\n", process.stderr
