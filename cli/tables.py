@@ -66,6 +66,8 @@ def ablation(result: "AblationTable") -> Table:
 def runs(result: "RunList") -> Table:
     """A row a run: its state, the settings in which runs of its kind differ (as JSON), and its
     figures, of which one that it lacks is empty."""
+    from ..pipeline.list_runs import setting_title
+
     differing = {run.kind: result.differing(run.kind) for run in result.runs}
     settings = list(dict.fromkeys(name for names in differing.values() for name in names))
     figures = list(dict.fromkeys(name for run in result.runs for name in run.figures))
@@ -83,7 +85,7 @@ def runs(result: "RunList") -> Table:
             "steps": run.steps,
         }
         cells |= {
-            name: json.dumps(own[name]) if name in own else None
+            setting_title(name, figures): json.dumps(own[name]) if name in own else None
             for name in settings
             if name not in cells
         }

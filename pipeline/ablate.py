@@ -78,6 +78,7 @@ def _ablate(settings: AblateSettings, plan: Plan) -> AblationTable:
             f"the others have done; this goes on: {command_line(settings)}"
         ) from None
     _draw(plan, table)
+    notice(f"written to {plan.out}")
     return table
 
 

@@ -235,6 +235,7 @@ def evaluate(settings: EvaluateSettings) -> SegmentationResult:
     result = result.with_weights_of(settings.checkpoint)
     write_confusion(out, result)
     run.write_result(result)
+    notice(f"written to {out}")
     return result
 
 

@@ -4,7 +4,7 @@ reached."""
 import json
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class RunList(BaseModel):
             for name in dict.fromkeys(name for run in runs for name in run.figures)
         }
         settings = {
-            name: [
+            setting_title(name, figures): [
                 setting_text(run.settings[name]) if name in run.settings else "?" for run in runs
             ]
             for name in self.differing(kind)
@@ -356,6 +356,11 @@ FIGURES: dict[str, Callable[[dict[str, Any] | None, Sequence[Scalars]], Figures]
     "detect": _detection,
 }
 """What a kind of run reached, from its result and its log."""
+
+
+def setting_title(name: str, figures: Collection[str]) -> str:
+    """Title of a setting's column: its name, or ``setting loss`` where a figure has that name."""
+    return f"setting {name}" if name in figures else name
 
 
 def state_words(run: RunSummary) -> str:

@@ -17,6 +17,7 @@ from ..student.segmenter import TrainedSegmenter, load_segmenter, segmenter_dige
 from ..words import quantity
 from .corrupt import open_choices
 from .corrupted.clean_sweeps import sensor_of
+from .corrupted.distributions import DistributionTable
 from .corrupted.frames import CorruptedDataset, CorruptedFrames, ReleasedFrames, released_parts
 from .corrupted.scores import OF_DATASET, Baseline, read_baseline
 from .corrupted.table import CheckpointRow, Measurement, RobustnessResult, class_doubts
@@ -187,12 +188,13 @@ def robustness(settings: RobustnessSettings) -> RobustnessResult:
             source=bench.source(),
             notes=notes,
             unmeasured=unmeasured,
-            distributions=gallery.figures if gallery else None,
+            distributions=gallery.figures if gallery else _drawn_before(bench.out / RESULT_FILE),
         )
         if not _measured(bench.out / RESULT_FILE) <= _entries(rows):
             keep_earlier(bench.out, (RESULT_FILE, TABLE_FILE))
         atomic_write(bench.out / RESULT_FILE, result.model_dump_json(indent=1) + "\n")
         atomic_write(bench.out / TABLE_FILE, f"{result}\n")
+    notice(f"written to {bench.out}")
     return result
 
 
@@ -255,6 +257,15 @@ def _measured(path: Path) -> set[tuple[str, str]]:
     except (OSError, ValueError):
         return {("", "")}
     return _entries(table.rows)
+
+
+def _drawn_before(path: Path) -> DistributionTable | None:
+    """What an earlier command in the folder drew; None where there is nothing that can be read."""
+    try:
+        table = RobustnessResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return table.distributions
 
 
 def _bench(settings: RobustnessSettings, first: TrainedSegmenter) -> Bench:

@@ -102,14 +102,26 @@ class RobustnessResult(BaseModel):
         frames = [frame for row in self.rows for entry in row.measurements for frame in entry.bad]
         return list({frame.id: frame for frame in frames}.values())
 
+    def meaning(self) -> str:
+        """A line on what the figures of the tables are, and why some are lacking."""
+        scores_of = [row.scores(self.baseline) for row in self.rows]
+        parts = [part for own in scores_of for part in own.by_corruption.values()]
+        words = ["mIoU, CE and RR in percent" if parts else "mIoU in percent"]
+        if any(part.miou is not None for part in parts):
+            words.append("of a corruption without a severity the mean over all three")
+        else:
+            words.append("CE and RR need all three severities")
+        if not self.baseline:
+            words.append("no baseline: no CE")
+        elif any(part.error is not None for part in parts):
+            words.append(f"CE relative to {self.baseline.name}")
+        if all(own.mrr is None for own in scores_of):
+            words.append("their means mCE and mRR need all eight corruptions")
+        formulae = "Robo3D's formulae, no test-time augmentation; inserted points are ignored"
+        return "; ".join([*words, formulae])
+
     def __str__(self) -> str:
-        against = f"mCE relative to {self.baseline.name}" if self.baseline else "no baseline: no CE"
-        lines = [overview(self.rows, self.baseline), ""]
-        lines.append(
-            "mIoU, mCE and mRR in percent; a column without a severity is the mean over all three; "
-            f"{against}; "
-            "Robo3D's formulae, no test-time augmentation; inserted points are ignored"
-        )
+        lines = [overview(self.rows, self.baseline), "", self.meaning()]
         lines.append(self.source)
         for row in self.rows:
             lines += ["", row.checkpoint, by_severity(row, self.baseline)]

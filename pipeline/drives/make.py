@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...errors import CleverError
 from ...files import atomic_write, fsync_folder
-from ...words import quantity
+from ...words import percent, quantity
 from ..process.progress import Track
 from ..settings.make_drives import MakeDrivesSettings
 from .record import RECIPE_FILE, VERSION, Recipe, Recording, recipe_text, record_keyframe
@@ -47,7 +47,7 @@ class DrivesSummary:
 
     def __str__(self) -> str:
         shares = ", ".join(
-            f"{name} {count / self.points:.1%}" for name, count in self.classes.items()
+            f"{name} {percent(count / self.points)}" for name, count in self.classes.items()
         )
         between = f", {quantity(self.sweeps, 'sweep')} between" if self.sweeps else ""
         return (

@@ -35,11 +35,13 @@ class RobustnessPart:
 
     Attributes:
         checkpoints: a table each.
+        meaning: what their figures are, in a line.
         distributions: what the corruptions did to the frame that was drawn; None for none.
-        notes: what the figures mean and where the sweeps come from, a line each.
+        notes: where the sweeps come from, and what is open, a line each.
     """
 
     checkpoints: list[CheckpointTable]
+    meaning: str
     distributions: DistributionTable | None
     notes: list[str]
 
@@ -57,16 +59,11 @@ def robustness_part(path: Path) -> RobustnessPart:
             f"{path} is damaged or of another version ({type(error).__name__}); run clever "
             "robustness again"
         ) from error
-    against = f"relative to {result.baseline.name}" if result.baseline else "without a baseline"
     return RobustnessPart(
         [_checkpoint(row, result) for row in result.rows],
+        result.meaning(),
         result.distributions,
-        [
-            f"mIoU, corruption error (CE, {against}) and resilience rate (RR) in percent; Robo3D's "
-            "formulae, no TTA",
-            result.source,
-            *result.notes,
-        ],
+        [result.source, *result.notes],
     )
 
 

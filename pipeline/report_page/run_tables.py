@@ -175,4 +175,5 @@ def _value_text(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return json.dumps(float(value) if number else value, sort_keys=True, default=str)

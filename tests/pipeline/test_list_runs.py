@@ -121,6 +121,18 @@ def test_fine_tuning_by_its_newest_measurement_then_by_its_result(tmp_path: Path
     assert (run.figures, run.protocol) == ({"mIoU %": 25.0}, "probe on toy val, no TTA")
 
 
+def test_a_setting_with_the_name_of_a_figure_has_a_column_of_its_own(tmp_path: Path) -> None:
+    for name, loss in (("a", "l2"), ("b", "cosine")):
+        write_run(tmp_path / name, pretraining(loss=loss), steps(40), PRETRAINED)
+    result = read(tmp_path)
+    head, _, *rows = [cells(line) for line in str(result).splitlines() if line.startswith("| ")]
+    columns = {name: [row[number] for row in rows] for number, name in enumerate(head)}
+    assert columns["setting loss"] == ["l2", "cosine"]
+    assert columns["loss"] == ["61.5", "61.5"]
+    for row, loss in zip(tables.runs(result), ("l2", "cosine"), strict=True):
+        assert (row["setting loss"], row["loss"]) == (f'"{loss}"', 61.5)
+
+
 def test_an_evaluation_inside_of_a_run_is_another(tmp_path: Path) -> None:
     outer = write_run(tmp_path / "runs/a", finetuning(), steps(3))
     settings = EvaluateSettings.resolve(None, {"checkpoint": outer, "data_root": "d"})

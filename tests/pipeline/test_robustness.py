@@ -355,7 +355,9 @@ def test_strengths_that_mean_nothing_are_one_line(
         measured(setup, strength=text)
 
 
-def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
+def test_pictures_and_bad_frames(
+    setup: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = setup["root"] / "sequences/08/velodyne/000001.bin"
     path.write_bytes(b"1")
     result = measured(
@@ -377,6 +379,10 @@ def test_pictures_and_bad_frames(setup: dict[str, Any], tmp_path: Path) -> None:
     page = _page(setup["out"])
     assert "<caption>What the corruptions did to a frame</caption>" in page
     assert '<th scope="row">crosstalk moderate</th>' in page
+    # Another command in the folder draws nothing, and keeps what was drawn.
+    again = measured(setup, corruptions="crosstalk", severities="2")
+    assert again.distributions == result.distributions
+    assert capsys.readouterr().err.endswith(f"written to {setup['out']}\n")
 
 
 def _page(folder: Path) -> str:

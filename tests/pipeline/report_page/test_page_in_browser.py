@@ -112,6 +112,26 @@ def make_page(frame: RecordedFrame) -> Page:
     )
 
 
+SHAPES = """async () => {
+  const place = document.createElement("figure");
+  place.className = "picture";
+  place.innerHTML = '<div class="wide"><img></div>';
+  document.querySelector("main").append(place);
+  const img = place.querySelector("img");
+  const shapes = [];
+  for (const [width, height] of [[1600, 500], [500, 700]]) {
+    const size = `width="${width}" height="${height}"`;
+    img.src = `data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg" ${size}/>`;
+    img.style.setProperty("--ratio", width / height);
+    await img.decode();
+    shapes.push(img.clientWidth / img.clientHeight);
+  }
+  place.remove();
+  return shapes;
+}"""
+"""Width over height of a wide picture and of a high one as they stand on the page."""
+
+
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     if CHROMIUM is None:
@@ -299,5 +319,6 @@ def test_what_is_wide_scrolls_in_its_own_place_and_says_so(opened: Opened) -> No
             )
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert ("sideways" in page.evaluate(hint)) == scrolls
+            assert page.evaluate(SHAPES) == pytest.approx([1600 / 500, 500 / 700], rel=0.01)
     finally:
         page.set_viewport_size(before)

@@ -160,10 +160,21 @@ def test_corrupted_sweeps_by_severity_with_error_and_resilience(tmp_path: Path) 
     # CE: 240 % of errors beside three times the baseline's 40 %; RR: 60 % of three times 40 %.
     assert fog[0] == "fog"
     assert fog[1] == pytest.approx([30, 20, 10, 20, 100 * 240 / 120, 50])
-    assert part.notes[1:] == ["as read", "a guess"]
+    assert part.notes == ["as read", "a guess"]
+    assert part.meaning == (
+        "mIoU, CE and RR in percent; of a corruption without a severity the mean over all three; "
+        "CE relative to B; their means mCE and mRR need all eight corruptions; Robo3D's formulae, "
+        "no test-time augmentation; inserted points are ignored"
+    )
     few = row.model_copy(update={"measurements": entries[::3]})
     path.write_text(result.model_copy(update={"rows": [few]}).model_dump_json())
-    (table,) = robustness_part(path).checkpoints
+    part = robustness_part(path)
+    (table,) = part.checkpoints
+    assert part.meaning.startswith(
+        "mIoU, CE and RR in percent; CE and RR need all three severities; their means mCE"
+    )
+    alone = result.model_copy(update={"baseline": None})
+    assert "the mean over all three; no baseline: no CE; their means" in alone.meaning()
     assert table.header == ["heavy", "mean"]
     assert table.rows == [("clean", [None, 40.0]), ("fog", [10.0, None])]
     path.write_text("{}")
