@@ -175,5 +175,6 @@ def _value_text(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return json.dumps(float(value) if number else value, sort_keys=True, default=str)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value, sort_keys=True, default=str)

@@ -87,6 +87,7 @@ def test_settings_stand_beside_what_their_recipe_says() -> None:
     assert changed["batch_size"] == (["2", "16"], "16 or 8"), "each run has its own recipe"
     assert "head" not in changed, "both are as their own recipe says"
     assert changed["seed"] == (["3", "3"], "0")
+    assert not {"class_token_weight", "intensity_dropout"} & set(changed), "0.0 is 0"
     decided = {row.name: (row.values, row.recipe) for row in pretraining.decided}
     assert decided["cache"] == (["…/a.zarr", "…/a.zarr"], "left open")
     assert changed["lr"] == (["0.003", "0.003"], "left open or 0.002")
