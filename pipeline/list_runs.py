@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import CleverError
 from ..words import quantity
 from .results.run_folder import CLAIM, RESULT_FILE, UNRECORDED
+from .results.setting_text import setting_text
 from .results.sources import SOURCES_FILE
 from .results.tables import markdown_table, table_width
 from .settings.detect import DetectorRunSettings
@@ -306,7 +307,11 @@ def _pretraining(result: dict[str, Any] | None, log: Sequence[Scalars]) -> Figur
     }
     protocol = f"losses: means over {quantity(losses.window, 'step')} up to step {log[-1]['step']}"
     if result:
-        protocol = f"{result['dataset']}, {result['part']}, seed {result['seed']}; {protocol}"
+        changes = f" ({', '.join(result['changes'])})" if result.get("changes") else ""
+        protocol = (
+            f"{result['dataset']}, {result['part']}, {result['student']}, recipe "
+            f"{result['recipe']}{changes}, seed {result['seed']}; {protocol}"
+        )
     if ranks := result and result["ranks"]:
         figures |= {"RankMe": ranks["uncentred"]["rankme"]}
         protocol += (
@@ -381,12 +386,3 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(
         text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
-
-
-def setting_text(value: object) -> str:
-    """A recorded setting as it is typed."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)

@@ -11,6 +11,7 @@ from .pretraining.contrast_run import (
 from .pretraining.frames import input_digests, store_facts, training_frames, unpaired_frames
 from .pretraining.idle_settings import idle_settings
 from .pretraining.networks import build_step
+from .pretraining.recipe_changes import recipe_changes
 from .pretraining.result import PretrainResult
 from .pretraining.several_caches import (
     cached_parts,
@@ -156,6 +157,7 @@ def _result(
         intensity=intensity_words(settings),
         targets=_target_words(settings),
         recipe=settings.recipe,
+        changes=recipe_changes(settings),
         precision=settings.precision,
         processes=team.size,
         device=team.device.type,

@@ -15,10 +15,18 @@ HEADED: tuple[LossTerm, ...] = (*CONTRASTS, "prototypes", "d2s-cosine")
 
 def idle_settings(settings: PretrainSettings) -> list[str]:
     """A line for every setting that differs from the recipe's and changes nothing in this run."""
+    return [
+        f"{name} changes nothing in this run: it takes {USES[name][1]}"
+        for name in idle_names(settings)
+    ]
+
+
+def idle_names(settings: PretrainSettings) -> list[str]:
+    """Names of the settings that differ from the recipe's and change nothing in this run."""
     recipe = PretrainSettings.resolve(None, {"recipe": settings.recipe, "cache": settings.cache})
     return [
-        f"{name} changes nothing in this run: it takes {user}"
-        for name, (used, user) in USES.items()
+        name
+        for name, (used, _) in USES.items()
         if getattr(settings, name) != getattr(recipe, name) and not used(settings)
     ]
 

@@ -56,6 +56,8 @@ class PretrainResult(RunResult):
     targets: str = "raw"
     """How teacher features were given, in words."""
     recipe: str
+    changes: list[str] = Field(default_factory=list)
+    """In what the settings differ from the recipe's, see `recipe_changes`."""
     precision: str
     processes: int
     device: str
@@ -67,13 +69,14 @@ class PretrainResult(RunResult):
         start = f"started from {self.start}, " if self.start else ""
         shared = f" x {self.processes}" if self.processes > 1 else ""
         batch = f" of {self.batch_size}" if self.batch_size else ""
+        changes = f" ({', '.join(self.changes)})" if self.changes else ""
         draws = self.steps * (self.batch_size or 0) / self.frames
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
             f"{self.frames} used, {matched}"
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
             f"{quantity(self.steps, 'step')}{batch}, "
-            f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}, "
+            f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}{changes}, "
             f"{start}points {self.points}, "
             f"{'' if self.intensity == 'raw' else f'intensity {self.intensity}, '}"
             f"{'' if self.targets == 'raw' else f'targets {self.targets}, '}"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CleverError
-from ..list_runs import KINDS, MIOU, RunSummary, setting_text, state_words
+from ..list_runs import KINDS, MIOU, RunSummary, state_words
 from ..results.run_folder import UNRECORDED
+from ..results.setting_text import setting_text
 from ..settings.shared.recipes import finetune_recipe, read_recipe
 
 FIRST = (MIOU, "RankMe")

@@ -70,6 +70,9 @@ PRETRAINED = {
     "seed": 5,
     "dataset": "toy",
     "part": "split train, 3 of 4 frames",
+    "student": "minkunet-tiny",
+    "recipe": "clever",
+    "changes": ["head linear", "lr 0.5"],
     "ranks": RANKS,
 }
 EVALUATION = {"miou": 0.25, "protocol": "probe on toy val, no TTA"}
@@ -88,7 +91,8 @@ def test_a_finished_pretraining(tmp_path: Path) -> None:
     # A tenth of 40 steps: 37 to 40.
     assert run.figures == {"loss": 61.5, "distillation loss": 11.5, "RankMe": 12.5}
     assert run.protocol == (
-        "toy, split train, 3 of 4 frames, seed 5; losses: means over 4 steps up to step 40; "
+        "toy, split train, 3 of 4 frames, minkunet-tiny, recipe clever (head linear, lr 0.5), "
+        "seed 5; losses: means over 4 steps up to step 40; "
         "RankMe: backbone features of 90 points of 3 training frames, seed 7"
     )
 

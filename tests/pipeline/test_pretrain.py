@@ -515,7 +515,9 @@ def test_a_finished_run_is_a_start(
     changes = {"init": tmp_path / "a", "lr": 1e-12, "weight_decay": 0, "epochs": 1}
     result = pretrain(toy_settings(cache, tmp_path / "b", **changes))
     assert "student, occupancy, head of toy-3x5" in capsys.readouterr().err
-    assert f", recipe clever, started from {tmp_path / 'a'}, points " in str(result)
+    assert f"), started from {tmp_path / 'a'}, points " in str(result)
+    assert ", recipe clever (voxel_size " in str(result)
+    assert "lr 1e-12, weight_decay 0.0), started" in str(result)
     trained = {name for name, _ in build_student("minkunet-tiny", 0.5).named_parameters()}
     for name in WEIGHTS:
         before, after = (load_file(tmp_path / run / name) for run in "ab")

@@ -125,7 +125,7 @@ def test_a_run_logs_each_dataset_and_says_what_it_mixed(two: list[Path], tmp_pat
     assert result.part == "toy: all 5 frames; far: all 3 frames"
     assert result.mixing == "mixing concat, mixed batches"
     assert {"toy/distillation", "far/distillation"} <= result.losses.last.keys()
-    assert "mixing concat, mixed batches, recipe clever" in str(result)
+    assert "mixing concat, mixed batches, recipe clever (" in str(result)
     meta = read_meta(tmp_path / "run/student.safetensors")["meta"]
     assert (meta["dataset"], meta["scenes"]) == ("toy + far", ["scene-0", "scene-1", "scene-2"])
     alone = pretrain(job(two, tmp_path / "alone", batches="one-cache", mixing="balanced", epochs=3))

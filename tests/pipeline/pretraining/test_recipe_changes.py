@@ -1,0 +1,30 @@
+"""In what a pre-training differs from its recipe, in words."""
+
+import pytest
+
+from clever.pipeline.pretraining.recipe_changes import recipe_changes
+from clever.pipeline.settings.pretrain import PretrainSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "changes"),
+    [
+        ({}, []),
+        ({"recipe": "scalr"}, []),
+        ({"recipe": "scalr", "head": "mlp", "loss": "l2"}, ["head mlp"]),
+        # As in the recipe, and what the protocol names by itself.
+        ({"mix3d": 0.8, "student": "minkunet-tiny", "epochs": 3, "batch_size": 1}, []),
+        ({"targets": "standardised", "centre": "frames", "points": "all", "seed": 3}, []),
+        (
+            {"head": "linear", "loss": "cosine", "occupancy_weight": 0, "lr": 0.003, "mix3d": 0},
+            ["head linear", "loss cosine", "mix3d 0.0", "occupancy_weight 0.0", "lr 0.003"],
+        ),
+        ({"terms": "distance=1,regions=2"}, ["terms distance=1,regions=2"]),
+        # A linear head has no hidden channels, so that their number changes nothing.
+        ({"head": "linear", "head_hidden": 32}, ["head linear"]),
+        ({"head_hidden": 32}, ["head_hidden 32"]),
+    ],
+)
+def test_what_differs_and_changes_something(values: dict[str, object], changes: list[str]) -> None:
+    settings = PretrainSettings.resolve(None, {"cache": "a.zarr", **values})
+    assert recipe_changes(settings) == changes
