@@ -89,7 +89,8 @@ def test_a_run_and_a_table_become_one_page(pretrained: Path, tmp_path: Path) -> 
     drawn = text.partition('width="30" height="20" alt="rankme-probe: RankMe of every')[2]
     assert drawn.partition("<figcaption>")[2].startswith("RankMe of every pre-trained cell")
     # The run: its protocol, what differs from the recipe with what the recipe says.
-    assert "toy, all 5 frames, seed 0; losses: means over 1 step up to step 4" in text
+    assert "toy, all 5 frames, minkunet-tiny, recipe clever (voxel_size 0.5, " in text
+    assert "), seed 0; losses: means over 1 step up to step 4" in text
     rows = re.findall(r"<code>(\w+)</code></th><td>(.*?)</td><td class=\"recipe\">(.*?)</td>", text)
     values = {name: (value, recipe) for name, value, recipe in rows}
     assert values["voxel_size"] == ("0.5", "0.05")

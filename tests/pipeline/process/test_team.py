@@ -79,7 +79,8 @@ def test_torchrun_starts_a_team(tmp_path: Path) -> None:
         "from clever.pipeline.process.team import Team\n"
         'team = Team.join(torch.device("cpu"))\n'
         "team.wait()\n"
-        'print(f"process {team.rank} of {team.size}")\n'
+        # One write a line: both write into one pipe.
+        'print(f"process {team.rank} of {team.size}\\n", end="", flush=True)\n'
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     ended = subprocess.run(
