@@ -352,10 +352,9 @@ def _images(
     kind = settings.dataset or dataset.name
     frame = dataset.frame(places[_known(frame_id, places, settings, kind)])
     views = {camera.name: camera for camera in frame.cameras}
-    if lacking := [name for name in cameras if name not in views]:
-        raise FrameError(frame_id, f"{kind} has no image of {', '.join(lacking)}")
-    chosen = [views[name] for name in cameras]
-    return [load_image(view.image, view.width, view.height) for view in chosen]
+    if absent := [name for name in cameras if name not in views]:
+        raise FrameError(frame_id, f"{kind} has no image of {', '.join(absent)}")
+    return [load_image(views[n].image, views[n].width, views[n].height) for n in cameras]
 
 
 def _draw_features(
