@@ -10,9 +10,10 @@ from ..files import atomic_write
 from ..words import quantity
 from .ablations.account import Layer, account_of, layers_of, measure_online
 from .ablations.cells import Cell, Plan, Row, resolve_grid, untrained_twin
-from .ablations.paper import published_figures
+from .ablations.paper import counterpart, published_figures
 from .ablations.run_cell import finished, run_cell
 from .pictures.ablation import cost_bars, rank_scatter
+from .pretraining.recipe_changes import changed_names, told_settings
 from .results import ablation_formats
 from .results.ablation_table import (
     PRETRAINING_COLUMNS,
@@ -169,6 +170,9 @@ def _row_record(plan: Plan, row: Row) -> RowRecord:
         name=row.name,
         untrained=row.untrained,
         base=None if base == row.key else base,
+        settings={} if row.untrained else told_settings(row.settings),
+        changes=[] if row.untrained else changed_names(row.settings),
         published=figures,
         source=source,
+        counterpart=counterpart(row) if figures else "",
     )

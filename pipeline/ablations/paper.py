@@ -57,6 +57,15 @@ def published_figures(row: Row, measurements: Iterable[Measurement]) -> Publishe
     return figures, "\n".join(dict.fromkeys(sources))
 
 
+def counterpart(row: Row) -> str:
+    """What the paper calls a row of Tables 1 to 3 and A2; nothing for a row that it does not have,
+    and for a rival, which has its own name."""
+    if row.untrained or (_whole(row.settings) and row.settings.recipe in RIVALS):
+        return ""
+    paper = published_row(row.settings)
+    return paper.label if paper else ""
+
+
 def _segmentation_row(settings: PretrainSettings) -> tuple[PublishedRow | None, str]:
     """The row of Tables 1 to 4, A2 and A6, and where it is from."""
     if _whole(settings) and settings.recipe in RIVALS:

@@ -1,5 +1,6 @@
-"""In what a pre-training differs from its recipe."""
+"""In what a pre-training differs from its recipe, and from another one."""
 
+from ..results.run_folder import UNRECORDED
 from ..results.setting_text import setting_text
 from ..settings.pretrain import PretrainSettings
 from .idle_settings import idle_names
@@ -13,15 +14,35 @@ TOLD = frozenset(
 """Those of them that a protocol names by themselves."""
 
 
-def recipe_changes(settings: PretrainSettings) -> list[str]:
-    """``head linear``, ``lr 0.003``: settings that differ from the recipe's and change something,
-    but those that a protocol names by themselves."""
+def changed_names(settings: PretrainSettings) -> list[str]:
+    """Names of settings that differ from the recipe's and change something, but those that a
+    protocol names by themselves."""
     recipe = PretrainSettings.resolve(None, {"recipe": settings.recipe, "cache": settings.cache})
     groups, idle = PretrainSettings.flag_groups(), idle_names(settings)
     return [
-        f"{name} {setting_text(getattr(settings, name))}"
+        name
         for group in GROUPS
         for name in groups[group]
         if name not in TOLD and name not in idle
         if getattr(settings, name) != getattr(recipe, name)
     ]
+
+
+def recipe_changes(settings: PretrainSettings) -> list[str]:
+    """``head linear``, ``lr 0.003``: these settings with their values."""
+    return [f"{name} {_text(settings, name)}" for name in changed_names(settings)]
+
+
+def told_settings(settings: PretrainSettings) -> dict[str, str]:
+    """Every setting that decides a run beside its seed, as it is typed, without those that change
+    nothing in it; of a cache its name alone, for tables leave this machine."""
+    untold = {"seed", *UNRECORDED, *idle_names(settings)}
+    names = [name for name in type(settings).model_fields if name not in untold]
+    return {name: _text(settings, name) for name in names}
+
+
+def _text(settings: PretrainSettings, name: str) -> str:
+    if name == "cache":
+        return ",".join(str(place).rstrip("/").rsplit("/", 1)[-1] for place in settings.caches)
+    value = getattr(settings, name)
+    return "default" if value is None else setting_text(value)

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ...words import quantity
-from .ablation_table import AblationTable, CellRecord, Column, RowRecord
+from .ablation_table import GONE, AblationTable, CellRecord, Column, RowRecord
+from .row_settings import setting_lines
 from .statistics import CONFIDENCE, FEWEST_RANKS
 from .tables import csv_text, markdown_table
 
-GONE = "†"
-"""Marks rows that are no longer in the grid."""
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -90,11 +89,12 @@ def notes(table: AblationTable) -> list[str]:
         lines.append(f"lower is better in {titles}")
     if bases and table.measured():
         lines.append(
-            f"− base: mean difference to {' or '.join(bases)} over the seeds of both, seed by "
-            f"seed, ± half width of its {100 * CONFIDENCE:g} % t-interval"
+            f"− base: mean difference to {' or '.join(bases)} over the seeds of both, seed by seed"
+            + f", ± half width of its {100 * CONFIDENCE:g} % t-interval" * several
         )
-    lines += table.protocol()
+    lines += [*setting_lines(table.rows), *table.protocol()]
     lines += _correlations(table)
+    lines += _counterparts(rows)
     lines += dict.fromkeys(line for row in rows for line in row.source.splitlines())
     if any(not row.in_grid for row in table.rows):
         lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
@@ -105,6 +105,12 @@ def notes(table: AblationTable) -> list[str]:
     for cell in table.bad:
         lines.append(f"failed: {table.row(cell.row).name}, seed {cell.seed}: {cell.failure}")
     return lines
+
+
+def _counterparts(rows: Sequence[RowRecord]) -> list[str]:
+    """Which of the paper's rows stand beside ours."""
+    pairs = [f"{row.name} beside {row.counterpart}" for row in rows if row.counterpart]
+    return [f"paper's rows: {'; '.join(pairs)}"] if pairs else []
 
 
 def _correlations(table: AblationTable) -> list[str]:
@@ -128,10 +134,7 @@ def _correlations(table: AblationTable) -> list[str]:
 def table_cells(table: AblationTable, mark: Mark) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of text; `mark` makes the best and the second stand out."""
     shown = _shown(table, mark)
-    rows = [
-        [row.name if row.in_grid else f"{row.name} {GONE}", *(text(row) for _, text in shown)]
-        for row in table.rows
-    ]
+    rows = [[row.title, *(text(row) for _, text in shown)] for row in table.rows]
     return ["", *(heading for heading, _ in shown)], rows
 
 

@@ -15,6 +15,8 @@ from .protocols import Facts, protocol_line
 from .statistics import Difference, Spread, spearman
 
 TABLE_FILE = "table.json"
+GONE = "†"
+"""Marks rows that are no longer in the grid."""
 RANKME = "rankme"
 """Key of the column that measurements are correlated with."""
 
@@ -76,7 +78,11 @@ class RowRecord(BaseModel):
         in_grid: whether the grid still has them.
         untrained: random weights.
         base: key of the row that this one is compared with; None for none.
+        settings: of pre-training, as they are typed, without seed, machine and what changes
+            nothing; empty for random weights, and where an earlier version did not record them.
+        changes: names of those that are not the recipe's.
         published: the paper's figures by column, where it measured the row.
+        counterpart: what the paper calls the row, and in which table.
         source: which tables of the paper, a line each, and in what this row's settings differ from
             the paper's.
     """
@@ -88,8 +94,16 @@ class RowRecord(BaseModel):
     in_grid: bool = True
     untrained: bool = False
     base: str | None = None
+    settings: dict[str, str] = {}
+    changes: list[str] = []
     published: dict[str, float] = {}
+    counterpart: str = ""
     source: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, marked where it is no longer in the grid."""
+        return self.name if self.in_grid else f"{self.name} {GONE}"
 
 
 class CellRecord(BaseModel):
@@ -238,19 +252,22 @@ class AblationTable(BaseModel):
         return spearman([rank for _, rank, _ in pairs], [figure for _, _, figure in pairs])
 
     def protocol(self) -> list[str]:
-        """How the figures of the grid's rows were made, a line a stage; what is not equal in all
-        cells is said to differ."""
+        """How the figures were made, a line a stage; what is not equal in all cells is said to
+        differ. Rows that are no longer in the grid have a line where it is another."""
         titles = {column.stage_key: column.measurement for column in self.measured()}
-        keys = ["pre-training", *titles]
-        shown = {row.key for row in self.rows if row.in_grid}
         lines = []
-        for key in keys:
-            facts = [
-                cell.facts[key] for cell in self.cells if cell.row in shown and key in cell.facts
-            ]
-            if facts:
-                lines.append(f"{titles.get(key, key)}: {protocol_line(facts)}")
+        for key, title in {"pre-training": "pre-training", **titles}.items():
+            present, earlier = self._protocol(key, True), self._protocol(key, False)
+            lines += [f"{title}: {present}"] if present else []
+            lines += [f"{title} {GONE}: {earlier}"] if earlier not in ("", present) else []
         return lines
+
+    def _protocol(self, stage: str, in_grid: bool) -> str:
+        """Of a stage of the rows that are in the grid, or of the others; empty without any."""
+        rows = {row.key for row in self.rows if row.in_grid == in_grid}
+        return protocol_line(
+            [cell.facts[stage] for cell in self.cells if cell.row in rows and stage in cell.facts]
+        )
 
     def seeds(self) -> list[int]:
         """Seeds of the grid's rows."""

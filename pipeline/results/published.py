@@ -41,6 +41,17 @@ class PublishedRow:
     name: str = ""
     ranks: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What tells it from the other rows of its table, and the table."""
+        layers, width = self.head
+        own = self.name or {
+            "Table 1": f"{layers} layers of {width}",
+            "Table 2": f"occupancy weight {self.occupancy:g}",
+            "Table A2": "without Mix3D",
+        }.get(self.table, self.table)
+        return f"{own} ({self.table})"
+
     def figure(self, place: Place) -> float | None:
         """mIoU in percent of a measurement; None where the paper has none."""
         return self.miou[PLACES.index(place)] if place in PLACES else None
@@ -154,6 +165,6 @@ def source_of(row: PublishedRow, settings: PretrainSettings) -> str:
     differing = [f"{name} {ours[name]}" for name in theirs if ours[name] != theirs[name]]
     here = f"; here {', '.join(differing)}" if differing else ""
     return (
-        f"paper: {row.table}, {row.student} at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on "
+        f"paper: {row.student} at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on "
         f"nuScenes, one run{here}; teacher and dataset are those above"
     )

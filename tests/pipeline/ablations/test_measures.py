@@ -12,7 +12,7 @@ from clever.errors import CleverError
 from clever.pipeline.ablations import detection as detection_module
 from clever.pipeline.ablations.cells import Row, resolve_grid
 from clever.pipeline.ablations.measurements import Measurement
-from clever.pipeline.ablations.paper import published_figures
+from clever.pipeline.ablations.paper import counterpart, published_figures
 from clever.pipeline.corrupted.scores import BASELINES
 from clever.pipeline.corruptions.registry import SEVERITIES
 from clever.pipeline.results.ablation_table import AblationTable
@@ -244,8 +244,15 @@ def test_the_papers_figures_of_table_7_and_a3() -> None:
     own, source = published_figures(row(epochs=100), measured)
     assert (own["probe-1"], own["corrupted-1 mRR"]) == (49.81, 89.99)
     assert [line.partition(",")[0] for line in source.splitlines()] == [
-        "paper: Table 3", "paper: Table 7",
+        "paper: minkunet34 at 0.05 m", "paper: Table 7",
     ]  # fmt: skip
+    assert counterpart(row(epochs=100)) == "MLP head + occupancy (Table 3)"
+    assert counterpart(row(head_hidden=256, occupancy_weight=0)) == "3 layers of 256 (Table 1)"
+    assert counterpart(row(mix3d=0)) == "without Mix3D (Table A2)"
+    ptv3 = {"student": "ptv3-256", "occupancy_weight": 0.01}
+    assert counterpart(row(**ptv3)) == "occupancy weight 0.01 (Table 2)"
+    assert [counterpart(own) for own in (row(lr=1, head_hidden=7), row(recipe="slidr"))] == ["", ""]
+    assert counterpart(row(untrained=True)) == ""
     some = corrupted.settings.decided(corruptions=("fog",))
     part = Measurement("corrupted", "robustness", "corrupted-1", some, probe)
     assert "corrupted-1 mCE" not in published_figures(row(epochs=100), [part])[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clever.pipeline.pretraining.recipe_changes import recipe_changes
+from clever.pipeline.pretraining.recipe_changes import recipe_changes, told_settings
 from clever.pipeline.settings.pretrain import PretrainSettings
 
 
@@ -28,3 +28,15 @@ from clever.pipeline.settings.pretrain import PretrainSettings
 def test_what_differs_and_changes_something(values: dict[str, object], changes: list[str]) -> None:
     settings = PretrainSettings.resolve(None, {"cache": "a.zarr", **values})
     assert recipe_changes(settings) == changes
+
+
+def test_told_settings_are_all_that_decide_a_run_beside_its_seed() -> None:
+    values = {"cache": "/data/a.zarr/", "head": "linear", "head_hidden": 32, "seed": 5}
+    settings = PretrainSettings.resolve(None, {**values, "out": "runs/x", "epochs": 3})
+    told = told_settings(settings)
+    expected = {"cache": "a.zarr", "head": "linear", "epochs": "3", "lr": "default"}
+    assert {name: told[name] for name in expected} == expected
+    assert not told.keys() & {"seed", "out", "device", "head_hidden"}
+    assert {"precision", "recipe", "occupancy_delta", "mix3d", "points"} <= told.keys()
+    several = PretrainSettings.resolve(None, {"cache": ("x/a.zarr", "s3://bucket/b.zarr")})
+    assert told_settings(several)["cache"] == "a.zarr,b.zarr"

@@ -33,8 +33,7 @@ def test_the_source_says_in_what_ours_differs() -> None:
     row = published_row(settings)
     assert row
     theirs = (
-        "paper: Table 3, minkunet34 at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on nuScenes, "
-        "one run"
+        "paper: minkunet34 at 0.05 m, ViT-S teacher, 100 epochs of batch 16 on nuScenes, one run"
     )
     data = "; teacher and dataset are those above"
     assert source_of(row, settings) == f"{theirs}{data}"
