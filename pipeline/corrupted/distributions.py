@@ -16,6 +16,8 @@ from ..settings.shared.choices import CorruptionName
 
 EDGES = (0, 2, 4, 8, 16, 32, 64, 128, 255.5)
 """Edges of the histogram of intensities in [0, 255]; below and above lie two more bins."""
+SHARES = 5
+"""Columns of shares in percent, after the name and the points."""
 MOVED = 1e-4
 """Metres from which a point counts as moved."""
 CHANGED = 0.01 / FULL
@@ -196,8 +198,17 @@ class DistributionTable(BaseModel):
     header: list[str]
     rows: list[list[str]]
 
+    @property
+    def key(self) -> str:
+        """What its headings mean."""
+        return (
+            f"from {self.header[SHARES + 2]} on: points by intensity, of 255, each column up to "
+            "the next; published: what the publication says the corruption does; so it is: whether "
+            "this sweep shows it"
+        )
+
     def __str__(self) -> str:
-        return f"{self.title}\n{markdown_table(self.header, self.rows)}"
+        return f"{self.title}\n{markdown_table(self.header, self.rows)}\n{self.key}"
 
 
 def distribution_table(title: str, distributions: Sequence[Distribution]) -> DistributionTable:
@@ -224,7 +235,7 @@ def distribution_table(title: str, distributions: Sequence[Distribution]) -> Dis
         for entry in distributions
     ]
     first = distributions[0]
-    rows.insert(0, ["clean", str(first.clean), *["0.0"] * 5, *map(str, first.before), "", ""])
+    rows.insert(0, ["clean", str(first.clean), *["0.0"] * SHARES, *map(str, first.before), "", ""])
     header = ["", "points", "removed %", "inserted %", "moved %", "dimmer %", "brighter %"]
     return DistributionTable(
         title=title, header=[*header, *bins, "published", "so it is"], rows=rows

@@ -112,7 +112,8 @@ def corruption_gallery(
     corruption_overview(heaviest, title, overview)
     gallery = Gallery(title, overview, pictures, distributions, table, left_out)
     figures = gallery.figures
-    atomic_write(table, f"{title}\n\n{markdown_table(figures.header, figures.rows)}\n")
+    table_text = markdown_table(figures.header, figures.rows)
+    atomic_write(table, f"{title}\n\n{table_text}\n\n{figures.key}\n")
     return gallery
 
 

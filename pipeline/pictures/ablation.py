@@ -54,14 +54,21 @@ def rank_scatter(table: AblationTable, column: Column, path: Path) -> None:
     save_figure(figure, path)
 
 
+def _unit(seconds: float) -> tuple[int, str]:
+    """Seconds of the unit in which a length of time reads well, and its name; as `duration`."""
+    if seconds < 100:
+        return 1, "seconds"
+    return (60, "minutes") if seconds < 6000 else (3600, "hours")
+
+
 def cost_bars(account: Account, title: str, path: Path) -> None:
-    """Hours of the teacher once and of the students, beside the teacher in every step."""
+    """Time of the teacher once and of the students, beside the teacher in every step."""
     once, online = account.teacher_seconds, account.online_seconds
     students = account.pretraining_seconds
     bars = [("from the cache", once or 0.0)]
     if online is not None:
         bars.append(("teacher in the loop", online))
-    scale, unit = (3600, "hours") if max(students, online or 0) > 7200 else (60, "minutes")
+    scale, unit = _unit(max(students, online or 0) + (once or 0))
     figure = Figure(figsize=(8, 2.0 + 0.7 * len(bars)), layout="constrained")
     axes = figure.subplots()
     names = [name for name, _ in bars]

@@ -17,7 +17,15 @@ from ...errors import CleverError
 from ...student.points import PointBatch
 from ...student.student import Student
 from .feature_colours import FeatureColours
-from .figures import above_row, camera_grid, draw_above, draw_camera, save_figure, write_title
+from .figures import (
+    above_row,
+    camera_grid,
+    draw_above,
+    draw_camera,
+    legend_below,
+    save_figure,
+    write_title,
+)
 
 SMOOTH = 8
 """Pixels that a token is drawn with on either side."""
@@ -198,5 +206,9 @@ def cloud_panels(frame: FrameFeatures, title: str, path: Path) -> None:
     figure, row = above_row(len(panels))
     for axes, (name, values) in zip(row, panels.items(), strict=True):
         draw_above(axes, points, values, name)
+    if len(frame.cached.pair_point.unique()) < len(points):
+        legend_below(
+            figure, {"in no camera: without a feature of the teacher": (UNSEEN, UNSEEN, UNSEEN)}
+        )
     write_title(figure, title)
     save_figure(figure, path)

@@ -36,7 +36,8 @@ def similarity_panels(
     frame: FrameFeatures, features: Tensor, point: int, title: str, path: Path
 ) -> None:
     """A camera's image with a point marked, the teacher's similarity of its pixel to all pixels of
-    the image, and the student's of the point to all points, in the camera and from above.
+    the image, and the student's of the point to all points, in the camera and from above in
+    the same colours.
 
     Args:
         features: (N, C) of the student's backbone at every point.
@@ -51,7 +52,8 @@ def similarity_panels(
     else:
         figure, axes = above_row(1)
     place = xyz[point]
-    draw_above(axes[-1], xyz, _yellow(student), _range("student, from above", student))
+    reach = _reach(student)
+    draw_above(axes[-1], xyz, _yellow(student, reach), _range("student, from above", reach))
     _cross(axes[-1], place[:2])
     write_title(figure, title)
     save_figure(figure, path)
@@ -72,7 +74,8 @@ def _four_panels(size: tuple[int, int]) -> tuple[Figure, list[Axes]]:
 
 def similarity_colours(features: Tensor, point: int) -> NDArray[np.float64]:
     """(N, 3) colours of the similarity of features (N, C) to that of a point."""
-    return _yellow(_similarity(features, point))
+    similarity = _similarity(features, point)
+    return _yellow(similarity, _reach(similarity))
 
 
 def _similarity(features: Tensor, point: int) -> NDArray[np.float64]:
@@ -92,23 +95,30 @@ def _in_camera(
     tokens = normalize(frame.tokens(camera).double(), dim=-1)
     teacher = (tokens @ normalize(frame.teacher[pair].double(), dim=0)).numpy()
     draw_camera(axes[0], image, size, frame.names[camera])
-    draw_camera(axes[1], None, size, _range("teacher", teacher))
-    axes[1].imshow(_yellow(teacher), extent=(-0.5, size[0] - 0.5, size[1] - 0.5, -0.5))
-    values = student[frame.cached.pair_point[mine].numpy()]
-    draw_camera(axes[2], image, size, _range("student", values), pixels, _yellow(values))
+    reach = _reach(teacher)
+    draw_camera(axes[1], None, size, _range("teacher", reach))
+    axes[1].imshow(_yellow(teacher, reach), extent=(-0.5, size[0] - 0.5, size[1] - 0.5, -0.5))
+    values, reach = student[frame.cached.pair_point[mine].numpy()], _reach(student)
+    draw_camera(axes[2], image, size, _range("student", reach), pixels, _yellow(values, reach))
     for panel in axes[:3]:
         _cross(panel, own)
 
 
-def _yellow(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., 3) colours: yellow is most alike, blue least."""
+def _reach(similarity: NDArray[np.float64]) -> tuple[float, float]:
+    """Similarities of the darkest and the brightest colour."""
     low, high = np.quantile(similarity, [TAILS, 1 - TAILS])
+    return float(low), float(high)
+
+
+def _yellow(similarity: NDArray[np.float64], reach: tuple[float, float]) -> NDArray[np.float64]:
+    """(..., 3) colours: yellow is most alike, blue least."""
+    low, high = reach
     share = (similarity - low) / max(high - low, 1e-12)
     return colormaps["viridis"](share.clip(0, 1))[..., :3]
 
 
-def _range(name: str, similarity: NDArray[np.float64]) -> str:
-    low, high = np.quantile(similarity, [TAILS, 1 - TAILS])
+def _range(name: str, reach: tuple[float, float]) -> str:
+    low, high = reach
     return f"{name}\ncosine {low:.2f} (blue) to {high:.2f} (yellow)"
 
 
