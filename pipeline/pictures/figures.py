@@ -44,6 +44,8 @@ PANEL_TITLE = 0.3
 """Inches that the title of a panel takes."""
 ABOVE = (5.0, 5.4)
 """Width and height in inches of a panel from above with its title and its marks."""
+COMPRESSION = 3
+"""Of PNG: takes half the time of the usual 6, and the file is a tenth larger."""
 MARGIN = 0.06
 """Inches around a picture."""
 
@@ -55,7 +57,14 @@ Colour = tuple[float, float, float]
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure as PNG, whole or not at all, without empty margins."""
     data = io.BytesIO()
-    figure.savefig(data, dpi=dpi, format="png", bbox_inches="tight", pad_inches=MARGIN)
+    figure.savefig(
+        data,
+        dpi=dpi,
+        format="png",
+        bbox_inches="tight",
+        pad_inches=MARGIN,
+        pil_kwargs={"compress_level": COMPRESSION},
+    )
     atomic_write(path, data.getvalue())
 
 

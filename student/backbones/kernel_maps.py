@@ -62,7 +62,7 @@ class KernelMap:
         )
 
     def padded(self) -> "KernelMap":
-        """The same pairs with every listed group filled up to one of few sizes, found once.
+        """The same pairs with every group filled up to one of few sizes, found once.
 
         What multiplies matrices of bfloat16 compiles a program for every size that it has not met
         lately, which takes longer than the product. `counts` are then those sizes; the places in
@@ -74,8 +74,9 @@ class KernelMap:
             shift = (sizes - listed).cumsum(0) - (sizes - listed)
             place = torch.arange(len(self.inputs)) + shift.repeat_interleave(listed)
             empty = torch.ones(int(sizes.sum()), dtype=torch.bool).index_fill_(0, place, False)
-            first = self.counts[: int(self.centred)]
-            product = torch.cat([torch.arange(sum(first)), sum(first) + place])
+            centre = self.counts[: int(self.centred)]
+            first = tuple(map(_size, centre))
+            product = torch.cat([torch.arange(sum(centre)), sum(first) + place])
             self._padded = replace(
                 self,
                 inputs=self.inputs.new_zeros(len(empty)).index_copy_(0, place, self.inputs),
@@ -89,8 +90,8 @@ class KernelMap:
 
 
 def _size(count: int) -> int:
-    """The next of sixteen sizes an octave, none below 32."""
-    step = max(32, 1 << max(0, count.bit_length() - 5))
+    """The next of four sizes an octave, none below 32."""
+    step = max(32, 1 << max(0, count.bit_length() - 3))
     return -(-count // step) * step
 
 

@@ -1,6 +1,7 @@
 """The sums of a sparse convolution on a CPU, with their gradients: gather, one matrix product an
 offset, add up."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,11 @@ from torch.autograd.function import once_differentiable
 
 from ..groups import Sums
 from .kernel_maps import KernelMap
+
+# What multiplies matrices of bfloat16 (oneDNN) keeps the programs of so many shapes, by itself of
+# 1024: fewer than the layers of a network times the sizes of `KernelMap.padded`. It reads this
+# once, at its first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "2048")
 
 WIDE = 96
 """Channels from which a group's rows of float32 are gathered and added up by themselves, while they
@@ -78,7 +84,7 @@ def _gathered(rows: Tensor, pairs: KernelMap, voxels: Tensor) -> Iterator[Tensor
     """Of (V, C) the rows of every group, where `voxels` are those of the listed ones; each is valid
     until the next one comes."""
     if pairs.centred:
-        yield rows
+        yield F.pad(rows, (0, 0, 0, pairs.counts[0] - len(rows)))
     if not _is_wide(rows):
         gathered = rows.index_select(0, voxels)
         if pairs.padding is not None:
