@@ -139,6 +139,7 @@ def _result(
         teacher_ids=[cache.teacher.id for cache in caches],
         fingerprints=[cache.teacher.fingerprint.values() for cache in caches],
         matches=list(matched_layers(settings) or ()),
+        regions=frames.first.regions.info.id if frames.first.regions else "",
         part=part_words(parts, frames),
         frames=len(frames),
         unpaired=unpaired,

@@ -161,6 +161,7 @@ def _pretraining_facts(settings: PretrainSettings, result: PretrainResult, threa
         "frames": f"{result.part}, {result.frames} used",
         "teacher": " and ".join(result.teachers),
         "layer": " and ".join(result.teacher_ids),
+        "regions": result.regions,
         "passes": quantity(result.epochs, "epoch"),
         "steps": f"{quantity(result.steps, 'step')} of {settings.batch_size}",
         "recipe": f"recipe {result.recipe}",
@@ -169,6 +170,7 @@ def _pretraining_facts(settings: PretrainSettings, result: PretrainResult, threa
         "device": result.device if result.device != "cpu" else _threads_words(threads),
         "loss": f"loss is the mean over the last {quantity(result.losses.window, 'step')}",
     }
+    facts = {name: words for name, words in facts.items() if words}
     if result.ranks:
         facts["ranks"] = (
             f"ranks of backbone features of {quantity(result.ranks.rows, 'point')} of "

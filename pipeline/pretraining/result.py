@@ -25,6 +25,8 @@ class PretrainResult(RunResult):
     fingerprints: list[dict[str, Any]]
     matches: list[str] = Field(default_factory=list)
     """Which layer taught which stage with which weight, where that was chosen."""
+    regions: str = ""
+    """Id of the layer of regions (``regions/...``) that a term took; empty where none needs any."""
     part: str
     """Which frames of the cache were used, in words."""
     frames: int
@@ -66,6 +68,7 @@ class PretrainResult(RunResult):
     def __str__(self) -> str:
         origin = " and ".join(dict.fromkeys(self.teachers))
         matched = f"matched {', '.join(self.matches)}, " if self.matches else ""
+        regions = f"{self.regions}, " if self.regions else ""
         start = f"started from {self.start}, " if self.start else ""
         shared = f" x {self.processes}" if self.processes > 1 else ""
         batch = f" of {self.batch_size}" if self.batch_size else ""
@@ -73,7 +76,7 @@ class PretrainResult(RunResult):
         draws = self.steps * (self.batch_size or 0) / self.frames
         lines = [
             f"{self.student} distilled from {origin}: {self.dataset}, {self.part}, "
-            f"{self.frames} used, {matched}"
+            f"{self.frames} used, {matched}{regions}"
             f"{cycle_words(self.epochs, self.cycles, draws)}, "
             f"{quantity(self.steps, 'step')}{batch}, "
             f"{f'{self.mixing}, ' if self.mixing else ''}recipe {self.recipe}{changes}, "

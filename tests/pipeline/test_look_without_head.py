@@ -42,7 +42,9 @@ def test_a_student_without_a_head_is_drawn_in_its_own_colours(
     add_regions(cache, "a")
     values = {"cache": cache, "out": tmp_path / "run", "student": "minkunet-tiny", "recipe": recipe}
     values |= {"voxel_size": 0.5, "epochs": 1, "batch_size": 3, "rankme_every": 0, "device": "cpu"}
-    run = pretrain(PretrainSettings.resolve(None, values)).out
+    trained = pretrain(PretrainSettings.resolve(None, values))
+    assert (re.sub(r"-\w+$", "", trained.regions)) == {"slidr": "regions/a-6x9", "ppkt": ""}[recipe]
+    run = trained.out
     add_regions(cache, "b")  # which of them the terms took is nothing to the student
     capsys.readouterr()
     view = {"split": "all", "device": "cpu"}

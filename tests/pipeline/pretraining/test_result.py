@@ -20,4 +20,8 @@ def test_a_short_run_took_seconds(seconds: float, words: str) -> None:
         losses=Losses({"loss": 1.0}, {"loss": 0.5}, 1), best_epoch=1, ranks=None, recipe="clever",
         precision="fp32", processes=1, device="cpu", out=Path("run"),
     )  # fmt: skip
-    assert str(result).splitlines()[0].endswith(f", seed 0, fp32, cpu, {words}")
+    first = str(result).splitlines()[0]
+    assert first.endswith(f", seed 0, fp32, cpu, {words}")
+    assert ", 4 used, 1 epoch, " in first
+    with_regions = result.model_copy(update={"regions": "regions/slic150-6x9-0000"})
+    assert ", 4 used, regions/slic150-6x9-0000, 1 epoch, " in str(with_regions)
