@@ -8,7 +8,7 @@ from .wording import with_flags
 
 if TYPE_CHECKING:
     from ..pipeline.corrupted.table import RobustnessResult
-    from ..pipeline.finetune import FinetuneResult
+    from ..pipeline.finetuning.result import FinetuneResult
 
 
 class WithBad(Protocol):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..pipeline.corrupted.table import RobustnessResult
     from ..pipeline.detection_runs.table import DetectionTable
     from ..pipeline.evaluate import SegmentationResult
-    from ..pipeline.finetune import FinetuneResult
+    from ..pipeline.finetuning.result import FinetuneResult
     from ..pipeline.list_runs import RunList
     from ..pipeline.results.ablation_table import AblationTable
 

@@ -13,7 +13,8 @@ from .cache_teacher import cache_teacher
 from .datasets import build_dataset
 from .drives import make_drives
 from .evaluate import class_difference
-from .finetune import FinetuneResult, finetune
+from .finetune import finetune
+from .finetuning.result import FinetuneResult
 from .pictures.features import FrameFeatures, cloud_panels, feature_panels
 from .pretrain import pretrain
 from .pretraining.networks import build_step

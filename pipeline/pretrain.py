@@ -1,6 +1,9 @@
 """Stage two: train a LiDAR student from a feature cache alone: no images, no dataset, no
 teacher."""
 
+from collections.abc import Iterator, Sequence
+
+from ..cache import FeatureCache
 from ..cache.standardise import standardise
 from ..words import quantity
 from .pretraining.contrast_run import (
@@ -88,15 +91,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 "nothing to do"
             )
             return finished
-        for part, store in zip(parts, stores, strict=True):
-            if team.first and len(part.ids) < len(store[0]):
-                notice(f"{store[0].path}: {part.words}")
-        for line in common_frames(frames.parts) if team.first else ():
+        for line in _remarks(settings, stores, parts, frames) if team.first else ():
             notice(line)
-        for line in idle_settings(settings) if team.first else ():
-            notice(line)
-        if team.first and (doubt := neighbour_doubt(settings, caches[0], frames.first.ids)):
-            notice(doubt)
         unpaired = [name for part in frames.parts for name in unpaired_frames(part, team)]
         if run.cycle.earlier:
             load_last(run.folder, step)
@@ -113,6 +109,22 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         result = _result(settings, parts, frames, unpaired, progress, ranks, run, team)
         run.finish(result)
         return result
+
+
+def _remarks(
+    settings: PretrainSettings,
+    stores: Sequence[Sequence[FeatureCache]],
+    parts: Sequence[CachedPart],
+    frames: MixedFrames,
+) -> Iterator[str]:
+    """What a user should know before the first step, a line each."""
+    for part, store in zip(parts, stores, strict=True):
+        if len(part.ids) < len(store[0]):
+            yield f"{store[0].path}: {part.words}"
+    yield from common_frames(frames.parts)
+    yield from idle_settings(settings)
+    if doubt := neighbour_doubt(settings, stores[0][0], frames.first.ids):
+        yield doubt
 
 
 def _result(

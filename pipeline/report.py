@@ -14,7 +14,7 @@ from .corrupted.clean_sweeps import sensor_of
 from .corrupted.gallery import corruption_gallery
 from .datasets import open_dataset, positions
 from .evaluate import SegmentationResult
-from .finetune import FinetuneResult
+from .finetuning.result import FinetuneResult
 from .list_runs import MIOU, RunSummary, list_runs
 from .look import look_and_record
 from .pictures.recording import RecordedFrame

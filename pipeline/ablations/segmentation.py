@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..finetune import FinetuneResult, finetune
+from ..finetune import finetune
+from ..finetuning.result import FinetuneResult
 from ..results.protocols import Facts
 from ..results.run_folder import finished_result
 from ..settings.finetune import FinetuneSettings

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from clever.errors import CleverError, FrameError
-from clever.pipeline import finetune as job
 from clever.pipeline.datasets import IGNORE, LidarDataset
 from clever.pipeline.evaluate import evaluate
-from clever.pipeline.finetune import FinetunePlan, finetune
+from clever.pipeline.finetune import finetune
+from clever.pipeline.finetuning.plan import FinetunePlan
 from clever.pipeline.results.published import published
 from clever.pipeline.results.run_folder import newest_run
 from clever.pipeline.settings.evaluate import EvaluateSettings
@@ -47,7 +47,7 @@ def datasets(
     def open_part(settings: DatasetPart, name: str) -> LidarDataset:
         return parts[settings.split]
 
-    monkeypatch.setattr(job, "open_dataset", open_part)
+    monkeypatch.setattr("clever.pipeline.finetuning.frames.open_dataset", open_part)
     monkeypatch.setattr("clever.pipeline.evaluate.open_dataset", open_part)
     return parts
 
@@ -590,7 +590,7 @@ def test_the_dataset_is_that_of_the_pretraining(
         opened.append(name)
         return datasets[part.split]
 
-    monkeypatch.setattr(job, "open_dataset", open_part)
+    monkeypatch.setattr("clever.pipeline.finetuning.frames.open_dataset", open_part)
     with seeded(1, "student"):
         student = build_student("minkunet-tiny", 0.5)
     for name, origin in (("kitti", "kitti"), ("fresh", ""), ("gone", "gone")):

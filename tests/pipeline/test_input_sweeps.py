@@ -23,7 +23,8 @@ from clever.pipeline.datasets.denser_frames import DenserFrames, with_input_swee
 from clever.pipeline.drives import make_drives, record
 from clever.pipeline.drives.raycast import Rays
 from clever.pipeline.evaluate import evaluate
-from clever.pipeline.finetune import FinetuneResult, finetune
+from clever.pipeline.finetune import finetune
+from clever.pipeline.finetuning.result import FinetuneResult
 from clever.pipeline.predict import predict
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.rankme import rankme, student_ranks

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import device as Device
 
-from ..student.segmenter import Segmenter, Training
-from .datasets import LidarDataset
-from .evaluate import SegmentationResult, measure_segmenter
-from .settings.shared.choices import ClassMean
-from .training.log import VALIDATION_MIOU, Scalars, read_log
+from ...student.segmenter import Segmenter, Training
+from ..datasets import LidarDataset
+from ..evaluate import SegmentationResult, measure_segmenter
+from ..settings.shared.choices import ClassMean
+from ..training.log import VALIDATION_MIOU, Scalars, read_log
 
 SELECTED = "selected"
 """Folder in a run's with the weights of the best measurement so far."""
