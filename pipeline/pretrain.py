@@ -24,6 +24,7 @@ from .pretraining.several_caches import (
     mixture,
     part_words,
 )
+from .pretraining.silent_terms import silent_terms
 from .pretraining.stores import matched_layers, open_stores
 from .pretraining.unanswered_queries import unanswered_queries
 from .pretraining.weights import check_intensity, export, load_last, start_from
@@ -104,8 +105,13 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 notice(words)
         progress, ranks = _train(settings, lr, step, frames, mixed, inputs, run, team)
         team.others_leave()
-        if doubt := unanswered_queries(settings, step.student.voxel_size, read_log(run.folder)):
-            notice(doubt)
+        records = read_log(run.folder)
+        for doubt in (
+            unanswered_queries(settings, step.student.voxel_size, records),
+            silent_terms(settings, records),
+        ):
+            if doubt:
+                notice(doubt)
         result = _result(settings, parts, frames, unpaired, progress, ranks, run, team)
         run.finish(result)
         return result

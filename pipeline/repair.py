@@ -163,11 +163,7 @@ class _Redo:
             else:
                 self.reader.read(row)
         except FrameError as error:
-            shard = row // SHARD_ROWS
-            raise CleverError(
-                f"shard {shard} of {self.layer.name} is left as it is, because {error}; restore it "
-                "and repair again"
-            ) from error
+            raise _left_as_it_is(row // SHARD_ROWS, self.layer, error) from error
 
     def _write_points(self, shard: int) -> int:
         rows = self.store.shard_rows(shard)
@@ -244,16 +240,37 @@ class _SweepRedo:
         stored = layer.layer(len(self.store.cameras))
         assert isinstance(stored, SweepLayer)
         dataset = _source(settings, points, layer, shards)
-        self.stage = SweepStage(self.store, dataset, stored.info, 1, strict=True)
+        self.stage = SweepStage(self.store, dataset, stored.info, 1, strict=False)
 
     def run(self, summary: RepairSummary) -> None:
-        """Recompute the shards; a frame that cannot be had again ends it before its shard."""
+        """Recompute the shards, after making sure that no frame which is stored now would be
+        lost."""
+        for shard in self.shards:
+            self._try(shard)
         frames = sum(len(self.store.shard_rows(shard)) for shard in self.shards)
         with Track(f"repairing {self.layer.name}", frames) as track:
             self.stage.run(self.shards, track.advance)
         for shard in self.shards:
             _note(summary, self.store, self.layer, shard)
         self.store.refresh(self.layer.name)
+
+    def _try(self, shard: int) -> None:
+        """Raise CleverError where a frame that the shard holds cannot be had again."""
+        before = self.layer.commits.get(shard)
+        stored = {record.row for record in before.frames if not record.reason} if before else ()
+        for record in self.store.commit(self.store.points.id, shard).frames:
+            if record.row in stored:
+                try:
+                    self.stage.work(record.row, record)
+                except FrameError as error:
+                    raise _left_as_it_is(shard, self.layer, error) from error
+
+
+def _left_as_it_is(shard: int, layer: LayerState, error: FrameError) -> CleverError:
+    return CleverError(
+        f"shard {shard} of {layer.name} is left as it is, because {error}; restore it and repair "
+        "again"
+    )
 
 
 def _masks_folder(settings: RepairSettings, info: RegionInfo) -> Path | None:

@@ -3,6 +3,7 @@ or in another one."""
 
 import difflib
 import random
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import CleverError
+from ...errors import CleverError, StoreWarning
 from ..choices import CODECS, Codec
 from ..codec import Calibration, Statistics, calibrate, decode, encode, measure
 from ..fidelity import Fidelity
@@ -32,6 +33,7 @@ from ..store.layers import (
 from ..store.layout import SHARD_ROWS, BlockArray
 from ..store.records.commits import records_by_row, total_fidelity
 from ..store.records.models import TeacherInfo
+from ..store.records.seals import unsealed_layers
 from ..store.rows import ShardRows
 from ..store.store import Store, calibration_of
 from ..store.writer import GridShard, PointShard, RegionShard, SweepShard
@@ -104,14 +106,28 @@ class Copy:
                 *(self.store.sweep_layer(info.id) for info in self.store.sweeps()),
             )
         ]
+        if layers := unsealed_layers(self.store.path):
+            warnings.warn(
+                f"{source}: {', '.join(layers)} not copied: without a seal, because a run has not "
+                "ended or it is lost; `clever cache verify` says which, `clever cache repair` "
+                "writes it again",
+                StoreWarning,
+                stacklevel=1,
+            )
         selection_rows = _choose_rows(self.store, selection)
         self.rows = [
             row for row in selection_rows if all(row in layer.records for layer in self._layers)
         ]
         self.pending = len(selection_rows) - len(self.rows)
         if not self.rows:
+            empty = [
+                layer.layer.id
+                for layer in self._layers
+                if not any(row in layer.records for row in selection_rows)
+            ]
+            whose = f": {', '.join(empty)} has none of them" if empty else ""
             raise CleverError(
-                f"{source} has no finished frame among those asked for; nothing is copied"
+                f"{source} has no finished frame among those asked for{whose}; nothing is copied"
             )
         self._row = {self.store.ids[row]: row for row in self.rows}
         self._first_rows = {row // SHARD_ROWS: row for row in reversed(self.rows)}

@@ -106,13 +106,13 @@ def unpaired_frames(frames: PairedFrames, team: Team) -> list[str]:
             notice(f"left out frame {name}: {reason}")
         if len(frames.unfit) > 10:
             notice(f"left out {len(frames.unfit) - 10} more such frames")
-        for names, fault in (
-            (unpaired, "have no point that a camera sees"),
-            (frames.missing, "lack a teacher"),
+        for names, whole, fault in (
+            (unpaired, count, "have no point that a camera sees"),
+            (frames.missing, count + len(frames.missing), "are not in every layer that is read"),
         ):
             if names:
                 shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-                notice(f"{len(names)} of {quantity(count, 'frame')} {fault}: {shown}")
+                notice(f"{len(names)} of {quantity(whole, 'frame')} {fault}: {shown}")
     return unpaired
 
 

@@ -25,10 +25,13 @@ def idle_names(settings: PretrainSettings) -> list[str]:
     """Names of the settings that differ from the recipe's and change nothing in this run."""
     recipe = PretrainSettings.resolve(None, {"recipe": settings.recipe, "cache": settings.cache})
     return [
-        name
-        for name, (used, _) in USES.items()
-        if getattr(settings, name) != getattr(recipe, name) and not used(settings)
+        name for name in unused_names(settings) if getattr(settings, name) != getattr(recipe, name)
     ]
+
+
+def unused_names(settings: PretrainSettings) -> list[str]:
+    """Names of all settings that change nothing in this run."""
+    return [name for name, (used, _) in USES.items() if not used(settings)]
 
 
 def _terms(*names: LossTerm) -> Callable[[PretrainSettings], bool]:

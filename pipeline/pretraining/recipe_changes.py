@@ -3,7 +3,7 @@
 from ..results.run_folder import UNRECORDED
 from ..results.setting_text import setting_text
 from ..settings.pretrain import PretrainSettings
-from .idle_settings import idle_names
+from .idle_settings import idle_names, unused_names
 
 GROUPS = ("Network", "Distillation", "Contrast", "Occupancy", "Optimiser")
 """Groups of the settings that decide what is learnt, and how."""
@@ -35,14 +35,12 @@ def recipe_changes(settings: PretrainSettings) -> list[str]:
 
 def told_settings(settings: PretrainSettings) -> dict[str, str]:
     """Every setting that decides a run beside its seed, as it is typed, without those that change
-    nothing in it; of a cache its name alone, for tables leave this machine."""
-    untold = {"seed", *UNRECORDED, *idle_names(settings)}
+    nothing in it, and without the place of its cache, which decides nothing either."""
+    untold = {"seed", "cache", *UNRECORDED, *unused_names(settings)}
     names = [name for name in type(settings).model_fields if name not in untold]
     return {name: _text(settings, name) for name in names}
 
 
 def _text(settings: PretrainSettings, name: str) -> str:
-    if name == "cache":
-        return ",".join(str(place).rstrip("/").rsplit("/", 1)[-1] for place in settings.caches)
     value = getattr(settings, name)
     return "default" if value is None else setting_text(value)

@@ -77,25 +77,26 @@ def _csv_line(row: RowRecord, cell: CellRecord, columns: Sequence[Column]) -> li
 
 def notes(table: AblationTable) -> list[str]:
     """What stands under a table: how its figures are made and what its marks mean."""
-    rows = [row for row in table.rows if row.in_grid]
     seeds = ", ".join(map(str, table.seeds()))
     several = len(table.seeds()) > 1
     spread = f"mean ± sample standard deviation over seeds {seeds}" if several else f"seed {seeds}"
     marked = any(table.places_of(column) for column in table.shown_columns())
     lines = [spread + ("; best bold, second italic or underlined" if marked else "")]
-    bases = dict.fromkeys(table.row(row.base).name for row in rows if row.base)
+    bases = dict.fromkeys(table.row(row.base).title for row in table.rows if row.base)
     if any(column.lower for column in table.measured()):
         titles = ", ".join(column.title for column in table.measured() if column.lower)
         lines.append(f"lower is better in {titles}")
     if bases and table.measured():
         lines.append(
-            f"− base: mean difference to {' or '.join(bases)} over the seeds of both, seed by seed"
-            + f", ± half width of its {100 * CONFIDENCE:g} % t-interval" * several
+            f"− base: mean difference to the row's base ({' or '.join(bases)}) over the seeds of "
+            "both, seed by seed"
+            + f", ± half width of its {100 * CONFIDENCE:g} % t-interval"
+            * several
         )
     lines += [*setting_lines(table.rows), *table.protocol()]
     lines += _correlations(table)
-    lines += _counterparts(rows)
-    lines += dict.fromkeys(line for row in rows for line in row.source.splitlines())
+    lines += _counterparts(table.rows)
+    lines += dict.fromkeys(line for row in table.rows for line in row.source.splitlines())
     if any(not row.in_grid for row in table.rows):
         lines.append(f"{GONE} no longer in the grid; figures of an earlier one")
     hidden = dict.fromkeys(column.title for column in table.columns if not column.in_grid)
@@ -109,7 +110,7 @@ def notes(table: AblationTable) -> list[str]:
 
 def _counterparts(rows: Sequence[RowRecord]) -> list[str]:
     """Which of the paper's rows stand beside ours."""
-    pairs = [f"{row.name} beside {row.counterpart}" for row in rows if row.counterpart]
+    pairs = [f"{row.title} beside {row.counterpart}" for row in rows if row.counterpart]
     return [f"paper's rows: {'; '.join(pairs)}"] if pairs else []
 
 

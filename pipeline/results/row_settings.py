@@ -30,7 +30,9 @@ def setting_lines(rows: Sequence[SettingsOfRow]) -> list[str]:
         f"{name} {row.settings[name]}" for row in rows for name in row.changes
         if name not in differing
     )  # fmt: skip
-    lines = [f"settings of all rows, beside the recipe's: {', '.join(common)}"] if common else []
+    lines = []
+    if common:
+        lines.append(f"settings of all rows that use them, not the recipe's: {', '.join(common)}")
     if not all(_named(row, differing) for row in rows):
         words = "; ".join(_words(row, differing) for row in rows if _own(row, differing))
         lines.append(f"settings in which rows differ: {words}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table that also lines up as plain text: the first column to the left, the others
     to the right."""
-    rows = list(rows)
+    header, *rows = ([text.replace("|", r"\|") for text in row] for row in (header, *rows))
     widths = [_column_width(column) for column in zip(header, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 

@@ -39,6 +39,8 @@ def density_and_class_weights(radius: Tensor, labels: Tensor, classes: int) -> T
         labels: (K,) int64, the pair's class.
         classes: their number.
     """
+    if not len(radius):
+        return radius.double()
     values, place, occurrence = radius.double().unique(return_inverse=True, return_counts=True)
     deviation = radius.double().std() if len(radius) > 1 else values.new_zeros(())
     # All at one distance: no bandwidth, and one density.

@@ -131,6 +131,18 @@ def _sealed(store: AnyPath, layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if (store / place(layer).seal).exists()]
 
 
+def unsealed_layers(store: AnyPath) -> list[str]:
+    """Ids of layers that are there without a seal: their run has not ended, or it is lost."""
+    return [
+        layer
+        for group in (TEACHERS, REGIONS, SWEEPS)
+        for name in names_in(store / group)
+        if (store / group / name / METADATA).exists()
+        for layer in [name if group == TEACHERS else f"{group}/{name}"]
+        if not (store / place(layer).seal).exists()
+    ]
+
+
 def foreign_names(store: AnyPath) -> list[str]:
     """What lies where layers do and is none: neither metadata nor a folder with a seal or the
     metadata of a group."""

@@ -13,10 +13,11 @@ from clever.cache.care.copy import Copy, Selection
 from clever.cache.care.verify import Verification
 from clever.cache.codec import decode
 from clever.cache.store.files.lock import writer_lock
+from clever.cache.store.layers import place
 from clever.cache.store.reader import CachedFrame
 from clever.cache.store.records.commits import commit_path
 from clever.cache.store.store import Store
-from clever.errors import CleverError
+from clever.errors import CleverError, StoreWarning
 
 from ...store_files import content
 
@@ -199,8 +200,22 @@ def test_unfinished_frames_are_left_out(write_store: Writes, tmp_path: Path) -> 
     job.run(lambda count: None)
     assert len(FeatureCache(tmp_path / "copy.zarr", sample.info.id)) == 24
     store.uncommit("points", [0, 2])
-    with pytest.raises(CleverError, match="no finished frame among those asked for"):
+    with pytest.raises(CleverError, match="no finished frame among those asked for; nothing"):
         Copy(sample.path, tmp_path / "other.zarr", Selection())
+    store.uncommit("points", [1])
+    with pytest.raises(
+        CleverError, match="among those asked for: points has none of them; nothing"
+    ):
+        Copy(sample.path, tmp_path / "other.zarr", Selection())
+
+
+def test_a_layer_without_its_seal_is_named(write_store: Writes, tmp_path: Path) -> None:
+    sample = write_store([10] * 4, others=(("fp16", "grid"),))
+    (sample.path / place(sample.info.id).seal).unlink()
+    with pytest.warns(StoreWarning, match=f"{sample.info.id} not copied: without a seal"):
+        job = Copy(sample.path, tmp_path / "copy.zarr", Selection())
+    job.run(lambda count: None)
+    assert len(Store(tmp_path / "copy.zarr").teachers()) == 1
 
 
 def test_refusals(write_store: Writes, tmp_path: Path) -> None:

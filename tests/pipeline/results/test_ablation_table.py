@@ -80,7 +80,9 @@ def test_what_is_not_equal_in_all_cells_is_said_to_differ() -> None:
         "probe: linear probe, frames differs (r frames | a frames | b frames | c frames)" in notes
     )
     assert notes[0].startswith("mean ± sample standard deviation over seeds 0, 1;")
-    assert notes[1].startswith("− base: mean difference to random weights over the seeds of both")
+    assert notes[1].startswith(
+        "− base: mean difference to the row's base (random weights) over the"
+    )
     assert "S" in notes
     assert "rank correlation (Spearman) of RankMe and probe mIoU %: 0.96" in "\n".join(notes)
     assert protocol_line([{"a": "x", "b": "y"}, {"a": "x"}]) == "x, b differs (y | none)"

@@ -18,7 +18,7 @@ WIDE = row("wide", "head_hidden lr", head="mlp", head_hidden=128, lr=0.1, epochs
 def test_rows_are_told_by_the_settings_that_differ() -> None:
     assert differing_settings([LINEAR, MLP, WIDE]) == ["head", "head_hidden"]
     assert setting_lines([LINEAR, MLP, WIDE]) == [
-        "settings of all rows, beside the recipe's: lr 0.1",
+        "settings of all rows that use them, not the recipe's: lr 0.1",
         "settings in which rows differ: linear: head linear; MLP: head mlp, head_hidden 64; "
         "wide: head mlp, head_hidden 128",
     ]
@@ -50,6 +50,9 @@ def test_rows_that_left_the_grid_are_told_too_and_random_weights_are_not() -> No
     random = RowRecord(key="r", name="random weights", untrained=True)
     table = AblationTable(grid="g", columns=[], rows=[random, LINEAR, earlier], cells=[])
     assert "settings in which rows differ: linear: lr 0.1; linear †: lr 0.3" in notes(table)
+    gone = earlier.model_copy(update={"counterpart": "linear head (Table 3)"})
+    table = AblationTable(grid="g", columns=[], rows=[random, LINEAR, gone], cells=[])
+    assert "paper's rows: linear † beside linear head (Table 3)" in notes(table)
 
 
 def test_rows_that_left_the_grid_have_their_own_protocol_where_it_is_another() -> None:

@@ -1,6 +1,7 @@
 """Earlier sweeps of nuScenes as a layer of a store, against poses composed by hand."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,23 @@ def test_damage_is_seen_and_repaired(drive: Path, tmp_path: Path) -> None:
         assert result.problems, name
         assert result.remainder == []
         assert content(store) == intact, name
+
+
+def test_a_shard_whose_frames_cannot_be_had_again_is_left(drive: Path, tmp_path: Path) -> None:
+    store, file = tmp_path / "run.zarr", drive / "sweeps/LIDAR_TOP/2-1.pcd.bin"
+    add(drive, store, sweeps=2)
+    name = next(name for name in content(store) if re.match(r"sweeps/2/xyzi/c/", name))
+    data = bytearray((store / name).read_bytes())
+    data[len(data) // 2] ^= 4
+    (store / name).write_bytes(data)
+    before, points = content(store), file.read_bytes()
+    settings = RepairSettings(path=store, data_root=drive, version="v1.0-mini", split="all")
+    file.write_bytes(points[:-1])
+    with pytest.raises(CleverError, match=r"shard 0 of sweeps/2 is left as it is, because frame"):
+        repair(settings)
+    assert content(store) == before
+    file.write_bytes(points)
+    assert repair(settings).remainder == []
 
 
 def test_skipped_sweeps_are_tried_again(drive: Path, tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ def test_frames_that_lack_a_teacher_are_named_and_left_out(
     path = make_cache(second=True, lacking=(1, 3))
     result = pretrain(settings(path, tmp_path / "run", teacher="toy,other"))
     assert (result.frames, result.missing) == (3, ["frame-1", "frame-3"])
-    assert "2 of 3 frames lack a teacher: frame-1, frame-3" in capsys.readouterr().err
+    line = "2 of 5 frames are not in every layer that is read: frame-1, frame-3"
+    assert line in capsys.readouterr().err
 
 
 def test_teachers_without_a_common_frame_are_refused(make_cache: MakeCache, tmp_path: Path) -> None:

@@ -54,3 +54,7 @@ def test_one_distance_alone_has_weights_of_classes() -> None:
     assert weights.isfinite().all()
     assert (weights[3] / weights[0]).item() == pytest.approx(3)
     assert density_and_class_weights(torch.tensor([7.0]), torch.tensor([1]), 3).isfinite().all()
+
+
+def test_no_pair_has_no_weight() -> None:
+    assert density_and_class_weights(torch.zeros(0), torch.zeros(0).long(), 3).shape == (0,)
