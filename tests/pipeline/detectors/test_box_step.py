@@ -102,7 +102,7 @@ def test_frames_are_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatc
     assert len(half[0, 0][2].points) == 300
     reads.clear()
     for _ in range(2):
-        half[0, 0], half[1, 0]
+        _ = half[0, 0], half[1, 0]
     assert reads == [1, 1]
 
 
