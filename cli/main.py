@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from .. import __version__
 from .command import MISUSED, add_command, overview
+from .environment import set_environment
 from .help import OrderedGroup, wide
 from .verbs import VERBS, Group, Verb
 
@@ -23,11 +24,7 @@ WORDS = ("_TYPER_COMPLETE_ARGS", "COMP_WORDS")
 
 def main() -> None:
     """Entry point of the console script."""
-    # Before torch is imported: threads that spin as long as they wait make a training step two to
-    # ten times slower where another process wants the cores, and threads that sleep at once make it
-    # a third slower where none does. A thousand turns, then sleep, is as fast as the better one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    set_environment()
     _take_any_text()
     try:
         code = build_app(*_words())(prog_name="clever", standalone_mode=False)

@@ -159,6 +159,7 @@ def _write_page(settings: DemoSettings, result: DemoResult, frame: str) -> None:
             places=tuple(map(str, runs)),
             title="clever demo",
             frame_ids=(frame,),
+            leave_out=tuple(PICTURES),
             split="val",
             data_root=settings.out / "drives",
             device=settings.device,
@@ -178,8 +179,7 @@ def _write_page(settings: DemoSettings, result: DemoResult, frame: str) -> None:
         file_picture(settings.out / file, kind, f"Keyframe {frame}. {text}")
         for kind, (file, text) in PICTURES.items()
     ]
-    others = [part.without(PICTURES) for part in page.galleries]
-    page.galleries = [Gallery("features", "Teacher and student", PICTURES_LEAD, drawn), *others]
+    page.galleries.insert(0, Gallery("features", "Teacher and student", PICTURES_LEAD, drawn))
     page.write(result.page)
 
 

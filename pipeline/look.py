@@ -1,8 +1,9 @@
 """Pictures of what a run has learned, as in the paper's figures, for any frames."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -43,7 +44,7 @@ from .process.device import choose_device
 from .process.progress import Track
 from .results.run_defaults import run_dataset
 from .results.run_folder import notice
-from .settings.look import LookSettings
+from .settings.look import PICTURE_KINDS, LookSettings
 from .settings.pretrain import PretrainSettings
 from .settings.shared.base import SETTINGS_FILE
 from .steps.cached_part import cached_part
@@ -54,6 +55,8 @@ CAMERAS = 3
 """Cameras of a frame whose features are drawn where none are chosen: those that see most points."""
 NEAR = 25.0
 """Metres within which a point to compare with is drawn."""
+Drawing = Callable[[Path], None]
+"""Draws a picture into a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +100,35 @@ def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFr
         result = _look_at_labels(settings, out, recorded)
     else:
         result = _look_at_features(settings, out, recorded)
-    if not result.pictures:
+    if not recorded:
         first = result.bad[0]
         raise CleverError(f"no frame can be drawn; the first, {first.id}: {first.reason}")
+    _name_undrawn(settings, result)
     if settings.rerun:
         write_recording(settings.rerun, recorded)
         result.pictures.append(settings.rerun)
     return result, recorded
 
 
+def _name_undrawn(settings: LookSettings, result: LookResult) -> None:
+    """Note the chosen kinds of which the run has no picture; raise CleverError where it has none of
+    all that were chosen."""
+    names = [path.stem for path in result.pictures]
+    drawn = {kind for kind in PICTURE_KINDS if any(name.endswith(f"-{kind}") for name in names)}
+    if any("-regions-" in name for name in names):
+        drawn.add("regions")
+    if undrawn := [kind for kind in settings.kinds or () if kind not in drawn]:
+        line = f"{settings.checkpoint} has no pictures of {', '.join(undrawn)}"
+        if not drawn:
+            raise CleverError(f"{line}; choose other `kinds`")
+        result.notes.append(line)
+
+
 def _check(settings: LookSettings) -> None:
-    """Refuse settings that contradict each other."""
+    """Refuse settings that contradict each other, and kinds that there are not."""
+    for kind in settings.kinds or ():
+        if kind not in PICTURE_KINDS:
+            raise CleverError(f"`kinds={kind}`: there are {', '.join(PICTURE_KINDS)}")
     if settings.point and settings.pixel:
         raise CleverError("`point` and `pixel` both choose the point; leave one out")
     if settings.rerun:
@@ -141,8 +162,9 @@ def _look_at_labels(settings: LookSettings, out: Path, recorded: list[RecordedFr
                     training.class_names,
                 )  # fmt: skip
                 pictures += _draw_labels(
-                    dataset, index, labelled, features.float().cpu(), protocol, out, recorded
-                )
+                    settings, dataset, index, labelled, features.float().cpu(), protocol, out,
+                    recorded,
+                )  # fmt: skip
             except OutputError:
                 raise
             except CleverError as error:
@@ -198,6 +220,7 @@ def _truth(dataset: LidarDataset, index: int, training: Training) -> NDArray[np.
 
 
 def _draw_labels(
+    settings: LookSettings,
     dataset: LidarDataset,
     index: int,
     cloud: LabelledCloud,
@@ -208,22 +231,23 @@ def _draw_labels(
 ) -> list[Path]:
     """From above, and in the cameras where the images can be read."""
     frame_id = dataset.frame_ids[index]
-    title = f"{frame_id}\n{protocol}"
-    pictures = [out / f"{_file_name(frame_id)}-labels.png"]
-    label_panels(cloud, title, pictures[0])
+    title, name = f"{frame_id}\n{protocol}", _file_name(frame_id)
+    drawings: dict[str, Drawing] = {"labels": partial(label_panels, cloud, title)}
+    views: dict[str, NDArray[np.uint8]] = {}
     try:
         frame = dataset.frame(index)
         images = [load_image(camera.image, camera.width, camera.height) for camera in frame.cameras]
     except CleverError as error:
         notice(f"{frame_id}: drawn from above alone: {_bad(frame_id, error).reason}")
-        recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), {}, features, cloud))
-        return pictures
-    recorded.append(
-        RecordedFrame(frame_id, cloud.xyz, cloud.panels(), _by_name(frame, images), features, cloud)
-    )
-    if images:
-        pictures.append(out / f"{_file_name(frame_id)}-labels-cameras.png")
-        camera_label_panels(cloud, frame, images, visible_pairs(frame), title, pictures[-1])
+    else:
+        views = _by_name(frame, images)
+        if images:
+            pairs = visible_pairs(frame)
+            drawings["labels-cameras"] = partial(
+                camera_label_panels, cloud, frame, images, pairs, title
+            )
+    pictures = _draw(settings, drawings, out, name)
+    recorded.append(RecordedFrame(frame_id, cloud.xyz, cloud.panels(), views, features, cloud))
     return pictures
 
 
@@ -284,7 +308,9 @@ def _look_at_features(
             except CleverError as error:
                 bad.append(_bad(frame_id, error))
             track.advance()
-    return LookResult(protocol, pictures, bad, _camera_note(settings, cache.cameras))
+    shows_cameras = settings.kinds is None or {"features", "regions"} & set(settings.kinds)
+    notes = _camera_note(settings, cache.cameras) if shows_cameras else []
+    return LookResult(protocol, pictures, bad, notes)
 
 
 def _camera_note(settings: LookSettings, cameras: Sequence[str]) -> list[str]:
@@ -382,25 +408,39 @@ def _draw_features(
     )
     title, name = f"{frame_id}\n{protocol}", _file_name(frame_id)
     point = _chosen_point(settings, frame)
-    pictures = [out / f"{name}-{kind}.png" for kind in ("features", "above", "similarity")]
     cameras = _drawn_cameras(settings, frame)
     note = "".join(_camera_note(settings, frame.names)).partition(";")[0]
     camera_title = f"{title}\n{note}"
-    feature_panels(frame, cameras, camera_title, pictures[0])
-    cloud_panels(frame, title, pictures[1])
-    similarity_panels(frame, frame.backbones["student"], point, title, pictures[2])
+    drawings: dict[str, Drawing] = {
+        "features": partial(feature_panels, frame, cameras, camera_title),
+        "above": partial(cloud_panels, frame, title),
+        "similarity": partial(similarity_panels, frame, frame.backbones["student"], point, title),
+    }
     if step.occupancy is not None:
-        pictures.append(out / f"{name}-occupancy.png")
-        _draw_occupancy(
-            step.student, step.occupancy, frame, settings.seed, point, title, pictures[-1]
+        drawings["occupancy"] = partial(
+            _draw_occupancy, step.student, step.occupancy, frame, settings.seed, point, title
         )
     for layer in regions:
         if frame_id in layer:
-            pictures.append(out / f"{name}-{layer.info.id.replace('/', '-')}.png")
-            region_panels(
-                frame, layer.maps(frame_id), layer.info, cameras, camera_title, pictures[-1]
+            drawings[layer.info.id.replace("/", "-")] = partial(
+                region_panels, frame, layer.maps(frame_id), layer.info, cameras, camera_title
             )
+    pictures = _draw(settings, drawings, out, name)
     recorded.append(RecordedFrame.of_features(frame, point))
+    return pictures
+
+
+def _draw(
+    settings: LookSettings, drawings: Mapping[str, Drawing], out: Path, name: str
+) -> list[Path]:
+    """The pictures of the chosen kinds, in files called after their frame and what they show."""
+    pictures = []
+    for label, draw in drawings.items():
+        path = out / f"{name}-{label}.png"
+        kind = label if label in PICTURE_KINDS else "regions"
+        if settings.kinds is None or kind in settings.kinds:
+            draw(path)
+            pictures.append(path)
     return pictures
 
 

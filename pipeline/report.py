@@ -31,7 +31,7 @@ from .report_page.sweeps import Sweep
 from .results.run_folder import RESULT_FILE, read_result
 from .robustness import RESULT_FILE as ROBUSTNESS_FILE
 from .settings.list_runs import ListRunsSettings
-from .settings.look import LookSettings
+from .settings.look import FEATURE_KINDS, LABEL_KINDS, PICTURE_KINDS, LookSettings
 from .settings.report import PARTS, ReportSettings
 from .training.log import read_log
 
@@ -166,8 +166,11 @@ def _add_robustness(page: Page, places: Sequence[Path], runs: Sequence[Path]) ->
 def _check(settings: ReportSettings) -> None:
     """Refuse parts that there are not."""
     for part in settings.leave_out or ():
-        if part not in PARTS:
-            raise CleverError(f"`leave_out={part}`: there are {', '.join(PARTS)}")
+        if part not in PARTS + PICTURE_KINDS:
+            raise CleverError(
+                f"`leave_out={part}`: there are {', '.join(PARTS)}, and the kinds of pictures "
+                f"{', '.join(PICTURE_KINDS)}"
+            )
     if settings.out and settings.out.is_dir():
         raise CleverError(f"`out={settings.out}` is a folder; name the page, such as report.html")
 
@@ -333,7 +336,10 @@ def look_settings(
         "frame_ids": settings.frame_ids,
         "split": settings.split,
     }
-    if (run.folder / CLASSIFIER_FILE).is_file():
+    left_out, fine_tuned = settings.leave_out or (), (run.folder / CLASSIFIER_FILE).is_file()
+    offered = () if "pictures" in left_out else LABEL_KINDS if fine_tuned else FEATURE_KINDS
+    values["kinds"] = tuple(kind for kind in offered if kind not in left_out)
+    if fine_tuned:
         values |= {name: own.get(name) for name in ("dataset", "version", "cameras")}
         values["dataset_option"] = own.get("dataset_option")
         values["data_root"] = settings.data_root or own.get("data_root")

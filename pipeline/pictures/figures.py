@@ -11,9 +11,11 @@ from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from ...files import atomic_write
@@ -94,7 +96,13 @@ def _broken(text: str, width: float, size: float) -> list[str]:
 
 def _text_width(text: str, size: float) -> float:
     """Inches of a text in letters of `size` points."""
-    return TextPath((0, 0), text, size=size).get_extents().width / POINTS if text.strip() else 0.0
+    if not text.strip():
+        return 0.0
+    # Measured as it is drawn, without making an outline of every letter.
+    width, _, _ = text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=size), ismath=is_math_text(text)
+    )
+    return width / POINTS
 
 
 def _make_room(figure: Figure, lines: int, size: float) -> None:

@@ -1,7 +1,7 @@
 """The page: its parts, the templates that write them, and how large it may be."""
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,10 +35,6 @@ class Gallery:
     heading: str
     lead: str
     pictures: Sequence[Picture]
-
-    def without(self, kinds: Container[str]) -> "Gallery":
-        """The same but for some kinds of pictures."""
-        return replace(self, pictures=[own for own in self.pictures if own.kind not in kinds])
 
 
 @dataclass(frozen=True, slots=True)

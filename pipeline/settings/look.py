@@ -37,11 +37,18 @@ def _pixel(value: object) -> tuple[str, float, float] | None:
     raise ValueError("should be CAMERA,U,V with U, V in pixels, as in CAM_FRONT,800,450")
 
 
+LABEL_KINDS = ("labels", "labels-cameras")
+"""Kinds of pictures of a fine-tuning run."""
+FEATURE_KINDS = ("features", "above", "similarity", "occupancy", "regions")
+"""Kinds of pictures of a pre-training run."""
+PICTURE_KINDS = LABEL_KINDS + FEATURE_KINDS
+
+
 class LookSettings(HeldOutPart):
     """Settings of `clever look`."""
 
     groups: ClassVar[Groups] = {
-        "What to draw": ("checkpoint", "frame_ids", "frames", "seed", "point", "pixel"),
+        "What to draw": ("checkpoint", "kinds", "frame_ids", "frames", "seed", "point", "pixel"),
         "Teacher": ("cache", "teacher"),
         "Dataset": (
             "dataset", "data_root", "version", "split", "sequences", "cameras", "dataset_option",
@@ -50,6 +57,14 @@ class LookSettings(HeldOutPart):
     }  # fmt: skip
 
     checkpoint: Annotated[Path, Field(description="Folder of a pre-training or fine-tuning run.")]
+    kinds: Annotated[
+        Names | None,
+        Field(
+            description="Kinds of pictures to draw, with commas: of fine-tuning runs "
+            f"{', '.join(LABEL_KINDS)}, of pre-training runs {', '.join(FEATURE_KINDS)}; "
+            "default: all."
+        ),
+    ] = None
     frame_ids: Annotated[
         Names | None,
         Field(description="Ids of frames to draw, with commas, instead of --frames."),

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from .look import PICTURE_KINDS
 from .shared.base import Groups, JobSettings
 from .shared.fields import Count, Device, Names, StorePlace
 
@@ -35,9 +36,11 @@ class ReportSettings(JobSettings):
     title: Annotated[str | None, Field(description="Title; default: names of the runs.")] = None
     leave_out: Annotated[
         Names | None,
-        Field(description="Parts to leave out, with commas: curves, scores, pictures, view, "
-        "settings."),
-    ] = None  # fmt: skip
+        Field(
+            description=f"Parts to leave out, with commas: {', '.join(PARTS)}; or kinds of "
+            f"pictures: {', '.join(PICTURE_KINDS)}."
+        ),
+    ] = None
     frames: Annotated[
         Count, Field(description="Frames of each run to draw, spread over the held-out part.")
     ] = 1

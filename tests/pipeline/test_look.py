@@ -28,7 +28,7 @@ from clever.pipeline.pictures.figures import save_figure
 from clever.pipeline.pictures.recording import RecordedFrame
 from clever.pipeline.pretrain import pretrain
 from clever.pipeline.pretraining.networks import build_step
-from clever.pipeline.settings.look import LookSettings
+from clever.pipeline.settings.look import PICTURE_KINDS, LookSettings
 from clever.pipeline.settings.pretrain import PretrainSettings
 from clever.student.registry import build_student
 from clever.student.segmentation import LinearProbe
@@ -98,6 +98,27 @@ def test_a_pretrained_run_is_drawn_from_its_cache_alone(pretrained: Path) -> Non
     first = [path.read_bytes() for path in result.pictures]
     again = look(settings(pretrained, frames=2))
     assert [path.read_bytes() for path in again.pictures] == first
+
+
+def test_chosen_kinds_of_pictures_are_drawn_and_no_others(
+    pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    for name in ("feature_panels", "cloud_panels", "similarity_panels", "_draw_occupancy"):
+        monkeypatch.setattr(look_module, name, lambda *_, name=name: drawn.append(name))
+    monkeypatch.setattr(look_module, "CAMERAS", 1)
+    result = look(settings(pretrained, frames=1, kinds="occupancy,above"))
+    assert [path.stem.rpartition("-")[2] for path in result.pictures] == ["above", "occupancy"]
+    assert drawn == ["cloud_panels", "_draw_occupancy"]
+    assert result.notes == []  # on cameras: none is drawn
+    result = look(settings(pretrained, frames=1, kinds="above,labels"))
+    assert result.notes == [f"{pretrained} has no pictures of labels"]
+    line = f"{pretrained} has no pictures of labels-cameras; choose other `kinds`"
+    with pytest.raises(CleverError, match=f"^{re.escape(line)}$"):
+        look(settings(pretrained, frames=1, kinds="labels-cameras"))
+    line = f"`kinds=views`: there are {', '.join(PICTURE_KINDS)}"
+    with pytest.raises(CleverError, match=f"^{re.escape(line)}$"):
+        look(settings(pretrained, kinds="above,views"))
 
 
 def test_cameras_that_are_left_out_are_told_and_others_can_be_chosen(
@@ -183,6 +204,8 @@ def test_predictions_are_drawn_on_images_and_from_above(
     assert [frame.id for frame in result.bad] == ["scene-0061-2"]
     assert "linear probe, nuscenes train scene-0061 (3 scans)" in result.protocol
     assert "no TTA" in result.protocol
+    above = look(settings(finetuned, **{**changes, "frame_ids": ids[:1], "kinds": "labels"}))
+    assert above.pictures == result.pictures[:1]
     with pytest.raises(
         CleverError, match="no frame 'other'; give its own ids in `frame_ids`, such as"
     ):

@@ -117,6 +117,11 @@ def leaves_parts_out(run: Path, folder: Path) -> None:
     text = out.read_text()
     assert "<h1>A &lt;b&gt; &amp; c</h1>" in text
     assert re.findall(r'<section id="(\w+)">', text) == ["results", "settings"]
+    report(settings(run, out=out, leave_out="features,occupancy"))
+    assert re.findall(r"<figcaption>first, frame frame-\d\. (\w+ \w+)", out.read_text()) == [
+        "The sweep",
+        "Cosine of",
+    ]
     with pytest.raises(CleverError, match="`leave_out=views`: there are curves, scores, pictures"):
         report(settings(run, leave_out="views"))
 

@@ -10,6 +10,7 @@ import pytest
 
 import clever
 from clever.cache import FeatureCache
+from clever.cli.environment import VARIABLES
 from clever.cli.main import main
 from clever.errors import CleverError
 from clever.pipeline.datasets import build_dataset, open_dataset
@@ -117,7 +118,8 @@ def here(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `clever` in this process as if the package were installed: exit code, output, errors."""
     monkeypatch.syspath_prepend(package)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # as the command sets it
+    for name, value in VARIABLES.items():  # which the command sets; taken back after the test
+        monkeypatch.setenv(name, value)
 
     def command(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["clever", *words, "--data-root", str(images)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clever.cli.environment import VARIABLES
 from clever.cli.main import main
 from clever.errors import CleverError
 from clever.pipeline.process.team import Team
@@ -254,6 +255,8 @@ def test_two_processes_in_one_folder(
     os.kill(first.pid, signal.SIGSTOP)
     before = {path: path.read_bytes() for path in run.glob("*") if path.is_file()}
     monkeypatch.setattr("sys.argv", ["clever", *arguments])
+    for name, value in VARIABLES.items():  # which the command sets; taken back after the test
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ending:
         main()
     assert ending.value.code == 2
