@@ -20,6 +20,7 @@ from ..pipeline.process.termination import INTERRUPTED, signals_exit, signals_in
 from ..pipeline.settings.shared.base import JobSettings
 from ..pipeline.settings.shared.fields import StorePlace, Weights
 from .diagnostics import diagnostics
+from .garbage import begin_search
 from .help import GroupedCommand, wide
 from .output import Output
 from .verbs import Verb, load
@@ -116,6 +117,7 @@ def _run(
                 output.check()
                 with signals_exit(stopped, INTERRUPTED):
                     job = load(verb.job)
+                    begin_search()
                 aside = redirect_stdout(sys.stderr) if output.as_json else nullcontext()
                 with signals_interrupt():
                     with aside:

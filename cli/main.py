@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from .. import __version__
 from .command import MISUSED, add_command, overview
 from .environment import set_environment
+from .garbage import postpone_search
 from .help import OrderedGroup, wide
 from .verbs import VERBS, Group, Verb
 
@@ -25,6 +26,7 @@ WORDS = ("_TYPER_COMPLETE_ARGS", "COMP_WORDS")
 def main() -> None:
     """Entry point of the console script."""
     set_environment()
+    postpone_search()
     _take_any_text()
     try:
         code = build_app(*_words())(prog_name="clever", standalone_mode=False)
