@@ -52,8 +52,10 @@ class RegionResult:
 
     def __str__(self) -> str:
         done = f"{self.path}: {self.info.id} of {quantity(self.attempted, 'frame')}"
+        with_regions = f"{self.frames - len(self.failed)} of" if self.failed else "all"
         whole = (
-            f"nothing to do: {self.path} has {self.info.id} of all {quantity(self.frames, 'frame')}"
+            f"nothing to do: {self.path} has {self.info.id} of {with_regions} "
+            f"{quantity(self.frames, 'frame')}"
         )
         size = (
             f"{self.bytes / 1e6:.2f} MB, {100 * self.share:.1f} % of a ViT-S layer (16x32, fp16) "

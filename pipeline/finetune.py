@@ -9,15 +9,15 @@ from ..files import atomic_write
 from ..student.checkpoint import WEIGHTS, load_module, weights_digest
 from ..student.clouds.augment import Augmentation
 from ..student.segmentation import LinearProbe
-from ..student.segmenter import CLASSIFIER_FILE, Segmenter, Training, load_segmenter
+from ..student.segmenter import CLASSIFIER_FILE, Segmenter, load_segmenter
 from ..student.student import Student
 from ..words import quantity
 from .datasets.base import class_mean
-from .evaluate import SegmentationResult, measure_segmenter, write_confusion
+from .evaluate import measure_segmenter, write_confusion
 from .finetuning.comparison import differences_of, measured_as_the_paper
 from .finetuning.description import describe_training
 from .finetuning.frames import (
-    LabelledParts,
+    TaskFrames,
     extent_check,
     open_parts,
     readable_count,
@@ -28,7 +28,7 @@ from .finetuning.frames import (
 )
 from .finetuning.plan import FinetunePlan, dataset_kind, starting_point
 from .finetuning.result import FinetuneResult
-from .finetuning.validation import SELECTED, Validation
+from .finetuning.validation import Validation
 from .process.device import choose_device
 from .process.team import Team
 from .results.published import published
@@ -69,7 +69,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         warn_of_sweeps(settings, start)
     plan = FinetunePlan.of(settings, start, class_mean(val))
     check_step(settings, team, plan.recipe.mix3d)
-    parts = LabelledParts.of(settings, train, val)
+    parts = TaskFrames.of(settings, train, val)
     inputs, record = _inputs(plan, parts), plan.record(settings)
     name = f"finetune-{settings.mode}-{start.student.name}"
     out = settings.out or run_folder(
@@ -79,16 +79,16 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         finished = run.result(FinetuneResult)
         if finished:
             team.others_leave()
-            return _finished(finished, run, parts, settings, plan, team)
-        result = _trained(settings, plan, parts, inputs, run, team)
+            return _result_again(finished, run, parts, settings, plan, team)
+        result = _new_result(settings, plan, parts, inputs, run, team)
         run.finish(result)
         return result
 
 
-def _finished(
+def _result_again(
     finished: FinetuneResult,
     run: Run,
-    parts: LabelledParts,
+    parts: TaskFrames,
     settings: FinetuneSettings,
     plan: FinetunePlan,
     team: Team,
@@ -116,10 +116,10 @@ def _finished(
     return result
 
 
-def _trained(
+def _new_result(
     settings: FinetuneSettings,
     plan: FinetunePlan,
-    parts: LabelledParts,
+    parts: TaskFrames,
     inputs: dict[str, str],
     run: Run,
     team: Team,
@@ -183,7 +183,7 @@ def _train(
     settings: FinetuneSettings,
     plan: FinetunePlan,
     validation: Validation,
-    parts: LabelledParts,
+    parts: TaskFrames,
     indices: list[int],
     inputs: dict[str, str],
     run: Run,
@@ -227,7 +227,7 @@ def _result(
     bad: list[BadFrame],
 ) -> FinetuneResult:
     """Measure the weights that stay, and say what the run was."""
-    training, evaluation = _final_weights(settings, validation)
+    training, evaluation = validation.final()
     alike = measured_as_the_paper(settings, class_mean(validation.dataset))
     figures = published(training.dataset, settings.mode, settings.fraction) if alike else {}
     return FinetuneResult(
@@ -249,24 +249,7 @@ def _result(
     )
 
 
-def _final_weights(
-    settings: FinetuneSettings, validation: Validation
-) -> tuple[Training, SegmentationResult]:
-    """The weights that stay in the run's folder, described and measured: the last ones, or those
-    selected on the validation part."""
-    training, segmenter = validation.training, validation.segmenter
-    if settings.keep == "best":
-        epoch = validation.best_epoch()
-        note = f"weights of epoch {epoch}, selected by mIoU on the validation part"
-        training = training.with_note(note)
-        segmenter, _ = load_segmenter(validation.folder / SELECTED)
-        segmenter.save(validation.folder, training)
-    elif validation.newest:
-        return training, validation.newest
-    return training, validation.result(segmenter, training)
-
-
-def _inputs(plan: FinetunePlan, parts: LabelledParts) -> dict[str, str]:
+def _inputs(plan: FinetunePlan, parts: TaskFrames) -> dict[str, str]:
     """Digests of what a run reads."""
     ids = "\n".join(parts.train.frame_ids[index] for index in parts.sample.indices)
     checkpoint = plan.start.checkpoint

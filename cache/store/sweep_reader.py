@@ -58,10 +58,9 @@ class CachedSweeps(LayerReader):
             info for info in store.sweeps() if info.count >= count and (info.pairs or not pairs)
         ]
         if not fits:
-            more = " and sweep_pairs=yes" if pairs else ""
             raise CleverError(
-                f"{path} holds no {count} earlier sweeps{' with pairs' if pairs else ''}; add them "
-                f"with sweeps={count}{more} of cache-teacher"
+                f"{path} holds no {count} earlier sweeps{' with pairs' if pairs else ''}; "
+                "cache-teacher adds them, and cache verify names those that are there and damaged"
             )
         self.info = min(fits, key=lambda info: (info.count, info.pairs))
         self._layer = store.sweep_layer(self.info.id)

@@ -7,14 +7,14 @@ from ..results.cycles import Cycle, cycle_words
 from ..settings.finetune import FinetuneSettings
 from ..steps.labelled import describe, scenes_of
 from ..training.batches import FrameOrder
-from .frames import LabelledParts
+from .frames import TaskFrames
 from .plan import FinetunePlan
 
 
 def describe_training(
     settings: FinetuneSettings,
     plan: FinetunePlan,
-    parts: LabelledParts,
+    parts: TaskFrames,
     indices: list[int],
     cycle: Cycle,
 ) -> Training:

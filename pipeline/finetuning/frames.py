@@ -28,7 +28,7 @@ from ..training.stepping import frames_at_once
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledParts:
+class TaskFrames:
     """What a run trains on and what it is measured on.
 
     Attributes:
@@ -43,9 +43,7 @@ class LabelledParts:
     held_out: list[int]
 
     @classmethod
-    def of(
-        cls, settings: FinetuneSettings, train: LidarDataset, val: LidarDataset
-    ) -> "LabelledParts":
+    def of(cls, settings: FinetuneSettings, train: LidarDataset, val: LidarDataset) -> "TaskFrames":
         """Frames to train on and to measure on; raises as `_training_frames`."""
         held_out = labelled_indices(val, settings.val_split)
         names = {val.frame_ids[index] for index in held_out}
@@ -100,7 +98,7 @@ def _training_frames(
 
 
 def usable_frames(
-    parts: LabelledParts, fault: Callable[[NDArray[np.float32]], str]
+    parts: TaskFrames, fault: Callable[[NDArray[np.float32]], str]
 ) -> tuple[list[int], list[BadFrame]]:
     """Training frames that can be read, and those that are reported and left out.
 
@@ -128,7 +126,7 @@ def extent_check(
     return partial(extent_fault, voxel_size=student.voxel_size, halvings=halvings)
 
 
-def warn_of_frames(settings: FinetuneSettings, parts: LabelledParts) -> None:
+def warn_of_frames(settings: FinetuneSettings, parts: TaskFrames) -> None:
     """Say what is doubtful in the frames of the training part and of the validation part."""
     for dataset, frames in (
         (parts.train, parts.sample.indices),
@@ -151,7 +149,7 @@ def warn_of_sweeps(settings: FinetuneSettings, start: StartingStudent) -> None:
         )
 
 
-def warn_of_common_scenes(training: Training, parts: LabelledParts) -> None:
+def warn_of_common_scenes(training: Training, parts: TaskFrames) -> None:
     """Say that the student has seen scenes in pre-training that it will be measured on."""
     val, held_out = parts.val, parts.held_out
     scenes = common_scenes(training, val, held_out).get("pre-training")
@@ -164,7 +162,7 @@ def warn_of_common_scenes(training: Training, parts: LabelledParts) -> None:
         )
 
 
-def readable_count(parts: LabelledParts, skipped: Sequence[BadFrame]) -> int:
+def readable_count(parts: TaskFrames, skipped: Sequence[BadFrame]) -> int:
     """How many of the frames that a measurement skipped can be read now."""
     dataset, names, count = parts.val, {frame.id for frame in skipped}, 0
     for index in parts.held_out:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import device as Device
 
-from ...student.segmenter import Segmenter, Training
+from ...student.segmenter import Segmenter, Training, load_segmenter
 from ..datasets import LidarDataset
 from ..evaluate import SegmentationResult, measure_segmenter
 from ..settings.shared.choices import ClassMean
@@ -63,6 +63,17 @@ class Validation:
         """The pass with the best measurement, the first of several."""
         logged = self._logged()
         return max(logged, key=lambda epoch: (logged[epoch], -epoch))
+
+    def final(self) -> tuple[Training, SegmentationResult]:
+        """The weights that stay in the run's folder, described and measured: the last ones, or
+        those of the best measurement."""
+        if self.selects:
+            note = f"weights of epoch {self.best_epoch()}, selected by mIoU on the validation part"
+            training = self.training.with_note(note)
+            segmenter, _ = load_segmenter(self.folder / SELECTED)
+            segmenter.save(self.folder, training)
+            return training, self.result(segmenter, training)
+        return self.training, self.newest or self.result(self.segmenter, self.training)
 
     def _logged(self) -> dict[int, float]:
         """Measurements by pass."""

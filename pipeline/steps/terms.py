@@ -133,6 +133,8 @@ class Terms(nn.Module):
                 losses[term] = cosine_consistency(pooled["main"], pooled["dense"])
             elif term == "temporal":
                 losses[term] = self._temporal(main, others["next"], matches)
+            else:
+                raise NotImplementedError(f"no loss is computed for the term {term}")
         return losses
 
     def _pool(self, part: PassFeatures) -> RegionMeans:

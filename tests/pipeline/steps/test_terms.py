@@ -34,11 +34,20 @@ from clever.pipeline.steps.cached_frames import PairedFrames
 from clever.pipeline.steps.contrast import ContrastStep, PreparedPasses
 from clever.pipeline.steps.mixed_frames import MixedFrames
 from clever.pipeline.steps.passes import PassBatch, draw_cameras
+from clever.pipeline.steps.terms import TermOptions, Terms
 from clever.student.losses.regions import NO_REGION
 
 SIZE = (6, 9)
 CLASSES = 4
 SCENES = ("a", "a", "a", "b", "b")
+
+
+def test_a_term_that_no_loss_is_written_for_is_not_passed_over() -> None:
+    """`distance`, which a run computes elsewhere, stands for a new one."""
+    options = TermOptions(4, 0.07, 8, 1, False)
+    terms = Terms({"distance": 1.0}, options, 3, 5)
+    with pytest.raises(NotImplementedError, match="no loss is computed for the term distance"):
+        terms(None, {}, None)
 
 
 def add_regions(cache: Path, kind: RegionKind) -> np.ndarray:
