@@ -35,26 +35,37 @@ def test_torch_takes_large_tensors_by_the_page_and_child_processes_inherit() -> 
     assert done.stdout.split() == ["0", str(128 << 20)]
 
 
-@pytest.mark.parametrize(("own", "mapped"), [("", False), ("1048576", True)])
-def test_memory_of_arrays_is_kept_in_the_running_process(own: str, mapped: bool) -> None:
-    """An array of 8 MiB lies in the heap, where a free one leaves its pages; with a limit of 1 MiB
-    that the user has set it is mapped by itself."""
+@pytest.mark.parametrize(("name", "own", "answers"), [
+    (None, "", ["True", "True"]),
+    ("MALLOC_MMAP_THRESHOLD_", "1048576", ["False", "True"]),
+    ("MALLOC_TRIM_THRESHOLD_", "1048576", ["True", "False"]),
+])  # fmt: skip
+def test_memory_of_arrays_is_kept_in_the_running_process(
+    name: str | None, own: str, answers: list[str]
+) -> None:
+    """An array of 8 MiB lies in the heap, and 48 MiB that were freed stay in it, but for a limit
+    of 1 MiB that the user has set."""
     code = (
-        "import ctypes, os\n"
+        "import ctypes\n"
         "from clever.cli.environment import set_environment\n"
         "set_environment()\n"
         "libc = ctypes.CDLL(None)\n"
         "libc.malloc.restype = ctypes.c_void_p\n"
+        "def heap():\n"
+        "    lines = open('/proc/self/maps').read().splitlines()\n"
+        "    places = next(line for line in lines if line.endswith('[heap]')).split()[0]\n"
+        "    return [int(place, 16) for place in places.split('-')]\n"
         "address = libc.malloc(ctypes.c_size_t(8 << 20))\n"
-        "lines = open('/proc/self/maps').read().splitlines()\n"
-        "heap = next(line for line in lines if line.endswith('[heap]')).split()[0].split('-')\n"
-        "start, end = (int(place, 16) for place in heap)\n"
+        "start, end = heap()\n"
         "print(start <= address < end)\n"
+        "blocks = [libc.malloc(ctypes.c_size_t(1 << 19)) for _ in range(96)]\n"
+        "for block in blocks: libc.free(ctypes.c_void_p(block))\n"
+        "print(heap()[1] - end > 40 << 20)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    if own:
-        environment["MALLOC_MMAP_THRESHOLD_"] = own
+    if name:
+        environment[name] = own
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
-    assert done.stdout.split() == [str(not mapped)]
+    assert done.stdout.split() == answers
