@@ -83,11 +83,14 @@ def look(settings: LookSettings) -> LookResult:
     Raises:
         CleverError: no such run, no cache or dataset, unknown frames, or none that can be drawn.
     """
-    return look_and_record(settings)[0]
+    result, _ = look_and_record(settings)
+    _name_undrawn(settings, result)
+    return result
 
 
 def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFrame]]:
-    """`look`, and what it drew: points, features and classes of every frame."""
+    """`look`, where kinds that the run has not are no fault, and what it drew: points, features and
+    classes of every frame."""
     _check(settings)
     out = settings.out or settings.checkpoint / "look"
     recorded: list[RecordedFrame] = []
@@ -103,7 +106,6 @@ def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFr
     if not recorded:
         first = result.bad[0]
         raise CleverError(f"no frame can be drawn; the first, {first.id}: {first.reason}")
-    _name_undrawn(settings, result)
     if settings.rerun:
         write_recording(settings.rerun, recorded)
         result.pictures.append(settings.rerun)
@@ -111,15 +113,15 @@ def look_and_record(settings: LookSettings) -> tuple[LookResult, list[RecordedFr
 
 
 def _name_undrawn(settings: LookSettings, result: LookResult) -> None:
-    """Note the chosen kinds of which the run has no picture; raise CleverError where it has none of
-    all that were chosen."""
+    """Note the chosen kinds of which the run has no picture; raise CleverError where nothing was
+    drawn."""
     names = [path.stem for path in result.pictures]
     drawn = {kind for kind in PICTURE_KINDS if any(name.endswith(f"-{kind}") for name in names)}
     if any("-regions-" in name for name in names):
         drawn.add("regions")
     if undrawn := [kind for kind in settings.kinds or () if kind not in drawn]:
         line = f"{settings.checkpoint} has no pictures of {', '.join(undrawn)}"
-        if not drawn:
+        if not result.pictures:
             raise CleverError(f"{line}; choose other `kinds`")
         result.notes.append(line)
 

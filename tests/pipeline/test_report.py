@@ -122,6 +122,10 @@ def leaves_parts_out(run: Path, folder: Path) -> None:
         "The sweep",
         "Cosine of",
     ]
+    # The run has no regions, and nothing else is left: its sweep is shown all the same.
+    drawn = "features,above,similarity,occupancy"
+    assert report(settings(run, out=out, leave_out=drawn)).remarks == []
+    assert re.findall(r'<section id="(\w+)">', out.read_text())[1:2] == ["view"]
     with pytest.raises(CleverError, match="`leave_out=views`: there are curves, scores, pictures"):
         report(settings(run, leave_out="views"))
 
